@@ -1,0 +1,190 @@
+//! Time as a value. Only `System` reads the wall clock.
+
+use std::fmt;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration as Span, OffsetDateTime};
+
+/// Milliseconds since the Unix epoch, UTC. Written as RFC 3339 with milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// From whole seconds since the epoch; saturates.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    #[must_use]
+    pub const fn secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// This long after; saturates.
+    #[must_use]
+    pub const fn after_secs(self, seconds: u64) -> Self {
+        Self(self.0.saturating_add(seconds.saturating_mul(1000)))
+    }
+
+    fn date(self) -> OffsetDateTime {
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        OffsetDateTime::UNIX_EPOCH
+            .checked_add(Span::milliseconds(millis))
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let d = self.date();
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            d.year(),
+            u8::from(d.month()),
+            d.day(),
+            d.hour(),
+            d.minute(),
+            d.second(),
+            d.millisecond()
+        )
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let date = OffsetDateTime::parse(&text, &Rfc3339).map_err(serde::de::Error::custom)?;
+        let millis = date.unix_timestamp_nanos() / 1_000_000;
+        u64::try_from(millis)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// How far back a budget looks. A window is a row of buckets; the oldest one counts whole, against
+/// the spender, so a rolling window is exact to 1/60 of its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Window {
+    /// The last so many seconds, at every moment.
+    Rolling {
+        /// Length of the window.
+        seconds: u64,
+    },
+    /// The calendar day, UTC.
+    Day,
+    /// The calendar month, UTC.
+    Month,
+    /// All time.
+    Always,
+}
+
+impl Window {
+    /// First and last bucket that count at `now`.
+    #[must_use]
+    pub fn buckets(self, now: Timestamp) -> (u64, u64) {
+        match self {
+            Self::Rolling { seconds } => {
+                let width = (seconds / 60).max(1);
+                let now = now.secs();
+                (now.saturating_sub(seconds) / width, now / width)
+            }
+            Self::Day => (now.secs() / 86_400, now.secs() / 86_400),
+            Self::Month => {
+                let date = now.date();
+                let year = u64::try_from(date.year()).unwrap_or(0);
+                let month = year * 12 + u64::from(u8::from(date.month()) - 1);
+                (month, month)
+            }
+            Self::Always => (0, 0),
+        }
+    }
+
+    /// When what is counted now stops counting: the end of the calendar window, or one whole length
+    /// from now. `None` for ever.
+    #[must_use]
+    pub fn resets_at(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Rolling { seconds } => Some(now.after_secs(seconds)),
+            Self::Day => Some(Timestamp::from_secs((now.secs() / 86_400 + 1) * 86_400)),
+            Self::Month => {
+                let date = now.date();
+                let (year, month) = match date.month() {
+                    time::Month::December => (date.year() + 1, time::Month::January),
+                    month => (date.year(), month.next()),
+                };
+                let first = time::Date::from_calendar_date(year, month, 1).ok()?;
+                let secs = first.midnight().assume_utc().unix_timestamp();
+                u64::try_from(secs).ok().map(Timestamp::from_secs)
+            }
+            Self::Always => None,
+        }
+    }
+}
+
+/// What time it is. The one seam through which wall time enters.
+pub trait Clock: Send + Sync {
+    /// Time for budgets, holds and expiries. Never steps back while the process runs.
+    fn now(&self) -> Timestamp;
+    /// Time as the rest of the world sees it, for validity windows of signatures.
+    fn wall(&self) -> Timestamp;
+}
+
+/// The system's clock. `now` starts at the wall clock and then follows monotonic time, so a
+/// wall clock that is set back or forward releases nothing and reopens no window.
+pub struct System {
+    started: Instant,
+    base: Timestamp,
+}
+
+impl System {
+    /// Starts at wall time, or at `floor` (the newest time in the ledger) when the wall clock is behind it.
+    #[must_use]
+    pub fn starting_at(floor: Timestamp) -> Self {
+        Self {
+            started: Instant::now(),
+            base: wall().max(floor),
+        }
+    }
+}
+
+impl Clock for System {
+    fn now(&self) -> Timestamp {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Timestamp(self.base.0.saturating_add(elapsed))
+    }
+
+    fn wall(&self) -> Timestamp {
+        wall()
+    }
+}
+
+/// The wall clock, read once.
+#[must_use]
+pub fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// A clock that stands still, for tests and for questions about another moment.
+pub struct Fixed(pub Timestamp);
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.0
+    }
+}

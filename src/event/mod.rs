@@ -1,0 +1,147 @@
+//! One record per payment state change and per refusal. Logs, metrics, the ledger's rows and exports
+//! are all drawn from it, so they share their field names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::money::{Amount, Usd};
+use crate::payment::{PaymentId, SessionId};
+
+pub mod log;
+pub mod metrics;
+
+/// Where a payment stands. `reserved`, `unknown` and `settled` count against every budget they touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Durable in the ledger; from here on money may move.
+    Reserved,
+    /// The exchange ended without a receipt; money may have moved.
+    Unknown,
+    /// A receipt claims it, or nothing proves the opposite.
+    Settled,
+    /// Certainly not charged.
+    Released,
+    /// Refused: there is no payment.
+    #[default]
+    Denied,
+}
+
+impl State {
+    /// The word in records and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Unknown => "unknown",
+            Self::Settled => "settled",
+            Self::Released => "released",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// Something about a payment that a person should look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// Paid, and the answer is an error, empty, or not what was promised.
+    PaidNotDelivered,
+    /// Paid, and the merchant answered 402 again.
+    PaidButDenied,
+    /// The receipt differs from what was signed.
+    ReceiptMismatch,
+    /// The answer contained our own payload.
+    AuthorizationEchoed,
+    /// Another price than before.
+    PriceChanged,
+    /// Another recipient than before.
+    RecipientChanged,
+}
+
+/// What came back for the money: evidence, not judgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// HTTP status of the answer to the paid request.
+    pub status: u16,
+    /// Its media type, at most 128 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Bytes of body handed to the agent, when it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    /// SHA-256 of the body, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// One line of the spend log and one row of the ledger (threat model L-03). No secrets: the nonce is
+/// in it, the signature never; the path is in it, the query never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpendEvent {
+    /// The payment, or the refusal.
+    pub id: PaymentId,
+    /// When this state was reached.
+    pub time: Timestamp,
+    /// The state.
+    pub state: State,
+    /// Whose budget.
+    pub session: SessionId,
+    /// Which agent.
+    pub agent: String,
+    /// HTTP method.
+    pub method: String,
+    /// Host, with its port when that is not the default.
+    pub host: String,
+    /// Path without query.
+    pub path: String,
+    /// `x402-v1`, `x402-v2`.
+    pub protocol: String,
+    /// `exact`.
+    pub scheme: String,
+    /// CAIP-2.
+    pub network: String,
+    /// Symbol from our own table, else the address as written.
+    pub asset: String,
+    /// The recipient.
+    pub pay_to: String,
+    /// Signed, atomic units.
+    pub amount: Option<Amount>,
+    /// What a receipt says was taken, atomic units.
+    pub amount_settled: Option<Amount>,
+    /// `amount` in the unit of account, rounded up.
+    pub price: Option<Usd>,
+    /// What counts against the budgets.
+    pub charged: Option<Usd>,
+    /// On-chain nonce.
+    pub nonce: Option<String>,
+    /// Unix seconds at which the payload dies.
+    pub valid_before: Option<u64>,
+    /// Which wallet.
+    pub wallet: String,
+    /// Which rule decided.
+    pub rule: Option<String>,
+    /// Hash of the policy that decided.
+    pub policy: String,
+    /// Stable code of a refusal, or why a payment was released or is unknown.
+    pub reason: Option<String>,
+    /// `claimed`, `denied`, `absent`.
+    pub receipt: Option<String>,
+    /// The transaction that a receipt names.
+    pub transaction: Option<String>,
+    /// What came back.
+    pub delivery: Option<Delivery>,
+    /// What to look at.
+    pub flags: Vec<Flag>,
+    /// Seen on the chain by reconciliation.
+    pub confirmed: bool,
+    /// From the agent's request to this state, milliseconds.
+    pub latency_ms: Option<u64>,
+}
+
+/// Something that watches spend events. It decides nothing and must not block.
+pub trait Sink: Send + Sync {
+    /// Called once per event, after the ledger has it.
+    fn observe(&self, event: &SpendEvent);
+}

@@ -1,0 +1,312 @@
+//! The nouns of a paid request, in the field's own words.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::evm;
+use crate::money::{Amount, Network, Usd};
+
+mod reason;
+
+pub use reason::Reason;
+
+/// A session's public name: `default`, or `ses_` and 16 hexadecimal digits. Not a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub Arc<str>);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Made before anything is sent, and kept with the nonce it is charged under, so one id can be
+/// charged once. Written `pay_` and 32 hexadecimal digits.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct PaymentId(pub u128);
+
+/// Why a text is no payment id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a payment id is pay_ and 32 hexadecimal digits")]
+pub struct NotPaymentId;
+
+impl fmt::Display for PaymentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pay_{:032x}", self.0)
+    }
+}
+
+impl FromStr for PaymentId {
+    type Err = NotPaymentId;
+
+    fn from_str(text: &str) -> Result<Self, NotPaymentId> {
+        let digits = text.strip_prefix("pay_").ok_or(NotPaymentId)?;
+        let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if digits.len() != 32 || !digits.bytes().all(lower) {
+            return Err(NotPaymentId);
+        }
+        u128::from_str_radix(digits, 16)
+            .map(Self)
+            .map_err(|_| NotPaymentId)
+    }
+}
+
+impl TryFrom<String> for PaymentId {
+    type Error = NotPaymentId;
+
+    fn try_from(text: String) -> Result<Self, NotPaymentId> {
+        text.parse()
+    }
+}
+
+impl From<PaymentId> for String {
+    fn from(id: PaymentId) -> Self {
+        id.to_string()
+    }
+}
+
+/// 32 bytes from the operating system's generator: the on-chain nonce of one payment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nonce(pub [u8; 32]);
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{}", hex::encode(self.0))
+    }
+}
+
+/// A budget, an expiry and a secret. One proxy URL is one session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Public name.
+    pub id: SessionId,
+    /// The agent it was made for; also the user name of its proxy URL.
+    pub agent: Arc<str>,
+    /// Most that may be spent in it, ever.
+    pub budget: Usd,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From then on nothing is paid.
+    pub expires: Timestamp,
+}
+
+/// One request of an agent, as far as a decision needs it. Hosts are normalised: lower case, no
+/// trailing dot, IPv6 without brackets.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// On whose budget.
+    pub session: Arc<Session>,
+    /// HTTP method, as sent.
+    pub method: http::Method,
+    /// Is the connection to the merchant TLS with a verified certificate?
+    pub secure: bool,
+    /// The merchant: the name that was dialled and verified, never one that a header claims.
+    pub host: Arc<str>,
+    /// Its port.
+    pub port: u16,
+    /// Path without query, as sent.
+    pub path: Arc<str>,
+}
+
+/// Everything the 402 offered, whatever protocols it spoke, and what could not be read.
+/// A broken requirement does not hide a good one.
+#[derive(Clone, Debug, Default)]
+pub struct Challenge {
+    /// Ways to pay, in the merchant's order.
+    pub requirements: Vec<Requirement>,
+    /// What is wrong with the rest.
+    pub problems: Vec<Problem>,
+}
+
+/// A part of a challenge that cannot be used, in our words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Stable code.
+    pub reason: Reason,
+    /// One plain sentence without merchant text.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem with its code and one sentence.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// One acceptable way to pay, normalised. What is decided on here is what is signed.
+#[derive(Clone, Debug)]
+pub struct Requirement {
+    /// The protocol it came in: `x402-v1`, `x402-v2`.
+    pub protocol: &'static str,
+    /// `exact`, …
+    pub scheme: String,
+    /// The chain.
+    pub network: Network,
+    /// Contract address or mint, as written.
+    pub asset: String,
+    /// Price in atomic units.
+    pub amount: Amount,
+    /// Who is paid, as written.
+    pub pay_to: String,
+    /// Seconds that the merchant asks the payload to be valid.
+    pub valid_for: u64,
+    /// How the asset is moved: `eip3009`, `permit2`, …
+    pub transfer_method: String,
+    /// The URL that the challenge says it is for. A claim: compared, never used.
+    pub resource: Option<String>,
+    /// The media type that the challenge promises. A claim.
+    pub mime_type: Option<String>,
+    /// What the merchant wrote, for the echo.
+    pub offer: Arc<Offer>,
+}
+
+/// The raw JSON texts that a payload must echo. Opaque to everyone but the protocol that read them.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    /// The chosen entry of `accepts`, verbatim.
+    pub entry: Box<str>,
+    /// `resource` of the challenge, verbatim (x402 version 2).
+    pub resource: Option<Arc<str>>,
+    /// `extensions` of the challenge, verbatim (x402 version 2).
+    pub extensions: Option<Arc<str>>,
+}
+
+/// What a wallet is asked to do. The only word protocol and wallet share; typed, so that a wallet
+/// signs what was decided and nothing a challenge says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    /// Sign an EIP-3009 transfer (EIP-712 typed data).
+    Transfer(evm::TransferWithAuthorization),
+}
+
+/// What the wallet answered. Whoever holds it can take the money, so it has no `Debug`.
+pub enum Signature {
+    /// r ‖ s ‖ v with v 27 or 28 and low s.
+    Evm([u8; 65]),
+}
+
+/// The signed thing that can move money, as the header that the retry carries. No `Debug`.
+pub struct Payload {
+    /// `payment-signature` or `x-payment`.
+    pub name: http::HeaderName,
+    /// Base64 JSON, marked sensitive.
+    pub value: http::HeaderValue,
+}
+
+/// What the merchant says about the settlement. A claim, never a proof.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Receipt {
+    /// It says that it was paid.
+    Claimed(Claim),
+    /// It says that settlement failed, for a reason of at most 64 plain characters.
+    Denied {
+        /// The merchant's `errorReason`, cut to letters, digits, `_`, `-` and `.`.
+        why: String,
+        /// A transaction it names all the same.
+        transaction: Option<String>,
+    },
+    /// No receipt, or an unreadable one.
+    #[default]
+    Absent,
+}
+
+/// The content of a receipt that says *paid*, each member only when well formed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Transaction hash.
+    pub transaction: Option<String>,
+    /// The chain it names.
+    pub network: Option<Network>,
+    /// Who paid.
+    pub payer: Option<String>,
+    /// What it says was charged.
+    pub amount: Option<Amount>,
+}
+
+/// A decision not to pay. Not an error. `reason` is a stable code; no merchant text in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Refusal {
+    /// Stable code.
+    pub reason: Reason,
+    /// The rule that decided, if one matched.
+    pub rule: Option<String>,
+    /// One plain sentence.
+    pub detail: String,
+    /// What it would have cost.
+    pub price: Option<Usd>,
+    /// The limit that was in the way.
+    pub limit: Option<Usd>,
+    /// What is left of that limit.
+    pub remaining: Option<Usd>,
+    /// May the same request succeed later without a change of policy?
+    pub retryable: bool,
+    /// When the limit counts anew.
+    pub resets_at: Option<Timestamp>,
+    /// The payment it is about, when money may have moved.
+    pub payment: Option<PaymentId>,
+}
+
+impl Refusal {
+    /// A refusal with its code and one sentence; the rest is empty.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            rule: None,
+            detail: detail.into(),
+            price: None,
+            limit: None,
+            remaining: None,
+            retryable: false,
+            resets_at: None,
+            payment: None,
+        }
+    }
+}
+
+/// From bucket `first` of `account` on: at most this much, at most so many payments. New ones count
+/// in `last`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// `session:ID`, `budget:NAME:WHO`.
+    pub account: String,
+    /// Oldest bucket that counts.
+    pub first: u64,
+    /// Bucket of new payments.
+    pub last: u64,
+    /// Most that may count.
+    pub amount: Usd,
+    /// Most payments that may count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payments: Option<u32>,
+    /// When the window ends, for the refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resets_at: Option<Timestamp>,
+}
+
+impl Limit {
+    /// The cap of a whole session.
+    #[must_use]
+    pub fn session(session: &Session) -> Self {
+        Self {
+            account: format!("session:{}", session.id),
+            first: 0,
+            last: 0,
+            amount: session.budget,
+            payments: None,
+            resets_at: None,
+        }
+    }
+}

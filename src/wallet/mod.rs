@@ -1,0 +1,85 @@
+//! Wallet connectors. Keys live here and nowhere else.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::money::Network;
+use crate::payment::{Instruction, PaymentId, Requirement, Signature};
+use crate::section::{Section, SectionError};
+
+/// Why a wallet gave no signature.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WalletError {
+    /// It cannot sign this kind of thing.
+    #[error("the wallet cannot sign this")]
+    Unsupported,
+    /// It refused, and is certain that nothing was signed.
+    #[error("the wallet declined: {0}")]
+    Declined(String),
+    /// It may have signed: no answer, or an unusable one, after the request left.
+    #[error("no answer from the wallet: {0}")]
+    Unknown(String),
+}
+
+impl WalletError {
+    /// Is it certain that nothing was signed?
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Unsupported | Self::Declined(_) => true,
+            Self::Unknown(_) => false,
+        }
+    }
+}
+
+/// Somebody who signs. Sees instructions only: no policy, no budget, no request body.
+#[async_trait]
+pub trait Wallet: Send + Sync {
+    /// The operator's name for it.
+    fn name(&self) -> &str;
+    /// Its kind, as in the configuration.
+    fn kind(&self) -> &'static str;
+    /// The address that would pay on this network, or `None` when the network is not on its list.
+    fn address(&self, network: &Network) -> Option<String>;
+    /// The networks it may pay on: a closed list.
+    fn networks(&self) -> &[Network];
+    /// Signs. The reservation is durable before this is called.
+    async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError>;
+    /// Did this payment move money, as far as the wallet knows? `None`: it cannot tell.
+    async fn settled(&self, _id: PaymentId) -> Option<bool> {
+        None
+    }
+}
+
+/// How a kind of wallet is named and opened. `base` is the folder of the configuration file, against
+/// which relative paths are resolved.
+pub struct WalletKind {
+    /// The word after `kind:`.
+    pub kind: &'static str,
+    /// Reads its own section (without `name`, `kind` and `networks`).
+    pub open: fn(Opening) -> Result<Arc<dyn Wallet>, SectionError>,
+}
+
+/// What every wallet is opened with.
+pub struct Opening {
+    /// Its own keys of the configuration.
+    pub section: Section,
+    /// The operator's name for it.
+    pub name: String,
+    /// The networks it may pay on.
+    pub networks: Vec<Network>,
+    /// Folder that relative paths start from.
+    pub base: std::path::PathBuf,
+}
+
+/// The first wallet that may pay this requirement, with its address.
+#[must_use]
+pub fn choose<'a>(
+    wallets: &'a [Arc<dyn Wallet>],
+    requirement: &Requirement,
+) -> Option<(&'a Arc<dyn Wallet>, String)> {
+    wallets
+        .iter()
+        .find_map(|w| w.address(&requirement.network).map(|a| (w, a)))
+}
