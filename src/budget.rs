@@ -9,6 +9,10 @@ use crate::clock::Timestamp;
 use crate::money::Usd;
 use crate::payment::{Limit, PaymentId, Session, SessionId};
 
+mod judge;
+
+pub use judge::{apply, judge};
+
 /// One bucket of one account: everything but released payments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
@@ -16,6 +20,17 @@ pub struct Counted {
     pub amount: Usd,
     /// How many.
     pub payments: u32,
+}
+
+impl Counted {
+    /// The sum, or `None` when it does not fit.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Option<Self> {
+        Some(Self {
+            amount: self.amount.plus(other.amount)?,
+            payments: self.payments.checked_add(other.payments)?,
+        })
+    }
 }
 
 /// Where a payment stands, as far as money goes.
@@ -37,12 +52,25 @@ pub type Mark = (String, u64);
 pub struct Payment {
     /// Where it stands.
     pub stage: Stage,
-    /// What counts.
+    /// What counts: reserved, then charged, then zero when released.
     pub amount: Usd,
-    /// Where it counts.
+    /// Where it counts. Each mark once.
     pub marks: Vec<Mark>,
     /// Until then the payload can be charged.
     pub until: Timestamp,
+    /// What it is charged under; see [`Entry::Reserve`].
+    pub nonce: String,
+}
+
+/// A session as the book keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// The newest generation of it.
+    pub session: Session,
+    /// SHA-256 of its secret, hexadecimal; `None` for a default session.
+    pub secret_sha256: Option<String>,
+    /// Closed by the operator.
+    pub closed: bool,
 }
 
 /// Enough of the ledger to judge one entry.
@@ -52,14 +80,60 @@ pub struct Book {
     pub counted: BTreeMap<Mark, Counted>,
     /// Payments by id.
     pub payments: BTreeMap<PaymentId, Payment>,
-    /// Sessions by id, and whether they are closed.
-    pub sessions: BTreeMap<SessionId, (Session, bool)>,
+    /// Sessions by id.
+    pub sessions: BTreeMap<SessionId, Opened>,
+    /// Who was ever charged under which nonce.
+    pub nonces: BTreeMap<String, PaymentId>,
+}
+
+/// What one entry changes: the new value of each row it touches, `None` for a row that goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Sums.
+    pub counted: Vec<(Mark, Option<Counted>)>,
+    /// The payment.
+    pub payment: Option<(PaymentId, Option<Payment>)>,
+    /// The session.
+    pub session: Option<(SessionId, Option<Opened>)>,
+    /// The nonce.
+    pub nonce: Option<(String, Option<PaymentId>)>,
+}
+
+impl Book {
+    /// What counts in an account from bucket `first` on, with no upper end; `None` when the sum
+    /// does not fit.
+    #[must_use]
+    pub fn total(&self, account: &str, first: u64) -> Option<Counted> {
+        judge::total(&self.counted, account, first)
+    }
+
+    /// Makes a change and returns its inverse, which takes it back exactly.
+    pub fn put(&mut self, change: Change) -> Change {
+        let counted = change.counted.into_iter();
+        Change {
+            counted: counted
+                .map(|(k, v)| swap(&mut self.counted, k, v))
+                .collect(),
+            payment: change.payment.map(|(k, v)| swap(&mut self.payments, k, v)),
+            session: change.session.map(|(k, v)| swap(&mut self.sessions, k, v)),
+            nonce: change.nonce.map(|(k, v)| swap(&mut self.nonces, k, v)),
+        }
+    }
+}
+
+fn swap<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> (K, Option<V>) {
+    let old = match value {
+        Some(value) => map.insert(key.clone(), value),
+        None => map.remove(&key),
+    };
+    (key, old)
 }
 
 /// One change of the book.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
-    /// A new session, or the renewal of an expired one: the same id with a new budget and expiry.
+    /// A new session, or the next generation of one that is expired or closed: the same id with a
+    /// later `created`, a new budget and expiry. What earlier generations spent stays counted.
     OpenSession {
         /// The session.
         session: Session,
@@ -71,7 +145,8 @@ pub enum Entry {
         /// Which.
         session: SessionId,
     },
-    /// On every limit or on none. From here on money may move.
+    /// On every limit or on none, the session's own budget always among them. From here on money
+    /// may move.
     Reserve {
         /// The payment.
         id: PaymentId,
@@ -79,12 +154,15 @@ pub enum Entry {
         session: SessionId,
         /// What it may cost.
         amount: Usd,
-        /// What it counts against.
+        /// What it counts against, besides the session's budget.
         limits: Vec<Limit>,
         /// Until then the payload can be charged.
         until: Timestamp,
         /// When it was decided.
         now: Timestamp,
+        /// What the payload is charged under: wallet address, network, asset and on-chain nonce in
+        /// one text. Nothing is ever reserved twice under one.
+        nonce: String,
     },
     /// It was charged, or nothing proves the opposite.
     Settle {
@@ -105,6 +183,30 @@ pub enum Entry {
         /// The payment or refusal.
         id: PaymentId,
     },
+}
+
+impl Entry {
+    /// The payment or refusal that it is about, if it is about one.
+    #[must_use]
+    pub fn payment(&self) -> Option<PaymentId> {
+        match self {
+            Self::OpenSession { .. } | Self::CloseSession { .. } => None,
+            Self::Reserve { id, .. }
+            | Self::Settle { id, .. }
+            | Self::Release { id, .. }
+            | Self::Note { id } => Some(*id),
+        }
+    }
+
+    /// The session that it names, if it names one.
+    #[must_use]
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::OpenSession { session, .. } => Some(&session.id),
+            Self::CloseSession { session } | Self::Reserve { session, .. } => Some(session),
+            Self::Settle { .. } | Self::Release { .. } | Self::Note { .. } => None,
+        }
+    }
 }
 
 /// The only two reasons to give a reservation back.
@@ -153,6 +255,9 @@ pub enum Reject {
     /// More than was reserved.
     #[error("charged more than reserved")]
     OverCharge,
+    /// Another payment is charged under this nonce.
+    #[error("the nonce was used before")]
+    NonceUsed,
     /// Does not fit the counters.
     #[error("the amount overflows")]
     Overflow,

@@ -280,7 +280,7 @@ impl Refusal {
 /// in `last`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
-    /// `session:ID`, `budget:NAME:WHO`.
+    /// `session:ID@CREATED`, `budget:NAME:WHO`.
     pub account: String,
     /// Oldest bucket that counts.
     pub first: u64,
@@ -297,16 +297,23 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// The cap of a whole session.
+    /// The cap of a whole session. Its account carries the session's generation (`created`, in
+    /// milliseconds), so a renewed session starts at nothing while what it spent before stays counted.
     #[must_use]
     pub fn session(session: &Session) -> Self {
         Self {
-            account: format!("session:{}", session.id),
+            account: format!("session:{}@{}", session.id, session.created.0),
             first: 0,
             last: 0,
             amount: session.budget,
             payments: None,
             resets_at: None,
         }
+    }
+
+    /// Is this the cap of a session?
+    #[must_use]
+    pub fn is_session(&self) -> bool {
+        self.account.starts_with("session:")
     }
 }
