@@ -1,5 +1,6 @@
 //! Whatever the order of entries and whichever way the clock steps: no window and no session passes
 //! its limit, counts equal what is not released, closed stays closed.
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 
