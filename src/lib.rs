@@ -9,6 +9,7 @@ pub mod evm;
 pub mod money;
 pub mod payment;
 pub mod section;
+pub mod settings;
 // Floor 1: decisions (no I/O, no clock, no randomness)
 pub mod budget;
 pub mod policy;

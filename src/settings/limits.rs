@@ -1,0 +1,87 @@
+//! Every limit with its default and the reason of the default.
+
+use core::time::Duration;
+
+/// A limit on everything that somebody else decides the size of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of a request body that are kept for the second sending. API calls are smaller;
+    /// what is longer still streams, but cannot be paid for. Default 1 MiB.
+    pub replay_body: usize,
+    /// Most bytes of a 402 body that are read in search of terms. Honest challenges have a few
+    /// kilobytes; base64 images in them a few hundred. Default 1 MiB.
+    pub challenge_body: usize,
+    /// Most bytes of one challenge header, before it is decoded. Honest ones have 0.5 to 2.5 KB.
+    /// Default 64 KiB.
+    pub challenge_header: usize,
+    /// Most ways to pay in one challenge. Honest ones list one to eight. Default 32.
+    pub requirements: usize,
+    /// Most bytes of a head, request or response, all header lines together. Above the 16 KiB that
+    /// common servers take, with room for a challenge header of full length. Default 96 KiB.
+    pub header_bytes: usize,
+    /// Most header lines of a head. Default 128: browsers send about 30.
+    pub header_count: usize,
+    /// Most connections of agents at once; the next ones wait to be accepted. Each may cost a replay
+    /// copy and two TLS states. Default 1024.
+    pub connections: usize,
+    /// From the first byte of a request to the end of its head, and from the accepted connection to
+    /// the first byte. Slow senders must not hold connections. Default 30 s.
+    pub header_timeout: Duration,
+    /// For a TLS handshake with an agent or an upstream. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// For the TCP connection to an upstream, all its addresses together. Default 10 s.
+    pub connect_timeout: Duration,
+    /// How long a body, stream or tunnel may be silent before it is closed. Event streams send
+    /// keep-alives every 15 to 60 s. Default 5 min.
+    pub idle_timeout: Duration,
+    /// From the answer to CONNECT to the agent's first byte inside the tunnel. Protocols in which
+    /// the server speaks first must not hang. Default 10 s.
+    pub first_byte_timeout: Duration,
+    /// From the end of a request to the head of its response. It bounds no body, so streams are not
+    /// cut, and it must outlast a settlement on a slow chain (seconds to a minute). Default 60 s.
+    pub upstream_total: Duration,
+    /// Most seconds that a signed payload may live, whatever the merchant asks: as long as it lives
+    /// its price is held. Default 300 s, the common default of merchants.
+    pub validity: Duration,
+    /// How long a shutdown waits for open requests and payments. Kubernetes kills after 30 s by
+    /// default. Default 25 s.
+    pub drain: Duration,
+    /// Most payments of one session between reservation and answer. Default 64.
+    pub payments_in_flight: usize,
+    /// Idle upstream connections kept per session and host. Default 8.
+    pub pool_idle: usize,
+    /// How long an idle upstream connection is kept: less than the 60 s after which common servers
+    /// close it. Default 50 s.
+    pub pool_idle_timeout: Duration,
+    /// Most leaf certificates kept. A leaf and its key have about 2 KB. Default 1024.
+    pub leaves: usize,
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            replay_body: MIB,
+            challenge_body: MIB,
+            challenge_header: 64 * KIB,
+            requirements: 32,
+            header_bytes: 96 * KIB,
+            header_count: 128,
+            connections: 1024,
+            header_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            first_byte_timeout: Duration::from_secs(10),
+            upstream_total: Duration::from_secs(60),
+            validity: Duration::from_secs(300),
+            drain: Duration::from_secs(25),
+            payments_in_flight: 64,
+            pool_idle: 8,
+            pool_idle_timeout: Duration::from_secs(50),
+            leaves: 1024,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the operator sets, as plain values with their defaults and the reason of each default.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use http::StatusCode;
+
+mod cidr;
+mod host;
+mod limits;
+
+pub use cidr::{Cidr, NotCidr};
+pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};
+pub use limits::Limits;
+
+/// The three listeners. An agent needs the first only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// CONNECT and absolute-form. A non-loopback address needs client authentication.
+    pub proxy: SocketAddr,
+    /// Redirected traffic, whose first destination the kernel knows. Off unless set.
+    pub transparent: Option<SocketAddr>,
+    /// Health, metrics, dashboard, API. Never reachable through the proxy.
+    pub admin: SocketAddr,
+}
+
+impl Default for Listen {
+    /// Loopback only: whoever wants to be reachable must say so.
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            proxy: loopback(4020),
+            transparent: None,
+            admin: loopback(4022),
+        }
+    }
+}
+
+/// Which tunnels are opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intercept {
+    /// All but the pass-through list. The default: a 402 anywhere can be explained.
+    #[default]
+    All,
+    /// Only hosts that some rule could pay; the rest is tunnelled blind.
+    Payable,
+}
+
+/// What is opened, and whom upstream is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Folder of `ca.pem` and `ca-key.pem`, made on first start.
+    pub ca_dir: PathBuf,
+    /// Which tunnels are opened.
+    pub intercept: Intercept,
+    /// Always tunnelled blind, never paid.
+    pub passthrough: Vec<HostPattern>,
+    /// PEM files of roots that are believed besides the system's.
+    pub extra_roots: Vec<PathBuf>,
+}
+
+/// Where the proxy may connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// Private, loopback and metadata addresses that are allowed all the same.
+    pub allow_private: Vec<Cidr>,
+    /// Ports that may be dialled.
+    pub ports: Vec<u16>,
+    /// Pinned names: normalised host and port to address. Implies permission for that address.
+    pub resolve: BTreeMap<(String, u16), SocketAddr>,
+    /// `http://host:port` of a parent proxy. Never taken from the environment.
+    pub upstream_proxy: Option<String>,
+}
+
+impl Default for Egress {
+    /// The two ports of the web, and no private address: an agent must not reach what the operator's
+    /// network believes to be its own.
+    fn default() -> Self {
+        Self {
+            allow_private: vec![],
+            ports: vec![443, 80],
+            resolve: BTreeMap::new(),
+            upstream_proxy: None,
+        }
+    }
+}
+
+/// What an agent is given when it is not paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusals {
+    /// 402, 403 or 429.
+    pub status: StatusCode,
+    /// Ours or the merchant's words.
+    pub body: RefusalBody,
+}
+
+impl Default for Refusals {
+    /// 402, because nothing was paid; our own document, because merchant text is not to be trusted.
+    fn default() -> Self {
+        Self {
+            status: StatusCode::PAYMENT_REQUIRED,
+            body: RefusalBody::Problem,
+        }
+    }
+}
+
+/// Whose words a refusal carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RefusalBody {
+    /// Our `application/problem+json`.
+    #[default]
+    Problem,
+    /// The merchant's own 402, untouched.
+    Original,
+}
