@@ -56,3 +56,21 @@ pub trait Protocol: Send + Sync {
     /// Never fails: an unreadable receipt is `Absent`.
     fn receipt(&self, headers: &HeaderMap) -> Receipt;
 }
+
+/// The protocols that a 402 speaks, by its head alone.
+#[must_use]
+pub fn recognise(_head: &response::Parts) -> Vec<&'static dyn Protocol> {
+    vec![]
+}
+
+/// Everything that the 402 offers.
+#[must_use]
+pub fn read(_: &[&dyn Protocol], _: &response::Parts, _: Option<&[u8]>) -> Challenge {
+    Challenge::default()
+}
+
+/// Does a request carry a payment of its own?
+#[must_use]
+pub fn carried(_: &HeaderMap) -> bool {
+    false
+}

@@ -1,1 +1,142 @@
-//! To be written.
+//! The wire: from an accepted socket to an answered request. Read `exchange.rs` first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::ledger::Ledger;
+use crate::payer::Payer;
+use crate::payment::SessionId;
+use crate::settings::{Egress, HostPattern, Intercept, Limits, Refusals};
+use crate::tls::{Interceptor, UpstreamTls};
+
+mod body;
+mod challenge;
+mod connect;
+mod dial;
+mod exchange;
+mod failure;
+mod headers;
+mod identify;
+mod io;
+mod listen;
+mod pool;
+mod purchase;
+mod refuse;
+mod replay;
+mod serve;
+mod target;
+mod tunnel;
+mod upgrade;
+mod upstream;
+
+pub use target::{NotTarget, Target};
+
+/// Everything a proxy is made of; `app` builds it.
+pub struct Parts {
+    /// Decides and pays.
+    pub payer: Arc<Payer>,
+    /// Knows the sessions.
+    pub ledger: Arc<dyn Ledger>,
+    /// Session of clients without credentials; `None` demands credentials.
+    pub default_session: Option<SessionId>,
+    /// The agent's side of TLS.
+    pub interceptor: Interceptor,
+    /// The merchant's side of TLS.
+    pub upstream_tls: UpstreamTls,
+    /// Open every host, or only those that a rule could pay.
+    pub intercept: Intercept,
+    /// Hosts that are always tunnelled blind.
+    pub passthrough: Vec<HostPattern>,
+    /// Where connections may go.
+    pub egress: Egress,
+    /// Bounds on everything.
+    pub limits: Limits,
+    /// How refusals look.
+    pub refusals: Refusals,
+    /// Ports that this process listens on; never a destination on this machine.
+    pub own_ports: Vec<u16>,
+    /// Turns true when the process shuts down.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// The data plane. Cheap to share; every connection holds it.
+pub struct Proxy {
+    payer: Arc<Payer>,
+    doorkeeper: identify::Doorkeeper,
+    interceptor: Interceptor,
+    intercept: Intercept,
+    passthrough: Vec<HostPattern>,
+    upstream: upstream::Upstream,
+    pool: Arc<pool::Pool>,
+    limits: Limits,
+    refusals: Refusals,
+    /// One permit per exchange that is being paid; all of them together mean that none is.
+    purchases: Arc<Semaphore>,
+    draining: watch::Receiver<bool>,
+}
+
+/// Exchanges that may be paid at once, all sessions together: each holds a request body.
+const PURCHASES: u32 = 4096;
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(15);
+
+impl Proxy {
+    /// Assembles the parts. Nothing listens yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let pool = Arc::new(pool::Pool::new(
+            parts.limits.pool_idle_timeout,
+            parts.limits.pool_idle,
+        ));
+        let upstream = upstream::Upstream {
+            dialer: dial::Dialer {
+                egress: parts.egress,
+                own_ports: parts.own_ports,
+                connect_timeout: parts.limits.connect_timeout,
+            },
+            tls: parts.upstream_tls,
+            pool: Arc::clone(&pool),
+            limits: parts.limits.clone(),
+        };
+        Arc::new(Self {
+            payer: parts.payer,
+            doorkeeper: identify::Doorkeeper {
+                ledger: parts.ledger,
+                default_session: parts.default_session,
+            },
+            interceptor: parts.interceptor,
+            intercept: parts.intercept,
+            passthrough: parts.passthrough,
+            upstream,
+            pool,
+            limits: parts.limits,
+            refusals: parts.refusals,
+            purchases: Arc::new(Semaphore::new(PURCHASES as usize)),
+            draining: parts.draining,
+        })
+    }
+
+    /// Waits until no exchange is being paid: each has its outcome in the ledger.
+    pub async fn settled(&self) {
+        let _ = self.purchases.acquire_many(PURCHASES).await;
+    }
+
+    /// Leaves in the certificate cache, for metrics.
+    #[must_use]
+    pub fn cached_leaves(&self) -> usize {
+        self.interceptor.cached_leaves()
+    }
+
+    /// Is this host tunnelled without being opened?
+    fn blind(&self, target: &Target) -> bool {
+        let listed = |p: &HostPattern| p.matches(&target.host, target.port);
+        self.passthrough.iter().any(listed)
+            || match self.intercept {
+                Intercept::All => false,
+                Intercept::Payable => !self.payer.policy().payable(&target.host, target.port),
+            }
+    }
+}

@@ -22,7 +22,7 @@ pub struct Limits {
     /// Most header lines of a head. Default 128: browsers send about 30.
     pub header_count: usize,
     /// Most connections of agents at once; the next ones wait to be accepted. Each may cost a replay
-    /// copy and two TLS states. Default 1024.
+    /// copy and two TLS states. Default 10,000: memory, not this, is the bound of a small sidecar.
     pub connections: usize,
     /// From the first byte of a request to the end of its head, and from the accepted connection to
     /// the first byte. Slow senders must not hold connections. Default 30 s.
@@ -48,8 +48,10 @@ pub struct Limits {
     pub drain: Duration,
     /// Most payments of one session between reservation and answer. Default 64.
     pub payments_in_flight: usize,
-    /// Idle upstream connections kept per session and host. Default 8.
+    /// Idle upstream connections kept per session and host. Default 32.
     pub pool_idle: usize,
+    /// Most requests at once on one HTTP/2 connection of an agent. Default 128.
+    pub h2_streams: u32,
     /// How long an idle upstream connection is kept: less than the 60 s after which common servers
     /// close it. Default 50 s.
     pub pool_idle_timeout: Duration,
@@ -69,7 +71,7 @@ impl Default for Limits {
             requirements: 32,
             header_bytes: 96 * KIB,
             header_count: 128,
-            connections: 1024,
+            connections: 10_000,
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
@@ -79,9 +81,18 @@ impl Default for Limits {
             validity: Duration::from_secs(300),
             drain: Duration::from_secs(25),
             payments_in_flight: 64,
-            pool_idle: 8,
+            pool_idle: 32,
+            h2_streams: 128,
             pool_idle_timeout: Duration::from_secs(50),
             leaves: 1024,
         }
+    }
+}
+
+impl Limits {
+    /// `header_bytes` as HTTP/2 counts them.
+    #[must_use]
+    pub fn header_bytes_u32(&self) -> u32 {
+        u32::try_from(self.header_bytes).unwrap_or(u32::MAX)
     }
 }

@@ -86,6 +86,17 @@ impl Default for Egress {
     }
 }
 
+impl Egress {
+    /// The address that this name and port are pinned to.
+    #[must_use]
+    pub fn pinned(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        if self.resolve.is_empty() {
+            return None;
+        }
+        self.resolve.get(&(host.to_owned(), port)).copied()
+    }
+}
+
 /// What an agent is given when it is not paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusals {

@@ -1,0 +1,202 @@
+//! Is a 402 a demand that we can read? Only its head, or a bounded part of its body, is looked at;
+//! everything else streams through as it came.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header, response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::body::{Body, Pieces};
+use crate::payment::{Challenge, Problem, Reason};
+use crate::protocol;
+use crate::settings::Limits;
+
+/// Merchants send a challenge at once. Slower ones are refused, so that the agent gets an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is read of a body that no protocol needs, so that its connection can carry the retry.
+const DRAINED: usize = 64 * 1024;
+
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_millis(250);
+
+/// What an answer asks for.
+pub(super) enum Demand {
+    /// Nothing that we understand: the answer goes to the agent.
+    Nothing(Response<Body>),
+    /// Money.
+    Payment(Asks),
+}
+
+/// A challenge, and the merchant's own answer beside it.
+pub(super) struct Asks {
+    pub(super) challenge: Challenge,
+    pub(super) original: Response<Body>,
+}
+
+/// Reads the demand of an answer. Anything but a 402 passes at once.
+pub(super) async fn read(answer: Response<Incoming>, limits: &Limits) -> Demand {
+    if answer.status() != StatusCode::PAYMENT_REQUIRED {
+        return Demand::Nothing(answer.map(Body::Incoming));
+    }
+    let (head, incoming) = answer.into_parts();
+    let speaking = protocol::recognise(&head);
+    if speaking.is_empty() {
+        return Demand::Nothing(Response::from_parts(head, Body::Incoming(incoming)));
+    }
+    let wanted = speaking.iter().any(|p| p.needs_body());
+    let (most, time) = if wanted {
+        (limits.challenge_body, PATIENCE)
+    } else {
+        (DRAINED, DRAIN_TIME)
+    };
+    let read = Part::read(incoming, most, time).await;
+    let text = read.text(&head, wanted, limits.challenge_body);
+    let (text, problem) = match text {
+        Ok(text) => (text, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    let mut challenge = protocol::read(&speaking, &head, text.as_deref());
+    if challenge.requirements.is_empty() && challenge.problems.is_empty() {
+        challenge.problems.extend(problem);
+    }
+    conclude(challenge, head, read.body())
+}
+
+fn conclude(challenge: Challenge, head: response::Parts, body: Body) -> Demand {
+    let original = Response::from_parts(head, body);
+    if challenge.requirements.is_empty() && challenge.problems.is_empty() {
+        return Demand::Nothing(original);
+    }
+    Demand::Payment(Asks {
+        challenge,
+        original,
+    })
+}
+
+/// The beginning of a body, or all of it.
+struct Part {
+    pieces: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    rest: Option<Incoming>,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    TooLong,
+    TooSlow,
+    Broken,
+}
+
+impl Part {
+    async fn read(mut incoming: Incoming, most: usize, time: Duration) -> Self {
+        let deadline = Instant::now() + time;
+        let mut part = Self {
+            pieces: VecDeque::new(),
+            trailers: None,
+            rest: None,
+            end: End::Whole,
+        };
+        let mut length = 0usize;
+        loop {
+            part.end = match timeout_at(deadline, incoming.frame()).await {
+                Err(_) => End::TooSlow,
+                Ok(None) => return part,
+                Ok(Some(Err(_))) => End::Broken,
+                Ok(Some(Ok(frame))) => {
+                    if let Some(data) = frame.data_ref() {
+                        length = length.saturating_add(data.len());
+                        part.pieces.push_back(data.clone());
+                    } else if let Ok(trailers) = frame.into_trailers() {
+                        part.trailers = Some(trailers);
+                    }
+                    if length <= most {
+                        continue;
+                    }
+                    End::TooLong
+                }
+            };
+            part.rest = Some(incoming);
+            return part;
+        }
+    }
+
+    /// The body's text for the protocols that read it; `None` when nobody asks or nobody could read it.
+    fn text(
+        &self,
+        head: &response::Parts,
+        wanted: bool,
+        most: usize,
+    ) -> Result<Option<Vec<u8>>, Problem> {
+        if !wanted {
+            return Ok(None);
+        }
+        let problem = |reason, detail| Err(Problem::new(reason, detail));
+        match self.end {
+            End::Whole => {}
+            End::TooLong => {
+                return problem(
+                    Reason::LimitsExceeded,
+                    "the challenge's body is longer than allowed",
+                );
+            }
+            End::TooSlow => {
+                return problem(
+                    Reason::MalformedChallenge,
+                    "the challenge's body did not end in time",
+                );
+            }
+            End::Broken => {
+                return problem(Reason::MalformedChallenge, "the challenge's body broke off");
+            }
+        }
+        let bytes: Vec<u8> = self.pieces.iter().flatten().copied().collect();
+        decoded(&head.headers, bytes, most)
+    }
+
+    fn body(self) -> Body {
+        Body::Pieces(Pieces {
+            first: self.pieces,
+            rest: self.rest,
+            trailers: self.trailers,
+        })
+    }
+}
+
+/// Undoes `gzip` and `deflate` up to `most` bytes (threat D-04). Other codings are nobody's challenge.
+fn decoded(headers: &HeaderMap, bytes: Vec<u8>, most: usize) -> Result<Option<Vec<u8>>, Problem> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let coding = match (codings.next(), codings.next()) {
+        (None, _) => return Ok(Some(bytes)),
+        (Some(coding), None) => coding.to_str().unwrap_or_default().to_ascii_lowercase(),
+        (Some(_), Some(_)) => return Ok(None),
+    };
+    let cap = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    let mut out = Vec::new();
+    let read = match coding.as_str() {
+        "identity" | "" => return Ok(Some(bytes)),
+        "gzip" | "x-gzip" => flate2::read::GzDecoder::new(&*bytes)
+            .take(cap)
+            .read_to_end(&mut out),
+        "deflate" => flate2::read::ZlibDecoder::new(&*bytes)
+            .take(cap)
+            .read_to_end(&mut out),
+        _ => return Ok(None),
+    };
+    if out.len() > most {
+        let detail = "the challenge's body is longer than allowed once unpacked";
+        return Err(Problem::new(Reason::LimitsExceeded, detail));
+    }
+    if read.is_err() {
+        let detail = "the challenge's body cannot be unpacked";
+        return Err(Problem::new(Reason::MalformedChallenge, detail));
+    }
+    Ok(Some(out))
+}

@@ -1,0 +1,213 @@
+//! Opening connections to upstreams: one resolution, every address checked before it is dialled.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::failure::UpstreamError;
+use super::target::Target;
+use crate::settings::Egress;
+
+/// How long one address may hang before the next is tried beside it (RFC 8305 section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Addresses of one name that are tried. More only delay the error.
+const ADDRESSES: usize = 8;
+
+/// Opens TCP connections within the operator's egress rules.
+pub(super) struct Dialer {
+    pub(super) egress: Egress,
+    /// Ports that this process listens on: never a destination on this machine (threats S-06, S-07).
+    pub(super) own_ports: Vec<u16>,
+    pub(super) connect_timeout: Duration,
+}
+
+impl Dialer {
+    /// A connected socket to an address that was checked, without Nagle's delay.
+    pub(super) async fn connect(&self, target: &Target) -> Result<TcpStream, UpstreamError> {
+        let addresses = self.addresses(target).await?;
+        let connected = timeout(self.connect_timeout, first_of(addresses)).await;
+        let stream = connected.map_err(|_| UpstreamError::ConnectTimeout)??;
+        if self.is_own(&stream).map_err(UpstreamError::Connect)? {
+            return Err(UpstreamError::Forbidden);
+        }
+        stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
+        Ok(stream)
+    }
+
+    async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, UpstreamError> {
+        if let Some(pinned) = self.egress.pinned(&target.host, target.port) {
+            return Ok(vec![pinned]);
+        }
+        if !self.egress.ports.contains(&target.port) {
+            return Err(UpstreamError::PortForbidden);
+        }
+        let found: Vec<SocketAddr> = match target.address() {
+            Some(address) => vec![SocketAddr::new(address, target.port)],
+            None => timeout(
+                self.connect_timeout,
+                tokio::net::lookup_host((&*target.host, target.port)),
+            )
+            .await
+            .map_err(|_| UpstreamError::DnsTimeout)?
+            .map_err(|_| UpstreamError::Dns)?
+            .collect(),
+        };
+        if found.is_empty() {
+            return Err(UpstreamError::Dns);
+        }
+        let allowed: Vec<SocketAddr> = found
+            .into_iter()
+            .filter(|a| self.may_reach(a.ip()))
+            .take(ADDRESSES)
+            .collect();
+        if allowed.is_empty() {
+            return Err(UpstreamError::Forbidden);
+        }
+        Ok(allowed)
+    }
+
+    fn may_reach(&self, address: IpAddr) -> bool {
+        let address = canonical(address);
+        is_public(address)
+            || self
+                .egress
+                .allow_private
+                .iter()
+                .any(|c| c.contains(address))
+    }
+
+    /// A connection from this machine to one of our own listeners, by whatever name.
+    fn is_own(&self, stream: &TcpStream) -> io::Result<bool> {
+        let peer = stream.peer_addr()?;
+        Ok(self.own_ports.contains(&peer.port())
+            && (canonical(peer.ip()).is_loopback() || peer.ip() == stream.local_addr()?.ip()))
+    }
+}
+
+/// The first address that answers; each has a head start on the next.
+async fn first_of(addresses: Vec<SocketAddr>) -> Result<TcpStream, UpstreamError> {
+    let mut attempts = JoinSet::new();
+    for (n, address) in addresses.into_iter().enumerate() {
+        let wait = NEXT_ADDRESS.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
+        attempts.spawn(async move {
+            tokio::time::sleep(wait).await;
+            TcpStream::connect(address).await
+        });
+    }
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(e)) => last = e,
+            Err(e) => last = io::Error::other(e),
+        }
+    }
+    Err(UpstreamError::Connect(last))
+}
+
+/// IPv4 inside IPv6 (mapped, NAT64, 6to4) is judged as the IPv4 address it reaches.
+fn canonical(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let v4 = |high: u16, low: u16| {
+        let ([w, x], [y, z]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(w, x, y, z))
+    };
+    match (a, b, c, d, e, f) {
+        (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => v4(g, h),
+        (0, 0, 0, 0, 0, 0) if v6 != Ipv6Addr::LOCALHOST && v6 != Ipv6Addr::UNSPECIFIED => v4(g, h),
+        (0x2002, high, low, ..) => v4(high, low),
+        _ => address,
+    }
+}
+
+/// Reachable by anyone on the internet: not private, loopback, link-local, metadata, multicast or
+/// reserved (IANA special-purpose registries; threat S-01).
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(a == 0
+                || a == 10
+                || a == 127
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 169 && b == 254)
+                || (a == 172 && (16..32).contains(&b))
+                || (a == 192 && b == 0 && (c == 0 || c == 2))
+                || (a == 192 && b == 88 && c == 99)
+                || (a == 192 && b == 168)
+                || (a == 198 && (b == 18 || b == 19))
+                || (a == 198 && b == 51 && c == 100)
+                || (a == 203 && b == 0 && c == 113)
+                || a >= 224)
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, ..] = v6.segments();
+            // Global unicast is 2000::/3; documentation and benchmarking ranges are cut out of it.
+            (a & 0xe000) == 0x2000
+                && !(a == 0x2001 && (b == 0xdb8 || b < 0x200))
+                && !(a == 0x3fff && b < 0x1000)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn internal_addresses_are_not_public_in_any_spelling() {
+        for inside in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.100.100.200",
+            "192.0.0.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:a9fe:a9fe",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001::1",
+        ] {
+            assert!(!is_public(canonical(inside.parse().unwrap())), "{inside}");
+        }
+        for outside in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "100.128.0.1",
+            "169.253.1.1",
+            "2606:4700:4700::1111",
+            "64:ff9b::101:101",
+            "::ffff:1.1.1.1",
+            "2a00:1450::1",
+        ] {
+            assert!(is_public(canonical(outside.parse().unwrap())), "{outside}");
+        }
+    }
+}

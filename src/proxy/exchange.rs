@@ -1,0 +1,167 @@
+//! One request, from the agent's question to the agent's answer. The whole product in one function.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use hyper::body::Incoming;
+
+use super::body::Body;
+use super::challenge::{self, Demand};
+use super::headers;
+use super::pool::Key;
+use super::purchase;
+use super::refuse::{self, ClientError};
+use super::replay::Replay;
+use super::serve::{Conn, Way};
+use super::target::Target;
+use super::upgrade;
+use crate::payment::{Asked, Reason, Refusal, Session};
+use crate::protocol;
+
+/// Answers one request. Never fails: every error is an answer.
+pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let route = match Route::of(conn, &parts).await {
+        Ok(route) => route,
+        Err(e) => return e.response(),
+    };
+    if protocol::carried(&parts.headers) {
+        return carried(conn, &route.asked(&parts.method, &parts.uri)).await;
+    }
+    let upgrade = upgrade::wanted(&mut parts);
+    let payable = conn
+        .proxy
+        .payer
+        .policy()
+        .payable(&route.target.host, route.target.port);
+    let limit = payable.then_some(conn.proxy.limits.replay_body);
+    let (first, replay) = Replay::split(parts, body, limit);
+    let answer = match conn
+        .proxy
+        .upstream
+        .send(&conn.lane, route.key(), first)
+        .await
+    {
+        Ok(answer) => answer,
+        Err(e) => return refuse::gateway(&e),
+    };
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return upgrade::accept(answer, upgrade);
+    }
+    match challenge::read(answer, &conn.proxy.limits).await {
+        Demand::Nothing(answer) => delivered(answer),
+        Demand::Payment(asks) => purchase::purchase(conn, route, replay, asks).await,
+    }
+}
+
+/// Only the proxy pays: a payment header of the agent's own would go around the ledger (threat H-09).
+async fn carried(conn: &Conn, asked: &Asked) -> Response<Body> {
+    let refusal = Refusal::new(
+        Reason::AgentPaymentHeader,
+        "the request carries a payment header of its own; only the proxy pays",
+    );
+    let refusal = conn.proxy.payer.refuse(asked, refusal).await;
+    refuse::refused(&refusal, conn.proxy.refusals.status)
+}
+
+/// The upstream's answer as it is, without what belongs to its hop.
+pub(super) fn delivered(mut response: Response<Body>) -> Response<Body> {
+    headers::clean(response.headers_mut());
+    response
+}
+
+/// Where one request goes and who pays: the tunnel's name, or the URI's on an open connection.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) session: Arc<Session>,
+    pub(super) target: Target,
+    pub(super) secure: bool,
+}
+
+impl Route {
+    /// Pins the request to its destination (threat T-03): CONNECT, SNI, certificate and
+    /// `Host` or `:authority` are one name, or nothing is forwarded.
+    async fn of(conn: &Conn, parts: &Parts) -> Result<Self, ClientError> {
+        if matches!(parts.method, Method::TRACE | Method::CONNECT) {
+            return Err(ClientError::Method);
+        }
+        if parts
+            .uri
+            .authority()
+            .is_some_and(|a| a.as_str().contains('@'))
+        {
+            return Err(ClientError::UserInfo);
+        }
+        let route = match &conn.way {
+            Way::Tunnel {
+                target,
+                secure,
+                session,
+            } => Self {
+                session: Arc::clone(session),
+                target: target.clone(),
+                secure: *secure,
+            },
+            Way::Open => {
+                let authority = parts.uri.authority().ok_or(ClientError::NotProxyForm)?;
+                if parts.uri.scheme_str() != Some("http") {
+                    return Err(ClientError::NotProxyForm);
+                }
+                Self {
+                    session: conn.proxy.doorkeeper.admit(&parts.headers).await?,
+                    target: Target::parse(authority.as_str(), Some(80))?,
+                    secure: false,
+                }
+            }
+        };
+        route
+            .pinned(parts)
+            .then_some(route)
+            .ok_or(ClientError::Misdirected)
+    }
+
+    /// Does everything that names a host in this request name the destination?
+    fn pinned(&self, parts: &Parts) -> bool {
+        let port = self.default_port();
+        let mut hosts = parts.headers.get_all(header::HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return false;
+        }
+        let same = |name: &str| self.target.is_named_by(name, port);
+        let header_ok = host.is_none_or(|h| h.to_str().is_ok_and(same));
+        let uri_ok = parts.uri.authority().is_none_or(|a| same(a.as_str()));
+        header_ok && uri_ok && (host.is_some() || parts.uri.authority().is_some() || old(parts))
+    }
+
+    /// The connection that may carry it.
+    pub(super) fn key(&self) -> Key {
+        Key {
+            session: Arc::clone(&self.session.id.0),
+            secure: self.secure,
+            target: self.target.clone(),
+        }
+    }
+
+    /// The question as the policy sees it.
+    pub(super) fn asked(&self, method: &Method, uri: &Uri) -> Asked {
+        Asked {
+            session: Arc::clone(&self.session),
+            method: method.clone(),
+            secure: self.secure,
+            host: Arc::clone(&self.target.host),
+            port: self.target.port,
+            path: uri.path().into(),
+        }
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.secure { 443 } else { 80 }
+    }
+}
+
+/// HTTP/1.0 knows no `Host`; inside a tunnel its destination is known all the same.
+fn old(parts: &Parts) -> bool {
+    parts.version == http::Version::HTTP_10
+}

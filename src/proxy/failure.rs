@@ -1,0 +1,106 @@
+//! Why an upstream gave no response, told apart as far as an agent or operator needs.
+
+use std::io;
+
+use http::StatusCode;
+
+use crate::tls::VerifyFailure;
+
+/// Why there is no response. Each has a stable code, an HTTP status and an RFC 9209 error type.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UpstreamError {
+    #[error("the host name does not resolve")]
+    Dns,
+    #[error("resolving the host name took too long")]
+    DnsTimeout,
+    #[error("the port is not on the list of allowed ports")]
+    PortForbidden,
+    #[error("the address is private, local or reserved, and not on the list of allowed addresses")]
+    Forbidden,
+    #[error("the connection was not established in time")]
+    ConnectTimeout,
+    #[error("the connection failed")]
+    Connect(io::Error),
+    #[error("the TLS handshake took too long")]
+    HandshakeTimeout,
+    #[error("the certificate was not accepted")]
+    Certificate(VerifyFailure),
+    #[error("the TLS handshake failed")]
+    Tls,
+    #[error("no response head came in time")]
+    FirstByteTimeout,
+    #[error("the connection ended without a response")]
+    Closed,
+    #[error("the response is not HTTP")]
+    Protocol,
+}
+
+impl UpstreamError {
+    /// Stable code of the 502 or 504 document.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Dns | Self::DnsTimeout => "dns_error",
+            Self::PortForbidden => "port_not_allowed",
+            Self::Forbidden => "address_not_allowed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Connect(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                "connection_refused"
+            }
+            Self::Connect(_) => "connection_failed",
+            Self::HandshakeTimeout => "tls_timeout",
+            Self::Certificate(failure) => failure.code(),
+            Self::Tls => "tls_error",
+            Self::FirstByteTimeout => "response_timeout",
+            Self::Closed => "connection_terminated",
+            Self::Protocol => "protocol_error",
+        }
+    }
+
+    /// 403 for what our own rules forbid, 504 for what took too long, else 502.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::PortForbidden | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::DnsTimeout
+            | Self::ConnectTimeout
+            | Self::HandshakeTimeout
+            | Self::FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Dns
+            | Self::Connect(_)
+            | Self::Certificate(_)
+            | Self::Tls
+            | Self::Closed
+            | Self::Protocol => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The proxy error type (RFC 9209 section 2.3).
+    pub(super) fn proxy_error(&self) -> &'static str {
+        match self {
+            Self::Dns => "dns_error",
+            Self::DnsTimeout => "dns_timeout",
+            Self::PortForbidden => "http_request_denied",
+            Self::Forbidden => "destination_ip_prohibited",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Connect(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                "connection_refused"
+            }
+            Self::Connect(_) => "destination_unavailable",
+            Self::HandshakeTimeout => "connection_timeout",
+            Self::Certificate(_) => "tls_certificate_error",
+            Self::Tls => "tls_protocol_error",
+            Self::FirstByteTimeout => "http_response_timeout",
+            Self::Closed => "connection_terminated",
+            Self::Protocol => "http_protocol_error",
+        }
+    }
+}
+
+impl From<hyper::Error> for UpstreamError {
+    fn from(error: hyper::Error) -> Self {
+        if error.is_parse() {
+            Self::Protocol
+        } else {
+            Self::Closed
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Which header fields cross the proxy (RFC 9110 section 7.6.1), and which never do.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Hop-by-hop fields that go whether or not `Connection` names them. `Transfer-Encoding` is ours to
+/// choose per hop; `Trailer` describes the message and stays.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Fields that a `Connection` header cannot take away: they frame or route the message.
+const PROTECTED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TE];
+
+const PREFIX: &str = "farepass-";
+
+/// Removes hop-by-hop fields, what `Connection` nominates, and every `Farepass-*` field. Returns the
+/// protocol of a real upgrade (`Connection: upgrade` and one `Upgrade` field), if it is one.
+pub(super) fn clean(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let upgrade = upgrade(headers);
+    let nominated: Vec<HeaderName> = nominated(headers)
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .filter(|name| !PROTECTED.contains(name))
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        remove_all(headers, name);
+    }
+    // TE says what the next hop may send; only `trailers` is about the message.
+    let trailers = headers
+        .get_all(header::TE)
+        .iter()
+        .any(|v| tokens(v).any(|t| t.eq_ignore_ascii_case("trailers")));
+    remove_all(headers, &header::TE);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(PREFIX))
+        .cloned()
+        .collect();
+    for name in &ours {
+        remove_all(headers, name);
+    }
+    upgrade
+}
+
+fn remove_all(headers: &mut HeaderMap, name: &HeaderName) {
+    if headers.contains_key(name) {
+        headers.remove(name);
+    }
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    let text = value.to_str().unwrap_or_default();
+    text.split(',').map(str::trim).filter(|t| !t.is_empty())
+}
+
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(header::CONNECTION).iter().flat_map(tokens)
+}
+
+fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    if !nominated(headers).any(|name| name.eq_ignore_ascii_case("upgrade")) {
+        return None;
+    }
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let protocol = protocols.next()?;
+    protocols.next().is_none().then(|| protocol.clone())
+}
+
+/// Joins the `cookie` fields that an HTTP/2 client may have split (RFC 9113 section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let mut joined = Vec::new();
+    for crumb in headers.get_all(header::COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn a_connection_header_takes_what_it_names_but_never_the_framing() {
+        let mut headers = map(&[
+            ("connection", "close, PAYMENT-SIGNATURE, x-mine"),
+            ("connection", "Host, Content-Length"),
+            ("payment-signature", "forged"),
+            ("x-mine", "1"),
+            ("x-other", "2"),
+            ("host", "a.test"),
+            ("content-length", "3"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic c2VjcmV0"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers, deflate"),
+            ("farepass-payment", "pay_1"),
+        ]);
+        assert_eq!(clean(&mut headers), None);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host", "te", "x-other"]);
+        assert_eq!(headers["te"], "trailers");
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_fields() {
+        let mut real = map(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+        ]);
+        assert_eq!(clean(&mut real).unwrap(), "websocket");
+        assert!(real.is_empty());
+        assert_eq!(clean(&mut map(&[("upgrade", "h2c")])), None);
+        assert_eq!(clean(&mut map(&[("connection", "upgrade")])), None);
+    }
+
+    #[test]
+    fn duplicate_fields_keep_their_order() {
+        let mut headers = map(&[("set-cookie", "a=1"), ("set-cookie", "b=2"), ("x", "1")]);
+        clean(&mut headers);
+        let cookies: Vec<_> = headers.get_all("set-cookie").iter().collect();
+        assert_eq!(cookies, ["a=1", "b=2"]);
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_field() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers["cookie"], "a=1; b=2");
+        assert_eq!(headers.get_all("cookie").iter().count(), 1);
+    }
+}

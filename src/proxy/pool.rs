@@ -1,0 +1,122 @@
+//! Idle upstream connections. Keyed by session, so that no session rides another's connection.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use tokio::sync::OnceCell;
+
+use super::body::Body;
+use super::target::Target;
+
+/// Whose connection to where (threat T-14).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) session: Arc<str>,
+    pub(super) secure: bool,
+    pub(super) target: Target,
+}
+
+pub(super) type H1 = http1::SendRequest<Body>;
+pub(super) type H2 = http2::SendRequest<Body>;
+
+/// What one attempt at HTTP/2 found out about a host.
+#[derive(Clone)]
+pub(super) enum Spoken {
+    /// It speaks HTTP/2: one connection carries every stream of a session.
+    H2(H2),
+    /// It chose HTTP/1.1.
+    OnlyH1,
+}
+
+/// Idle connections kept in all: about 20 KiB each.
+const IDLE_TOTAL: usize = 1024;
+
+#[derive(Default)]
+struct Shelves {
+    h1: HashMap<Key, Vec<(H1, Instant)>>,
+    h1_total: usize,
+    h2: HashMap<Key, (Arc<OnceCell<Spoken>>, Instant)>,
+}
+
+/// Connections that wait for their next request.
+pub(super) struct Pool {
+    shelves: Mutex<Shelves>,
+    idle: Duration,
+    per_key: usize,
+}
+
+impl Pool {
+    /// Keeps up to `per_key` connections of each key for up to `idle`.
+    pub(super) fn new(idle: Duration, per_key: usize) -> Self {
+        Self {
+            shelves: Mutex::default(),
+            idle,
+            per_key,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelves> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection used last, if one is ready.
+    pub(super) fn take(&self, key: &Key) -> Option<H1> {
+        let mut shelves = self.lock();
+        let Shelves { h1, h1_total, .. } = &mut *shelves;
+        let shelf = h1.get_mut(key)?;
+        while let Some((sender, since)) = shelf.pop() {
+            *h1_total = h1_total.saturating_sub(1);
+            if sender.is_ready() && since.elapsed() < self.idle {
+                return Some(sender);
+            }
+        }
+        h1.remove(key);
+        None
+    }
+
+    /// Keeps a connection for its next request, unless there are enough.
+    pub(super) fn put(&self, key: Key, sender: H1) {
+        let mut shelves = self.lock();
+        if sender.is_closed() || shelves.h1_total >= IDLE_TOTAL {
+            return;
+        }
+        let shelf = shelves.h1.entry(key).or_default();
+        if shelf.len() < self.per_key {
+            shelf.push((sender, Instant::now()));
+            shelves.h1_total += 1;
+        }
+    }
+
+    /// The place where the HTTP/2 connection of this key is, or will be once somebody opened it.
+    pub(super) fn h2(&self, key: &Key) -> Arc<OnceCell<Spoken>> {
+        let mut shelves = self.lock();
+        if let Some((cell, used)) = shelves.h2.get_mut(key)
+            && !matches!(cell.get(), Some(Spoken::H2(sender)) if sender.is_closed())
+        {
+            *used = Instant::now();
+            return Arc::clone(cell);
+        }
+        let cell = Arc::new(OnceCell::new());
+        shelves
+            .h2
+            .insert(key.clone(), (Arc::clone(&cell), Instant::now()));
+        cell
+    }
+
+    /// Drops what has waited for too long. Called every now and then.
+    pub(super) fn sweep(&self) {
+        let mut shelves = self.lock();
+        let idle = self.idle;
+        shelves.h1.retain(|_, shelf| {
+            shelf.retain(|(sender, since)| since.elapsed() < idle && !sender.is_closed());
+            !shelf.is_empty()
+        });
+        shelves.h1_total = shelves.h1.values().map(Vec::len).sum();
+        shelves.h2.retain(|_, (cell, used)| {
+            let closed = matches!(cell.get(), Some(Spoken::H2(sender)) if sender.is_closed());
+            !closed && used.elapsed() < idle
+        });
+    }
+}

@@ -1,0 +1,157 @@
+//! The paid half of an exchange. It runs in a task of its own: an agent that hangs up cannot stop a
+//! payment half-way.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
+
+use super::body::{Body, NotReplayable};
+use super::challenge::Asks;
+use super::exchange::{Route, delivered};
+use super::refuse::{self, quoted};
+use super::replay::Replay;
+use super::serve::Conn;
+use crate::payer::Paid;
+use crate::payment::{Asked, Reason, Refusal};
+use crate::settings::RefusalBody;
+
+const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
+
+/// Answers a demand: with the paid answer, or with a refusal.
+pub(super) async fn purchase(
+    conn: &Arc<Conn>,
+    route: Route,
+    replay: Replay,
+    asks: Asks,
+) -> Response<Body> {
+    let asked = route.asked(&replay.method, &replay.uri);
+    let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
+        return refuse::stopped();
+    };
+    let conn = Arc::clone(conn);
+    let task = tokio::spawn(async move {
+        let _in_flight = permit;
+        pay(&conn, &route, &asked, replay, asks).await
+    });
+    // A panic in the task is a bug of ours; the ledger already counts what it signed.
+    task.await.unwrap_or_else(|_| refuse::stopped())
+}
+
+async fn pay(
+    conn: &Conn,
+    route: &Route,
+    asked: &Asked,
+    replay: Replay,
+    asks: Asks,
+) -> Response<Body> {
+    let payer = &conn.proxy.payer;
+    let payable = payer.policy().payable(&asked.host, asked.port);
+    let again = match replay.again().await {
+        Ok(request) => Some(request),
+        // The policy's own refusal comes first where no rule could pay.
+        Err(NotReplayable::NotKept) if !payable => None,
+        Err(why) => {
+            let refusal = payer.refuse(asked, not_replayable(why)).await;
+            return refused(conn, &refusal, asks.original);
+        }
+    };
+    let signed = match (payer.authorize(asked, &asks.challenge).await, again) {
+        (Ok(signed), Some(request)) => (signed, request),
+        (Ok(signed), None) => {
+            // The policy changed in between: the payload is never sent, and counts until it dies.
+            let settled = payer.settle(signed, None).await;
+            return unpaid(conn, settled.refusal, asks.original);
+        }
+        (Err(refusal), _) => return refused(conn, &refusal, asks.original),
+    };
+    let (signed, mut request) = signed;
+    carry(
+        &mut request,
+        signed.payload.name.clone(),
+        signed.payload.value.clone(),
+    );
+    let answer = conn
+        .proxy
+        .upstream
+        .send(&conn.lane, route.key(), request)
+        .await;
+    // Every path past `authorize` comes through here: the payload may be charged whatever came back.
+    let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));
+    let settled = payer.settle(signed, head).await;
+    match (answer, settled.refusal) {
+        (Ok(response), None) => told(response.map(Body::Incoming), &settled.paid),
+        (Ok(response), Some(refusal)) => refused(conn, &refusal, response.map(Body::Incoming)),
+        (Err(e), refusal) => {
+            let status = e.status();
+            let refusal =
+                refusal.unwrap_or_else(|| Refusal::new(Reason::OutcomeUnknown, e.to_string()));
+            refuse::refused(&refusal, status)
+        }
+    }
+}
+
+/// The payment header, once; and no cache may keep what was paid for (threat X-04).
+fn carry(request: &mut Request<Body>, name: HeaderName, value: HeaderValue) {
+    request.headers_mut().insert(name, value);
+    if !request.headers().contains_key(header::CACHE_CONTROL) {
+        let no_store = HeaderValue::from_static("no-store");
+        request
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, no_store);
+    }
+}
+
+fn not_replayable(why: NotReplayable) -> Refusal {
+    let detail = match why {
+        NotReplayable::TooLong => "the request body is longer than limits.replay_body",
+        NotReplayable::Broken => "the request body did not arrive whole",
+        NotReplayable::NotKept => "the request body was not kept",
+    };
+    Refusal::new(Reason::BodyNotReplayable, detail)
+}
+
+fn unpaid(conn: &Conn, refusal: Option<Refusal>, original: Response<Body>) -> Response<Body> {
+    let refusal = refusal
+        .unwrap_or_else(|| Refusal::new(Reason::BodyNotReplayable, "the request was not kept"));
+    refused(conn, &refusal, original)
+}
+
+/// A refusal in our words, or the merchant's own answer with our reason beside it.
+fn refused(conn: &Conn, refusal: &Refusal, original: Response<Body>) -> Response<Body> {
+    let settings = &conn.proxy.refusals;
+    let observing = refusal.reason == Reason::ObserveMode;
+    if settings.body == RefusalBody::Original || observing {
+        let mut response = delivered(original);
+        refuse::explain(response.headers_mut(), refusal);
+        return response;
+    }
+    let status = match original.status() {
+        // A merchant's 402 becomes ours; what it answered after the payment keeps its meaning.
+        StatusCode::PAYMENT_REQUIRED => settings.status,
+        other => other,
+    };
+    refuse::refused(refusal, status)
+}
+
+/// The merchant's answer byte for byte, plus what was paid for it (RFC 9651 item with parameters).
+fn told(response: Response<Body>, paid: &Paid) -> Response<Body> {
+    let mut response = delivered(response);
+    let transaction = paid
+        .transaction
+        .as_deref()
+        .map_or_else(String::new, |t| format!("; transaction={}", quoted(t)));
+    let text = format!(
+        "{}; amount=\"{}\"; asset={}; network=\"{}\"; charged=\"{}\"; remaining=\"{}\"{transaction}",
+        paid.id,
+        paid.amount,
+        quoted(&paid.asset),
+        paid.network,
+        paid.charged,
+        paid.remaining,
+    );
+    if let Ok(value) = HeaderValue::try_from(text) {
+        response.headers_mut().insert(PAYMENT, value);
+    }
+    response
+}

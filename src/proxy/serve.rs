@@ -1,0 +1,147 @@
+//! HTTP towards the client: one hyper connection, whose requests all go to `exchange`.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::Proxy;
+use super::exchange::exchange;
+use super::target::Target;
+use super::upstream::Lane;
+use crate::payment::Session;
+
+/// What carries the requests of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Plain,
+    TlsH1,
+    TlsH2,
+}
+
+/// One client connection.
+pub(super) struct Conn {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) lane: Arc<Lane>,
+    pub(super) way: Way,
+}
+
+/// Where the requests of a connection may go.
+pub(super) enum Way {
+    /// To one destination: the CONNECT target, whose name was verified when `secure`.
+    Tunnel {
+        target: Target,
+        secure: bool,
+        session: Arc<Session>,
+    },
+    /// Wherever each request says, over plain HTTP. Each brings its credentials.
+    Open,
+}
+
+/// Serves plain requests in absolute form.
+pub(super) async fn plain<S>(proxy: Arc<Proxy>, io: S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let lane = Lane::new(false, Arc::clone(&proxy.pool));
+    let conn = Conn {
+        lane: Arc::new(lane),
+        way: Way::Open,
+        proxy,
+    };
+    h1(conn, io).await
+}
+
+/// Serves the requests inside a tunnel.
+pub(super) async fn tunnelled<S>(
+    proxy: Arc<Proxy>,
+    io: S,
+    target: Target,
+    session: Arc<Session>,
+    over: Over,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let h2_spoken = over == Over::TlsH2;
+    let lane = Lane::new(h2_spoken, Arc::clone(&proxy.pool));
+    let conn = Conn {
+        lane: Arc::new(lane),
+        way: Way::Tunnel {
+            target,
+            secure: over != Over::Plain,
+            session,
+        },
+        proxy,
+    };
+    if h2_spoken {
+        h2(conn, io).await
+    } else {
+        h1(conn, io).await
+    }
+}
+
+async fn h1<S>(conn: Conn, io: S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &conn.proxy.limits;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(limits.header_count)
+        .max_header_size(limits.header_bytes)
+        .auto_date_header(false);
+    let draining = conn.proxy.draining.clone();
+    let conn = Arc::new(conn);
+    let service = service_fn(move |request| {
+        let conn = Arc::clone(&conn);
+        async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
+    });
+    let connection = builder
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => return served.map_err(io::Error::other),
+        () = drained(draining) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(io::Error::other)
+}
+
+async fn h2<S>(conn: Conn, io: S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &conn.proxy.limits;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(limits.header_bytes_u32())
+        .auto_date_header(false);
+    let draining = conn.proxy.draining.clone();
+    let conn = Arc::new(conn);
+    let service = service_fn(move |request| {
+        let conn = Arc::clone(&conn);
+        async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => return served.map_err(io::Error::other),
+        () = drained(draining) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(io::Error::other)
+}
+
+/// Ends when the process drains; a sender that is gone means the same.
+async fn drained(mut draining: watch::Receiver<bool>) {
+    let _ = draining.wait_for(|d| *d).await;
+}

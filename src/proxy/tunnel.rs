@@ -1,0 +1,119 @@
+//! What a CONNECT tunnel carries: TLS that is opened here, plain HTTP, or bytes that are none of our
+//! business. Anything else is closed: a blind tunnel would be a way around the policy.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::io::Rewound;
+use super::target::Target;
+use super::{Proxy, connect, refuse, serve};
+use crate::payment::Session;
+
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 0x16;
+
+/// Read buffer of a blind tunnel, each way.
+const COPY: usize = 64 * 1024;
+
+/// Answers CONNECT and serves what comes through the tunnel. `first` came with the CONNECT head.
+pub(super) async fn open(
+    proxy: Arc<Proxy>,
+    mut stream: TcpStream,
+    first: Bytes,
+    target: Target,
+    session: Arc<Session>,
+) -> io::Result<()> {
+    if proxy.blind(&target) {
+        return blind(proxy, stream, first, target).await;
+    }
+    stream.write_all(ESTABLISHED).await?;
+    let Some(first) = something(&proxy, &mut stream, first).await? else {
+        return Ok(());
+    };
+    let io = Rewound::new(first.clone(), stream);
+    match first.first() {
+        Some(&HANDSHAKE) => intercept(proxy, io, target, session).await,
+        // Node's fetch tunnels plain http:// too. It is governed like the rest.
+        Some(byte) if byte.is_ascii_uppercase() => {
+            serve::tunnelled(proxy, io, target, session, serve::Over::Plain).await
+        }
+        _ => {
+            tracing::info!(%target, "closed a tunnel that carries neither TLS nor HTTP");
+            Ok(())
+        }
+    }
+}
+
+/// At least one byte from the client, or `None` when it left or only waits (a protocol in which the
+/// server speaks first cannot be governed).
+async fn something(
+    proxy: &Proxy,
+    stream: &mut TcpStream,
+    first: Bytes,
+) -> io::Result<Option<Bytes>> {
+    if !first.is_empty() {
+        return Ok(Some(first));
+    }
+    let mut buffer = bytes::BytesMut::with_capacity(2048);
+    let read = timeout(proxy.limits.header_timeout, stream.read_buf(&mut buffer)).await;
+    match read {
+        Ok(Ok(0)) | Err(_) => Ok(None),
+        Ok(Ok(_)) => Ok(Some(buffer.freeze())),
+        Ok(Err(e)) => Err(e),
+    }
+}
+
+async fn intercept(
+    proxy: Arc<Proxy>,
+    io: Rewound<TcpStream>,
+    target: Target,
+    session: Arc<Session>,
+) -> io::Result<()> {
+    let handshake = async {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        let config = proxy
+            .interceptor
+            .answer(&target.host, &start.client_hello());
+        let config = config.map_err(io::Error::other)?;
+        start.into_stream(config).await
+    };
+    let tls = timeout(proxy.limits.handshake_timeout, handshake)
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
+    let over = match tls.get_ref().1.alpn_protocol() {
+        Some(b"h2") => serve::Over::TlsH2,
+        _ => serve::Over::TlsH1,
+    };
+    serve::tunnelled(proxy, tls, target, session, over).await
+}
+
+/// Pinned clients and hosts that no rule could pay: the upstream's own certificate, unread bytes.
+async fn blind(
+    proxy: Arc<Proxy>,
+    mut stream: TcpStream,
+    first: Bytes,
+    target: Target,
+) -> io::Result<()> {
+    let mut upstream = match proxy.upstream.tunnel(&target).await {
+        Ok(upstream) => upstream,
+        Err(e) => return connect::answer(&mut stream, refuse::gateway(&e)).await,
+    };
+    stream.write_all(ESTABLISHED).await?;
+    upstream.write_all(&first).await?;
+    let mut draining = proxy.draining.clone();
+    tokio::select! {
+        copied = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut upstream, COPY, COPY) => {
+            copied.map(|_| ())
+        }
+        _ = draining.wait_for(|d| *d) => Ok(()),
+    }
+}

@@ -1,0 +1,57 @@
+//! Protocol upgrades, WebSocket above all: after the 101 the bytes are none of our business.
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Response, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::body::Body;
+use super::failure::UpstreamError;
+use super::headers;
+use super::refuse;
+
+/// An agent's wish to speak something else (RFC 9110 section 7.8).
+pub(super) struct Upgrade {
+    client: OnUpgrade,
+}
+
+/// Cleans the request's header fields and finds out whether it is an upgrade. Only HTTP/1.1 has them.
+pub(super) fn wanted(parts: &mut Parts) -> Option<Upgrade> {
+    let protocol = headers::clean(&mut parts.headers)?;
+    if parts.version != Version::HTTP_11 {
+        return None;
+    }
+    let client = parts.extensions.remove::<OnUpgrade>()?;
+    nominate(&mut parts.headers, protocol);
+    Some(Upgrade { client })
+}
+
+fn nominate(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol);
+}
+
+/// Hands the 101 over and joins the two streams; a 101 that nobody asked for is an error.
+pub(super) fn accept(response: Response<Incoming>, wanted: Option<Upgrade>) -> Response<Body> {
+    let Some(Upgrade { client }) = wanted else {
+        return refuse::gateway(&UpstreamError::Protocol);
+    };
+    let (mut head, incoming) = response.into_parts();
+    let upstream = hyper::upgrade::on(Response::from_parts(head.clone(), incoming));
+    tokio::spawn(async move {
+        let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
+            return;
+        };
+        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        if let Err(e) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
+            tracing::debug!(error = %e, "upgraded connection ended");
+        }
+    });
+    if let Some(protocol) = headers::clean(&mut head.headers) {
+        nominate(&mut head.headers, protocol);
+    }
+    head.extensions.clear();
+    Response::from_parts(head, Body::Empty)
+}

@@ -1,0 +1,302 @@
+//! The far side: sends one request over a pooled or fresh connection and returns the response head.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::dial::Dialer;
+use super::failure::UpstreamError;
+use super::headers;
+use super::pool::{H1, H2, Key, Pool, Spoken};
+use super::target::Target;
+use crate::settings::Limits;
+use crate::tls::{UpstreamTls, VerifyFailure, verify_failure};
+
+/// One client connection's way to its upstreams.
+pub(super) struct Lane {
+    /// Does the client speak HTTP/2? Then so do we, where the upstream can.
+    pub(super) h2: bool,
+    /// The HTTP/1.1 connection of the last request, kept while the client stays.
+    last: Mutex<Option<(Key, H1)>>,
+    pool: Arc<Pool>,
+}
+
+impl Lane {
+    pub(super) fn new(h2: bool, pool: Arc<Pool>) -> Self {
+        Self {
+            h2,
+            last: Mutex::new(None),
+            pool,
+        }
+    }
+
+    fn take(&self) -> Option<(Key, H1)> {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Some((key, sender)) = self.take()
+            && sender.is_ready()
+        {
+            self.pool.put(key, sender);
+        }
+    }
+}
+
+/// A connection whose last response may still be streaming gets this long to become free.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Everything that reaches merchants.
+pub(super) struct Upstream {
+    pub(super) dialer: Dialer,
+    pub(super) tls: UpstreamTls,
+    pub(super) pool: Arc<Pool>,
+    pub(super) limits: Limits,
+}
+
+impl Upstream {
+    /// Sends the request on a connection of `key` and waits for the response head.
+    pub(super) async fn send(
+        &self,
+        lane: &Lane,
+        key: Key,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let answer = async {
+            if lane.h2
+                && key.secure
+                && let Some(sender) = self.h2(&key).await?
+            {
+                return self.over_h2(&key, sender, request).await;
+            }
+            self.over_h1(lane, key, request).await
+        };
+        timeout(self.limits.upstream_total, answer)
+            .await
+            .unwrap_or(Err(UpstreamError::FirstByteTimeout))
+    }
+
+    /// A plain connection for a tunnel that is not opened.
+    pub(super) async fn tunnel(&self, target: &Target) -> Result<TcpStream, UpstreamError> {
+        self.dialer.connect(target).await
+    }
+
+    async fn over_h2(
+        &self,
+        key: &Key,
+        mut sender: H2,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        absolute_form(&mut request, &key.target)?;
+        *request.version_mut() = Version::HTTP_2;
+        sender.ready().await?;
+        Ok(sender.send_request(request).await?)
+    }
+
+    async fn over_h1(
+        &self,
+        lane: &Lane,
+        key: Key,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        origin_form(&mut request, &key)?;
+        if let Some(mut sender) = self.reusable(lane, &key).await {
+            let again = repeatable(&request);
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(self.keep(lane, key, sender, response)),
+                Err(mut failed) => match failed.take_message().or(again) {
+                    // Closed under our feet before a response: the request is sent anew (RFC 9112
+                    // section 9.3.1), when it was not written or does no harm twice.
+                    Some(unsent) => request = unsent,
+                    None => return Err(failed.into_error().into()),
+                },
+            }
+        }
+        let mut sender = self.dial_h1(&key).await?;
+        let response = sender.send_request(request).await?;
+        Ok(self.keep(lane, key, sender, response))
+    }
+
+    /// This client's last connection, else an idle one of the same session.
+    async fn reusable(&self, lane: &Lane, key: &Key) -> Option<H1> {
+        if let Some((last, mut sender)) = lane.take() {
+            if last == *key
+                && (sender.is_ready()
+                    || matches!(timeout(SETTLE, sender.ready()).await, Ok(Ok(()))))
+            {
+                return Some(sender);
+            }
+            if sender.is_ready() {
+                self.pool.put(last, sender);
+            }
+        }
+        self.pool.take(key)
+    }
+
+    /// Where the connection goes while its response streams.
+    fn keep(
+        &self,
+        lane: &Lane,
+        key: Key,
+        mut sender: H1,
+        response: Response<Incoming>,
+    ) -> Response<Incoming> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return response;
+        }
+        if lane.h2 {
+            let pool = Arc::clone(&self.pool);
+            tokio::spawn(async move {
+                if sender.ready().await.is_ok() {
+                    pool.put(key, sender);
+                }
+            });
+        } else {
+            let mut last = lane.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some((key, sender));
+        }
+        response
+    }
+
+    async fn dial_h1(&self, key: &Key) -> Result<H1, UpstreamError> {
+        let tcp = self.dialer.connect(&key.target).await?;
+        if !key.secure {
+            return self.start_h1(tcp).await;
+        }
+        let tls = self.handshake(key, tcp, false).await?;
+        self.start_h1(tls).await
+    }
+
+    /// The session's HTTP/2 connection, or `None` when the host speaks HTTP/1.1 only.
+    async fn h2(&self, key: &Key) -> Result<Option<H2>, UpstreamError> {
+        let cell = self.pool.h2(key);
+        let spoken = cell.get_or_try_init(|| self.open_h2(key)).await?;
+        Ok(match spoken {
+            Spoken::H2(sender) => Some(sender.clone()),
+            Spoken::OnlyH1 => None,
+        })
+    }
+
+    async fn open_h2(&self, key: &Key) -> Result<Spoken, UpstreamError> {
+        let tcp = self.dialer.connect(&key.target).await?;
+        let tls = self.handshake(key, tcp, true).await?;
+        if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+            let sender = self.start_h1(tls).await?;
+            self.pool.put(key.clone(), sender);
+            return Ok(Spoken::OnlyH1);
+        }
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_header_list_size(self.limits.header_bytes_u32())
+            .handshake(TokioIo::new(tls))
+            .await?;
+        tokio::spawn(async move {
+            if let Err(e) = connection.await {
+                tracing::debug!(error = %e, "upstream connection ended");
+            }
+        });
+        Ok(Spoken::H2(sender))
+    }
+
+    async fn handshake(
+        &self,
+        key: &Key,
+        tcp: TcpStream,
+        h2: bool,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, UpstreamError> {
+        let name = ServerName::try_from(String::from(&*key.target.host))
+            .map_err(|_| UpstreamError::Certificate(VerifyFailure::Name))?;
+        let connector = self.tls.connector(&key.session, h2);
+        let handshake = connector.connect(name, tcp);
+        match timeout(self.limits.handshake_timeout, handshake).await {
+            Err(_) => Err(UpstreamError::HandshakeTimeout),
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(e)) => {
+                Err(verify_failure(&e).map_or(UpstreamError::Tls, UpstreamError::Certificate))
+            }
+        }
+    }
+
+    async fn start_h1<S>(&self, io: S) -> Result<H1, UpstreamError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(self.limits.header_count)
+            .max_header_size(self.limits.header_bytes)
+            .handshake(TokioIo::new(io))
+            .await?;
+        tokio::spawn(async move {
+            if let Err(e) = connection.with_upgrades().await {
+                tracing::debug!(error = %e, "upstream connection ended");
+            }
+        });
+        Ok(sender)
+    }
+}
+
+/// A copy of a request that may be sent twice without harm: idempotent (RFC 9110 section 9.2.2) and
+/// without a body.
+fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+    let harmless = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    );
+    if !harmless || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Body::Empty);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}
+
+/// For HTTP/1.1 to an origin: path only, and exactly one `Host` (RFC 9112 section 3.2).
+fn origin_form(request: &mut Request<Body>, key: &Key) -> Result<(), UpstreamError> {
+    if request.uri().authority().is_some() {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+    }
+    let default = if key.secure { 443 } else { 80 };
+    if request.headers().get_all(header::HOST).iter().count() != 1 {
+        let host = HeaderValue::try_from(key.target.authority(default));
+        let host = host.map_err(|_| UpstreamError::Protocol)?;
+        request.headers_mut().insert(header::HOST, host);
+    }
+    if request.version() == Version::HTTP_2 {
+        headers::join_cookies(request.headers_mut());
+    }
+    *request.version_mut() = Version::HTTP_11;
+    Ok(())
+}
+
+/// For HTTP/2: scheme, authority and path as pseudo-header fields, and no `Host` beside them.
+fn absolute_form(request: &mut Request<Body>, target: &Target) -> Result<(), UpstreamError> {
+    request.headers_mut().remove(header::HOST);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    if parts.authority.is_none() {
+        let authority = Authority::try_from(target.authority(443));
+        parts.authority = Some(authority.map_err(|_| UpstreamError::Protocol)?);
+    }
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| UpstreamError::Protocol)?;
+    Ok(())
+}
