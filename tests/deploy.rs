@@ -1,0 +1,385 @@
+//! The deployment files hold what their comments promise: read as YAML, judged field by field.
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn documents(path: &Path) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(&read(path))
+        .map(|d| Value::deserialize(d).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+        .collect()
+}
+
+fn yaml_files(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            yaml_files(&path, into);
+        } else if path.extension().is_some_and(|e| e == "yaml") {
+            into.push(path);
+        }
+    }
+}
+
+/// The pod that the manifest makes.
+fn pod() -> Value {
+    let [set] = &documents(&deploy().join("k8s/base/agent.yaml"))[..] else {
+        panic!("agent.yaml holds one document");
+    };
+    set["spec"]["template"]["spec"].clone()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_sequence().map_or(&[], Vec::as_slice)
+}
+
+fn named<'a>(items: &'a [Value], name: &str) -> &'a Value {
+    let found = items.iter().find(|i| i["name"] == name);
+    found.unwrap_or_else(|| panic!("nothing is named {name}"))
+}
+
+fn sidecar(pod: &Value) -> &Value {
+    named(list(pod, "initContainers"), "farepass")
+}
+
+fn agent(pod: &Value) -> &Value {
+    named(list(pod, "containers"), "agent")
+}
+
+fn containers(pod: &Value) -> Vec<&Value> {
+    let all = ["initContainers", "containers", "ephemeralContainers"];
+    all.iter().flat_map(|key| list(pod, key)).collect()
+}
+
+fn mounts(container: &Value) -> BTreeSet<&str> {
+    let names = list(container, "volumeMounts").iter();
+    names.filter_map(|m| m["name"].as_str()).collect()
+}
+
+fn mount<'a>(container: &'a Value, volume: &str) -> &'a Value {
+    named(list(container, "volumeMounts"), volume)
+}
+
+fn env<'a>(container: &'a Value, name: &str) -> &'a str {
+    let value = &named(list(container, "env"), name)["value"];
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{name} is no text"))
+}
+
+/// What the built-in PodSecurity admission objects to at level `restricted`.
+fn objections(pod: &Value) -> Vec<String> {
+    let mut found = vec![];
+    for key in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"] {
+        if pod[key] == true {
+            found.push(format!("{key} is set"));
+        }
+    }
+    let kinds = [
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    ];
+    for volume in list(pod, "volumes") {
+        if !kinds.iter().any(|kind| !volume[*kind].is_null()) {
+            found.push(format!(
+                "volume {:?} is of a forbidden kind",
+                volume["name"]
+            ));
+        }
+    }
+    for container in containers(pod) {
+        let name = container["name"].as_str().unwrap_or("?");
+        let own = &container["securityContext"];
+        let add = list(&own["capabilities"], "add");
+        let drops_all = list(&own["capabilities"], "drop")
+            .iter()
+            .any(|c| c == "ALL");
+        let wrong = [
+            (
+                own["allowPrivilegeEscalation"] != false,
+                "may gain privileges",
+            ),
+            (own["privileged"] == true, "is privileged"),
+            (own["runAsNonRoot"] != true, "may run as root"),
+            (
+                own["runAsUser"].as_u64().is_none_or(|u| u == 0),
+                "has no user of its own",
+            ),
+            (!drops_all || !add.is_empty(), "keeps capabilities"),
+            (
+                own["seccompProfile"]["type"] != "RuntimeDefault",
+                "has no seccomp profile",
+            ),
+            (
+                own["readOnlyRootFilesystem"] != true,
+                "may write to its image",
+            ),
+            (
+                list(container, "ports")
+                    .iter()
+                    .any(|p| !p["hostPort"].is_null()),
+                "takes a host port",
+            ),
+        ];
+        let wrong = wrong.iter().filter(|(is, _)| *is);
+        found.extend(wrong.map(|(_, what)| format!("{name} {what}")));
+    }
+    found
+}
+
+#[test]
+fn every_yaml_file_parses() {
+    let mut files = vec![];
+    yaml_files(&deploy(), &mut files);
+    assert!(files.len() >= 5, "{files:?}");
+    for file in files {
+        assert!(!documents(&file).is_empty(), "{}", file.display());
+    }
+}
+
+#[test]
+fn kustomize_names_files_that_are_there() {
+    let base = deploy().join("k8s/base");
+    let kustomization = documents(&base.join("kustomization.yaml")).remove(0);
+    let mut named: BTreeSet<String> = ["kustomization.yaml".into()].into();
+    let generated = list(&kustomization["configMapGenerator"][0], "files");
+    for file in list(&kustomization, "resources").iter().chain(generated) {
+        named.insert(file.as_str().unwrap().into());
+    }
+    let there: BTreeSet<String> = std::fs::read_dir(&base)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(named, there);
+}
+
+#[test]
+fn the_pod_passes_restricted_pod_security() {
+    let none: Vec<String> = vec![];
+    assert_eq!(objections(&pod()), none);
+    let namespace = documents(&deploy().join("k8s/base/namespace.yaml")).remove(0);
+    let level = &namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
+    assert_eq!(level, "restricted");
+}
+
+#[test]
+fn pod_security_faults_are_seen() {
+    type Fault = fn(&mut Value);
+    let faults: &[Fault] = &[
+        |p| p["hostNetwork"] = true.into(),
+        |p| p["shareProcessNamespace"] = true.into(),
+        |p| p["containers"][0]["securityContext"]["runAsUser"] = 0.into(),
+        |p| p["containers"][0]["securityContext"]["capabilities"]["drop"] = Value::Null,
+        |p| p["initContainers"][0]["securityContext"]["allowPrivilegeEscalation"] = true.into(),
+        |p| p["initContainers"][0]["securityContext"]["readOnlyRootFilesystem"] = Value::Null,
+        |p| p["initContainers"][0]["securityContext"]["seccompProfile"] = Value::Null,
+        |p| p["volumes"][0] = serde_yaml::from_str("{name: host, hostPath: {path: /}}").unwrap(),
+    ];
+    for (i, fault) in faults.iter().enumerate() {
+        let mut pod = pod();
+        fault(&mut pod);
+        assert_eq!(
+            objections(&pod).len(),
+            1,
+            "fault {i}: {:?}",
+            objections(&pod)
+        );
+    }
+}
+
+#[test]
+fn the_sidecar_starts_first_and_stops_last() {
+    let pod = pod();
+    let first = &list(&pod, "initContainers")[0];
+    assert_eq!(first["name"], "farepass");
+    assert_eq!(first["restartPolicy"], "Always");
+    for (probe, path) in [
+        ("startupProbe", "/readyz"),
+        ("readinessProbe", "/readyz"),
+        ("livenessProbe", "/healthz"),
+    ] {
+        let get = &first[probe]["httpGet"];
+        assert_eq!(
+            (&get["path"], &get["port"]),
+            (&path.into(), &"health".into()),
+            "{probe}"
+        );
+    }
+    assert!(pod["terminationGracePeriodSeconds"].as_u64() > Some(60));
+    assert_eq!(pod["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn users_differ() {
+    let pod = pod();
+    let users: BTreeSet<_> = containers(&pod)
+        .iter()
+        .map(|c| c["securityContext"]["runAsUser"].as_u64().unwrap())
+        .collect();
+    assert_eq!(users.len(), containers(&pod).len());
+    assert!(users.contains(&1337) && !users.contains(&0));
+}
+
+#[test]
+fn wallet_ledger_and_policy_belong_to_the_sidecar_alone() {
+    let pod = pod();
+    assert_eq!(
+        mounts(sidecar(&pod)),
+        ["ca", "config", "state", "wallet"].into()
+    );
+    for container in containers(&pod).iter().filter(|c| c["name"] != "farepass") {
+        let theirs = mounts(container);
+        for ours in ["config", "state", "wallet"] {
+            assert!(
+                !theirs.contains(ours),
+                "{:?} mounts {ours}",
+                container["name"]
+            );
+        }
+    }
+    assert_eq!(mount(sidecar(&pod), "wallet")["readOnly"], true);
+    let secret = &named(list(&pod, "volumes"), "wallet")["secret"];
+    assert_eq!(secret["defaultMode"].as_u64(), Some(0o440));
+    // 0600 files on the state volume stay 0600 when the pod comes back.
+    assert_eq!(
+        pod["securityContext"]["fsGroupChangePolicy"],
+        "OnRootMismatch"
+    );
+    assert!(
+        list(&pod, "volumes").iter().all(|v| v["name"] != "state"),
+        "a claim, no emptyDir"
+    );
+}
+
+#[test]
+fn certificates_cross_over_one_way() {
+    let pod = pod();
+    let volume = named(list(&pod, "volumes"), "ca");
+    assert_eq!(volume["emptyDir"]["medium"], "Memory");
+    assert_eq!(mount(agent(&pod), "ca")["readOnly"], true);
+    let dir = mount(agent(&pod), "ca")["mountPath"].as_str().unwrap();
+    assert_eq!(mount(sidecar(&pod), "ca")["mountPath"], dir);
+    let args = list(sidecar(&pod), "args");
+    let flag = args.iter().position(|a| a == "--export-ca").unwrap();
+    assert_eq!(args[flag + 1], dir);
+}
+
+#[test]
+fn the_agent_knows_proxy_and_certificates() {
+    let pod = pod();
+    let agent = agent(&pod);
+    let config = documents(&deploy().join("k8s/base/farepass.yaml")).remove(0);
+    let proxy = format!("http://{}", config["listen"]["proxy"].as_str().unwrap());
+    assert!(proxy.starts_with("http://127.0.0.1:"), "{proxy}");
+    for name in [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "WSS_PROXY",
+        "WS_PROXY",
+    ] {
+        assert_eq!(env(agent, name), proxy, "{name}");
+    }
+    for name in ["NO_PROXY", "no_proxy"] {
+        assert_eq!(env(agent, name), "localhost,127.0.0.1,::1");
+    }
+    for name in [
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "AWS_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+        "PIP_CERT",
+        "npm_config_cafile",
+        "CARGO_HTTP_CAINFO",
+        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+        "HTTPLIB2_CA_CERTS",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    ] {
+        assert_eq!(env(agent, name), "/run/farepass/ca/bundle.pem", "{name}");
+    }
+    for name in ["NODE_EXTRA_CA_CERTS", "DENO_CERT"] {
+        assert_eq!(env(agent, name), "/run/farepass/ca/ca.pem", "{name}");
+    }
+    assert_eq!(env(agent, "NODE_USE_ENV_PROXY"), "1");
+}
+
+#[test]
+fn paths_and_ports_of_policy_and_manifest_agree() {
+    let pod = pod();
+    let config = documents(&deploy().join("k8s/base/farepass.yaml")).remove(0);
+    let wallet = config["wallets"][0]["key_file"].as_str().unwrap();
+    let mounted = mount(sidecar(&pod), "wallet")["mountPath"]
+        .as_str()
+        .unwrap();
+    assert_eq!(Path::new(wallet).parent(), Some(Path::new(mounted)));
+    let state = mount(sidecar(&pod), "state")["mountPath"].as_str().unwrap();
+    for kept in [&config["state_dir"], &config["tls"]["ca_dir"]] {
+        assert_eq!(
+            Path::new(kept.as_str().unwrap()).parent(),
+            Some(Path::new(state))
+        );
+    }
+    let admin = config["listen"]["admin"].as_str().unwrap();
+    let port = named(list(sidecar(&pod), "ports"), "health")["containerPort"]
+        .as_u64()
+        .unwrap();
+    assert_eq!(admin, format!("0.0.0.0:{port}"));
+}
+
+#[test]
+fn the_image_is_empty_but_for_the_binary_and_runs_as_the_pods_user() {
+    let text = read(&deploy().join("Dockerfile"));
+    let (_, last) = text.rsplit_once("\nFROM ").unwrap();
+    let last: Vec<&str> = last.lines().collect();
+    assert_eq!(last[0], "scratch");
+    assert!(
+        !last
+            .iter()
+            .any(|l| l.starts_with("RUN") || l.starts_with("ADD"))
+    );
+    let copied = last
+        .iter()
+        .filter_map(|l| l.strip_prefix("COPY --from=build "));
+    let copied: Vec<_> = copied.filter_map(|l| l.rsplit(' ').next()).collect();
+    assert_eq!(copied, ["/etc/ssl/certs/ca-certificates.crt", "/farepass"]);
+    let user = last.iter().find_map(|l| l.strip_prefix("USER ")).unwrap();
+    let pod = pod();
+    let own = &sidecar(&pod)["securityContext"];
+    let pods = [&own["runAsUser"], &own["runAsGroup"]].map(|id| id.as_u64().unwrap().to_string());
+    assert_eq!(user, pods.join(":"));
+}
+
+#[test]
+fn no_key_gets_into_an_image_or_into_git() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let context = read(&root.join(".dockerignore"));
+    let mut rules = context.lines().filter(|l| !l.starts_with('#'));
+    assert_eq!(
+        rules.next(),
+        Some("*"),
+        "let in by name, never keep out by name"
+    );
+    let certs = read(&root.join("certs/.gitignore"));
+    let mut rules = certs.lines().filter(|l| !l.starts_with('#'));
+    assert_eq!(rules.next(), Some("*"));
+    assert!(rules.all(|l| ["!.gitignore", "!README.md"].contains(&l)));
+}
