@@ -76,6 +76,7 @@ const SOLE: &[(&str, &str, &str)] = &[
         "clock",
         "there is one reader of wall time; ask it for a Timestamp",
     ),
+    ("rcgen", "tls", "certificates are made in one room"),
 ];
 
 /// What a pure room never names.

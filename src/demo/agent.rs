@@ -141,12 +141,15 @@ async fn tunnelled(socket: &mut TcpStream) -> Result<(), AgentError> {
 mod tests {
     use super::*;
     use crate::demo::merchant::Merchant;
+    use crate::tls::Authority;
 
     #[tokio::test]
     async fn a_stranger_root_is_not_trusted() {
-        let merchant = Merchant::start(&["weather.example"]).await.unwrap();
-        let other = Merchant::start(&["weather.example"]).await.unwrap();
-        let agent = Agent::new(merchant.address(), other.ca_pem()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let merchant = Merchant::start(dir.path(), &["weather.example"]);
+        let merchant = merchant.await.unwrap();
+        let other = Authority::open_or_create(&dir.path().join("other")).unwrap();
+        let agent = Agent::new(merchant.address(), other.certificate_pem()).unwrap();
         let socket = TcpStream::connect(merchant.address()).await.unwrap();
         let request = Request::new(Full::default());
         let failed = agent.exchange(socket, "weather.example", request).await;

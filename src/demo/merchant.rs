@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -14,19 +15,18 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::Acceptor;
 use serde_json::{Value, json};
-use time::{Duration, OffsetDateTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::facilitator::{Facilitator, NETWORK, Objection, Offer, Sale, TOKEN, Version};
 use crate::clock;
 use crate::evm::{self, Address};
+use crate::tls::{Authority, Interceptor, TlsError};
 
 /// The longest request body that is read, in bytes.
 const BODY_MAX: usize = 64 * 1024;
@@ -42,10 +42,7 @@ pub enum MerchantError {
     Port(#[from] io::Error),
     /// No certificate.
     #[error("the merchant has no certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
-    /// No TLS.
-    #[error("the merchant cannot speak TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    Certificate(#[from] TlsError),
 }
 
 /// A running merchant. It stops when it is closed or dropped.
@@ -58,18 +55,21 @@ pub struct Merchant {
 }
 
 impl Merchant {
-    /// Opens on a free loopback port, with a certificate for these host names from an authority
-    /// made for this one start. The first name is the one in its offers.
+    /// Opens on a free loopback port, for these host names. The first name is the one in its offers.
+    /// Its authority is made in `dir`, if it is not there.
     ///
     /// # Errors
     /// When there is no port or no certificate.
-    pub async fn start(hosts: &[&str]) -> Result<Self, MerchantError> {
-        let (tls, ca_pem) = identity(hosts)?;
+    pub async fn start(dir: &Path, hosts: &[&str]) -> Result<Self, MerchantError> {
+        let authority = Arc::new(Authority::open_or_create(dir)?);
+        let ca_pem = authority.certificate_pem().to_owned();
+        let certificates = Interceptor::new(authority)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let shop = Arc::new(Shop::new(hosts.first().copied().unwrap_or("localhost")));
+        let hosts = hosts.iter().map(|h| Arc::from(*h)).collect();
+        let shop = Arc::new(Shop::new(hosts, certificates));
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(accept(listener, tls, Arc::clone(&shop), stopped));
+        let task = tokio::spawn(accept(listener, Arc::clone(&shop), stopped));
         Ok(Self {
             address,
             ca_pem,
@@ -117,12 +117,7 @@ impl Merchant {
 }
 
 /// One connection, one task; all of them end with the merchant.
-async fn accept(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    shop: Arc<Shop>,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn accept(listener: TcpListener, shop: Arc<Shop>, mut stopped: oneshot::Receiver<()>) {
     let mut guests = JoinSet::new();
     loop {
         tokio::select! {
@@ -130,16 +125,16 @@ async fn accept(
             Some(_) = guests.join_next() => {}
             accepted = listener.accept() => {
                 if let Ok((socket, _)) = accepted {
-                    guests.spawn(serve(socket, tls.clone(), Arc::clone(&shop)));
+                    guests.spawn(serve(socket, Arc::clone(&shop)));
                 }
             }
         }
     }
 }
 
-/// A guest that speaks no TLS or breaks off is its own loss.
-async fn serve(socket: TcpStream, tls: TlsAcceptor, shop: Arc<Shop>) {
-    let Ok(stream) = tls.accept(socket).await else {
+/// A guest that speaks no TLS, asks for another name or breaks off is its own loss.
+async fn serve(socket: TcpStream, shop: Arc<Shop>) {
+    let Some(stream) = shop.greet(socket).await else {
         return;
     };
     let answer = service_fn(move |request| {
@@ -151,55 +146,34 @@ async fn serve(socket: TcpStream, tls: TlsAcceptor, shop: Arc<Shop>) {
         .await;
 }
 
-/// A certificate for the host names, and the PEM of the authority that signed it.
-fn identity(hosts: &[&str]) -> Result<(TlsAcceptor, String), MerchantError> {
-    let ca_key = KeyPair::generate()?;
-    let mut ca = dated(&[])?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.distinguished_name
-        .push(DnType::CommonName, "Farepass demo merchant");
-    let root = ca.self_signed(&ca_key)?;
-    let key = KeyPair::generate()?;
-    let mut leaf = dated(hosts)?;
-    leaf.use_authority_key_identifier_extension = true;
-    let certificate = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((TlsAcceptor::from(Arc::new(config)), root.pem()))
-}
-
-/// Valid from an hour ago to tomorrow: nothing of a demonstration should outlive it.
-fn dated(hosts: &[&str]) -> Result<CertificateParams, rcgen::Error> {
-    let names: Vec<String> = hosts.iter().map(|h| (*h).to_owned()).collect();
-    let mut params = CertificateParams::new(names)?;
-    let now = OffsetDateTime::now_utc();
-    params.not_before = now.saturating_sub(Duration::hours(1));
-    params.not_after = now.saturating_add(Duration::days(1));
-    Ok(params)
-}
-
 /// What is for sale, and the till.
 struct Shop {
-    host: String,
+    hosts: Vec<Arc<str>>,
+    certificates: Interceptor,
     pay_to: Address,
     till: Mutex<Facilitator>,
 }
 
 impl Shop {
-    fn new(host: &str) -> Self {
-        let hash = evm::keccak(host.as_bytes());
+    fn new(hosts: Vec<Arc<str>>, certificates: Interceptor) -> Self {
+        let hash = evm::keccak(hosts.concat().as_bytes());
         let mut pay_to = [0; 20];
         pay_to.copy_from_slice(hash.split_at(12).1);
         Self {
-            host: host.into(),
+            hosts,
+            certificates,
             pay_to: Address(pay_to),
             till: Mutex::new(Facilitator::default()),
         }
+    }
+
+    async fn greet(&self, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
+        let started = hello.await.ok()?;
+        let hello = started.client_hello();
+        let host = self.hosts.iter().find(|h| hello.server_name() == Some(h))?;
+        let config = self.certificates.answer(host, &hello).ok()?;
+        started.into_stream(config).await.ok()
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -227,6 +201,11 @@ impl Shop {
         }
     }
 
+    fn url(&self, path: &str) -> String {
+        let host = self.hosts.first().map_or("localhost", |h| h);
+        format!("https://{host}{path}")
+    }
+
     fn take(&self, offer: &Offer, payment: &[u8]) -> Result<Sale, Objection> {
         let mut till = self.till.lock().unwrap_or_else(PoisonError::into_inner);
         till.settle(offer, payment, clock::wall())
@@ -237,7 +216,7 @@ impl Shop {
         let entry = match version {
             Version::V1 => json!({
                 "scheme": "exact", "network": "base-sepolia", "maxAmountRequired": amount.to_string(),
-                "resource": format!("https://{}{path}", self.host), "description": "",
+                "resource": self.url(path), "description": "",
                 "mimeType": "application/json", "payTo": self.pay_to.to_string(),
                 "maxTimeoutSeconds": VALID_FOR, "asset": TOKEN, "extra": extra}),
             Version::V2 => json!({
@@ -262,7 +241,7 @@ impl Shop {
             }
             Version::V2 => {
                 terms["x402Version"] = json!(2);
-                terms["resource"] = json!({"url": format!("https://{}{path}", self.host)});
+                terms["resource"] = json!({"url": self.url(path)});
                 let answer = page(StatusCode::PAYMENT_REQUIRED, &json!({"error": error}));
                 with_header(answer, "payment-required", &terms)
             }

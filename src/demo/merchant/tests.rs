@@ -6,6 +6,13 @@ use crate::demo::facilitator::tests::{header, payment, sign, transfer};
 
 const HOST: &str = "weather.example";
 
+/// Open for business, and its folder.
+async fn open() -> (Merchant, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let merchant = Merchant::start(dir.path(), &[HOST]).await;
+    (merchant.unwrap(), dir)
+}
+
 /// Straight to the merchant, with payment headers if there are any.
 async fn visit(
     merchant: &Merchant,
@@ -39,7 +46,7 @@ fn offered(terms: &Value, version: Version, amount: u128, pay_to: Address) -> Of
 
 #[tokio::test]
 async fn free_pages_are_free_and_strange_ones_missing() {
-    let merchant = Merchant::start(&[HOST]).await.unwrap();
+    let (merchant, _dir) = open().await;
     let status = |path| visit(&merchant, "GET", path, None);
     assert_eq!(status("/").await.status(), StatusCode::OK);
     assert_eq!(status("/no").await.status(), StatusCode::NOT_FOUND);
@@ -49,7 +56,7 @@ async fn free_pages_are_free_and_strange_ones_missing() {
 
 #[tokio::test]
 async fn version_2_asks_in_a_header_and_takes_a_payment_once() {
-    let merchant = Merchant::start(&[HOST]).await.unwrap();
+    let (merchant, _dir) = open().await;
     let asked = visit(&merchant, "GET", "/forecast", None).await;
     assert_eq!(asked.status(), StatusCode::PAYMENT_REQUIRED);
     let terms = decoded(&asked, "payment-required");
@@ -78,7 +85,7 @@ async fn version_2_asks_in_a_header_and_takes_a_payment_once() {
 
 #[tokio::test]
 async fn version_1_asks_in_the_body() {
-    let merchant = Merchant::start(&[HOST]).await.unwrap();
+    let (merchant, _dir) = open().await;
     let asked = visit(&merchant, "POST", "/report", None).await;
     assert_eq!(asked.status(), StatusCode::PAYMENT_REQUIRED);
     assert!(asked.headers().get("payment-required").is_none());
