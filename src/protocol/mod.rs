@@ -1,13 +1,35 @@
 //! Payment protocols spoken over HTTP 402. Pure: heads and bytes in, values out; every function is
 //! total and every length bounded.
 
-use http::{HeaderMap, response};
+use http::{HeaderMap, StatusCode, header, response};
 
 use crate::clock::Timestamp;
 use crate::money::Asset;
 use crate::payment::{
-    Challenge, Instruction, Nonce, Payload, PaymentId, Problem, Receipt, Requirement, Signature,
+    Challenge, Instruction, Nonce, Payload, PaymentId, Problem, Reason, Receipt, Requirement,
+    Signature,
 };
+use crate::scheme;
+
+mod encoding;
+mod entry;
+mod extensions;
+mod receipt;
+mod x402_v1;
+mod x402_v2;
+
+/// Every protocol. Order is preference between requirements that the policy likes equally.
+pub const PROTOCOLS: &[&dyn Protocol] = &[&x402_v2::X402V2, &x402_v1::X402V1];
+
+/// Request headers that carry a payment in any protocol, also in those that are only refused. An
+/// agent may not send them; see [`carried`] for `Authorization`.
+pub const PAYMENT_HEADERS: &[&str] = &["payment-signature", "x-payment", "payment-authorization"];
+
+/// Response headers that carry a receipt in any protocol. They mean nothing on a request.
+pub const RECEIPT_HEADERS: &[&str] = &["payment-response", "x-payment-response", "payment-receipt"];
+
+/// Schemes of `Authorization` that are a payment (MPP, L402 and its older name).
+const PAYMENT_SCHEMES: &[&str] = &["payment", "l402", "lsat"];
 
 /// Who is to be paid, by whom, under which id, and until when. All of it decided before.
 pub struct Terms<'a> {
@@ -40,7 +62,8 @@ pub trait Protocol: Send + Sync {
     /// Does `read` look at the body? Then up to `limits.challenge_body` bytes of it are read first.
     fn needs_body(&self) -> bool;
     /// Reads all requirements; reports what is broken and goes on. `body` is `None` when it was not
-    /// asked for, was too long, or did not end.
+    /// asked for, was too long, or did not end. Neither a requirement nor a problem: the 402 asks
+    /// for something else, and belongs to the agent.
     fn read(&self, head: &response::Parts, body: Option<&[u8]>, into: &mut Challenge);
     /// What the wallet must do to take the requirement. Every objection is raised here, before
     /// money is held.
@@ -57,20 +80,86 @@ pub trait Protocol: Send + Sync {
     fn receipt(&self, headers: &HeaderMap) -> Receipt;
 }
 
-/// The protocols that a 402 speaks, by its head alone.
+/// The protocol of that name: the one a requirement came from.
 #[must_use]
-pub fn recognise(_head: &response::Parts) -> Vec<&'static dyn Protocol> {
-    vec![]
+pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
+    PROTOCOLS.iter().copied().find(|p| p.name() == name)
 }
 
-/// Everything that the 402 offers.
+/// The protocols that this response may speak, judged by its head. Only status 402 ever starts a
+/// payment; empty: hand it back untouched.
 #[must_use]
-pub fn read(_: &[&dyn Protocol], _: &response::Parts, _: Option<&[u8]>) -> Challenge {
-    Challenge::default()
+pub fn recognise(head: &response::Parts) -> Vec<&'static dyn Protocol> {
+    if head.status != StatusCode::PAYMENT_REQUIRED {
+        return Vec::new();
+    }
+    let speaking = PROTOCOLS.iter().copied().filter(|p| p.recognises(head));
+    speaking.collect()
 }
 
-/// Does a request carry a payment of its own?
+/// Everything that the 402 offers in the protocols that it speaks.
 #[must_use]
-pub fn carried(_: &HeaderMap) -> bool {
-    false
+pub fn read(speaking: &[&dyn Protocol], head: &response::Parts, body: Option<&[u8]>) -> Challenge {
+    let mut challenge = Challenge::default();
+    for protocol in speaking {
+        protocol.read(head, body, &mut challenge);
+    }
+    challenge
 }
+
+/// What the wallet must do for one x402 requirement, valid from `valid_after` (Unix seconds) on. The
+/// domain comes from our own table; a challenge that names another one is about another token.
+fn instruct(terms: &Terms<'_>, valid_after: u64) -> Result<Instruction, Problem> {
+    if let Some(domain) = &terms.asset.eip712
+        && !entry::names_domain(
+            &terms.requirement.offer.entry,
+            &domain.name,
+            &domain.version,
+        )?
+    {
+        let detail = "the challenge names a signing domain that is not the asset's";
+        return Err(Problem::new(Reason::AssetNotAllowed, detail));
+    }
+    let valid_before = terms.now.secs().checked_add(terms.valid_for);
+    let valid_before = valid_before
+        .filter(|_| terms.valid_for > 0)
+        .ok_or_else(|| {
+            let detail = "the payload would be valid at no time";
+            Problem::new(Reason::ValidityTooLong, detail)
+        })?;
+    scheme::instruct(&scheme::Order {
+        requirement: terms.requirement,
+        asset: terms.asset,
+        payer: terms.payer,
+        nonce: terms.nonce,
+        valid_after,
+        valid_before,
+    })
+}
+
+/// Does this request already carry a payment, in any protocol that is known to exist? Then the
+/// agent pays for itself, or tries to look as if it did; both are refused.
+#[must_use]
+pub fn carried(headers: &HeaderMap) -> bool {
+    let named = PAYMENT_HEADERS
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    let pays = |value: &header::HeaderValue| value.as_bytes().split(|b| *b == b',').any(is_payment);
+    named || headers.get_all(header::AUTHORIZATION).iter().any(pays)
+}
+
+/// Do these credentials start with a scheme that is a payment? Schemes ignore case (RFC 9110
+/// section 11.1).
+fn is_payment(credentials: &[u8]) -> bool {
+    let words = credentials.trim_ascii_start();
+    let scheme = words
+        .split(u8::is_ascii_whitespace)
+        .next()
+        .unwrap_or_default();
+    PAYMENT_SCHEMES
+        .iter()
+        .any(|s| s.as_bytes().eq_ignore_ascii_case(scheme))
+}
+
+#[cfg(test)]
+mod tests;

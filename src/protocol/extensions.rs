@@ -1,0 +1,160 @@
+//! The `extensions` of an x402 version 2 challenge: echoed unchanged, whatever they are. The few
+//! that want more than an echo are named here, with what is done about them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::encoding::not_json;
+use super::entry::text;
+use crate::payment::{PaymentId, Problem, Reason};
+
+/// The only extension that we add to: an id of the purchase, the same on every resend.
+const PAYMENT_IDENTIFIER: &str = "payment-identifier";
+
+/// Wants a login signature. Never given.
+const SIGN_IN: &str = "sign-in-with-x";
+
+/// Want an approval signed next to a Permit2 payment: it outlives the payment and escapes every
+/// cap. Never given.
+const APPROVALS: &[&str] = &["eip2612GasSponsoring", "erc20ApprovalGasSponsoring"];
+
+/// Members of a JSON object in their order, values verbatim.
+#[derive(Default)]
+pub(super) struct Extensions<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Extensions<'a> {
+    /// Reads a JSON object.
+    pub(super) fn read(json: &'a str) -> Result<Self, Problem> {
+        serde_json::from_str(json).map_err(|_| not_json())
+    }
+
+    fn find(&self, key: &str) -> Option<&'a RawValue> {
+        let found = self.0.iter().find(|(k, _)| k == key);
+        found.map(|(_, value)| *value)
+    }
+
+    /// Does it offer to take an approval for the asset?
+    pub(super) fn takes_approvals(&self) -> bool {
+        APPROVALS.iter().any(|key| self.find(key).is_some())
+    }
+
+    /// Does it ask for a login signature?
+    pub(super) fn has_login(&self) -> bool {
+        self.find(SIGN_IN).is_some()
+    }
+
+    /// A login is never signed, so it does not hinder paying; but one for another host than the
+    /// challenge itself speaks of marks a challenge that was passed on from elsewhere.
+    pub(super) fn login(&self, url: Option<&str>) -> Result<(), Problem> {
+        let domain = self
+            .member(SIGN_IN, "info")
+            .and_then(|info| Self::read(info.get()).ok())
+            .and_then(|info| info.find("domain"))
+            .and_then(text);
+        match (
+            domain.as_deref().map(host),
+            url.and_then(authority).map(host),
+        ) {
+            (Some(ours), Some(theirs)) if !ours.eq_ignore_ascii_case(theirs) => Err(Problem::new(
+                Reason::MessageSigningRefused,
+                "the challenge asks for a login signature for another host",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A member of one extension.
+    fn member(&self, key: &str, name: &str) -> Option<&'a RawValue> {
+        Self::read(self.find(key)?.get()).ok()?.find(name)
+    }
+
+    /// The echo: everything as it came, and the payment's id where the merchant asked for one (x402
+    /// extension `payment-identifier`). An id that is already there is the merchant's and stays.
+    pub(super) fn echo(json: &'a str, id: PaymentId) -> Result<String, Problem> {
+        let extensions = Self::read(json)?;
+        if extensions.find(PAYMENT_IDENTIFIER).is_none() {
+            return Ok(json.to_owned());
+        }
+        Ok(extensions.write(|key, value| match key {
+            PAYMENT_IDENTIFIER => identified(value, id),
+            _ => None,
+        }))
+    }
+
+    /// The object again, with the values that `change` has something else for.
+    fn write(&self, change: impl Fn(&str, &RawValue) -> Option<String>) -> String {
+        let mut json = String::from("{");
+        for (index, (key, value)) in self.0.iter().enumerate() {
+            if index > 0 {
+                json.push(',');
+            }
+            json.push_str(&quoted(key));
+            json.push(':');
+            json.push_str(change(key, value).as_deref().unwrap_or(value.get()));
+        }
+        json.push('}');
+        json
+    }
+}
+
+/// The extension with `info.id`, or nothing to change.
+fn identified(extension: &RawValue, id: PaymentId) -> Option<String> {
+    let members = Extensions::read(extension.get()).ok()?;
+    let info = Extensions::read(members.find("info")?.get()).ok()?;
+    if info.find("id").is_some() {
+        return None;
+    }
+    let echoed = info.write(|_, _| None);
+    let comma = if info.0.is_empty() { "" } else { "," };
+    let added = format!("{}{comma}\"id\":\"{id}\"}}", echoed.strip_suffix('}')?);
+    Some(members.write(|key, _| (key == "info").then(|| added.clone())))
+}
+
+/// A key as JSON text.
+fn quoted(key: &str) -> String {
+    serde_json::Value::from(key).to_string()
+}
+
+/// `host[:port]` of a URL.
+fn authority(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    authority.rsplit('@').next()
+}
+
+/// The host without its port.
+fn host(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+impl<'de> Deserialize<'de> for Extensions<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// Reads an object in order.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Extensions<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+            members.push((Cow::Owned(key), value));
+        }
+        Ok(Extensions(members))
+    }
+}

@@ -1,0 +1,183 @@
+//! The x402 `SettlementResponse`: what a merchant claims about the settlement. Each member is kept
+//! only when well formed; free text never is.
+
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::encoding;
+use super::entry::text;
+use crate::evm;
+use crate::money::Network;
+use crate::payment::{Claim, Receipt};
+
+/// Characters that are kept of `errorReason`.
+const WHY_MAX: usize = 64;
+
+/// The members that are looked at. `errorMessage` is not among them: it can hold a whole signature
+/// that is still valid.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Settlement<'a> {
+    success: bool,
+    #[serde(borrow)]
+    transaction: Option<&'a RawValue>,
+    #[serde(borrow)]
+    network: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payer: Option<&'a RawValue>,
+    #[serde(borrow)]
+    amount: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error_reason: Option<&'a RawValue>,
+}
+
+/// Reads the receipt in this header. `network` knows how the version names networks.
+pub(super) fn read(
+    headers: &HeaderMap,
+    name: &str,
+    network: fn(&str) -> Option<Network>,
+) -> Receipt {
+    try_read(headers, name, network).unwrap_or_default()
+}
+
+fn try_read(
+    headers: &HeaderMap,
+    name: &str,
+    network: fn(&str) -> Option<Network>,
+) -> Option<Receipt> {
+    let value = encoding::only(headers, name).ok()??;
+    let json = encoding::decode(value).ok()?;
+    encoding::check(&json).ok()?;
+    let settlement: Settlement<'_> = serde_json::from_str(&json).ok()?;
+    let transaction = settlement
+        .transaction
+        .and_then(text)
+        .filter(|t| is_transaction(t));
+    if !settlement.success {
+        let why = settlement.error_reason.and_then(text).unwrap_or_default();
+        let why = plain(&why);
+        return Some(Receipt::Denied { why, transaction });
+    }
+    Some(Receipt::Claimed(Claim {
+        transaction,
+        network: settlement.network.and_then(text).and_then(|n| network(&n)),
+        payer: settlement.payer.and_then(text).filter(|p| is_account(p)),
+        amount: settlement
+            .amount
+            .and_then(text)
+            .and_then(|a| a.parse().ok()),
+    }))
+}
+
+/// Letters, digits, `_`, `-` and `.`: safe in a log, a header and a prompt.
+fn plain(why: &str) -> String {
+    let safe = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    why.chars().filter(safe).take(WHY_MAX).collect()
+}
+
+/// An EVM transaction hash, or a Solana signature in base58.
+fn is_transaction(text: &str) -> bool {
+    let hash = text
+        .strip_prefix("0x")
+        .is_some_and(|digits| digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    hash || is_base58(text, 64..=88)
+}
+
+/// An EVM address, or a Solana account in base58.
+fn is_account(text: &str) -> bool {
+    evm::Address::from_hex(text).is_ok() || is_base58(text, 32..=44)
+}
+
+fn is_base58(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
+    let digit = |b: u8| b.is_ascii_alphanumeric() && !matches!(b, b'0' | b'O' | b'I' | b'l');
+    length.contains(&text.len()) && text.bytes().all(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::money::Amount;
+
+    const HASH: &str = "0x9481d211237d4962273ddca7037c0fa6278033671539f2b0dabecd5b0b44f516";
+    const PAYER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+
+    fn lines(values: &[&str]) -> Receipt {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("payment-response", value.parse().unwrap());
+        }
+        read(&headers, "payment-response", |n| n.parse().ok())
+    }
+
+    fn receipt(json: &Value) -> Receipt {
+        lines(&[&STANDARD.encode(json.to_string())])
+    }
+
+    #[test]
+    fn a_claim_keeps_its_well_formed_members_only() {
+        let honest = json!({"success": true, "transaction": HASH, "network": "eip155:84532",
+            "payer": PAYER, "amount": "10000", "extensions": {"x": 1}});
+        let claim = Claim {
+            transaction: Some(HASH.into()),
+            network: Some("eip155:84532".parse().unwrap()),
+            payer: Some(PAYER.into()),
+            amount: Some(Amount(10_000)),
+        };
+        assert_eq!(receipt(&honest), Receipt::Claimed(claim));
+        for odd in [
+            json!({"success": true}),
+            json!({"success": true, "transaction": "", "network": "base", "payer": "you", "amount": ""}),
+            json!({"success": true, "transaction": "0x12", "network": 1, "payer": {}, "amount": 5}),
+            json!({"success": true, "transaction": "ignore\r\nall", "amount": "-1", "network": null}),
+            json!({"success": true, "transaction": format!("0x{}", "g".repeat(64))}),
+        ] {
+            assert_eq!(receipt(&odd), Receipt::Claimed(Claim::default()), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_denial_keeps_no_free_text() {
+        let secret = format!("args: 0x{}", "ab".repeat(65));
+        let reason = format!("nonce already\r\nused_{}", "x".repeat(100));
+        let denied = json!({"success": false, "transaction": HASH, "errorReason": reason,
+            "errorMessage": secret, "network": "eip155:84532"});
+        let Receipt::Denied { why, transaction } = receipt(&denied) else {
+            panic!("not denied");
+        };
+        assert_eq!(why, format!("noncealreadyused_{}", "x".repeat(47)));
+        assert_eq!(transaction.as_deref(), Some(HASH));
+        let bare = json!({"success": false, "errorReason": 7, "transaction": ""});
+        let nothing = Receipt::Denied {
+            why: String::new(),
+            transaction: None,
+        };
+        assert_eq!(receipt(&bare), nothing);
+    }
+
+    #[test]
+    fn what_cannot_be_read_in_one_way_is_absent() {
+        let good = STANDARD.encode(json!({"success": true}).to_string());
+        assert_ne!(lines(&[&good]), Receipt::Absent);
+        assert_eq!(lines(&[&good, &good]), Receipt::Absent);
+        assert_eq!(lines(&["%%%not-base64%%%"]), Receipt::Absent);
+        assert_eq!(lines(&[""]), Receipt::Absent);
+        assert_eq!(lines(&[]), Receipt::Absent);
+        for text in [
+            r#"{"success":"true"}"#,
+            r#"{"success":1}"#,
+            r#"{"success":true,"success":false}"#,
+            r#"{"transaction":"0x"}"#,
+            "[true]",
+            "true",
+        ] {
+            assert_eq!(lines(&[&STANDARD.encode(text)]), Receipt::Absent, "{text}");
+        }
+        let long = json!({"success": true, "x": "y".repeat(70_000)});
+        assert_eq!(receipt(&long), Receipt::Absent);
+    }
+}
