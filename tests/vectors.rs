@@ -1,7 +1,6 @@
 //! Recorded x402 conversations and signing vectors of the official packages: each challenge and
 //! receipt read, each signature and payload reproduced byte for byte.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot read its input fails")]
+#![cfg(test)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

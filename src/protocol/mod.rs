@@ -62,8 +62,8 @@ pub trait Protocol: Send + Sync {
     /// Does `read` look at the body? Then up to `limits.challenge_body` bytes of it are read first.
     fn needs_body(&self) -> bool;
     /// Reads all requirements; reports what is broken and goes on. `body` is `None` when it was not
-    /// asked for, was too long, or did not end. Neither a requirement nor a problem: the 402 asks
-    /// for something else, and belongs to the agent.
+    /// asked for, was too long, or did not end; who read it says why. Neither a requirement nor a
+    /// problem: the 402 asks for something else, and belongs to the agent.
     fn read(&self, head: &response::Parts, body: Option<&[u8]>, into: &mut Challenge);
     /// What the wallet must do to take the requirement. Every objection is raised here, before
     /// money is held.

@@ -124,12 +124,12 @@ fn may_be_json(kind: &[u8]) -> bool {
 }
 
 fn read(body: Option<&[u8]>, into: &mut Challenge) -> Result<(), Problem> {
-    let body = body.filter(|body| body.len() <= BODY_MAX).ok_or_else(|| {
-        let detail = "the body of the 402 is too long to be read, or did not end";
-        Problem::new(Reason::LimitsExceeded, detail)
-    })?;
-    if !speaks_x402(body) {
+    let Some(body) = body.filter(|body| speaks_x402(body)) else {
         return Ok(());
+    };
+    if body.len() > BODY_MAX {
+        let detail = format!("a challenge in a body is at most {BODY_MAX} bytes long");
+        return Err(Problem::new(Reason::LimitsExceeded, detail));
     }
     let json = encoding::text(body)?;
     encoding::check(json)?;

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[cfg(test)]
 mod offers;
+#[cfg(test)]
 mod payloads;
 
 const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
