@@ -1,9 +1,173 @@
-//! The command line: one file per command.
+//! The command line: one file per command, and one list of them.
 
+use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
+
+use clap::{ArgMatches, Args as _, ColorChoice, FromArgMatches};
+
+mod ca;
+mod check;
+mod completions;
+mod demo;
+mod explain;
+mod failure;
+mod init;
+mod ledger;
+mod run;
+mod serve;
+mod session;
+mod terminal;
+
+pub use failure::{Exit, Failure};
+pub use terminal::Terminal;
+
+/// What every command takes, before or after its own arguments.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Globals {
+    /// The configuration file [else $FAREPASS_CONFIG, ./farepass.yaml, the user's config folder]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<std::path::PathBuf>,
+    /// How much is logged on stderr: error, warn, info, debug, trace, or a list like `warn,farepass=debug`
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub log: Option<String>,
+    /// How log lines look: text (default) or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    pub log_format: LogFormat,
+    /// No colours [also with $NO_COLOR]
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// What a command does with its arguments.
+trait Command: clap::Args {
+    /// The word on the command line.
+    const NAME: &'static str;
+
+    /// Does it. Data goes to `terminal.out`, everything else to stderr.
+    ///
+    /// # Errors
+    /// A failure carries its exit code and a sentence for stderr.
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure>;
+}
+
+/// A command without its types.
+struct Entry {
+    name: &'static str,
+    arguments: fn(clap::Command) -> clap::Command,
+    run: fn(&ArgMatches, &mut Terminal) -> Result<Exit, Failure>,
+}
+
+const fn entry<C: Command>() -> Entry {
+    Entry {
+        name: C::NAME,
+        arguments: C::augment_args,
+        run: |matches, terminal| {
+            C::from_arg_matches(matches)
+                .map_err(Failure::usage)?
+                .run(terminal)
+        },
+    }
+}
+
+/// Every command, in the order of the help page.
+const COMMANDS: &[Entry] = &[
+    entry::<demo::Demo>(),
+    entry::<run::Run>(),
+    entry::<serve::Serve>(),
+    entry::<init::Init>(),
+    entry::<check::Check>(),
+    entry::<explain::Explain>(),
+    entry::<session::Session>(),
+    entry::<ledger::Ledger>(),
+    entry::<ca::Ca>(),
+    entry::<completions::Completions>(),
+];
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage or configuration
+  3  refused by policy
+  4  outcome unknown: money may have moved
+  5  the ledger is damaged
+  `run` gives the exit code of its program; 128 + n when signal n ended it.
+
+Start here:
+  farepass demo     see it work: no wallet, no network, no configuration
+  farepass init     a first configuration, certificate authority and wallet key";
+
+/// The whole command line, for parsing, help and completions.
+fn command_line() -> clap::Command {
+    let mut root = Globals::augment_args(clap::Command::new("farepass"))
+        .about("A forward proxy that pays 402 Payment Required for AI agents, within your policy")
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(EXIT_CODES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(100)
+        .disable_help_subcommand(true);
+    for entry in COMMANDS {
+        root = root.subcommand((entry.arguments)(clap::Command::new(entry.name)));
+    }
+    root
+}
 
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let plain = arguments
+        .iter()
+        .take_while(|a| *a != "--")
+        .any(|a| a == "--no-color");
+    let colours = match plain {
+        true => ColorChoice::Never,
+        false => ColorChoice::Auto,
+    };
+    let result = command_line()
+        .color(colours)
+        .try_get_matches_from(arguments)
+        .map_err(Failure::usage)
+        .and_then(|matches| dispatch(&matches));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(&mut io::stderr()).into(),
+    }
+}
+
+fn dispatch(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let globals = Globals::from_arg_matches(matches).map_err(Failure::usage)?;
+    let named = matches.subcommand();
+    let found = named.and_then(|(name, matches)| {
+        let entry = COMMANDS.iter().find(|entry| entry.name == name)?;
+        Some((entry, matches))
+    });
+    let Some((entry, matches)) = found else {
+        return Err(Failure::new(Exit::Usage, "which command?").hint("farepass --help"));
+    };
+    let mut terminal = Terminal::new(globals)?;
+    let exit = (entry.run)(matches, &mut terminal)?;
+    terminal.finish()?;
+    Ok(exit)
 }
