@@ -167,6 +167,12 @@ impl Network {
         self.0.split_once(':').map_or(&self.0, |(n, _)| n)
     }
 
+    /// Is it a known test network? A network that nobody knows counts as a main network.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        table::is_test(&self.0)
+    }
+
     /// The EVM chain id, for `eip155` networks.
     #[must_use]
     pub fn chain_id(&self) -> Option<u64> {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -13,6 +14,8 @@ use farepass::payment::{
     Challenge, Instruction, Nonce, Payload, PaymentId, Receipt, Requirement, Signature,
 };
 use farepass::protocol::{self, Terms};
+use farepass::section::Section;
+use farepass::wallet::{self, Opening};
 use http::{HeaderMap, HeaderName, response};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -53,7 +56,31 @@ fn bytes<const N: usize>(text: &str) -> [u8; N] {
     bytes
 }
 
-fn sign(key: &str, digest: [u8; 32]) -> Signature {
+/// Signs with the local wallet on test networks; on main networks, where that refuses public keys,
+/// with the curve alone.
+fn sign(requirement: &Requirement, key: &str, instruction: &Instruction) -> Signature {
+    if !requirement.network.is_test() {
+        let Instruction::Transfer(transfer) = instruction;
+        return sign_digest(key, transfer.digest());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wallet.key");
+    fs::write(&file, key).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let opening = Opening {
+        section: Section::file("farepass.yaml", "key_file: wallet.key").unwrap(),
+        name: "main".into(),
+        networks: vec![requirement.network.clone()],
+        base: folder.path().into(),
+    };
+    let wallet = wallet::open("local", opening).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(wallet.sign(instruction)).unwrap()
+}
+
+fn sign_digest(key: &str, digest: [u8; 32]) -> Signature {
     let secp = secp256k1::Secp256k1::new();
     let key = secp256k1::SecretKey::from_slice(&bytes::<32>(key)).unwrap();
     let message = secp256k1::Message::from_digest(digest);
@@ -117,8 +144,7 @@ fn pay(requirement: &Requirement, fixed: &Fixed<'_>) -> (Instruction, Payload) {
         valid_for: fixed.valid_for,
     };
     let instruction = protocol.instruct(&terms).unwrap();
-    let Instruction::Transfer(transfer) = &instruction;
-    let signature = sign(fixed.key, transfer.digest());
+    let signature = sign(requirement, fixed.key, &instruction);
     let payload = protocol
         .payload(requirement, &instruction, &signature, fixed.id)
         .unwrap();

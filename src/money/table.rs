@@ -97,6 +97,22 @@ const V1_NETWORKS: &[(&str, &str)] = &[
     ("solana-testnet", "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z"),
 ];
 
+/// Networks whose money is play money. Everything else is a main network, also what nobody knows.
+#[rustfmt::skip]
+const TEST_NETWORKS: &[&str] = &[
+    "eip155:51", "eip155:97", "eip155:1328", "eip155:1337", "eip155:2201", "eip155:4801",
+    "eip155:6342", "eip155:10143", "eip155:11124", "eip155:17000", "eip155:31337",
+    "eip155:31611", "eip155:43113", "eip155:44787", "eip155:72344", "eip155:80002",
+    "eip155:84532", "eip155:181228", "eip155:421614", "eip155:560048", "eip155:11142220",
+    "eip155:11155111", "eip155:11155420", "eip155:324705682",
+    "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1", "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z",
+];
+
+/// Is this a test network?
+pub(super) fn is_test(network: &str) -> bool {
+    TEST_NETWORKS.contains(&network)
+}
+
 /// One whole dollar. Every asset of the table is pegged to it.
 const DOLLAR: Usd = Usd(1_000_000_000);
 

@@ -8,6 +8,26 @@ use crate::money::Network;
 use crate::payment::{Instruction, PaymentId, Requirement, Signature};
 use crate::section::{Section, SectionError};
 
+pub mod harden;
+mod key;
+mod keystore;
+pub mod local;
+mod public_keys;
+mod secret_file;
+
+/// Every kind of wallet that can be opened.
+pub const WALLETS: &[WalletKind] = &[local::KIND];
+
+/// Kinds of the contract that are still to come.
+const NOT_YET: &[&str] = &[
+    "cdp",
+    "privy",
+    "kms",
+    "web3signer",
+    "agentcore",
+    "lightning",
+];
+
 /// Why a wallet gave no signature.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WalletError {
@@ -71,6 +91,23 @@ pub struct Opening {
     pub networks: Vec<Network>,
     /// Folder that relative paths start from.
     pub base: std::path::PathBuf,
+}
+
+/// Opens a wallet of this kind.
+///
+/// # Errors
+/// When there is no such kind, or its settings or its secrets are not usable.
+pub fn open(kind: &str, opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
+    if let Some(found) = WALLETS.iter().find(|w| w.kind == kind) {
+        return (found.open)(opening);
+    }
+    let section = opening.section;
+    if NOT_YET.contains(&kind) {
+        let error = section.error(format!("wallets of kind `{kind}` are not supported yet"));
+        return Err(error.hint("use `kind: local` with a `key_file`"));
+    }
+    let error = section.error(format!("there is no kind of wallet `{kind}`"));
+    Err(error.hint_words(kind, WALLETS.iter().map(|w| w.kind)))
 }
 
 /// The first wallet that may pay this requirement, with its address.

@@ -1,0 +1,141 @@
+//! One secp256k1 key in memory: wiped when dropped, without `Debug`, and never trusted to have
+//! signed right until its own signature was checked.
+
+use secp256k1::ecdsa::RecoverableSignature;
+use secp256k1::{All, Message, PublicKey, Secp256k1, SecretKey};
+use secrecy::{ExposeSecret, SecretBox};
+
+use super::{WalletError, public_keys};
+use crate::evm::Address;
+
+/// A signing key and its address.
+pub(super) struct Key {
+    secret: SecretBox<[u8; 32]>,
+    address: Address,
+    curve: Secp256k1<All>,
+}
+
+/// The bytes are no number between one and the order of the curve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes are not a secp256k1 key")]
+pub(super) struct NotAKey;
+
+impl Key {
+    /// Takes over the 32 bytes of a private key.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub(super) fn new(secret: SecretBox<[u8; 32]>) -> Result<Self, NotAKey> {
+        let curve = Secp256k1::new();
+        let mut key = SecretKey::from_slice(secret.expose_secret()).map_err(|_| NotAKey)?;
+        let public = PublicKey::from_secret_key(&curve, &key);
+        key.non_secure_erase();
+        Ok(Self {
+            address: address(&public),
+            secret,
+            curve,
+        })
+    }
+
+    /// The account it signs for.
+    pub(super) fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Does everybody have it?
+    pub(super) fn is_public(&self) -> bool {
+        public_keys::is_public(self.secret.expose_secret(), self.address)
+    }
+
+    /// r ‖ s ‖ v over a digest: nonce by RFC 6979, low s, v 27 or 28.
+    ///
+    /// # Errors
+    /// When the signature does not recover to our own address. It never leaves this function then.
+    pub(super) fn sign(&self, digest: [u8; 32]) -> Result<[u8; 65], WalletError> {
+        let declined = |detail: &str| WalletError::Declined(detail.into());
+        let message = Message::from_digest(digest);
+        let mut key = SecretKey::from_slice(self.secret.expose_secret())
+            .map_err(|_| declined("the key is damaged"))?;
+        let signature = self.curve.sign_ecdsa_recoverable(&message, &key);
+        key.non_secure_erase();
+        self.check(&message, &signature)?;
+        let (id, compact) = signature.serialize_compact();
+        let v = u8::try_from(id.to_i32()).ok().filter(|id| *id < 2);
+        let v = v.ok_or_else(|| declined("the signature cannot be written with v 27 or 28"))?;
+        let mut bytes = [0; 65];
+        let (rs, last) = bytes.split_at_mut(64);
+        rs.copy_from_slice(&compact);
+        last.copy_from_slice(&[27 + v]);
+        Ok(bytes)
+    }
+
+    /// A fault while signing can give the key away, so no signature leaves unchecked.
+    fn check(
+        &self,
+        message: &Message,
+        signature: &RecoverableSignature,
+    ) -> Result<(), WalletError> {
+        let recovered = self.curve.recover_ecdsa(message, signature);
+        if recovered.is_ok_and(|public| address(&public) == self.address) {
+            return Ok(());
+        }
+        Err(WalletError::Declined("the signature is not our own".into()))
+    }
+}
+
+fn address(public: &PublicKey) -> Address {
+    let mut point = [0; 64];
+    let serialized = public.serialize_uncompressed();
+    point.copy_from_slice(serialized.split_at(1).1);
+    Address::of_public_key(&point)
+}
+
+#[cfg(test)]
+mod tests {
+    use secp256k1::ecdsa::RecoveryId;
+
+    use super::*;
+
+    #[test]
+    fn digests_are_signed_as_the_vectors_say() {
+        let text = include_str!("../../tests/vectors/x402/signing/raw-ecdsa.json");
+        let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+        let rows = vectors["rows"].as_array().unwrap();
+        assert_eq!(rows.len(), 9);
+        for row in rows {
+            let bytes = |name: &str| hex::decode(&row[name].as_str().unwrap()[2..]).unwrap();
+            let secret: [u8; 32] = bytes("privateKey").try_into().unwrap();
+            let key = Key::new(SecretBox::new(Box::new(secret))).unwrap();
+            assert_eq!(key.address().to_string(), row["address"].as_str().unwrap());
+            assert!(key.is_public());
+            let digest: [u8; 32] = bytes("digest").try_into().unwrap();
+            assert_eq!(key.sign(digest).unwrap().to_vec(), bytes("signature"));
+        }
+    }
+
+    #[test]
+    fn a_signature_of_somebody_else_does_not_leave() {
+        let key = |byte: u8| Key::new(SecretBox::new(Box::new([byte; 32]))).unwrap();
+        let (ours, theirs) = (key(1), key(2));
+        let message = Message::from_digest([9; 32]);
+        let secret = SecretKey::from_slice(&[2; 32]).unwrap();
+        let signature = theirs.curve.sign_ecdsa_recoverable(&message, &secret);
+        assert!(theirs.check(&message, &signature).is_ok());
+        assert!(ours.check(&message, &signature).is_err());
+        let (id, compact) = signature.serialize_compact();
+        let flipped = RecoveryId::from_i32(id.to_i32() ^ 1).unwrap();
+        let flipped = RecoverableSignature::from_compact(&compact, flipped).unwrap();
+        assert!(theirs.check(&message, &flipped).is_err());
+    }
+
+    #[test]
+    fn keys_are_numbers_below_the_order_of_the_curve() {
+        let key = |bytes: [u8; 32]| Key::new(SecretBox::new(Box::new(bytes)));
+        assert!(key([0; 32]).is_err());
+        assert!(key([0xff; 32]).is_err());
+        let mut one = [0; 32];
+        one[31] = 1;
+        assert!(key(one).unwrap().is_public());
+        assert!(!key([7; 32]).unwrap().is_public());
+    }
+}

@@ -1,0 +1,253 @@
+//! Wallets of kind `local`: a private key in a file, or in an encrypted keystore.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+
+use super::key::{Key, NotAKey};
+use super::keystore::{self, KeystoreError};
+use super::secret_file::{self, SecretFileError};
+use super::{Opening, Wallet, WalletError, WalletKind};
+use crate::evm::Address;
+use crate::money::Network;
+use crate::payment::{Instruction, Signature};
+use crate::section::{Section, SectionError};
+
+/// The kind, as in the configuration.
+pub(super) const KIND: WalletKind = WalletKind {
+    kind: "local",
+    open,
+};
+
+/// Why a key file gave no key. Never quotes it.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file itself.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// Not one of the forms.
+    #[error(
+        "{0} holds no key: expected 64 hexadecimal digits, with or without 0x, or a version 3 keystore"
+    )]
+    Form(PathBuf),
+    /// Digits, but no key of the curve.
+    #[error("{0} holds no key: its number is not a secp256k1 key")]
+    Number(PathBuf),
+    /// A Solana key.
+    #[error("{0} is a Solana key; these are not supported yet")]
+    Solana(PathBuf),
+    /// Encrypted, and nothing to open it with.
+    #[error("{0} is encrypted: name the file with its passphrase as `passphrase_file`")]
+    Locked(PathBuf),
+    /// Not encrypted, although there is a passphrase.
+    #[error("{0} is not encrypted, so `passphrase_file` opens nothing")]
+    NotLocked(PathBuf),
+    /// The keystore.
+    #[error("{path}: {problem}")]
+    Keystore {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: KeystoreError,
+    },
+    /// A passphrase without characters.
+    #[error("the passphrase is empty")]
+    Empty,
+}
+
+/// A key in memory, and where it may pay.
+struct Local {
+    name: String,
+    networks: Vec<Network>,
+    key: Key,
+}
+
+fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
+    let Opening {
+        mut section,
+        name,
+        networks,
+        base,
+    } = opening;
+    let whole = section.clone();
+    let key_file = section.need("key_file")?;
+    let passphrase_file = section.take("passphrase_file");
+    section.finish()?;
+    let path = base.join(key_file.clone().read::<String>()?);
+    let passphrase = match passphrase_file {
+        Some(file) => Some(read_passphrase(&base, file)?),
+        None => None,
+    };
+    let key = load(&path, passphrase.as_ref()).map_err(|e| explain(&key_file, &e))?;
+    check_networks(&whole, &key_file, &key, &networks)?;
+    Ok(Arc::new(Local {
+        name,
+        networks,
+        key,
+    }))
+}
+
+/// Makes a new key from the system's generator in a new file that only its owner can read, encrypted
+/// if there is a passphrase. Never overwrites.
+///
+/// # Errors
+/// When the file exists or cannot be written, or the system gives no random numbers.
+pub fn create_key(path: &Path, passphrase: Option<&SecretString>) -> Result<Address, KeyError> {
+    let in_keystore = |problem| KeyError::Keystore {
+        path: path.into(),
+        problem,
+    };
+    let (secret, address) = fresh().map_err(in_keystore)?;
+    let text = match passphrase {
+        Some(passphrase) => {
+            let passphrase = passphrase.expose_secret().as_bytes();
+            if passphrase.is_empty() {
+                return Err(KeyError::Empty);
+            }
+            keystore::write(&secret, address, passphrase).map_err(in_keystore)?
+        }
+        None => format!("0x{}", hex::encode(secret.expose_secret())),
+    };
+    let text = Zeroizing::new(text + "\n");
+    secret_file::create(path, text.as_bytes())?;
+    Ok(address)
+}
+
+/// The address of a key file, for telling the operator. The key is forgotten again.
+///
+/// # Errors
+/// When the file holds no key that can be used.
+pub fn address_of(path: &Path, passphrase: Option<&SecretString>) -> Result<Address, KeyError> {
+    load(path, passphrase).map(|key| key.address())
+}
+
+/// A random key. All but one in 2^128 numbers of 32 bytes are keys; the others are drawn again.
+fn fresh() -> Result<(SecretBox<[u8; 32]>, Address), KeystoreError> {
+    loop {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *bytes).map_err(|_| KeystoreError::Randomness)?;
+        let boxed = || SecretBox::init_with_mut(|key: &mut [u8; 32]| key.copy_from_slice(&*bytes));
+        if let Ok(key) = Key::new(boxed()) {
+            return Ok((boxed(), key.address()));
+        }
+    }
+}
+
+fn load(path: &Path, passphrase: Option<&SecretString>) -> Result<Key, KeyError> {
+    let bytes = secret_file::read(path)?;
+    let text = bytes.trim_ascii();
+    let secret = match (text.first(), passphrase) {
+        (Some(b'['), _) => return Err(KeyError::Solana(path.into())),
+        (Some(b'{'), None) => return Err(KeyError::Locked(path.into())),
+        (Some(b'{'), Some(passphrase)) => return unlock(path, text, passphrase),
+        (_, Some(_)) => return Err(KeyError::NotLocked(path.into())),
+        (_, None) => plain(text).ok_or_else(|| KeyError::Form(path.into()))?,
+    };
+    Key::new(secret).map_err(|NotAKey| KeyError::Number(path.into()))
+}
+
+/// 64 hexadecimal digits, with or without `0x`.
+fn plain(text: &[u8]) -> Option<SecretBox<[u8; 32]>> {
+    let digits = text.strip_prefix(b"0x").unwrap_or(text);
+    let mut bytes = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(digits, &mut *bytes).ok()?;
+    Some(SecretBox::init_with_mut(|key: &mut [u8; 32]| {
+        key.copy_from_slice(&*bytes);
+    }))
+}
+
+fn unlock(path: &Path, json: &[u8], passphrase: &SecretString) -> Result<Key, KeyError> {
+    let failed = |problem| KeyError::Keystore {
+        path: path.into(),
+        problem,
+    };
+    let secret = keystore::open(json, passphrase.expose_secret().as_bytes()).map_err(failed)?;
+    let key = Key::new(secret).map_err(|NotAKey| KeyError::Number(path.into()))?;
+    match keystore::claimed(json) {
+        None => Ok(key),
+        Some(Ok(address)) if address == key.address() => Ok(key),
+        Some(_) => Err(failed(KeystoreError::Address)),
+    }
+}
+
+/// The first line's end is not part of a passphrase; everything else is.
+fn read_passphrase(base: &Path, file: Section) -> Result<SecretString, SectionError> {
+    let path = base.join(file.clone().read::<String>()?);
+    let bytes = secret_file::read(&path).map_err(|e| explain(&file, &e.into()))?;
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok("") => Err(explain(&file, &KeyError::Empty)),
+        Ok(passphrase) => Ok(SecretString::from(passphrase)),
+        Err(_) => Err(file.error(format!("{} is not UTF-8 text", path.display()))),
+    }
+}
+
+/// Networks that this key can and should pay on.
+fn check_networks(
+    section: &Section,
+    key_file: &Section,
+    key: &Key,
+    networks: &[Network],
+) -> Result<(), SectionError> {
+    if let Some(other) = networks.iter().find(|n| n.chain_id().is_none()) {
+        let problem = format!("`{other}` cannot be paid on with an EVM key");
+        return Err(section.error(problem).hint("list `eip155:…` networks only"));
+    }
+    let main = networks.iter().find(|n| !n.is_test());
+    match main.filter(|_| key.is_public()) {
+        None => Ok(()),
+        Some(main) => Err(key_file
+            .error(format!(
+                "this key is public (development nodes ship with it), and `{main}` is a main network: \
+                 anybody could take what is there"
+            ))
+            .hint("make a key of your own with `farepass init`, or list test networks only")),
+    }
+}
+
+fn explain(section: &Section, error: &KeyError) -> SectionError {
+    let explained = section.error(error.to_string());
+    match error {
+        KeyError::File(SecretFileError::Missing { .. }) => {
+            explained.hint("`farepass init` makes a new key; paths start at the configuration file")
+        }
+        _ => explained,
+    }
+}
+
+#[async_trait]
+impl Wallet for Local {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        KIND.kind
+    }
+
+    fn address(&self, network: &Network) -> Option<String> {
+        let listed = self.networks.contains(network);
+        listed.then(|| self.key.address().to_string())
+    }
+
+    fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
+    async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
+        let Instruction::Transfer(transfer) = instruction;
+        let declined = |detail: &str| Err(WalletError::Declined(detail.into()));
+        if transfer.from != self.key.address() {
+            return declined("it is not the payer's wallet");
+        }
+        let chain = Some(transfer.domain.chain_id);
+        if !self.networks.iter().any(|n| n.chain_id() == chain) {
+            return declined("the network is not on its list");
+        }
+        self.key.sign(transfer.digest()).map(Signature::Evm)
+    }
+}
