@@ -1,12 +1,36 @@
 //! May this agent pay this requirement? The first rule that matches decides; what matches nothing is
 //! not paid.
 
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
 use crate::clock::Timestamp;
 use crate::money::{Asset, Network, Usd};
-use crate::payment::{Asked, Challenge, Limit, Refusal, Requirement};
+use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement};
+use crate::section::{Problems, Section};
+
+mod catalog;
+mod contest;
+mod glob;
+mod path;
+mod rule;
+pub mod terms;
+mod trial;
+
+pub use catalog::{Budget, Catalog, Scope};
+pub use contest::Verdict;
+use rule::{Rule, Says};
+pub use trial::{Answer, NotUrl, Question};
 
 /// The operator's policy, compiled. One request sees one policy from start to end.
-pub struct Policy {}
+pub struct Policy {
+    mode: Mode,
+    rules: Vec<Rule>,
+    catalog: Catalog,
+    tests: Vec<trial::Trial>,
+    hash: String,
+}
 
 /// What a decision must know besides the policy: facts of the ledger and the wallets, read before.
 #[derive(Clone, Debug, Default)]
@@ -44,32 +68,87 @@ pub struct Approval {
 }
 
 /// Enforce, or only watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Decide and pay.
+    #[default]
     Enforce,
     /// Decide and log, never sign.
     Observe,
 }
 
+const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+
 impl Policy {
+    /// Takes its keys (`mode`, `budgets`, `rules`, `tests`) out of the file and compiles them.
+    /// `catalog` comes with the assets and the limits; its budgets are read here. What is wrong goes
+    /// to `problems`, and the policy must then not be used.
+    pub fn read(file: &mut Section, catalog: Catalog, problems: &mut Problems) -> Self {
+        let mut catalog = catalog;
+        let hash = hash(file);
+        let mode = file.or("mode", Mode::Enforce, |s| s.word(MODES));
+        let mode = problems.keep(mode).unwrap_or_default();
+        catalog.budgets = catalog::budgets(file.take("budgets"), problems);
+        let rules = file.take("rules");
+        catalog.everywhere = catalog::unnamed(&catalog.budgets, rules.as_ref());
+        let rules = rule::rules(rules, &catalog, problems);
+        let tests = trial::read(file.take("tests"), problems);
+        Self {
+            mode,
+            rules,
+            catalog,
+            tests,
+            hash,
+        }
+    }
+
     /// Could any rule pay at this host? Otherwise no body is kept for a retry.
     #[must_use]
-    pub fn payable(&self, _host: &str, _port: u16) -> bool {
+    pub fn payable(&self, host: &str, port: u16) -> bool {
+        for rule in self.rules.iter().filter(|r| r.names_host(host, port)) {
+            match rule.says {
+                Says::Pay(_) => return true,
+                Says::Deny if rule.is_about_hosts_only() => return false,
+                Says::Deny => {}
+            }
+        }
         false
     }
 
-    /// SHA-256 of the policy, 16 hexadecimal digits, as recorded with every spend.
+    /// SHA-256 of the policy, 16 hexadecimal digits, as recorded with every spend. Comments and the
+    /// order of keys do not count.
     #[must_use]
     pub fn hash(&self) -> &str {
-        ""
+        &self.hash
     }
 
     /// Enforce, or only watch.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        Mode::Enforce
+        self.mode
     }
+
+    /// Every budget of the file.
+    #[must_use]
+    pub fn budgets(&self) -> &[Arc<Budget>] {
+        &self.catalog.budgets
+    }
+
+    /// Every asset that has a price.
+    #[must_use]
+    pub fn assets(&self) -> &[Asset] {
+        &self.catalog.assets
+    }
+}
+
+fn hash(file: &Section) -> String {
+    let mut hasher = Sha256::new();
+    for key in ["mode", "assets", "budgets", "rules"] {
+        let text = file.peek(key).map(|s| s.canonical()).unwrap_or_default();
+        hasher.update(format!("{key}={text}\n"));
+    }
+    let digest = hex::encode(hasher.finalize());
+    digest.get(..16).unwrap_or_default().into()
 }
 
 /// Picks the cheapest requirement that the first matching rule accepts, in the merchant's order
@@ -78,14 +157,42 @@ impl Policy {
 /// # Errors
 /// A refusal with its rule, when nothing may be paid.
 pub fn decide(
-    _policy: &Policy,
-    _asked: &Asked,
-    _challenge: &Challenge,
-    _facts: &Facts,
-    _now: Timestamp,
+    policy: &Policy,
+    asked: &Asked,
+    challenge: &Challenge,
+    facts: &Facts,
+    now: Timestamp,
 ) -> Result<Approval, Refusal> {
-    Err(Refusal::new(
-        crate::payment::Reason::HostNotAllowed,
-        "no rule",
-    ))
+    if now >= asked.session.expires {
+        let detail = format!("the session expired at {}", asked.session.expires);
+        return Err(Refusal::new(Reason::SessionExpired, detail));
+    }
+    let rule = rule::first(&policy.rules, asked)?;
+    let refuse = |refusal: Refusal| {
+        let rule = Some(rule.name.clone());
+        Err(Refusal { rule, ..refusal })
+    };
+    let pay = match &rule.says {
+        Says::Pay(pay) => pay,
+        Says::Deny => {
+            let detail = format!("the rule `{}` denies it", rule.name);
+            return refuse(Refusal::new(Reason::DeniedByRule, detail));
+        }
+    };
+    let most = policy.catalog.requirements;
+    if challenge.requirements.len() > most {
+        let detail = format!("the challenge offers more than {most} ways to pay");
+        return refuse(Refusal::new(Reason::LimitsExceeded, detail));
+    }
+    let ask = |requirement| contest::ask(policy, asked, requirement, facts, now);
+    match contest::cheapest(pay, challenge.requirements.iter().map(ask)) {
+        Ok(ask) => match contest::approve(policy, rule, pay, &ask) {
+            Some(approval) => Ok(approval),
+            None => refuse(Refusal::new(
+                Reason::NoAcceptableOption,
+                "nothing was priced",
+            )),
+        },
+        Err(missed) => refuse(contest::nearest(missed, challenge)),
+    }
 }

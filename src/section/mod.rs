@@ -112,6 +112,13 @@ impl Section {
         self.take(key).map_or(Ok(default), read)
     }
 
+    /// A copy of a child, which stays to be taken.
+    #[must_use]
+    pub fn peek(&self, key: &str) -> Option<Self> {
+        let value = self.value.as_mapping()?.get(key)?.clone();
+        Some(self.child(Step::Key(key.into()), value))
+    }
+
     /// Is the key written, and not yet taken?
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
@@ -266,6 +273,14 @@ impl Section {
             let error = self.error(format!("found {}", self.found()));
             error.hint_words(&text, words.iter().map(|(word, _)| *word))
         })
+    }
+
+    /// The subtree in one spelling: no comments, keys sorted. For hashes.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let mut text = String::new();
+        tree::canonical(&self.value, &mut text);
+        text
     }
 
     // Errors.

@@ -69,6 +69,38 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
+/// One spelling per tree, whatever the file looked like.
+pub(super) fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Sequence(items) => {
+            out.push('[');
+            for item in items {
+                canonical(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        Value::Mapping(map) => {
+            let mut entries: Vec<_> = map.iter().map(|(k, v)| (k.as_str(), v)).collect();
+            entries.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (key, value) in entries {
+                let _ = write!(out, "{:?}:", key.unwrap_or_default());
+                canonical(value, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::String(text) => {
+            let _ = write!(out, "{text:?}");
+        }
+        Value::Number(number) => {
+            let _ = write!(out, "{number}");
+        }
+        Value::Null | Value::Bool(_) | Value::Tagged(_) => out.push_str(&found(value)),
+    }
+}
+
 /// The one document of the text.
 pub(super) fn parse(text: &str) -> Result<Value, Flaw> {
     bounds(text)?;

@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use http::StatusCode;
 
 mod cidr;
+mod grammar;
 mod host;
 mod limits;
 
 pub use cidr::{Cidr, NotCidr};
+pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Span};
 pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};
 pub use limits::Limits;
 

@@ -1,0 +1,185 @@
+//! What rules refer to by name: budgets and assets.
+
+use std::sync::Arc;
+
+use crate::clock::{Timestamp, Window};
+use crate::money::{Asset, Network, Usd};
+use crate::payment::{Asked, Limit};
+use crate::section::{Problems, Section, SectionError};
+use crate::settings::Span;
+
+/// What terms may refer to.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Every budget of the file.
+    pub budgets: Vec<Arc<Budget>>,
+    /// Those that no rule names: they hold for every rule, because a limit that nothing enforces is
+    /// worse than one too many.
+    pub everywhere: Vec<Arc<Budget>>,
+    /// Every asset that has a price: the built-in table and the operator's additions.
+    pub assets: Vec<Asset>,
+    /// Most seconds that a payload may live (`limits.validity`).
+    pub validity: u64,
+    /// Most ways to pay in one challenge (`limits.requirements`).
+    pub requirements: usize,
+}
+
+impl Catalog {
+    /// The asset that an address on a network names.
+    #[must_use]
+    pub fn asset(&self, network: &Network, address: &str) -> Option<&Asset> {
+        let here = |a: &&Asset| a.network == *network && a.is(address);
+        self.assets.iter().find(here)
+    }
+}
+
+/// Whose payments count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Each session's.
+    Session,
+    /// Each agent's, over all its sessions.
+    Agent,
+    /// Each merchant's host.
+    Host,
+    /// Each paying address.
+    Wallet,
+    /// Everybody's.
+    All,
+}
+
+/// A named limit over a window of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// What rules call it.
+    pub name: String,
+    /// Whose payments count together.
+    pub scope: Scope,
+    /// Most that may be spent in the window; `Usd(u64::MAX)` when only payments are counted.
+    pub limit: Usd,
+    /// The window.
+    pub window: Window,
+    /// Most payments in the window.
+    pub payments: Option<u32>,
+}
+
+/// The words after `scope:`.
+const SCOPES: &[(&str, Scope)] = &[
+    ("session", Scope::Session),
+    ("agent", Scope::Agent),
+    ("host", Scope::Host),
+    ("wallet", Scope::Wallet),
+    ("all", Scope::All),
+];
+
+impl Budget {
+    /// Its limit for one payment: the ledger keeps it.
+    #[must_use]
+    pub fn limit(&self, asked: &Asked, payer: &str, now: Timestamp) -> Limit {
+        let who = match self.scope {
+            Scope::Session => &*asked.session.id.0,
+            Scope::Agent => &*asked.session.agent,
+            Scope::Host => &*asked.host,
+            Scope::Wallet => payer,
+            Scope::All => "",
+        };
+        let (first, last) = self.window.buckets(now);
+        Limit {
+            account: format!("budget:{}:{who}", self.name),
+            first,
+            last,
+            amount: self.limit,
+            payments: self.payments,
+            resets_at: self.window.resets_at(now),
+        }
+    }
+
+    fn read(mut section: Section) -> Result<Self, SectionError> {
+        let name = name(section.need("name")?)?;
+        let scope = section.need("scope")?.word(SCOPES)?;
+        section.not_yet("warn_at")?;
+        let limit = section.take("limit").map(Section::parse).transpose()?;
+        let count = |s: Section| s.number(1..=u64::from(u32::MAX));
+        let payments = section.take("payments").map(count).transpose()?;
+        let window = window(section.need("window")?)?;
+        if limit.is_none() && payments.is_none() {
+            let error = section.error("a budget has a `limit`, `payments`, or both");
+            return Err(error.hint("add a limit, for example limit: \"2.00 USD\""));
+        }
+        section.finish()?;
+        Ok(Self {
+            name,
+            scope,
+            limit: limit.unwrap_or(Usd(u64::MAX)),
+            window,
+            payments: payments.and_then(|n| u32::try_from(n).ok()),
+        })
+    }
+}
+
+/// `1h` rolls; `day` and `month` are those of the calendar, UTC.
+fn window(section: Section) -> Result<Window, SectionError> {
+    const SHORTEST: u64 = 60;
+    let word = section.clone().text()?;
+    match &*word {
+        "day" => return Ok(Window::Day),
+        "month" => return Ok(Window::Month),
+        _ => {}
+    }
+    let Ok(Span(length)) = word.parse() else {
+        return Err(section.expected(
+            "a window: \"1h\", \"15m\" or \"7d\" (rolling), or day or month (of the calendar, UTC)",
+        ));
+    };
+    let seconds = length.as_secs();
+    if seconds < SHORTEST || length.subsec_millis() > 0 {
+        return Err(section.error("a rolling window has whole seconds, 1m at least"));
+    }
+    Ok(Window::Rolling { seconds })
+}
+
+/// A name that goes into accounts, events and headers: letters, digits, `-`, `_`, `.`.
+pub(super) fn name(section: Section) -> Result<String, SectionError> {
+    let text = section.clone().text()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
+        return Err(section.expected("a name of 1 to 64 letters, digits, `-`, `_` or `.`"));
+    }
+    Ok(text)
+}
+
+/// Reads `budgets:`. Two budgets of one name would share an account.
+pub(super) fn budgets(section: Option<Section>, problems: &mut Problems) -> Vec<Arc<Budget>> {
+    let items = section.map_or(Ok(vec![]), Section::items);
+    let mut budgets: Vec<Arc<Budget>> = vec![];
+    for item in problems.keep(items).unwrap_or_default() {
+        let place = item.clone();
+        let Some(budget) = problems.keep(Budget::read(item)) else {
+            continue;
+        };
+        if budgets.iter().any(|b| b.name == budget.name) {
+            let twice = format!("two budgets are called `{}`", budget.name);
+            problems.push(place.error(twice));
+        }
+        budgets.push(Arc::new(budget));
+    }
+    budgets
+}
+
+/// The budgets that no rule names.
+pub(super) fn unnamed(budgets: &[Arc<Budget>], rules: Option<&Section>) -> Vec<Arc<Budget>> {
+    let names = |rule: Section| {
+        let list = rule.peek("pay")?.peek("budgets")?.items().ok()?;
+        Some(
+            list.into_iter()
+                .filter_map(|item| item.text().ok())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let rules = rules
+        .and_then(|r| r.clone().items().ok())
+        .unwrap_or_default();
+    let named: Vec<_> = rules.into_iter().filter_map(names).flatten().collect();
+    let left = budgets.iter().filter(|b| !named.contains(&b.name));
+    left.cloned().collect()
+}

@@ -1,0 +1,153 @@
+//! Every way to pay that a challenge offers, against one rule: which is cheapest, or what was nearest.
+
+use crate::clock::Timestamp;
+use crate::payment::{Asked, Challenge, Limit, Problem, Reason, Refusal, Requirement};
+
+use super::rule::{Pay, Rule};
+use super::terms::{About, Ask, Named};
+use super::{Approval, Facts, Policy};
+
+/// One way to pay that was refused, and how far it came.
+pub(super) struct Missed {
+    /// Place of the term in the order of precedence.
+    rank: usize,
+    about: About,
+    refusal: Refusal,
+}
+
+/// One term's opinion of one way to pay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The term.
+    pub term: &'static str,
+    /// What it says.
+    pub refusal: Option<Refusal>,
+}
+
+/// Everything known about one way to pay, before any term is asked.
+pub(super) fn ask<'a>(
+    policy: &'a Policy,
+    asked: &'a Asked,
+    requirement: &'a Requirement,
+    facts: &'a Facts,
+    now: Timestamp,
+) -> Ask<'a> {
+    let payer = facts.payers.iter().find(|(n, _)| *n == requirement.network);
+    let asset = policy
+        .catalog
+        .asset(&requirement.network, &requirement.asset);
+    Ask {
+        asked,
+        requirement,
+        payers: &facts.payers,
+        payer: payer.map(|(_, address)| &**address),
+        asset,
+        price: asset.and_then(|a| a.price(requirement.amount)),
+        now,
+    }
+}
+
+/// The cheapest way to pay that every term accepts, in the merchant's order among equals.
+pub(super) fn cheapest<'a>(
+    pay: &Pay,
+    asks: impl Iterator<Item = Ask<'a>>,
+) -> Result<Ask<'a>, Vec<Missed>> {
+    let mut best: Option<Ask<'a>> = None;
+    let mut missed = vec![];
+    for ask in asks {
+        match judge(&pay.terms, &ask) {
+            Err(miss) => missed.push(miss),
+            Ok(()) if best.is_none_or(|b| ask.price < b.price) => best = Some(ask),
+            Ok(()) => {}
+        }
+    }
+    best.ok_or(missed)
+}
+
+fn judge(terms: &[Named], ask: &Ask<'_>) -> Result<(), Missed> {
+    for (rank, Named { kind, term }) in terms.iter().enumerate() {
+        if let Err(refusal) = term.check(ask) {
+            let about = kind.about;
+            let refusal = Refusal {
+                price: ask.price,
+                ..refusal
+            };
+            return Err(Missed {
+                rank,
+                about,
+                refusal,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What every term says, without stopping at the first refusal.
+pub(super) fn verdicts(pay: &Pay, ask: &Ask<'_>) -> Vec<Verdict> {
+    let verdict = |named: &Named| Verdict {
+        term: named.kind.key,
+        refusal: named.term.check(ask).err(),
+    };
+    pay.terms.iter().map(verdict).collect()
+}
+
+/// The permission, with every limit that the ledger must keep. `None` when a value is missing that
+/// the terms have checked: then nothing is paid.
+pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) -> Option<Approval> {
+    let mut limits = vec![Limit::session(&ask.asked.session)];
+    limits.extend(pay.terms.iter().flat_map(|named| named.term.limits(ask)));
+    ask.payer?;
+    Some(Approval {
+        rule: rule.name.clone(),
+        requirement: ask.requirement.clone(),
+        asset: ask.asset?.clone(),
+        price: ask.price?,
+        limits,
+        valid_for: ask.requirement.valid_for.min(policy.catalog.validity),
+        on_unknown: pay.on_unknown,
+    })
+}
+
+/// The refusal that helps most: of the deals we could have made the nearest (furthest along the
+/// terms, then cheapest, then first); if there was none, the one reason, or a list of the reasons.
+pub(super) fn nearest(missed: Vec<Missed>, challenge: &Challenge) -> Refusal {
+    let mut codes: Vec<Reason> = vec![];
+    let reasons = missed.iter().map(|m| m.refusal.reason);
+    for reason in reasons.chain(challenge.problems.iter().map(|p| p.reason)) {
+        if !codes.contains(&reason) {
+            codes.push(reason);
+        }
+    }
+    let many = missed.len() + challenge.problems.len();
+    let worth = |m: &Missed| {
+        (
+            m.about == About::Deal,
+            m.rank,
+            std::cmp::Reverse(m.refusal.price),
+        )
+    };
+    // `max_by_key` takes the last of equals; reversed, that is the merchant's first.
+    let best = missed.into_iter().rev().max_by_key(worth);
+    match (best, &*challenge.problems, &*codes) {
+        (Some(best), _, _) if best.about == About::Deal => best.refusal,
+        (Some(best), _, [_]) => best.refusal,
+        (None, [problem, ..], _) => of_problem(problem),
+        (None, [], _) => Refusal::new(
+            Reason::NoAcceptableOption,
+            "the challenge offers no way to pay",
+        ),
+        _ => {
+            let codes: Vec<_> = codes.iter().map(|c| c.code()).collect();
+            let detail = format!(
+                "none of the {many} ways to pay is acceptable: {}",
+                codes.join(", ")
+            );
+            Refusal::new(Reason::NoAcceptableOption, detail)
+        }
+    }
+}
+
+/// A challenge without anything usable: what is wrong with the first part of it.
+pub(super) fn of_problem(problem: &Problem) -> Refusal {
+    Refusal::new(problem.reason, problem.detail.clone())
+}

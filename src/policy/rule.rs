@@ -1,0 +1,206 @@
+//! One rule: what it matches, and what it then says.
+
+use crate::payment::{Asked, Reason, Refusal};
+use crate::section::{Problems, Section, SectionError};
+use crate::settings::HostPattern;
+
+use super::OnUnknown;
+use super::catalog::{Catalog, name};
+use super::glob::Glob;
+use super::path::{PathPattern, PlainPath};
+use super::terms::{self, Named};
+
+/// One entry of `rules:`.
+pub(super) struct Rule {
+    pub(super) name: String,
+    hosts: Vec<HostPattern>,
+    /// Empty: every method.
+    methods: Vec<http::Method>,
+    /// Empty: every path.
+    paths: Vec<PathPattern>,
+    /// Empty: every agent.
+    agents: Vec<Glob>,
+    pub(super) says: Says,
+}
+
+/// What a rule says about what it matches.
+pub(super) enum Says {
+    Deny,
+    Pay(Pay),
+}
+
+/// The contents of `pay:`.
+pub(super) struct Pay {
+    /// In the order of [`terms::TERMS`].
+    pub(super) terms: Vec<Named>,
+    pub(super) on_unknown: OnUnknown,
+    /// A recipient that the rule names, for questions that name none.
+    pub(super) payee: Option<String>,
+}
+
+/// Keys of `pay:` that the contract names and nothing enforces yet.
+const LATER: &[&str] = &["max_price_increase", "rate", "approval", "mcp", "prepay"];
+
+const ON_UNKNOWN: &[(&str, OnUnknown)] = &[
+    ("resend-same", OnUnknown::ResendSame),
+    ("hold", OnUnknown::Hold),
+];
+
+impl Rule {
+    pub(super) fn read(mut section: Section, catalog: &Catalog) -> Result<Self, SectionError> {
+        let name = name(section.need("name")?)?;
+        let mut matches = section.need("match")?;
+        let host_list = matches.need("hosts")?;
+        let host_place = host_list.clone();
+        let hosts = host_list.list(Section::parse::<HostPattern>)?;
+        if hosts.is_empty() {
+            let error = host_place.error("the list of hosts is empty, so the rule never matches");
+            return Err(error.hint("every host is written [\"*\"]"));
+        }
+        let mut list = |key: &str| match matches.take(key) {
+            Some(list) if list.clone().items()?.is_empty() => Err(list
+                .error(format!(
+                    "the list of {key} is empty, so the rule never matches"
+                ))
+                .hint("remove the key to match all")),
+            Some(list) => list.items(),
+            None => Ok(vec![]),
+        };
+        let methods = list("methods")?.into_iter().map(method);
+        let methods = methods.collect::<Result<_, _>>()?;
+        let paths = list("paths")?.into_iter().map(path);
+        let paths = paths.collect::<Result<_, _>>()?;
+        let agent = |s: Section| s.text().map(|text| Glob::new(&text));
+        let agents = list("agents")?.into_iter().map(agent);
+        let agents = agents.collect::<Result<_, _>>()?;
+        matches.finish()?;
+        let says = says(&mut section, catalog)?;
+        section.finish()?;
+        Ok(Self {
+            name,
+            hosts,
+            methods,
+            paths,
+            agents,
+            says,
+        })
+    }
+
+    pub(super) fn names_host(&self, host: &str, port: u16) -> bool {
+        self.hosts.iter().any(|pattern| pattern.matches(host, port))
+    }
+
+    /// Does it match whatever is asked of its hosts?
+    pub(super) fn is_about_hosts_only(&self) -> bool {
+        self.methods.is_empty() && self.paths.is_empty() && self.agents.is_empty()
+    }
+
+    /// Everything but the path.
+    fn matches_but_path(&self, asked: &Asked) -> bool {
+        let agent = asked.session.agent.as_bytes();
+        self.names_host(&asked.host, asked.port)
+            && (self.methods.is_empty() || self.methods.contains(&asked.method))
+            && (self.agents.is_empty() || self.agents.iter().any(|glob| glob.matches(agent)))
+    }
+}
+
+/// The first rule that matches. A rule with paths cannot be decided on a path that servers read in
+/// different ways, so nothing behind it is tried.
+pub(super) fn first<'a>(rules: &'a [Rule], asked: &Asked) -> Result<&'a Rule, Refusal> {
+    let mut plain: Option<Option<PlainPath>> = None;
+    for rule in rules.iter().filter(|rule| rule.matches_but_path(asked)) {
+        if rule.paths.is_empty() {
+            return Ok(rule);
+        }
+        let Some(path) = plain.get_or_insert_with(|| PlainPath::new(&asked.path)) else {
+            let detail = "the path can be read in two ways (encoded slash, dot segment, `//` or the like), so no rule with paths can be applied";
+            return Err(Refusal {
+                rule: Some(rule.name.clone()),
+                ..Refusal::new(Reason::HostNotAllowed, detail)
+            });
+        };
+        if rule.paths.iter().any(|pattern| pattern.matches(path)) {
+            return Ok(rule);
+        }
+    }
+    let known = rules.iter().any(|r| r.names_host(&asked.host, asked.port));
+    let detail = match known {
+        true => "rules name this host, but none matches this method, path and agent",
+        false => "no rule names this host and port",
+    };
+    Err(Refusal::new(Reason::HostNotAllowed, detail))
+}
+
+fn says(section: &mut Section, catalog: &Catalog) -> Result<Says, SectionError> {
+    match (section.take("pay"), section.take("deny")) {
+        (Some(pay), None) => Pay::read(pay, catalog).map(Says::Pay),
+        (None, Some(deny)) => match deny.clone().flag()? {
+            true => Ok(Says::Deny),
+            false => Err(deny
+                .error("`deny: false` says nothing")
+                .hint("write `pay:` with its terms instead")),
+        },
+        (Some(_), Some(deny)) => Err(deny.error("a rule says `pay` or `deny`, not both")),
+        (None, None) => Err(section
+            .error("the rule says neither `pay` nor `deny`")
+            .hint("write `pay: { max: \"0.05 USD\" }` or `deny: true`")),
+    }
+}
+
+impl Pay {
+    fn read(mut section: Section, catalog: &Catalog) -> Result<Self, SectionError> {
+        for key in LATER {
+            section.not_yet(key)?;
+        }
+        let first = |s: Section| s.items().ok()?.into_iter().next()?.text().ok();
+        let payee = section.peek("pay_to").and_then(first);
+        let on_unknown = section.or("on_unknown", OnUnknown::ResendSame, |s| s.word(ON_UNKNOWN))?;
+        let terms = terms::read(&mut section, catalog)?;
+        section.finish()?;
+        Ok(Self {
+            terms,
+            on_unknown,
+            payee,
+        })
+    }
+}
+
+pub(super) fn method(section: Section) -> Result<http::Method, SectionError> {
+    let text = section.clone().text()?;
+    let upper = text.to_ascii_uppercase();
+    if upper != text {
+        let error = section.error(format!(
+            "found \"{}\"; methods are written in capitals",
+            text.escape_debug()
+        ));
+        return Err(error.hint(format!("did you mean `{}`?", upper.escape_debug())));
+    }
+    http::Method::from_bytes(text.as_bytes()).map_err(|_| section.expected("an HTTP method"))
+}
+
+fn path(section: Section) -> Result<PathPattern, SectionError> {
+    let text = section.clone().text()?;
+    PathPattern::new(&text)
+        .map_err(|e| section.error(format!("found \"{}\"; {e}", text.escape_debug())))
+}
+
+/// Reads `rules:`. Two rules of one name could not be told apart in the ledger.
+pub(super) fn rules(
+    section: Option<Section>,
+    catalog: &Catalog,
+    problems: &mut Problems,
+) -> Vec<Rule> {
+    let items = section.map_or(Ok(vec![]), Section::items);
+    let mut rules: Vec<Rule> = vec![];
+    for item in problems.keep(items).unwrap_or_default() {
+        let place = item.clone();
+        let Some(rule) = problems.keep(Rule::read(item, catalog)) else {
+            continue;
+        };
+        if rules.iter().any(|r| r.name == rule.name) {
+            problems.push(place.error(format!("two rules are called `{}`", rule.name)));
+        }
+        rules.push(rule);
+    }
+    rules
+}

@@ -1,0 +1,27 @@
+//! The amount is above zero and has a price.
+
+use crate::money::Usd;
+use crate::payment::{Reason, Refusal};
+
+use super::{About, Ask, Build, Term, TermKind};
+
+pub(super) const TERM: TermKind = TermKind {
+    key: "amount",
+    doc: "the amount is above zero and within what can be counted",
+    about: About::Means,
+    build: Build::Always(|_| Box::new(Payable)),
+};
+
+struct Payable;
+
+impl Term for Payable {
+    fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
+        let refuse = |detail| Err(Refusal::new(Reason::AmountInvalid, detail));
+        match ask.price {
+            // A signature over nothing buys nothing, and still proves who the payer is.
+            _ if ask.requirement.amount.0 == 0 => refuse("the amount is zero: nothing to pay"),
+            None | Some(Usd(0)) => refuse("the amount has no price that can be counted"),
+            Some(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `budgets: [hourly, per-host]`: each becomes one limit that the ledger must keep.
+
+use std::sync::Arc;
+
+use crate::payment::{Limit, Refusal};
+use crate::policy::catalog::{Budget, Catalog};
+use crate::section::{Section, SectionError};
+
+use super::{About, Ask, Build, Term, TermKind};
+
+pub(super) const TERM: TermKind = TermKind {
+    key: "budgets",
+    doc: "budgets that the rule draws on, besides those that no rule names",
+    about: About::Deal,
+    build: Build::Key(|section, catalog| {
+        let mut budgets = section.map_or(Ok(vec![]), |s| read(s, catalog))?;
+        budgets.extend(catalog.everywhere.iter().cloned());
+        Ok(Some(Box::new(Budgets(budgets))))
+    }),
+};
+
+struct Budgets(Vec<Arc<Budget>>);
+
+fn read(section: Section, catalog: &Catalog) -> Result<Vec<Arc<Budget>>, SectionError> {
+    let mut budgets: Vec<Arc<Budget>> = vec![];
+    for item in section.items()? {
+        let name = item.clone().text()?;
+        let Some(budget) = catalog.budgets.iter().find(|b| b.name == name) else {
+            let error = item.error(format!("no budget is called \"{}\"", name.escape_debug()));
+            return Err(error.hint_words(&name, catalog.budgets.iter().map(|b| &*b.name)));
+        };
+        if budgets.contains(budget) {
+            return Err(item.error(format!("the budget `{name}` is named twice")));
+        }
+        budgets.push(Arc::clone(budget));
+    }
+    Ok(budgets)
+}
+
+impl Term for Budgets {
+    /// Only the ledger knows what is left.
+    fn check(&self, _ask: &Ask<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn limits(&self, ask: &Ask<'_>) -> Vec<Limit> {
+        let payer = ask.payer.unwrap_or_default();
+        let limit = |b: &Arc<Budget>| b.limit(ask.asked, payer, ask.now);
+        self.0.iter().map(limit).collect()
+    }
+}

@@ -1,0 +1,121 @@
+//! One file per key of `pay:`, and the conditions that hold without being written.
+
+use crate::clock::Timestamp;
+use crate::money::{Asset, Network, Usd};
+use crate::payment::{Asked, Limit, Refusal, Requirement};
+use crate::section::{Section, SectionError};
+
+use super::catalog::Catalog;
+
+mod amount;
+mod assets;
+mod budgets;
+mod insecure_http;
+mod max;
+mod networks;
+mod pay_to;
+mod resource;
+mod schemes;
+mod transfer_methods;
+mod validity;
+
+/// The question put to every term: one way to pay, and what we know about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Who asked for what.
+    pub asked: &'a Asked,
+    /// The way to pay.
+    pub requirement: &'a Requirement,
+    /// Every network that a wallet pays on, with its address.
+    pub payers: &'a [(Network, String)],
+    /// The address that would pay this.
+    pub payer: Option<&'a str>,
+    /// The asset, when it is in our table.
+    pub asset: Option<&'a Asset>,
+    /// Its price, rounded up, when it has one.
+    pub price: Option<Usd>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// One condition of a rule that pays.
+pub trait Term: Send + Sync {
+    /// Is this way to pay acceptable? What is left unsaid (rule, price) the caller fills in.
+    ///
+    /// # Errors
+    /// A refusal, when it is not.
+    fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal>;
+
+    /// What the ledger must keep besides the session's budget.
+    fn limits(&self, _ask: &Ask<'_>) -> Vec<Limit> {
+        vec![]
+    }
+}
+
+/// What a term is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Whether we pay in this way at all: another entry of the same challenge may do.
+    Means,
+    /// Whether we accept this deal.
+    Deal,
+}
+
+/// What reading a key gives: a term, or none when the key is not written and nothing then holds.
+pub type Built = Result<Option<Box<dyn Term>>, SectionError>;
+
+/// How a term is built.
+#[derive(Clone, Copy)]
+pub enum Build {
+    /// From its key, which may be left out.
+    Key(fn(Option<Section>, &Catalog) -> Built),
+    /// Without one: it always holds.
+    Always(fn(&Catalog) -> Box<dyn Term>),
+}
+
+/// How a term is named in YAML, documented, and built.
+pub struct TermKind {
+    /// Its key below `pay:`, or what it is called when it has none.
+    pub key: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+    /// What it is about.
+    pub about: About,
+    /// How it is built.
+    pub build: Build,
+}
+
+/// A term with its kind.
+pub(super) struct Named {
+    pub(super) kind: &'static TermKind,
+    pub(super) term: Box<dyn Term>,
+}
+
+/// Every term. The order is that of precedence: of several refusals the one that comes last here was
+/// nearest to being paid.
+pub const TERMS: &[TermKind] = &[
+    insecure_http::TERM,
+    schemes::TERM,
+    networks::TERM,
+    assets::TERM,
+    amount::TERM,
+    transfer_methods::TERM,
+    validity::TERM,
+    resource::TERM,
+    pay_to::TERM,
+    max::TERM,
+    budgets::TERM,
+];
+
+/// The terms of one `pay:`.
+pub(super) fn read(pay: &mut Section, catalog: &Catalog) -> Result<Vec<Named>, SectionError> {
+    let mut terms = Vec::with_capacity(TERMS.len());
+    for kind in TERMS {
+        let term = match kind.build {
+            Build::Key(parse) => parse(pay.take(kind.key), catalog)?,
+            Build::Always(make) => Some(make(catalog)),
+        };
+        terms.extend(term.map(|term| Named { kind, term }));
+    }
+    Ok(terms)
+}

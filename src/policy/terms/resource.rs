@@ -1,0 +1,56 @@
+//! The challenge is for the host that was asked, not one that it passes on for another (threat X-06).
+
+use http::Uri;
+
+use crate::payment::{Reason, Refusal};
+use crate::settings::normalise_host;
+
+use super::{About, Ask, Build, Term, TermKind};
+
+pub(super) const TERM: TermKind = TermKind {
+    key: "resource",
+    doc: "the URL that the challenge names is on the host that was asked",
+    about: About::Deal,
+    build: Build::Always(|_| Box::new(SameHost)),
+};
+
+struct SameHost;
+
+impl Term for SameHost {
+    fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
+        let resource = ask.requirement.resource.as_deref();
+        let Some((host, port)) = resource.and_then(origin) else {
+            return Ok(());
+        };
+        let asked = ask.asked;
+        let port_ok = port.is_none_or(|port| port == asked.port);
+        if port_ok && host.is_some_and(|host| host == *asked.host) {
+            return Ok(());
+        }
+        let detail = "the challenge names a URL on another host or port than the one asked";
+        Err(Refusal::new(Reason::ResourceMismatch, detail))
+    }
+}
+
+/// Host and written port of an absolute http or https URL; the host is `None` when it is no host
+/// name. Anything else (a path, a tool's name, `mcp://…`) names no host, so nothing can be compared.
+///
+/// Only a port that is written counts, and `http` is taken like `https`: a server behind a TLS
+/// terminator does not know how it is reached.
+fn origin(resource: &str) -> Option<(Option<String>, Option<u16>)> {
+    let lower = |prefix: &str| {
+        let start = resource.get(..prefix.len());
+        start.is_some_and(|s| s.eq_ignore_ascii_case(prefix))
+    };
+    if !lower("http://") && !lower("https://") {
+        return None;
+    }
+    let Ok(uri) = resource.parse::<Uri>() else {
+        // It wants to be a URL, and which host it means is anybody's guess.
+        return Some((None, None));
+    };
+    let host = uri.host().and_then(|host| normalise_host(host).ok());
+    let default = if lower("https://") { 443 } else { 80 };
+    let port = uri.port_u16().filter(|port| *port != default);
+    Some((host, port))
+}

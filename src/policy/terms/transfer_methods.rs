@@ -1,0 +1,38 @@
+//! `transfer_methods: [eip3009]`: how an asset may be moved. What approves a spender or recurs is not
+//! among them: one such signature escapes every limit.
+
+use crate::payment::{Reason, Refusal};
+use crate::section::Section;
+
+use super::schemes::known;
+use super::{About, Ask, Build, Term, TermKind};
+
+pub(super) const TERM: TermKind = TermKind {
+    key: "transfer_methods",
+    doc: "how an asset may be moved; eip3009 if not written",
+    about: About::Means,
+    build: Build::Key(|section, _| {
+        let read = |s: Section| s.list(|item| known(item, METHODS));
+        let methods = section.map_or(Ok(vec!["eip3009"]), read)?;
+        Ok(Some(Box::new(Methods(methods))))
+    }),
+};
+
+const METHODS: &[(&str, bool)] = &[("eip3009", true), ("permit2", false)];
+
+struct Methods(Vec<&'static str>);
+
+impl Term for Methods {
+    fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
+        let refuse = |detail| Err(Refusal::new(Reason::TransferMethodUnsupported, detail));
+        let method = &*ask.requirement.transfer_method;
+        if !self.0.contains(&method) {
+            return refuse(format!("the rule moves assets by {}", self.0.join(", ")));
+        }
+        let signable = |a: &crate::money::Asset| a.eip3009 && a.eip712.is_some();
+        if method == "eip3009" && !ask.asset.is_some_and(signable) {
+            return refuse("the asset's contract has no EIP-3009, as far as the table says".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,325 @@
+//! Questions without a merchant: the `tests:` of the file, and `explain`.
+
+use std::sync::Arc;
+
+use http::Uri;
+
+use crate::clock::Timestamp;
+use crate::money::{Amount, Asset, Network, Usd};
+use crate::payment::{Asked, Challenge, Limit, Offer, Reason, Refusal, Requirement, Session};
+use crate::section::{Problems, Section, SectionError};
+use crate::settings::normalise_host;
+
+use super::contest::{self, Verdict};
+use super::rule::{self, Says};
+use super::{Approval, Facts, Policy, decide};
+
+/// What if this agent asked for this URL, and the merchant wanted this much?
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Is it https?
+    pub secure: bool,
+    /// The host, normalised.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The path without query.
+    pub path: String,
+    /// The method. GET if not said.
+    pub method: http::Method,
+    /// What the merchant wants. The smallest amount there is, if not said.
+    pub amount: Option<Usd>,
+    /// Where it wants it. The first wallet's first network, if not said.
+    pub network: Option<Network>,
+    /// In which asset, by symbol or address. The first that can be paid there, if not said.
+    pub asset: Option<String>,
+    /// Who wants it. Somebody the rule allows, if not said.
+    pub pay_to: Option<String>,
+}
+
+/// Why a text is no URL to ask about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write a whole URL, for example \"https://api.example.com/v1/x\"")]
+pub struct NotUrl;
+
+/// What the policy says, and why.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// What every term of the rule says.
+    pub verdicts: Vec<Verdict>,
+    /// The offer that was assumed; none without any asset.
+    pub requirement: Option<Requirement>,
+    /// The decision, before anything was spent.
+    pub outcome: Result<Approval, Refusal>,
+}
+
+/// An address that nobody is known to own, for a question that names no recipient.
+const SOMEBODY: &str = "0x1111111111111111111111111111111111111111";
+/// And one for a wallet that is not opened.
+const OURSELVES: &str = "0x2222222222222222222222222222222222222222";
+
+impl std::str::FromStr for Question {
+    type Err = NotUrl;
+
+    fn from_str(url: &str) -> Result<Self, NotUrl> {
+        let uri: Uri = url.parse().map_err(|_| NotUrl)?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(NotUrl),
+        };
+        let authority = uri.authority().ok_or(NotUrl)?;
+        if authority.as_str().contains('@') {
+            return Err(NotUrl);
+        }
+        Ok(Self {
+            secure,
+            host: normalise_host(authority.host()).map_err(|_| NotUrl)?,
+            port: authority
+                .port_u16()
+                .unwrap_or(if secure { 443 } else { 80 }),
+            path: uri.path().into(),
+            method: http::Method::GET,
+            amount: None,
+            network: None,
+            asset: None,
+            pay_to: None,
+        })
+    }
+}
+
+impl Policy {
+    /// What would be decided, were this session to ask.
+    #[must_use]
+    pub fn answer(
+        &self,
+        question: &Question,
+        session: &Session,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Answer {
+        let asked = Asked {
+            session: Arc::new(session.clone()),
+            method: question.method.clone(),
+            secure: question.secure,
+            host: (&*question.host).into(),
+            port: question.port,
+            path: (&*question.path).into(),
+        };
+        let rule = rule::first(&self.rules, &asked).ok();
+        let pay = rule.and_then(|rule| match &rule.says {
+            Says::Pay(pay) => Some(pay),
+            Says::Deny => None,
+        });
+        let payee = pay.and_then(|pay| pay.payee.clone());
+        let requirement = self.assume(question, payee, facts);
+        let verdicts = pay.zip(requirement.as_ref()).map(|(pay, requirement)| {
+            contest::verdicts(pay, &contest::ask(self, &asked, requirement, facts, now))
+        });
+        let challenge = Challenge {
+            requirements: requirement.iter().cloned().collect(),
+            problems: vec![],
+        };
+        Answer {
+            rule: rule.map(|rule| rule.name.clone()),
+            verdicts: verdicts.unwrap_or_default(),
+            outcome: decide(self, &asked, &challenge, facts, now),
+            requirement,
+        }
+    }
+
+    /// An offer that fits the question, and otherwise is as ordinary as can be.
+    fn assume(
+        &self,
+        question: &Question,
+        payee: Option<String>,
+        facts: &Facts,
+    ) -> Option<Requirement> {
+        let assets = &self.catalog.assets;
+        let named = |a: &&Asset| match &question.asset {
+            Some(name) => a.symbol == *name || a.is(name),
+            None => a.eip3009,
+        };
+        let wallets = || facts.payers.first().map(|(network, _)| network);
+        let network = question.network.as_ref().or_else(wallets);
+        let here = |a: &&Asset| network.is_none_or(|n| *n == a.network);
+        let asset = assets.iter().filter(here).find(named);
+        let unlisted = || question.asset.clone().unwrap_or_default();
+        let somebody = || SOMEBODY.to_owned();
+        let network = network.or(asset.or(assets.first()).map(|a| &a.network))?;
+        Some(Requirement {
+            protocol: "x402-v2",
+            scheme: "exact".into(),
+            network: network.clone(),
+            asset: asset.map_or_else(unlisted, |a| a.address.clone()),
+            amount: asset.map_or(Amount(1), |a| atoms(a, question.amount)),
+            pay_to: question.pay_to.clone().or(payee).unwrap_or_else(somebody),
+            valid_for: 60,
+            transfer_method: "eip3009".into(),
+            resource: None,
+            mime_type: None,
+            offer: Arc::new(Offer::default()),
+        })
+    }
+
+    /// Runs the `tests:` of the file with a fresh session of this budget and with wallets on these
+    /// networks. Returns how many ran, and one error for each that failed.
+    #[must_use]
+    pub fn run_tests(&self, networks: &[Network], budget: Usd) -> (usize, Vec<SectionError>) {
+        let now = Timestamp::from_secs(1);
+        let payer = |network: &Network| (network.clone(), OURSELVES.to_owned());
+        let facts = Facts {
+            payers: networks.iter().map(payer).collect(),
+        };
+        let run = |trial: &Trial| {
+            let session = Session {
+                id: crate::payment::SessionId("test".into()),
+                agent: (&*trial.agent).into(),
+                budget,
+                created: now,
+                expires: Timestamp(u64::MAX),
+            };
+            let answer = self.answer(&trial.question, &session, &facts, now);
+            trial.judge(answer).err()
+        };
+        let failed = self.tests.iter().filter_map(run).collect();
+        (self.tests.len(), failed)
+    }
+}
+
+/// The smallest amount that is worth so much.
+fn atoms(asset: &Asset, price: Option<Usd>) -> Amount {
+    let scale = 10u128.checked_pow(u32::from(asset.decimals));
+    let amount = price
+        .zip(scale)
+        .and_then(|(price, scale)| u128::from(price.0).checked_mul(scale))
+        .map(|product| product.div_ceil(u128::from(asset.unit.0).max(1)));
+    Amount(amount.unwrap_or(1))
+}
+
+/// The refusal of the first limit that this payment alone would pass.
+pub(super) fn beyond(approval: &Approval) -> Option<Refusal> {
+    let over = |limit: &&Limit| approval.price > limit.amount;
+    let limit = approval.limits.iter().find(over)?;
+    let reason = match limit.account.starts_with("session:") {
+        true => Reason::OverSessionCap,
+        false => Reason::OverBudget,
+    };
+    let detail = format!(
+        "{} is more than the limit of {}",
+        approval.price, limit.amount
+    );
+    Some(Refusal {
+        limit: Some(limit.amount),
+        price: Some(approval.price),
+        rule: Some(approval.rule.clone()),
+        ..Refusal::new(reason, detail)
+    })
+}
+
+/// One entry of `tests:`.
+pub(super) struct Trial {
+    place: Section,
+    question: Question,
+    agent: String,
+    expect: Expect,
+    reason: Option<Reason>,
+    rule: Option<String>,
+}
+
+/// What a test expects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    Pay,
+    /// Any refusal.
+    Refuse,
+    /// The refusal of a deny rule.
+    Deny,
+}
+
+const EXPECT: &[(&str, Expect)] = &[
+    ("pay", Expect::Pay),
+    ("refuse", Expect::Refuse),
+    ("deny", Expect::Deny),
+];
+
+impl Trial {
+    fn read(mut section: Section) -> Result<Self, SectionError> {
+        let place = section.clone();
+        let mut question: Question = section.need("url")?.parse()?;
+        let text = |s: Section| s.text();
+        question.method = section.or("method", http::Method::GET, rule::method)?;
+        question.amount = section.take("amount").map(Section::parse).transpose()?;
+        question.network = section.take("network").map(Section::parse).transpose()?;
+        question.asset = section.take("asset").map(text).transpose()?;
+        question.pay_to = section.take("pay_to").map(text).transpose()?;
+        let agent = section.or("agent", "default".into(), text)?;
+        let expect = section.need("expect")?.word(EXPECT)?;
+        let reason = section.take("reason").map(reason).transpose()?;
+        let rule = section.take("rule").map(text).transpose()?;
+        if reason.is_some() && expect == Expect::Pay {
+            return Err(place.error("a test that expects pay has no `reason`"));
+        }
+        section.finish()?;
+        Ok(Self {
+            place,
+            question,
+            agent,
+            expect,
+            reason,
+            rule,
+        })
+    }
+
+    fn judge(&self, answer: Answer) -> Result<(), SectionError> {
+        let refusal = match &answer.outcome {
+            Ok(approval) => beyond(approval),
+            Err(refusal) => Some(refusal.clone()),
+        };
+        let as_expected = match (self.expect, &refusal) {
+            (Expect::Pay, refusal) => refusal.is_none(),
+            (Expect::Refuse, refusal) => refusal.is_some(),
+            (Expect::Deny, refusal) => refusal
+                .as_ref()
+                .is_some_and(|r| r.reason == Reason::DeniedByRule),
+        };
+        let said = match &refusal {
+            Some(refusal) => format!("{refusal}"),
+            None => "it would be paid".into(),
+        };
+        let fail = |wanted: String| Err(self.place.error(format!("expected {wanted}; {said}")));
+        if !as_expected {
+            let word = EXPECT.iter().find(|(_, e)| *e == self.expect);
+            return fail(word.map_or_else(String::new, |(word, _)| (*word).into()));
+        }
+        match (self.reason, &refusal) {
+            (Some(reason), Some(refusal)) if refusal.reason != reason => {
+                return fail(format!("the reason {reason}"));
+            }
+            _ => {}
+        }
+        match (&self.rule, answer.rule) {
+            (Some(rule), Some(found)) if *rule != found => {
+                fail(format!("the rule `{rule}` to decide, not `{found}`"))
+            }
+            (Some(rule), None) => fail(format!("the rule `{rule}` to decide, not none")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn reason(section: Section) -> Result<Reason, SectionError> {
+    let words: Vec<_> = Reason::ALL.iter().map(|r| (r.code(), *r)).collect();
+    section.word(&words)
+}
+
+/// Reads `tests:`.
+pub(super) fn read(section: Option<Section>, problems: &mut Problems) -> Vec<Trial> {
+    let items = problems.keep(section.map_or(Ok(vec![]), Section::items));
+    let items = items.unwrap_or_default().into_iter();
+    items
+        .filter_map(|item| problems.keep(Trial::read(item)))
+        .collect()
+}
