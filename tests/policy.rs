@@ -1,5 +1,6 @@
 //! Decisions, as tables: one offer at a time against a small policy, with the threat that each row
 //! is about.
+#![cfg(test)]
 
 use std::sync::Arc;
 
