@@ -1,14 +1,104 @@
-//! The durable book. A backend stores; `budget::apply` judges.
+//! The durable book. A backend stores; `budget::judge` judges.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::budget::{Counted, Entry, Payment, Reject};
+use crate::budget::{Counted, Entry, Opened, Payment, Reject};
 use crate::clock::Timestamp;
 use crate::event::{SpendEvent, State};
+use crate::money::Usd;
 use crate::payment::{PaymentId, Session, SessionId};
 
-/// Why a post did not happen.
-#[derive(Clone, Debug, thiserror::Error)]
+mod audit;
+mod chain;
+mod memory;
+mod place;
+mod sqlite;
+
+/// Every backend, the default first.
+pub const BACKENDS: &[Backend] = &[sqlite::BACKEND, memory::BACKEND];
+
+/// How a backend is named and opened.
+pub struct Backend {
+    /// Its word in the configuration.
+    pub kind: &'static str,
+    /// As the one owner, who may post.
+    pub open: fn(&Opening) -> Result<Arc<dyn Ledger>, OpenError>,
+    /// To read beside an owner, who may be running. Missing when nothing outlives the process.
+    pub read: fn(&Opening) -> Result<Arc<dyn Reader>, OpenError>,
+}
+
+/// What a backend is opened with.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The folder for everything that outlives the process. Made when missing.
+    pub state_dir: PathBuf,
+}
+
+/// Why a ledger cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Another process owns it.
+    #[error(
+        "the ledger is in use by {}: it holds {}. One state directory serves one proxy; stop it, or give this one a state_dir of its own",
+        pid.map_or("another process".into(), |pid| format!("process {pid}")), lock.display()
+    )]
+    InUse {
+        /// The lock file.
+        lock: PathBuf,
+        /// What the lock file says about its holder.
+        pid: Option<u32>,
+    },
+    /// Others than its owner could change it.
+    #[error("{} {problem}", path.display())]
+    Unsafe {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// There is none yet.
+    #[error("there is no ledger at {}", .0.display())]
+    Missing(PathBuf),
+    /// Records are missing or contradict each other. Nothing is paid from it.
+    #[error("the ledger is damaged: {0}")]
+    Damaged(String),
+    /// The storage does not work.
+    #[error("the ledger cannot be opened: {0}")]
+    Storage(String),
+}
+
+/// Opens the ledger in a folder with the default backend, as its one owner.
+///
+/// # Errors
+/// [`OpenError`]; nothing may be paid then.
+pub fn open(state_dir: &Path) -> Result<Arc<dyn Ledger>, OpenError> {
+    (sqlite::BACKEND.open)(&Opening {
+        state_dir: state_dir.into(),
+    })
+}
+
+/// Opens the ledger in a folder with the default backend for reading only, also while its owner runs.
+///
+/// # Errors
+/// [`OpenError`]; [`OpenError::Missing`] when there is none yet.
+pub fn read(state_dir: &Path) -> Result<Arc<dyn Reader>, OpenError> {
+    let opening = Opening {
+        state_dir: state_dir.into(),
+    };
+    (sqlite::BACKEND.read)(&opening)
+}
+
+/// A ledger that lives and dies with this value: tests, demonstrations.
+#[must_use]
+pub fn in_memory() -> Arc<dyn Ledger> {
+    Arc::new(memory::Memory::default())
+}
+
+/// Why a post or a question got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PostError {
     /// The book says no. Nothing was stored.
     #[error(transparent)]
@@ -21,6 +111,18 @@ pub enum PostError {
     Damaged(String),
 }
 
+/// What is stored in one piece: entries about one payment or one session, and the event that tells
+/// of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// When.
+    pub time: Timestamp,
+    /// All or none of them.
+    pub entries: Vec<Entry>,
+    /// What sinks and lists show of it. Sessions have none.
+    pub event: Option<SpendEvent>,
+}
+
 /// What a stored post answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Posted {
@@ -29,6 +131,9 @@ pub struct Posted {
     /// What counts in the session's account after it, for a reservation.
     pub session_counted: Option<Counted>,
 }
+
+/// Who is told what became of a post. Called once, on a thread that must not be held up.
+pub type Then = Box<dyn FnOnce(Result<Posted, PostError>) + Send>;
 
 /// A session and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -39,9 +144,20 @@ pub struct SessionRow {
     /// Closed by the operator.
     pub closed: bool,
     /// Counted in it: reserved, unknown and settled.
-    pub spent: crate::money::Usd,
+    pub spent: Usd,
     /// Payments counted in it.
     pub payments: u32,
+}
+
+impl SessionRow {
+    fn new(opened: &Opened, counted: Counted) -> Self {
+        Self {
+            session: opened.session.clone(),
+            closed: opened.closed,
+            spent: counted.amount,
+            payments: counted.payments,
+        }
+    }
 }
 
 /// Which payments to list. Newest first.
@@ -53,10 +169,29 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only this host.
     pub host: Option<String>,
-    /// Also refusals.
+    /// Also refusals. Implied by `state: Some(State::Denied)`.
     pub denied: bool,
     /// At most so many; 0 for all.
     pub limit: usize,
+}
+
+impl Filter {
+    fn fits(&self, event: &SpendEvent) -> bool {
+        let state = match self.state {
+            Some(state) => event.state == state,
+            None => self.denied || event.state != State::Denied,
+        };
+        state
+            && self.session.as_ref().is_none_or(|s| event.session == *s)
+            && self.host.as_ref().is_none_or(|h| event.host == *h)
+    }
+
+    fn most(&self) -> usize {
+        match self.limit {
+            0 => usize::MAX,
+            limit => limit,
+        }
+    }
 }
 
 /// What `verify` found: every record in the chain, every sum equal to what the records say.
@@ -72,35 +207,46 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// The durable book. All methods are safe to call at once from many tasks; a limit is checked where
-/// it is stored.
+/// Questions to the book. All methods are safe to call at once from many tasks, and beside a
+/// running owner.
 #[async_trait]
-pub trait Ledger: Send + Sync {
-    /// Judges and stores these entries of one payment or session and their one event: all or
-    /// nothing, durable before it returns. Posting the same entry twice changes nothing.
-    async fn post(&self, entries: Vec<Entry>, event: SpendEvent) -> Result<Posted, PostError>;
+pub trait Reader: Send + Sync {
     /// A session by id.
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, PostError>;
-    /// An open or closed session by the SHA-256 of its secret, hexadecimal.
+    /// A session, open or closed, by the SHA-256 of its secret in lower-case hexadecimal.
     async fn session_by_secret(&self, sha256: &str) -> Result<Option<SessionRow>, PostError>;
     /// All sessions, newest first.
     async fn sessions(&self) -> Result<Vec<SessionRow>, PostError>;
     /// What counts in an account from bucket `first` on, with no upper end.
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError>;
-    /// Reserved and unknown payments: what the sweeper must finish.
+    /// Reserved and unknown payments with their newest events: what the sweeper must finish.
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError>;
-    /// The newest event of one payment.
+    /// The newest event of one payment or refusal.
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError>;
     /// The newest event of each payment that fits.
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError>;
     /// Every event of one payment, oldest first.
     async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError>;
-    /// Events after `seq`, oldest first: the outbox that sinks and exports read.
+    /// Events after record `seq`, oldest first: the outbox that exports read.
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError>;
     /// Walks the whole chain and recomputes every sum.
     async fn verify(&self) -> Result<Report, PostError>;
     /// Time of the newest record, so that a clock behind it is not believed.
     async fn newest(&self) -> Result<Timestamp, PostError>;
+}
+
+/// The book in the hands of its one owner. A limit is checked where it is stored.
+#[async_trait]
+pub trait Ledger: Reader {
+    /// Judges and stores a post: all or nothing, durable before it returns. The same entries twice
+    /// change nothing.
+    async fn post(&self, post: Post) -> Result<Posted, PostError>;
+    /// Judges and stores a post whose loss would only count too much, with the next commit that
+    /// somebody waits for or a few milliseconds later. Waits for a place in the queue only; `then`
+    /// is told when it is durable, or why it is not.
+    async fn post_soon(&self, post: Post, then: Then);
+    /// Returns when everything posted before is durable.
+    async fn flush(&self) -> Result<(), PostError>;
     /// Can a post be promised right now? For readiness; does not write.
     fn healthy(&self) -> Result<(), PostError>;
 }

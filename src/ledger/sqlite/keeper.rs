@@ -1,0 +1,46 @@
+//! The thread that keeps the file in order beside the writer: it moves the log into the file, and
+//! verifies a ledger that was too long to verify before the start.
+
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+
+use crate::ledger::PostError;
+
+use super::shared::Shared;
+use super::store::{self, Fault};
+use super::verify;
+
+/// Runs until the writer ends.
+pub(super) fn run(path: &Path, shared: &Shared, verify_first: bool, asked: &Receiver<()>) {
+    if verify_first {
+        inspect(path, shared);
+    }
+    let connection = store::connect(path);
+    while asked.recv().is_ok() {
+        let done = connection
+            .as_ref()
+            .map_err(ToString::to_string)
+            .and_then(|c| checkpoint(c).map_err(|e| e.to_string()));
+        if let Err(error) = done {
+            tracing::warn!(error, "the ledger's log could not be moved into its file");
+        }
+    }
+}
+
+/// Moves what it can without holding anybody up.
+fn checkpoint(connection: &rusqlite::Connection) -> Result<(), Fault> {
+    Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+}
+
+/// Records that contradict each other end all payments, also when it takes a while to find them.
+fn inspect(path: &Path, shared: &Shared) {
+    let report = store::connect_reader(path).and_then(|c| verify::verify(&c));
+    let problem = match report {
+        Ok(report) => report.problems.into_iter().next(),
+        Err(fault) => fault.is_damage().then(|| fault.to_string()),
+    };
+    if let Some(problem) = problem {
+        tracing::error!(problem, "the ledger is damaged; nothing is paid");
+        shared.health(Err(PostError::Damaged(problem)));
+    }
+}

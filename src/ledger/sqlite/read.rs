@@ -1,0 +1,234 @@
+//! Questions to the file, on connections of their own: beside the writer, in this process or
+//! another one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::budget::{Counted, Payment};
+use crate::clock::Timestamp;
+use crate::event::SpendEvent;
+use crate::ledger::{Filter, PostError, Reader, Report, SessionRow};
+use crate::payment::{Limit, PaymentId, SessionId};
+
+use super::store::{self, Fault};
+use super::verify;
+
+/// Connections kept for the next question.
+const IDLE_MAX: usize = 4;
+
+/// A file, and connections to it.
+#[derive(Clone)]
+pub(super) struct File {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl From<Fault> for PostError {
+    fn from(fault: Fault) -> Self {
+        if fault.is_damage() {
+            Self::Damaged(fault.to_string())
+        } else {
+            Self::Unavailable(fault.to_string())
+        }
+    }
+}
+
+impl File {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.into(),
+            idle: Arc::default(),
+        }
+    }
+
+    /// Closes what is idle, so that the writer's connection is the last and tidies up.
+    pub(super) fn close(&self) {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    /// Asks on a thread that may wait for the disk.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, PostError> {
+        let file = self.clone();
+        let task = tokio::task::spawn_blocking(move || file.answer(question));
+        let answer = task.await;
+        Ok(answer.map_err(|e| PostError::Unavailable(e.to_string()))??)
+    }
+
+    fn answer<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => store::connect_reader(&self.path)?,
+        };
+        let answer = question(&connection)?;
+        // One that failed is not kept.
+        let mut idle = idle();
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+        Ok(answer)
+    }
+}
+
+fn row(connection: &Connection, opened: &crate::budget::Opened) -> Result<SessionRow, Fault> {
+    let account = Limit::session(&opened.session).account;
+    let counted = store::total(connection, &account, 0)?;
+    Ok(SessionRow::new(opened, counted))
+}
+
+/// The newest event of a payment.
+const NEWEST: &str =
+    "SELECT r.event FROM payment p JOIN record r ON r.seq = p.last WHERE p.id = ?1";
+
+fn event(text: &str) -> Result<SpendEvent, Fault> {
+    Ok(serde_json::from_str(text)?)
+}
+
+fn newest_event(connection: &Connection, id: PaymentId) -> Result<Option<SpendEvent>, Fault> {
+    let mut statement = connection.prepare_cached(NEWEST)?;
+    let text: Option<String> = statement
+        .query_row([store::blob(id)], |r| r.get(0))
+        .optional()?;
+    text.as_deref().map(event).transpose()
+}
+
+fn open(connection: &Connection) -> Result<Vec<(Payment, SpendEvent)>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM payment WHERE stage = 0 ORDER BY until",
+        store::PAYMENT
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_and_then([], store::payment)?;
+    let mut found = Vec::new();
+    for row in rows {
+        let (id, _, payment) = row?;
+        let event = newest_event(connection, id)?;
+        if let (Some(payment), Some(event)) = (payment, event) {
+            found.push((payment, event));
+        }
+    }
+    Ok(found)
+}
+
+fn list(connection: &Connection, filter: &Filter) -> Result<Vec<SpendEvent>, Fault> {
+    let sql = "SELECT r.event FROM record r JOIN payment p ON p.id = r.payment
+               WHERE p.last = r.seq AND r.event IS NOT NULL ORDER BY r.seq DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let event = event(&row.get::<_, String>(0)?)?;
+        if filter.fits(&event) {
+            found.push(event);
+        }
+        if found.len() >= filter.most() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn history(connection: &Connection, id: PaymentId) -> Result<Vec<SpendEvent>, Fault> {
+    let sql = "WITH RECURSIVE back(seq) AS (
+                 SELECT last FROM payment WHERE id = ?1
+                 UNION SELECT r.before FROM record r JOIN back b ON r.seq = b.seq
+                 WHERE r.before IS NOT NULL)
+               SELECT r.event FROM back b JOIN record r ON r.seq = b.seq
+               WHERE r.event IS NOT NULL ORDER BY r.seq";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_and_then([store::blob(id)], |r| event(&r.get::<_, String>(0)?))?;
+    rows.collect()
+}
+
+fn events(
+    connection: &Connection,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<(u64, SpendEvent)>, Fault> {
+    let sql = "SELECT seq, event FROM record WHERE seq > ?1 AND event IS NOT NULL
+               ORDER BY seq LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let rows = statement.query_and_then([after, limit], |r| {
+        let seq = r.get::<_, i64>(0)?.cast_unsigned();
+        Ok((seq, event(&r.get::<_, String>(1)?)?))
+    })?;
+    rows.collect()
+}
+
+#[async_trait]
+impl Reader for File {
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, PostError> {
+        let id = id.clone();
+        let rows = self.sessions().await?;
+        Ok(rows.into_iter().find(|row| row.session.id == id))
+    }
+
+    async fn session_by_secret(&self, sha256: &str) -> Result<Option<SessionRow>, PostError> {
+        let secret = sha256.to_owned();
+        self.ask(move |c| {
+            let mut sessions = store::sessions(c)?.into_iter();
+            let found = sessions.find(|(_, o)| o.secret_sha256.as_ref() == Some(&secret));
+            found.map(|(_, opened)| row(c, &opened)).transpose()
+        })
+        .await
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionRow>, PostError> {
+        self.ask(|c| {
+            let sessions = store::sessions(c)?.into_iter();
+            let rows = sessions.map(|(_, opened)| row(c, &opened));
+            let mut rows = rows.collect::<Result<Vec<_>, Fault>>()?;
+            rows.sort_by_key(|row| std::cmp::Reverse(row.session.created));
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
+        let account = account.to_owned();
+        self.ask(move |c| store::total(c, &account, first)).await
+    }
+
+    async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {
+        self.ask(open).await
+    }
+
+    async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
+        self.ask(move |c| newest_event(c, id)).await
+    }
+
+    async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {
+        self.ask(move |c| list(c, &filter)).await
+    }
+
+    async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError> {
+        self.ask(move |c| history(c, id)).await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError> {
+        self.ask(move |c| events(c, after, limit)).await
+    }
+
+    async fn verify(&self) -> Result<Report, PostError> {
+        self.ask(verify::verify).await
+    }
+
+    async fn newest(&self) -> Result<Timestamp, PostError> {
+        self.ask(store::newest).await
+    }
+}

@@ -1,0 +1,353 @@
+//! Rows of the SQLite file: the schema, and how values become columns and come back.
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+
+use crate::budget::{Counted, Mark, Opened, Payment, Stage};
+use crate::clock::Timestamp;
+use crate::ledger::chain::{Hash, Head, Record};
+use crate::money::Usd;
+use crate::payment::{PaymentId, SessionId};
+
+use super::tables::Sealed;
+
+/// Raised with every change of the tables.
+pub(super) const VERSION: i64 = 1;
+
+/// `record` is the ledger. All other tables can be computed from it; `verify` does.
+/// `record.before` is the record before it about the same payment, so that a payment's history needs
+/// no index; `payment.last` is the newest.
+const SCHEMA: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE record(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, payment BLOB, before INTEGER,
+  entries TEXT NOT NULL, event TEXT, hash BLOB NOT NULL) STRICT;
+CREATE TABLE counted(account TEXT NOT NULL, bucket INTEGER NOT NULL, amount INTEGER NOT NULL,
+  payments INTEGER NOT NULL, PRIMARY KEY(account, bucket)) STRICT, WITHOUT ROWID;
+CREATE TABLE payment(id BLOB PRIMARY KEY, last INTEGER NOT NULL, stage INTEGER, amount INTEGER,
+  until INTEGER, nonce TEXT UNIQUE, marks TEXT) STRICT, WITHOUT ROWID;
+CREATE INDEX open_payment ON payment(until) WHERE stage = 0;
+CREATE TABLE session(id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;";
+
+/// Why a row cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The database or the disk.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// A text that is not what was written.
+    #[error("a row cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A column that no value of ours becomes.
+    #[error("a row holds an impossible value: {0}")]
+    Value(&'static str),
+    /// The log cannot be emptied while somebody reads it.
+    #[error("somebody else is using the file")]
+    Busy,
+    /// The records contradict each other.
+    #[error("{0}")]
+    Records(String),
+}
+
+impl Fault {
+    /// Are the records themselves wrong, so that trying again cannot help?
+    pub(super) fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, TypeMismatch};
+        match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(e, _)) => {
+                matches!(e.code, DatabaseCorrupt | NotADatabase | TypeMismatch)
+            }
+            Self::Sqlite(e) => matches!(
+                e,
+                rusqlite::Error::InvalidColumnType(..)
+                    | rusqlite::Error::IntegralValueOutOfRange(..)
+                    | rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::Utf8Error(..)
+            ),
+            Self::Json(_) | Self::Value(_) | Self::Records(_) => true,
+            Self::Busy => false,
+        }
+    }
+}
+
+/// A connection that writes: every commit is on the disk when it returns. Checkpoints are made by
+/// the keeper, not inside somebody's commit.
+pub(super) fn connect(path: &std::path::Path) -> Result<Connection, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;
+         PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;",
+    )?;
+    Ok(connection)
+}
+
+/// A connection that only reads, beside a writer in this or another process.
+pub(super) fn connect_reader(path: &std::path::Path) -> Result<Connection, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    connection.execute_batch(
+        "PRAGMA query_only=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;",
+    )?;
+    Ok(connection)
+}
+
+/// Makes the tables of a new ledger, in one transaction.
+pub(super) fn create(connection: &mut Connection, id: &str) -> Result<(), Fault> {
+    let tx = connection.transaction()?;
+    tx.execute_batch(SCHEMA)?;
+    tx.execute("INSERT INTO meta VALUES ('id', ?1)", [id])?;
+    save_head(&tx, Head::genesis(id))?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    Ok(tx.commit()?)
+}
+
+pub(super) fn version(connection: &Connection) -> Result<i64, Fault> {
+    Ok(connection.query_row("PRAGMA user_version", [], |r| r.get(0))?)
+}
+
+pub(super) fn id(connection: &Connection) -> Result<String, Fault> {
+    let mut statement = connection.prepare("SELECT value FROM meta WHERE key = 'id'")?;
+    Ok(statement.query_row([], |r| r.get(0))?)
+}
+
+pub(super) fn head(connection: &Connection) -> Result<Head, Fault> {
+    let mut statement = connection.prepare("SELECT value FROM meta WHERE key = 'head'")?;
+    let text: String = statement.query_row([], |r| r.get(0))?;
+    let (seq, hash) = text.split_once(' ').ok_or(Fault::Value("head"))?;
+    let bytes = hex::decode(hash).map_err(|_| Fault::Value("head"))?;
+    Ok(Head {
+        seq: seq.parse().map_err(|_| Fault::Value("head"))?,
+        hash: bytes.try_into().map_err(|_| Fault::Value("head"))?,
+    })
+}
+
+pub(super) fn save_head(connection: &Connection, head: Head) -> Result<(), Fault> {
+    let text = format!("{} {}", head.seq, head.hex());
+    let mut statement =
+        connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('head', ?1)")?;
+    statement.execute([text])?;
+    Ok(())
+}
+
+/// Columns of [`record`], in order.
+pub(super) const RECORD: &str = "seq, time, entries, event, hash";
+
+pub(super) fn record(row: &Row<'_>) -> Result<Record, Fault> {
+    let hash: Vec<u8> = row.get(4)?;
+    Ok(Record {
+        seq: row.get::<_, i64>(0)?.cast_unsigned(),
+        time: Timestamp(row.get::<_, i64>(1)?.cast_unsigned()),
+        entries: row.get(2)?,
+        event: row.get(3)?,
+        hash: Hash::try_from(hash).map_err(|_| Fault::Value("hash"))?,
+    })
+}
+
+/// One record, by its number.
+pub(super) fn record_at(connection: &Connection, seq: u64) -> Result<Option<Record>, Fault> {
+    let sql = format!("SELECT {RECORD} FROM record WHERE seq = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([seq.cast_signed()])?;
+    rows.next()?.map(record).transpose()
+}
+
+/// The record that makes `head` the head.
+pub(super) fn save_record(
+    connection: &Connection,
+    head: Head,
+    post: &Sealed,
+    payment: Option<PaymentId>,
+    before: Option<u64>,
+) -> Result<(), Fault> {
+    let mut statement =
+        connection.prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    statement.execute(params![
+        head.seq.cast_signed(),
+        post.time.0.cast_signed(),
+        payment.map(blob),
+        before.map(u64::cast_signed),
+        post.entries_json,
+        post.event_json,
+        head.hash,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn blob(id: PaymentId) -> [u8; 16] {
+    id.0.to_be_bytes()
+}
+
+fn stage_number(stage: Stage) -> i64 {
+    match stage {
+        Stage::Reserved => 0,
+        Stage::Settled => 1,
+        Stage::Released => 2,
+    }
+}
+
+fn stage(number: i64) -> Result<Stage, Fault> {
+    match number {
+        0 => Ok(Stage::Reserved),
+        1 => Ok(Stage::Settled),
+        2 => Ok(Stage::Released),
+        _ => Err(Fault::Value("stage")),
+    }
+}
+
+/// Columns of [`payment`], in order.
+pub(super) const PAYMENT: &str = "id, last, stage, amount, until, nonce, marks";
+
+/// Its newest record, and the payment unless it is a refusal.
+pub(super) fn payment(row: &Row<'_>) -> Result<(PaymentId, u64, Option<Payment>), Fault> {
+    let id = PaymentId(u128::from_be_bytes(row.get(0)?));
+    let last = row.get::<_, i64>(1)?.cast_unsigned();
+    let Some(number) = row.get::<_, Option<i64>>(2)? else {
+        return Ok((id, last, None));
+    };
+    let payment = Payment {
+        stage: stage(number)?,
+        amount: Usd(row.get::<_, i64>(3)?.cast_unsigned()),
+        until: Timestamp(row.get::<_, i64>(4)?.cast_unsigned()),
+        nonce: row.get(5)?,
+        marks: serde_json::from_str(&row.get::<_, String>(6)?)?,
+    };
+    Ok((id, last, Some(payment)))
+}
+
+pub(super) fn payment_at(
+    connection: &Connection,
+    id: PaymentId,
+) -> Result<Option<(u64, Option<Payment>)>, Fault> {
+    let sql = format!("SELECT {PAYMENT} FROM payment WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([blob(id)])?;
+    let row = rows.next()?.map(payment).transpose()?;
+    Ok(row.map(|(_, last, payment)| (last, payment)))
+}
+
+pub(super) fn nonce_owner(
+    connection: &Connection,
+    nonce: &str,
+) -> Result<Option<PaymentId>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT id FROM payment WHERE nonce = ?1")?;
+    let id: Option<[u8; 16]> = statement.query_row([nonce], |r| r.get(0)).optional()?;
+    Ok(id.map(|bytes| PaymentId(u128::from_be_bytes(bytes))))
+}
+
+pub(super) fn save_payment(
+    connection: &Connection,
+    id: PaymentId,
+    last: u64,
+    payment: Option<&Payment>,
+) -> Result<(), Fault> {
+    let Some(payment) = payment else {
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO payment(id, last) VALUES (?1, ?2) ON CONFLICT(id) DO UPDATE SET last = ?2",
+        )?;
+        statement.execute(params![blob(id), last.cast_signed()])?;
+        return Ok(());
+    };
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(id) DO UPDATE SET
+         last = ?2, stage = ?3, amount = ?4, until = ?5, nonce = ?6, marks = ?7",
+    )?;
+    statement.execute(params![
+        blob(id),
+        last.cast_signed(),
+        stage_number(payment.stage),
+        payment.amount.0.cast_signed(),
+        payment.until.0.cast_signed(),
+        payment.nonce,
+        serde_json::to_string(&payment.marks)?,
+    ])?;
+    Ok(())
+}
+
+/// Columns of [`counted`], in order.
+pub(super) const COUNTED: &str = "account, bucket, amount, payments";
+
+pub(super) fn counted(row: &Row<'_>) -> Result<(Mark, Counted), Fault> {
+    let mark = (row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned());
+    let counted = Counted {
+        amount: Usd(row.get::<_, i64>(2)?.cast_unsigned()),
+        payments: row.get(3)?,
+    };
+    Ok((mark, counted))
+}
+
+/// The rows of one account from bucket `first` up to, not including, `end`.
+pub(super) fn counted_from(
+    connection: &Connection,
+    account: &str,
+    first: u64,
+    end: u64,
+) -> Result<Vec<(Mark, Counted)>, Fault> {
+    let sql = format!(
+        "SELECT {COUNTED} FROM counted WHERE account = ?1 AND bucket >= ?2 AND bucket < ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let range = params![account, bucket_number(first), bucket_number(end)];
+    let rows = statement.query_and_then(range, counted)?;
+    rows.collect()
+}
+
+/// What counts in an account from bucket `first` on.
+pub(super) fn total(connection: &Connection, account: &str, first: u64) -> Result<Counted, Fault> {
+    let rows = counted_from(connection, account, first, u64::MAX)?;
+    let mut rows = rows.into_iter();
+    let sum = rows.try_fold(Counted::default(), |sum, (_, c)| sum.plus(c));
+    sum.ok_or(Fault::Value("sum"))
+}
+
+pub(super) fn newest(connection: &Connection) -> Result<Timestamp, Fault> {
+    let mut statement =
+        connection.prepare_cached("SELECT time FROM record ORDER BY seq DESC LIMIT 1")?;
+    let time: Option<i64> = statement.query_row([], |r| r.get(0)).optional()?;
+    Ok(Timestamp(time.unwrap_or(0).cast_unsigned()))
+}
+
+pub(super) fn save_counted(
+    connection: &Connection,
+    (account, bucket): &Mark,
+    counted: Counted,
+) -> Result<(), Fault> {
+    let mut statement =
+        connection.prepare_cached("INSERT OR REPLACE INTO counted VALUES (?1, ?2, ?3, ?4)")?;
+    statement.execute(params![
+        account,
+        bucket.cast_signed(),
+        counted.amount.0.cast_signed(),
+        counted.payments,
+    ])?;
+    Ok(())
+}
+
+/// A bucket is a count of seconds, days or months; the judge's caller refuses what does not fit.
+pub(super) fn bucket_number(bucket: u64) -> i64 {
+    i64::try_from(bucket).unwrap_or(i64::MAX)
+}
+
+pub(super) fn session(row: &Row<'_>) -> Result<(SessionId, Opened), Fault> {
+    let id: String = row.get(0)?;
+    let body: String = row.get(1)?;
+    Ok((SessionId(id.into()), serde_json::from_str(&body)?))
+}
+
+pub(super) fn sessions(connection: &Connection) -> Result<Vec<(SessionId, Opened)>, Fault> {
+    let mut statement = connection.prepare("SELECT id, body FROM session")?;
+    let rows = statement.query_and_then([], session)?;
+    rows.collect()
+}
+
+pub(super) fn save_session(
+    connection: &Connection,
+    id: &SessionId,
+    opened: &Opened,
+) -> Result<(), Fault> {
+    let mut statement =
+        connection.prepare_cached("INSERT OR REPLACE INTO session VALUES (?1, ?2)")?;
+    statement.execute(params![&*id.0, serde_json::to_string(opened)?])?;
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! The tables as their writer sees them: a connection, and the slice of the book that is in use.
+//! Posts are entered in groups: one transaction, one commit, one sync.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::budget::{Book, Change, Counted, Entry, Mark, Opened, Reject, Stage, judge};
+use crate::clock::Timestamp;
+use crate::ledger::chain::Head;
+use crate::ledger::{Post, Posted};
+use crate::payment::{Limit, PaymentId, SessionId};
+
+use super::store::{self, Fault};
+
+/// Sums kept in memory between commits. Above it they are dropped and read again when needed.
+const CACHED_SUMS_MAX: usize = 100_000;
+/// Open payments kept in memory between commits.
+const CACHED_PAYMENTS_MAX: usize = 50_000;
+
+/// A post whose texts are made, so that the writer need not.
+pub(super) struct Sealed {
+    pub(super) time: Timestamp,
+    pub(super) entries: Vec<Entry>,
+    pub(super) entries_json: String,
+    pub(super) event_json: Option<String>,
+}
+
+impl Sealed {
+    pub(super) fn new(post: Post) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            time: post.time,
+            entries_json: serde_json::to_string(&post.entries)?,
+            event_json: post.event.as_ref().map(serde_json::to_string).transpose()?,
+            entries: post.entries,
+        })
+    }
+}
+
+/// What a commit changed that is looked up without asking the database.
+#[derive(Default)]
+pub(super) struct Changed {
+    pub(super) sums: Vec<(String, Counted)>,
+    pub(super) sessions: Vec<(SessionId, Opened)>,
+}
+
+/// See the module. After a [`Fault`] it is of no more use: what is cached may not be what is stored.
+pub(super) struct Tables {
+    connection: Connection,
+    book: Book,
+    /// Accounts whose sums are in the book, from this bucket on.
+    loaded: HashMap<String, u64>,
+    /// Newest record of each payment in the book.
+    lasts: BTreeMap<PaymentId, u64>,
+    head: Head,
+}
+
+/// What a transaction has to write at its end, each row once however often it changed.
+#[derive(Default)]
+struct Dirty {
+    sums: BTreeSet<Mark>,
+    payments: BTreeSet<PaymentId>,
+    sessions: BTreeSet<SessionId>,
+}
+
+impl Dirty {
+    fn note(&mut self, change: &Change) {
+        self.sums
+            .extend(change.counted.iter().map(|(m, _)| m.clone()));
+        self.sessions
+            .extend(change.session.iter().map(|(s, _)| s.clone()));
+    }
+}
+
+impl Tables {
+    pub(super) fn open(path: &Path) -> Result<Self, Fault> {
+        let connection = store::connect(path)?;
+        let head = store::head(&connection)?;
+        let sessions = store::sessions(&connection)?;
+        Ok(Self {
+            book: Book {
+                sessions: sessions.into_iter().collect(),
+                ..Book::default()
+            },
+            loaded: HashMap::new(),
+            lasts: BTreeMap::new(),
+            connection,
+            head,
+        })
+    }
+
+    pub(super) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Moves everything from the log into the file, and syncs it. Returns how many pages are left.
+    pub(super) fn checkpoint(&self) -> Result<i64, Fault> {
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        Ok(self.connection.query_row(sql, [], |r| {
+            let (busy, pages): (i64, i64) = (r.get(0)?, r.get(1)?);
+            Ok(if busy == 0 { 0 } else { pages.max(1) })
+        })?)
+    }
+
+    /// Judges and stores all posts that the book accepts, in their order. Durable on `Ok`.
+    pub(super) fn commit(
+        &mut self,
+        posts: &[Sealed],
+    ) -> Result<(Vec<Result<Posted, Reject>>, Changed), Fault> {
+        self.run("BEGIN IMMEDIATE")?;
+        let before = self.head;
+        let mut dirty = Dirty::default();
+        let enter = |post| self.enter(post, &mut dirty);
+        let answers: Vec<_> = posts.iter().map(enter).collect::<Result<_, Fault>>()?;
+        if self.head != before {
+            self.store(&dirty)?;
+        }
+        self.run("COMMIT")?;
+        let changed = self.changed(&dirty);
+        self.forget(dirty);
+        Ok((answers, changed))
+    }
+
+    fn run(&self, sql: &str) -> Result<(), Fault> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn enter(&mut self, post: &Sealed, dirty: &mut Dirty) -> Result<Result<Posted, Reject>, Fault> {
+        let mut undo = Vec::with_capacity(post.entries.len());
+        for entry in &post.entries {
+            self.load(entry)?;
+            match verdict(&self.book, entry) {
+                Ok(change) => {
+                    dirty.note(&change);
+                    undo.push(self.book.put(change));
+                }
+                Err(reject) => {
+                    for change in undo.into_iter().rev() {
+                        self.book.put(change);
+                    }
+                    return Ok(Err(reject));
+                }
+            }
+        }
+        self.append(post, dirty)?;
+        let counted = post.entries.iter().find_map(|e| self.session_counted(e));
+        Ok(Ok(Posted {
+            seq: self.head.seq,
+            session_counted: counted,
+        }))
+    }
+
+    /// Brings what the judge of this entry will look at into the book.
+    fn load(&mut self, entry: &Entry) -> Result<(), Fault> {
+        if let Some(id) = entry.payment() {
+            self.load_payment(id)?;
+        }
+        match entry {
+            Entry::Reserve {
+                session,
+                limits,
+                nonce,
+                ..
+            } => {
+                if !self.book.nonces.contains_key(nonce)
+                    && let Some(owner) = store::nonce_owner(&self.connection, nonce)?
+                {
+                    self.book.nonces.insert(nonce.clone(), owner);
+                }
+                let cap = self.book.sessions.get(session);
+                if let Some(cap) = cap.map(|o| Limit::session(&o.session)) {
+                    self.load_sums(&cap.account, cap.first)?;
+                }
+                for limit in limits {
+                    self.load_sums(&limit.account, limit.first.min(limit.last))?;
+                }
+            }
+            Entry::Settle { id, .. } | Entry::Release { id, .. } => {
+                let payment = self.book.payments.get(id);
+                for (account, bucket) in payment.map(|p| p.marks.clone()).unwrap_or_default() {
+                    self.load_sums(&account, bucket)?;
+                }
+            }
+            // All sessions are always in the book.
+            Entry::OpenSession { .. } | Entry::CloseSession { .. } | Entry::Note { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn load_payment(&mut self, id: PaymentId) -> Result<(), Fault> {
+        if self.lasts.contains_key(&id) {
+            return Ok(());
+        }
+        if let Some((last, payment)) = store::payment_at(&self.connection, id)? {
+            self.lasts.insert(id, last);
+            if let Some(payment) = payment {
+                self.book.payments.insert(id, payment);
+            }
+        }
+        Ok(())
+    }
+
+    fn load_sums(&mut self, account: &str, first: u64) -> Result<(), Fault> {
+        let end = match self.loaded.get(account) {
+            Some(loaded) if *loaded <= first => return Ok(()),
+            Some(loaded) => *loaded,
+            None => u64::MAX,
+        };
+        let rows = store::counted_from(&self.connection, account, first, end)?;
+        // What is in the book already is newer than what is in the file.
+        for (mark, counted) in rows {
+            self.book.counted.entry(mark).or_insert(counted);
+        }
+        self.loaded.insert(account.to_owned(), first);
+        Ok(())
+    }
+
+    fn append(&mut self, post: &Sealed, dirty: &mut Dirty) -> Result<(), Fault> {
+        let event = post.event_json.as_deref();
+        let head = self.head.next(post.time, &post.entries_json, event);
+        let id = post.entries.iter().find_map(Entry::payment);
+        let before = id.and_then(|id| self.lasts.insert(id, head.seq));
+        dirty.payments.extend(id);
+        store::save_record(&self.connection, head, post, id, before)?;
+        self.head = head;
+        Ok(())
+    }
+
+    fn session_counted(&self, entry: &Entry) -> Option<Counted> {
+        let Entry::Reserve { session, .. } = entry else {
+            return None;
+        };
+        let opened = self.book.sessions.get(session)?;
+        self.book.total(&Limit::session(&opened.session).account, 0)
+    }
+
+    fn store(&self, dirty: &Dirty) -> Result<(), Fault> {
+        for mark in &dirty.sums {
+            if let Some(counted) = self.book.counted.get(mark) {
+                store::save_counted(&self.connection, mark, *counted)?;
+            }
+        }
+        for id in &dirty.payments {
+            let last = self.lasts.get(id).copied().unwrap_or_default();
+            store::save_payment(&self.connection, *id, last, self.book.payments.get(id))?;
+        }
+        for id in &dirty.sessions {
+            if let Some(opened) = self.book.sessions.get(id) {
+                store::save_session(&self.connection, id, opened)?;
+            }
+        }
+        store::save_head(&self.connection, self.head)
+    }
+
+    fn changed(&self, dirty: &Dirty) -> Changed {
+        let sums = dirty.sums.iter().filter_map(|mark| {
+            let counted = self.book.counted.get(mark)?;
+            Some((mark.0.clone(), *counted))
+        });
+        let sessions = dirty.sessions.iter().filter_map(|id| {
+            let opened = self.book.sessions.get(id)?;
+            Some((id.clone(), opened.clone()))
+        });
+        Changed {
+            sums: sums.filter(|(a, _)| a.starts_with("session:")).collect(),
+            sessions: sessions.collect(),
+        }
+    }
+
+    /// Drops what will not be asked for again, and everything when it grew too large.
+    fn forget(&mut self, dirty: Dirty) {
+        self.book.nonces.clear();
+        for id in dirty.payments {
+            let open = |p: &crate::budget::Payment| p.stage == Stage::Reserved;
+            if !self.book.payments.get(&id).is_some_and(open) {
+                self.book.payments.remove(&id);
+                self.lasts.remove(&id);
+            }
+        }
+        if self.lasts.len() > CACHED_PAYMENTS_MAX {
+            self.book.payments.clear();
+            self.lasts.clear();
+        }
+        if self.book.counted.len() > CACHED_SUMS_MAX {
+            self.book.counted.clear();
+            self.loaded.clear();
+        }
+    }
+}
+
+/// The judge's verdict; a bucket beyond what a column holds is refused like any other number that
+/// does not fit.
+fn verdict(book: &Book, entry: &Entry) -> Result<Change, Reject> {
+    let change = judge(book, entry)?;
+    let fits = |(mark, _): &(Mark, Option<Counted>)| i64::try_from(mark.1).is_ok();
+    if change.counted.iter().all(fits) {
+        Ok(change)
+    } else {
+        Err(Reject::Overflow)
+    }
+}

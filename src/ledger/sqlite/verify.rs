@@ -1,0 +1,57 @@
+//! The whole file against its records.
+
+use rusqlite::Connection;
+
+use crate::ledger::Report;
+use crate::ledger::audit::{Audit, Seen};
+
+use super::store::{self, Fault};
+
+/// Walks every record and compares every row, on one state of the file while others write.
+pub(super) fn verify(connection: &Connection) -> Result<Report, Fault> {
+    connection.execute_batch("BEGIN")?;
+    let report = walk(connection);
+    connection.execute_batch("COMMIT")?;
+    report
+}
+
+fn walk(connection: &Connection) -> Result<Report, Fault> {
+    let mut audit = Audit::new(&store::id(connection)?);
+    for problem in structure(connection)? {
+        audit.problem(format!("the file: {problem}"));
+    }
+    let sql = format!("SELECT {} FROM record ORDER BY seq", store::RECORD);
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        audit.record(&store::record(row)?);
+    }
+    audit.check_head(store::head(connection)?);
+    audit.check_counted(all(connection, "counted", store::COUNTED, store::counted)?.into_iter());
+    let payments = all(connection, "payment", store::PAYMENT, |row| {
+        let (id, last, payment) = store::payment(row)?;
+        Ok((id, Seen::new(last, payment.as_ref())))
+    })?;
+    audit.check_payments(payments.into_iter());
+    audit.check_sessions(store::sessions(connection)?.into_iter());
+    Ok(audit.report())
+}
+
+/// What SQLite itself finds wrong with trees and indexes.
+fn structure(connection: &Connection) -> Result<Vec<String>, Fault> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(5)")?;
+    let rows = statement.query_map([], |r| r.get::<_, String>(0))?;
+    let lines: Vec<String> = rows.collect::<Result<_, _>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+fn all<T>(
+    connection: &Connection,
+    table: &str,
+    columns: &str,
+    read: impl Fn(&rusqlite::Row<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let mut statement = connection.prepare(&format!("SELECT {columns} FROM {table}"))?;
+    let rows = statement.query_and_then([], read)?;
+    rows.collect()
+}

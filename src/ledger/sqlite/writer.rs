@@ -1,0 +1,277 @@
+//! The one thread that writes. It takes all posts that wait, enters them in one transaction, syncs
+//! once, and answers everybody.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::clock::Timestamp;
+use crate::ledger::place::MarkerFile;
+use crate::ledger::{PostError, Posted, Then};
+
+use super::shared::Shared;
+use super::store::Fault;
+use super::tables::{Sealed, Tables};
+use super::verify;
+
+/// Posts in one transaction. More would make the first of them wait for the last.
+const GROUP_MAX: usize = 256;
+/// How long a post that nobody waits for waits for company.
+const SOON: Duration = Duration::from_millis(3);
+/// After this many posts the keeper moves the log into the file.
+const POSTS_PER_CHECKPOINT: usize = 250;
+/// First and longest pause before the storage is tried again after a failure.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// One thing to do, and who waits for it.
+pub(super) enum Job {
+    Post {
+        sealed: Sealed,
+        reply: Reply,
+        /// Its place in the queue, free again when it is answered.
+        place: OwnedSemaphorePermit,
+    },
+    /// Answered when everything before it is durable.
+    Flush(oneshot::Sender<Result<(), PostError>>),
+}
+
+/// Who is told.
+pub(super) enum Reply {
+    /// Somebody waits for the commit.
+    Now(oneshot::Sender<Result<Posted, PostError>>),
+    /// Nobody does.
+    Soon(Then),
+}
+
+impl Reply {
+    pub(super) fn tell(self, answer: Result<Posted, PostError>) {
+        match self {
+            // Who hung up does not want to know; the record stands.
+            Self::Now(sender) => drop(sender.send(answer)),
+            Self::Soon(then) => then(answer),
+        }
+    }
+}
+
+/// The thread's own things.
+pub(super) struct Writer {
+    pub(super) path: PathBuf,
+    pub(super) shared: Arc<Shared>,
+    pub(super) marker: MarkerFile,
+    /// Asks the keeper for a checkpoint. Its end is the keeper's end.
+    pub(super) keeper: SyncSender<()>,
+    pub(super) state: Storage,
+    pub(super) since_checkpoint: usize,
+}
+
+/// Does the storage work?
+pub(super) enum Storage {
+    Ready(Tables),
+    /// It failed. Nothing is promised before it has been opened and verified again.
+    Broken {
+        why: PostError,
+        pause: Duration,
+        retry: Option<Instant>,
+    },
+}
+
+/// Runs until every sender is gone and every post is answered.
+pub(super) fn run(mut writer: Writer, jobs: &Receiver<Job>) {
+    while let Some(first) = writer.wait(jobs) {
+        let mut group: Vec<Job> = Vec::with_capacity(32);
+        group.extend(first);
+        gather(&mut group, jobs);
+        if !group.is_empty() {
+            writer.serve(group);
+        }
+        writer.mend();
+    }
+    if let Storage::Ready(tables) = &writer.state {
+        note(&writer.marker, tables);
+    }
+}
+
+/// Everything that waits already; and when nobody waits for any of it, whatever comes within `SOON`.
+fn gather(group: &mut Vec<Job>, jobs: &Receiver<Job>) {
+    let hurried = |group: &[Job]| {
+        let soon = |job: &Job| {
+            matches!(
+                job,
+                Job::Post {
+                    reply: Reply::Soon(_),
+                    ..
+                }
+            )
+        };
+        !group.iter().all(soon)
+    };
+    let deadline = Instant::now() + SOON;
+    while group.len() < GROUP_MAX {
+        if let Ok(job) = jobs.try_recv() {
+            group.push(job);
+            continue;
+        }
+        if group.is_empty() || hurried(group) {
+            return;
+        }
+        match jobs.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(job) => group.push(job),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+impl Writer {
+    /// The next job; `Some(None)` when it is time to try the storage again; `None` at the end.
+    fn wait(&self, jobs: &Receiver<Job>) -> Option<Option<Job>> {
+        let Storage::Broken {
+            retry: Some(retry), ..
+        } = &self.state
+        else {
+            return jobs.recv().ok().map(Some);
+        };
+        match jobs.recv_timeout(retry.saturating_duration_since(Instant::now())) {
+            Ok(job) => Some(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn serve(&mut self, group: Vec<Job>) {
+        let (mut posts, mut replies, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut places = Vec::with_capacity(group.len());
+        for job in group {
+            match job {
+                Job::Post {
+                    sealed,
+                    reply,
+                    place,
+                } => {
+                    posts.push(sealed);
+                    replies.push(reply);
+                    places.push(place);
+                }
+                Job::Flush(sender) => flushes.push(sender),
+            }
+        }
+        let outcome = self.commit(&posts);
+        match outcome {
+            Ok(answers) => {
+                for (reply, answer) in replies.into_iter().zip(answers) {
+                    reply.tell(answer);
+                }
+                flushes.into_iter().for_each(|f| drop(f.send(Ok(()))));
+            }
+            Err(why) => {
+                for reply in replies {
+                    reply.tell(Err(why.clone()));
+                }
+                let failed = || Err(why.clone());
+                flushes.into_iter().for_each(|f| drop(f.send(failed())));
+            }
+        }
+    }
+
+    /// Fails for all or answers each.
+    fn commit(&mut self, posts: &[Sealed]) -> Result<Vec<Result<Posted, PostError>>, PostError> {
+        self.shared.healthy()?;
+        let tables = match &mut self.state {
+            Storage::Ready(tables) => tables,
+            Storage::Broken { why, .. } => return Err(why.clone()),
+        };
+        if posts.is_empty() {
+            return Ok(Vec::new());
+        }
+        match tables.commit(posts) {
+            Ok((answers, changed)) => {
+                let time = posts.iter().map(|p| p.time).max();
+                self.shared.committed(time.unwrap_or(Timestamp(0)), changed);
+                note(&self.marker, tables);
+                self.since_checkpoint += posts.len();
+                if self.since_checkpoint >= POSTS_PER_CHECKPOINT {
+                    self.since_checkpoint = 0;
+                    // A full channel means that it is at it already.
+                    let _ = self.keeper.try_send(());
+                }
+                Ok(answers
+                    .into_iter()
+                    .map(|a| a.map_err(PostError::Rejected))
+                    .collect())
+            }
+            Err(fault) => Err(self.broke(&fault, RETRY_FIRST)),
+        }
+    }
+
+    /// After a failed commit nothing that is in memory can be trusted to be on the disk, nor the
+    /// other way round.
+    fn broke(&mut self, fault: &Fault, pause: Duration) -> PostError {
+        let why = if fault.is_damage() {
+            PostError::Damaged(fault.to_string())
+        } else {
+            PostError::Unavailable(fault.to_string())
+        };
+        tracing::error!(error = %why, "the ledger failed; nothing is paid until it is verified again");
+        self.fail(why.clone(), pause);
+        why
+    }
+
+    fn fail(&mut self, why: PostError, pause: Duration) {
+        self.shared.health(Err(why.clone()));
+        let heals = matches!(why, PostError::Unavailable(_));
+        self.state = Storage::Broken {
+            why,
+            pause,
+            retry: heals.then(|| Instant::now() + pause),
+        };
+    }
+
+    /// Tries the storage again when it is time: open, move the whole log into the file and sync it
+    /// (a failed sync may have left it in memory only), verify everything.
+    fn mend(&mut self) {
+        let Storage::Broken {
+            pause,
+            retry: Some(retry),
+            ..
+        } = &self.state
+        else {
+            return;
+        };
+        if Instant::now() < *retry {
+            return;
+        }
+        let pause = pause.saturating_mul(2).min(RETRY_MAX);
+        match reopen(&self.path) {
+            Ok(tables) => {
+                note(&self.marker, &tables);
+                self.state = Storage::Ready(tables);
+                self.shared.health(Ok(()));
+                tracing::warn!("the ledger is verified and available again");
+            }
+            Err(fault) => {
+                self.broke(&fault, pause);
+            }
+        }
+    }
+}
+
+fn reopen(path: &std::path::Path) -> Result<Tables, Fault> {
+    let tables = Tables::open(path)?;
+    if tables.checkpoint()? > 0 {
+        return Err(Fault::Busy);
+    }
+    let report = verify::verify(&super::store::connect_reader(path)?)?;
+    match report.problems.first() {
+        Some(problem) => Err(Fault::Records(problem.clone())),
+        None => Ok(tables),
+    }
+}
+
+fn note(marker: &MarkerFile, tables: &Tables) {
+    if let Err(error) = marker.note(tables.head()) {
+        tracing::warn!(%error, "the ledger's marker cannot be written; a rollback to before now would not be seen");
+    }
+}

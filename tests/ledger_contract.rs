@@ -1,0 +1,549 @@
+//! Every backend answers as the book does, keeps what it acknowledged, and has one owner.
+#![cfg(test)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use farepass::budget::{Because, Book, Counted, Entry, Stage, apply};
+use farepass::clock::Timestamp;
+use farepass::event::{SpendEvent, State};
+use farepass::ledger::{
+    self, BACKENDS, Backend, Filter, Ledger, OpenError, Opening, Post, PostError,
+};
+use farepass::money::Usd;
+use farepass::payment::{Limit, PaymentId, Session, SessionId};
+use tempfile::TempDir;
+
+fn opening(dir: &Path) -> Opening {
+    Opening {
+        state_dir: dir.join("state"),
+    }
+}
+
+fn session(id: &str, budget: u64, created: u64) -> Session {
+    Session {
+        id: SessionId(id.into()),
+        agent: "bot".into(),
+        budget: Usd(budget),
+        created: Timestamp(created),
+        expires: Timestamp(created + 1_000_000),
+    }
+}
+
+fn open_session(session: &Session, secret: Option<&str>) -> Post {
+    Post {
+        time: session.created,
+        entries: vec![Entry::OpenSession {
+            session: session.clone(),
+            secret_sha256: secret.map(Into::into),
+        }],
+        event: None,
+    }
+}
+
+fn reserve(id: u128, session: &str, amount: u64, limits: Vec<Limit>) -> Entry {
+    Entry::Reserve {
+        id: PaymentId(id),
+        session: SessionId(session.into()),
+        amount: Usd(amount),
+        limits,
+        until: Timestamp(9),
+        now: Timestamp(5),
+        nonce: format!("nonce {id}"),
+    }
+}
+
+fn event(id: u128, state: State) -> SpendEvent {
+    SpendEvent {
+        id: PaymentId(id),
+        time: Timestamp(5),
+        state,
+        session: SessionId("s".into()),
+        host: "api.example.com".into(),
+        ..SpendEvent::default()
+    }
+}
+
+fn post(id: u128, state: State, entries: Vec<Entry>) -> Post {
+    Post {
+        time: Timestamp(5),
+        entries,
+        event: Some(event(id, state)),
+    }
+}
+
+fn limit(account: String, last: u64) -> Limit {
+    Limit {
+        account,
+        first: last.saturating_sub(2),
+        last,
+        amount: Usd(90),
+        payments: Some(6),
+        resets_at: None,
+    }
+}
+
+/// The same sequence at every run; no test depends on luck.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % n
+    }
+
+    fn entries(&mut self) -> Vec<Entry> {
+        let id = u128::from(self.roll(60));
+        let (last, amount) = (self.roll(6), self.roll(30));
+        let limits = vec![limit(format!("x{}", self.roll(3)), last)];
+        let reserve = reserve(id, ["s", "t"][self.roll(2) as usize], amount, limits);
+        let id = PaymentId(id);
+        match self.roll(9) {
+            0..3 => vec![reserve],
+            3 => vec![
+                reserve,
+                Entry::Settle {
+                    id,
+                    charged: Usd(1),
+                },
+            ],
+            4 => vec![Entry::Settle {
+                id,
+                charged: Usd(self.roll(30)),
+            }],
+            5 => vec![Entry::Note { id }],
+            6 => vec![Entry::Release {
+                id,
+                because: Because::Expired {
+                    now: Timestamp(self.roll(20)),
+                },
+            }],
+            7 if self.roll(6) == 0 => vec![Entry::CloseSession {
+                session: SessionId("t".into()),
+            }],
+            7 => vec![Entry::OpenSession {
+                session: session("t", 60, self.roll(1000)),
+                secret_sha256: None,
+            }],
+            _ => vec![Entry::Release {
+                id,
+                because: Because::NeverSigned,
+            }],
+        }
+    }
+}
+
+/// What a stranger can see of the ledger is what the book holds.
+async fn agrees(ledger: &Arc<dyn Ledger>, book: &Book, kind: &str) {
+    for ((account, bucket), counted) in &book.counted {
+        let below = book.total(account, *bucket).unwrap();
+        assert!(below.amount >= counted.amount);
+        let stored = ledger.counted(account, *bucket).await.unwrap();
+        assert_eq!(below, stored, "{kind}: {account} from {bucket}");
+    }
+    let reserved = book
+        .payments
+        .iter()
+        .filter(|(_, p)| p.stage == Stage::Reserved);
+    let mut model: Vec<_> = reserved.map(|(id, p)| (*id, p.clone())).collect();
+    let real = ledger.open().await.unwrap().into_iter();
+    let mut real: Vec<_> = real.map(|(p, e)| (e.id, p)).collect();
+    model.sort_by_key(|(id, _)| *id);
+    real.sort_by_key(|(id, _)| *id);
+    assert_eq!(model, real, "{kind}");
+    for (id, opened) in &book.sessions {
+        let row = ledger.session(id).await.unwrap().unwrap();
+        let account = Limit::session(&opened.session).account;
+        let counted = Counted {
+            amount: row.spent,
+            payments: row.payments,
+        };
+        assert_eq!(row.session, opened.session, "{kind}");
+        assert_eq!(row.closed, opened.closed, "{kind}");
+        assert_eq!(counted, book.total(&account, 0).unwrap(), "{kind}");
+    }
+    let report = ledger.verify().await.unwrap();
+    assert_eq!(report.problems, Vec::<String>::new(), "{kind}");
+    assert_eq!(report.payments, book.payments.len() as u64, "{kind}");
+}
+
+#[tokio::test]
+async fn backends_answer_as_the_book_does() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = (backend.open)(&opening(dir.path())).unwrap();
+        let (mut book, mut accepted, mut dice) = (Book::default(), 0u64, Dice(7));
+        for s in [session("s", 300, 0), session("t", 60, 0)] {
+            let opened = open_session(&s, None);
+            apply(&mut book, &opened.entries[0]).unwrap();
+            ledger.post(opened).await.unwrap();
+            accepted += 1;
+        }
+        for round in 0..800 {
+            let entries = dice.entries();
+            let mut next = book.clone();
+            let model = entries.iter().try_for_each(|e| apply(&mut next, e));
+            let id = entries[0].payment();
+            let told = Post {
+                event: id.map(|id| event(id.0, State::Reserved)),
+                time: Timestamp(5),
+                entries,
+            };
+            let real = ledger.post(told).await;
+            match model {
+                Ok(()) => {
+                    book = next;
+                    accepted += 1;
+                    assert_eq!(real.unwrap().seq, accepted, "{}", backend.kind);
+                }
+                Err(reject) => assert_eq!(real, Err(PostError::Rejected(reject))),
+            }
+            if round % 200 == 100 && backend.kind != "memory" {
+                drop(ledger);
+                ledger = (backend.open)(&opening(dir.path())).unwrap();
+            }
+        }
+        assert!(book.payments.len() > 40 && accepted > 200, "{accepted}");
+        agrees(&ledger, &book, backend.kind).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn as_many_pay_as_the_budget_holds() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = (backend.open)(&opening(dir.path())).unwrap();
+        ledger
+            .post(open_session(&session("s", 100, 0), None))
+            .await
+            .unwrap();
+        let pay = |id: u128| {
+            let ledger = Arc::clone(&ledger);
+            let entries = vec![reserve(id, "s", 9, vec![])];
+            tokio::spawn(async move { ledger.post(post(id, State::Reserved, entries)).await })
+        };
+        let tasks: Vec<_> = (0..64).map(pay).collect();
+        let (mut paid, mut counts) = (0, Vec::new());
+        for task in tasks {
+            if let Ok(posted) = task.await.unwrap() {
+                paid += 1;
+                counts.push(posted.session_counted.unwrap().amount.0);
+            }
+        }
+        assert_eq!(paid, 11, "{}: 11 × 9 ≤ 100", backend.kind);
+        counts.sort_unstable();
+        let each: Vec<u64> = (1..=11).map(|n| n * 9).collect();
+        assert_eq!(counts, each, "{}: each saw its own sum", backend.kind);
+        let problems = ledger.verify().await.unwrap().problems;
+        assert_eq!(problems, Vec::<String>::new(), "{}", backend.kind);
+    }
+}
+
+#[tokio::test]
+async fn events_are_the_outbox() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = (backend.open)(&opening(dir.path())).unwrap();
+        let id = PaymentId(1);
+        for p in [
+            open_session(&session("s", 100, 0), None),
+            post(1, State::Reserved, vec![reserve(1, "s", 9, vec![])]),
+            post(2, State::Denied, vec![Entry::Note { id: PaymentId(2) }]),
+            post(1, State::Unknown, vec![Entry::Note { id }]),
+            post(3, State::Reserved, vec![reserve(3, "s", 9, vec![])]),
+        ] {
+            ledger.post(p).await.unwrap();
+        }
+        let events = ledger.events(0, 99).await.unwrap();
+        let told: Vec<_> = events
+            .iter()
+            .map(|(seq, e)| (*seq, e.id.0, e.state))
+            .collect();
+        let all = [
+            (2, 1, State::Reserved),
+            (3, 2, State::Denied),
+            (4, 1, State::Unknown),
+            (5, 3, State::Reserved),
+        ];
+        assert_eq!(told, all, "{}", backend.kind);
+        assert_eq!(
+            ledger.events(3, 1).await.unwrap()[0].0,
+            4,
+            "{}",
+            backend.kind
+        );
+        let history = ledger.history(id).await.unwrap();
+        let states: Vec<_> = history.iter().map(|e| e.state).collect();
+        assert_eq!(
+            states,
+            [State::Reserved, State::Unknown],
+            "{}",
+            backend.kind
+        );
+        let newest = ledger.payment(id).await.unwrap().unwrap();
+        assert_eq!(newest.state, State::Unknown);
+        assert_eq!(ledger.payment(PaymentId(9)).await.unwrap(), None);
+        let list = async |filter| -> Vec<u128> {
+            let events = ledger.payments(filter).await.unwrap();
+            events.iter().map(|e| e.id.0).collect()
+        };
+        let all = Filter::default();
+        assert_eq!(list(all.clone()).await, [3, 1], "{}", backend.kind);
+        let denied = Filter {
+            denied: true,
+            ..all.clone()
+        };
+        assert_eq!(list(denied).await, [3, 1, 2], "{}", backend.kind);
+        let one = Filter {
+            limit: 1,
+            ..all.clone()
+        };
+        assert_eq!(list(one).await, [3], "{}", backend.kind);
+        let unknown = Filter {
+            state: Some(State::Unknown),
+            ..all.clone()
+        };
+        assert_eq!(list(unknown).await, [1], "{}", backend.kind);
+        let elsewhere = Filter {
+            host: Some("other".into()),
+            ..all
+        };
+        assert_eq!(list(elsewhere).await, [0u128; 0], "{}", backend.kind);
+        assert_eq!(ledger.newest().await.unwrap(), Timestamp(5));
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_found_and_survive() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = (backend.open)(&opening(dir.path())).unwrap();
+        let first = session("s", 100, 0);
+        ledger.post(open_session(&first, Some("aa"))).await.unwrap();
+        ledger
+            .post(post(1, State::Reserved, vec![reserve(1, "s", 40, vec![])]))
+            .await
+            .unwrap();
+        if backend.kind != "memory" {
+            drop(ledger);
+            ledger = (backend.open)(&opening(dir.path())).unwrap();
+        }
+        let row = ledger.session_by_secret("aa").await.unwrap().unwrap();
+        assert_eq!((row.spent, row.payments), (Usd(40), 1), "{}", backend.kind);
+        assert_eq!(ledger.session_by_secret("bb").await.unwrap(), None);
+        let close = Post {
+            time: Timestamp(6),
+            entries: vec![Entry::CloseSession {
+                session: first.id.clone(),
+            }],
+            event: None,
+        };
+        ledger.post(close).await.unwrap();
+        assert!(ledger.session(&first.id).await.unwrap().unwrap().closed);
+        let renewed = session("s", 70, 7);
+        ledger
+            .post(open_session(&renewed, Some("bb")))
+            .await
+            .unwrap();
+        let row = ledger.session_by_secret("bb").await.unwrap().unwrap();
+        assert_eq!(
+            (row.session, row.spent),
+            (renewed, Usd(0)),
+            "{}",
+            backend.kind
+        );
+        let old = ledger.session_by_secret("aa").await.unwrap();
+        assert_eq!(old, None, "{}: the old secret opens nothing", backend.kind);
+        let account = Limit::session(&first).account;
+        let counted = ledger.counted(&account, 0).await.unwrap();
+        assert_eq!(
+            counted.amount,
+            Usd(40),
+            "{}: spent stays spent",
+            backend.kind
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_nobody_waits_for_is_stored_all_the_same() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = (backend.open)(&opening(dir.path())).unwrap();
+        ledger
+            .post(open_session(&session("s", 100, 0), None))
+            .await
+            .unwrap();
+        let entries = vec![reserve(1, "s", 40, vec![])];
+        ledger
+            .post(post(1, State::Reserved, entries))
+            .await
+            .unwrap();
+        let settle = |charged| {
+            let settle = Entry::Settle {
+                id: PaymentId(1),
+                charged: Usd(charged),
+            };
+            post(1, State::Settled, vec![settle])
+        };
+        let (sender, told) = std::sync::mpsc::channel();
+        for charged in [50, 40] {
+            let sender = sender.clone();
+            let then = Box::new(move |answer| sender.send(answer).unwrap());
+            ledger.post_soon(settle(charged), then).await;
+        }
+        ledger.flush().await.unwrap();
+        let answers: Vec<_> = told.try_iter().collect();
+        assert!(
+            matches!(answers[0], Err(PostError::Rejected(_))),
+            "{answers:?}"
+        );
+        assert_eq!(answers[1].as_ref().unwrap().seq, 3, "{}", backend.kind);
+        if backend.kind != "memory" {
+            drop(ledger);
+            ledger = (backend.open)(&opening(dir.path())).unwrap();
+        }
+        let newest = ledger.payment(PaymentId(1)).await.unwrap().unwrap();
+        assert_eq!(newest.state, State::Settled, "{}", backend.kind);
+    }
+}
+
+fn sqlite() -> &'static Backend {
+    BACKENDS.iter().find(|b| b.kind == "sqlite").unwrap()
+}
+
+#[tokio::test]
+async fn one_folder_one_owner_many_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = opening(dir.path());
+    let missing = ledger::read(&place.state_dir).err().unwrap();
+    assert!(matches!(missing, OpenError::Missing(_)), "{missing}");
+    let first = ledger::open(&place.state_dir).unwrap();
+    let second = (sqlite().open)(&place).err().unwrap();
+    let lock = place.state_dir.join("ledger.lock");
+    let pid = Some(std::process::id());
+    assert_eq!(
+        second,
+        OpenError::InUse {
+            lock: lock.clone(),
+            pid
+        }
+    );
+    let text = second.to_string();
+    assert!(text.contains(lock.to_str().unwrap()), "{text}");
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+
+    first
+        .post(open_session(&session("s", 100, 0), None))
+        .await
+        .unwrap();
+    let reader = ledger::read(&place.state_dir).unwrap();
+    assert_eq!(reader.sessions().await.unwrap().len(), 1);
+    let entries = vec![reserve(1, "s", 40, vec![])];
+    first.post(post(1, State::Reserved, entries)).await.unwrap();
+    let row = reader
+        .session(&SessionId("s".into()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(row.spent, Usd(40), "a reader sees what was acknowledged");
+    assert_eq!(
+        reader.verify().await.unwrap().problems,
+        Vec::<String>::new()
+    );
+    drop(first);
+    assert_eq!(reader.verify().await.unwrap().records, 2);
+    ledger::open(&place.state_dir).unwrap();
+}
+
+/// The other process of `acknowledged_posts_survive_a_kill`: posts until it is killed, and says
+/// which posts were acknowledged. Does nothing in an ordinary run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn child_that_posts() {
+    let Ok(dir) = std::env::var("FAREPASS_TEST_POST_INTO") else {
+        return;
+    };
+    let ledger = (sqlite().open)(&opening(Path::new(&dir))).unwrap();
+    let round: u128 = std::env::var("FAREPASS_TEST_ROUND")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let s = session("s", u64::MAX, 0);
+    ledger.post(open_session(&s, None)).await.unwrap();
+    let payer = |payer: u128| {
+        let ledger = Arc::clone(&ledger);
+        tokio::spawn(async move {
+            for n in 0..u128::MAX {
+                let id = round << 96 | payer << 64 | n;
+                let entries = vec![reserve(id, "s", 1, vec![])];
+                ledger
+                    .post(post(id, State::Reserved, entries))
+                    .await
+                    .unwrap();
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "acknowledged {}", PaymentId(id)).unwrap();
+            }
+        })
+    };
+    for task in (0..8).map(payer).collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+fn kill_while_posting(dir: &TempDir, round: u32) -> Vec<PaymentId> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "child_that_posts",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env("FAREPASS_TEST_POST_INTO", dir.path())
+        .env("FAREPASS_TEST_ROUND", round.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut acknowledged = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        if let Some((_, id)) = line.split_once("acknowledged ") {
+            acknowledged.extend(id.parse::<PaymentId>().ok());
+        }
+        if acknowledged.len() == 40 * (round as usize + 1) {
+            // SIGKILL. What is in the pipe already is still read.
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    acknowledged
+}
+
+#[tokio::test]
+async fn acknowledged_posts_survive_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    for round in 0..4 {
+        let acknowledged = kill_while_posting(&dir, round);
+        assert!(acknowledged.len() >= 40, "{}", acknowledged.len());
+        all.extend(acknowledged);
+        let ledger = (sqlite().open)(&opening(dir.path())).unwrap();
+        let open = ledger.open().await.unwrap();
+        let stored: std::collections::BTreeSet<_> = open.iter().map(|(_, e)| e.id).collect();
+        for id in &all {
+            assert!(stored.contains(id), "{id} was acknowledged and is lost");
+        }
+        let report = ledger.verify().await.unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        let row = ledger
+            .session(&SessionId("s".into()))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(row.spent, Usd(stored.len() as u64));
+    }
+}

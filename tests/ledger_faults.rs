@@ -1,0 +1,395 @@
+//! What happens to the default ledger when its files are lost, changed, exposed, locked or full: it
+//! refuses to pay, or counts too much. It never forgets a payment.
+#![cfg(test)]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use farepass::budget::{Because, Entry};
+use farepass::clock::Timestamp;
+use farepass::event::{SpendEvent, State};
+use farepass::ledger::{self, Ledger, OpenError, Post, PostError};
+use farepass::money::Usd;
+use farepass::payment::{Limit, PaymentId, Session, SessionId};
+use tempfile::TempDir;
+
+/// What `fill` leaves counted in the session.
+const SPENT: u64 = 130;
+
+fn session() -> Session {
+    Session {
+        id: SessionId("s".into()),
+        agent: "bot".into(),
+        budget: Usd(1_000_000),
+        created: Timestamp(1),
+        expires: Timestamp(1_000_000),
+    }
+}
+
+fn day() -> Limit {
+    Limit {
+        account: "budget:day:bot".into(),
+        first: 0,
+        last: 0,
+        amount: Usd(1_000_000),
+        payments: None,
+        resets_at: None,
+    }
+}
+
+fn post(id: u128, state: State, entry: Entry) -> Post {
+    Post {
+        time: Timestamp(5),
+        entries: vec![entry],
+        event: Some(SpendEvent {
+            id: PaymentId(id),
+            state,
+            session: session().id,
+            ..SpendEvent::default()
+        }),
+    }
+}
+
+fn reserve(id: u128, amount: u64) -> Post {
+    let entry = Entry::Reserve {
+        id: PaymentId(id),
+        session: session().id,
+        amount: Usd(amount),
+        limits: vec![day()],
+        until: Timestamp(9),
+        now: Timestamp(5),
+        nonce: format!("nonce {id}"),
+    };
+    post(id, State::Reserved, entry)
+}
+
+/// One session; 100 reserved, 30 of 40 settled, 50 released.
+async fn fill(ledger: &Arc<dyn Ledger>) {
+    let open = Post {
+        time: Timestamp(1),
+        entries: vec![Entry::OpenSession {
+            session: session(),
+            secret_sha256: Some("aa".into()),
+        }],
+        event: None,
+    };
+    let settle = Entry::Settle {
+        id: PaymentId(2),
+        charged: Usd(30),
+    };
+    let release = Entry::Release {
+        id: PaymentId(3),
+        because: Because::NeverSigned,
+    };
+    for p in [
+        open,
+        reserve(1, 100),
+        reserve(2, 40),
+        reserve(3, 50),
+        post(2, State::Settled, settle),
+        post(3, State::Released, release),
+    ] {
+        ledger.post(p).await.unwrap();
+    }
+}
+
+async fn counted(ledger: &Arc<dyn Ledger>) -> (u64, u64) {
+    let row = ledger.session(&session().id).await.unwrap();
+    let day = ledger.counted(&day().account, 0).await.unwrap();
+    (row.map_or(0, |r| r.spent.0), day.amount.0)
+}
+
+fn state(dir: &TempDir) -> PathBuf {
+    dir.path().join("state")
+}
+
+async fn filled() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    fill(&ledger).await;
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().extension().is_none_or(|e| e != "lock") {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+fn refusal(state: &Path) -> String {
+    ledger::open(state).err().expect("refused").to_string()
+}
+
+#[tokio::test]
+async fn a_lost_ledger_is_not_a_first_start() {
+    let dir = filled().await;
+    let file = state(&dir).join("ledger.db");
+    let kept = fs::read(&file).unwrap();
+    for empty in [false, true] {
+        fs::remove_file(&file).unwrap();
+        if empty {
+            fs::write(&file, "").unwrap();
+        }
+        let error = ledger::open(&state(&dir)).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+        assert!(error.to_string().contains("is missing"), "{error}");
+        if !empty {
+            fs::write(&file, &kept).unwrap();
+        }
+    }
+    fs::remove_file(state(&dir).join("installed")).unwrap();
+    ledger::open(&state(&dir)).expect("the operator accepted the loss");
+}
+
+#[tokio::test]
+async fn another_or_an_older_ledger_is_refused() {
+    let dir = filled().await;
+    let old = dir.path().join("old");
+    copy(&state(&dir), &old);
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    ledger.post(reserve(4, 1)).await.unwrap();
+    drop(ledger);
+    fs::copy(old.join("ledger.db"), state(&dir).join("ledger.db")).unwrap();
+    let text = refusal(&state(&dir));
+    assert!(text.contains("rolled back"), "{text}");
+
+    let other = filled().await;
+    fs::copy(
+        state(&other).join("ledger.db"),
+        state(&dir).join("ledger.db"),
+    )
+    .unwrap();
+    let text = refusal(&state(&dir));
+    assert!(text.contains("not the one that was made here"), "{text}");
+}
+
+#[tokio::test]
+async fn posts_lost_with_the_log_are_missed() {
+    let dir = filled().await;
+    let copied = dir.path().join("copy");
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    ledger.post(reserve(4, 1)).await.unwrap();
+    copy(&state(&dir), &copied);
+    drop(ledger);
+    let good = dir.path().join("good");
+    copy(&copied, &good);
+    let ledger = ledger::open(&good).unwrap();
+    assert_eq!(
+        counted(&ledger).await,
+        (SPENT + 1, SPENT + 1),
+        "the log is read"
+    );
+    fs::remove_file(copied.join("ledger.db-wal")).unwrap();
+    let text = refusal(&copied);
+    assert!(text.contains("rolled back or cut"), "{text}");
+}
+
+/// Opens a damaged copy: it refuses, or it counts at least what it should.
+async fn never_less(state: &Path, what: &str) -> bool {
+    match ledger::open(state) {
+        Err(OpenError::Damaged(_) | OpenError::Storage(_)) => true,
+        Err(other) => panic!("{what}: {other}"),
+        Ok(ledger) => {
+            let (session, day) = counted(&ledger).await;
+            assert!(session >= SPENT && day >= SPENT, "{what}: {session}, {day}");
+            let problems = ledger.verify().await.unwrap().problems;
+            assert_eq!(problems, Vec::<String>::new(), "{what}");
+            false
+        }
+    }
+}
+
+/// Every `step`-th byte of a file flipped, and the file cut there.
+async fn damage_each(from: &Path, name: &str, step: usize) -> (usize, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = fs::read(from.join(name)).unwrap();
+    let (mut refused, mut tried) = (0, 0);
+    for at in (0..bytes.len()).step_by(step) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x41;
+        for (how, damaged) in [("flipped", &flipped[..]), ("cut", &bytes[..at])] {
+            let target = dir.path().join(format!("{at}-{how}"));
+            copy(from, &target);
+            fs::write(target.join(name), damaged).unwrap();
+            let refusal = never_less(&target, &format!("{name} {how} at {at}")).await;
+            refused += usize::from(refusal);
+            tried += 1;
+            fs::remove_dir_all(&target).unwrap();
+        }
+    }
+    (refused, tried)
+}
+
+/// Chosen so that every region is hit and the test takes seconds; `every_byte` takes them all.
+const STEP: usize = 211;
+
+#[tokio::test]
+async fn a_changed_byte_never_lowers_a_sum() {
+    let dir = filled().await;
+    let (refused, tried) = damage_each(&state(&dir), "ledger.db", STEP).await;
+    assert!(refused * 2 > tried, "{refused} of {tried} refused");
+}
+
+#[tokio::test]
+async fn a_changed_byte_of_the_log_never_lowers_a_sum() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    fill(&ledger).await;
+    let copied = dir.path().join("copy");
+    copy(&state(&dir), &copied);
+    let (refused, tried) = damage_each(&copied, "ledger.db-wal", STEP * 3).await;
+    assert!(refused * 2 > tried, "{refused} of {tried} refused");
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: every byte of every file"]
+async fn every_byte() {
+    let dir = filled().await;
+    for name in ["ledger.db", "installed"] {
+        damage_each(&state(&dir), name, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_marker_lowers_nothing() {
+    let dir = filled().await;
+    damage_each(&state(&dir), "installed", 7).await;
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_or_write_it() {
+    let dir = filled().await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&state(&dir)), 0o700);
+    for name in ["ledger.db", "ledger.lock", "installed"] {
+        assert_eq!(mode(&state(&dir).join(name)), 0o600, "{name}");
+    }
+    for (path, bad, good) in [
+        (state(&dir), 0o770, 0o700),
+        (state(&dir), 0o702, 0o700),
+        (state(&dir).join("ledger.db"), 0o620, 0o600),
+        (state(&dir).join("installed"), 0o602, 0o600),
+    ] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(bad)).unwrap();
+        let error = ledger::open(&state(&dir)).err().unwrap();
+        assert!(matches!(error, OpenError::Unsafe { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("chmod go-w") && text.contains(path.to_str().unwrap()),
+            "{text}"
+        );
+        fs::set_permissions(&path, fs::Permissions::from_mode(good)).unwrap();
+    }
+    ledger::open(&state(&dir)).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_program_is_left_alone() {
+    let dir = filled().await;
+    let file = rusqlite::Connection::open(state(&dir).join("ledger.db")).unwrap();
+    file.pragma_update(None, "user_version", 99).unwrap();
+    drop(file);
+    let text = refusal(&state(&dir));
+    assert!(text.contains("version 99"), "{text}");
+}
+
+/// Waits until the ledger is well again.
+async fn healed(ledger: &Arc<dyn Ledger>) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ledger.healthy().is_err() {
+        assert!(Instant::now() < deadline, "{:?}", ledger.healthy());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_locked_file_stops_payments_until_it_is_free() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    let backup = rusqlite::Connection::open(state(&dir).join("ledger.db")).unwrap();
+    backup.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = ledger.post(reserve(4, 1)).await;
+    assert!(
+        matches!(refused, Err(PostError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert!(ledger.healthy().is_err());
+    let started = Instant::now();
+    let again = ledger.post(reserve(5, 1)).await;
+    assert!(again.is_err() && started.elapsed() < Duration::from_secs(10));
+    backup.execute_batch("ROLLBACK").unwrap();
+    drop(backup);
+    healed(&ledger).await;
+    assert_eq!(counted(&ledger).await, (SPENT, SPENT), "nothing was stored");
+    ledger.post(reserve(6, 1)).await.unwrap();
+    assert_eq!(
+        ledger.verify().await.unwrap().problems,
+        Vec::<String>::new()
+    );
+}
+
+/// The other process of `a_full_disk_stops_payments`, whose files may not grow beyond a limit.
+/// Does nothing in an ordinary run.
+#[tokio::test]
+async fn child_with_a_full_disk() {
+    let Ok(dir) = std::env::var("FAREPASS_TEST_FULL_DISK") else {
+        return;
+    };
+    let ledger = ledger::open(Path::new(&dir)).unwrap();
+    let mut stored = SPENT;
+    let failure = loop {
+        match ledger.post(reserve(u128::from(stored), 1)).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 100_000, "the disk never filled");
+    };
+    assert!(matches!(failure, PostError::Unavailable(_)), "{failure}");
+    assert!(ledger.healthy().is_err());
+    assert!(ledger.post(reserve(7, 1)).await.is_err(), "still full");
+
+    // Room again: the soft limit goes up to the hard one.
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Fsize);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Fsize, limit).unwrap();
+    healed(&ledger).await;
+    let (session, day) = counted(&ledger).await;
+    assert!(
+        session >= stored && day >= stored,
+        "{session}, {day}, {stored}"
+    );
+    ledger.post(reserve(8, 1)).await.unwrap();
+    assert_eq!(
+        ledger.verify().await.unwrap().problems,
+        Vec::<String>::new()
+    );
+    println!("mended after {} payments", stored - SPENT);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_payments() {
+    let dir = filled().await;
+    // An ignored signal stays ignored in the program that the shell becomes: writes fail instead.
+    let script =
+        r#"trap "" XFSZ; ulimit -S -f 1000; exec "$0" --exact child_with_a_full_disk --nocapture"#;
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .env("FAREPASS_TEST_FULL_DISK", state(&dir))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.contains("mended after"), "{text}{errors}");
+}
