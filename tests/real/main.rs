@@ -1,0 +1,12 @@
+//! Journeys with the real binary: real clients, real and lying merchants, crashes.
+//!
+//! One test program, so that one stand serves them all and it is linked once.
+#![cfg(test)]
+
+mod adversarial;
+mod bodies;
+mod clients;
+mod crash;
+mod hostile;
+mod interop;
+mod support;

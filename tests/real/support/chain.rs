@@ -1,0 +1,115 @@
+//! What a token contract would see in a payload: an independent reading of EIP-3009 and EIP-712.
+
+use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use secp256k1::{Message, PublicKey, Secp256k1, SecretKey};
+use serde_json::Value;
+use sha3::{Digest as _, Keccak256};
+
+/// A token's EIP-712 domain.
+#[derive(Clone, Debug)]
+pub(crate) struct Domain {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) chain: u64,
+    pub(crate) token: String,
+}
+
+/// A signed transfer, as found in a payment header.
+#[derive(Clone, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) value: u128,
+    pub(crate) valid_after: u64,
+    pub(crate) valid_before: u64,
+    pub(crate) nonce: String,
+    pub(crate) signature: String,
+}
+
+impl Transfer {
+    /// From a decoded payment: `{…, "payload": {"authorization": {…}, "signature": "0x…"}}`.
+    pub(crate) fn of(payment: &Value) -> Option<Self> {
+        let a = &payment["payload"]["authorization"];
+        let text = |key: &str| a[key].as_str().map(str::to_owned);
+        Some(Self {
+            from: text("from")?,
+            to: text("to")?,
+            value: text("value")?.parse().ok()?,
+            valid_after: text("validAfter")?.parse().ok()?,
+            valid_before: text("validBefore")?.parse().ok()?,
+            nonce: text("nonce")?,
+            signature: payment["payload"]["signature"].as_str()?.to_owned(),
+        })
+    }
+
+    /// The address whose key signed exactly these terms for this token.
+    pub(crate) fn signer(&self, domain: &Domain) -> Option<String> {
+        let separator = keccak(&[
+            &keccak(&[b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"]),
+            &keccak(&[domain.name.as_bytes()]),
+            &keccak(&[domain.version.as_bytes()]),
+            &word(u128::from(domain.chain)),
+            &address(&domain.token)?,
+        ]);
+        let kind = b"TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)";
+        let message = keccak(&[
+            &keccak(&[kind]),
+            &address(&self.from)?,
+            &address(&self.to)?,
+            &word(self.value),
+            &word(u128::from(self.valid_after)),
+            &word(u128::from(self.valid_before)),
+            &bytes(&self.nonce)?,
+        ]);
+        let digest = keccak(&[b"\x19\x01", &separator, &message]);
+        let signature = bytes(&self.signature).filter(|s| s.len() == 65)?;
+        let parity = i32::from(signature[64].checked_sub(27)?);
+        let id = RecoveryId::from_i32(parity).ok()?;
+        let signature = RecoverableSignature::from_compact(&signature[..64], id).ok()?;
+        let key = Secp256k1::new()
+            .recover_ecdsa(&Message::from_digest(digest), &signature)
+            .ok()?;
+        Some(address_of(&key))
+    }
+}
+
+/// The address of a secret key, lower case.
+pub(crate) fn payer(secret: &[u8; 32]) -> String {
+    address_of(
+        &SecretKey::from_slice(secret)
+            .unwrap()
+            .public_key(&Secp256k1::new()),
+    )
+}
+
+fn address_of(key: &PublicKey) -> String {
+    format!(
+        "0x{}",
+        hex::encode(&keccak(&[&key.serialize_uncompressed()[1..]])[12..])
+    )
+}
+
+fn keccak(parts: &[&[u8]]) -> [u8; 32] {
+    parts
+        .iter()
+        .fold(Keccak256::new(), |hash, part| hash.chain_update(part))
+        .finalize()
+        .into()
+}
+
+fn word(value: u128) -> [u8; 32] {
+    let mut word = [0; 32];
+    word[16..].copy_from_slice(&value.to_be_bytes());
+    word
+}
+
+fn bytes(hexadecimal: &str) -> Option<Vec<u8>> {
+    hex::decode(hexadecimal.strip_prefix("0x")?).ok()
+}
+
+fn address(text: &str) -> Option<[u8; 32]> {
+    let bytes = bytes(text).filter(|b| b.len() == 20)?;
+    let mut word = [0; 32];
+    word[12..].copy_from_slice(&bytes);
+    Some(word)
+}

@@ -1,0 +1,279 @@
+//! A scripted merchant: answers for every host name, over TLS and plain, byte by byte as told.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::http::{self, Body, Head};
+
+/// One request as the merchant saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) unix: u64,
+    /// From `Host`, without the port.
+    pub(crate) host: String,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) head: Head,
+    pub(crate) body: Body,
+}
+
+impl Seen {
+    pub(crate) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The value of the header that pays, when there is one.
+    pub(crate) fn payment(&self) -> Option<&str> {
+        let scheme = |value: &str| {
+            value
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_ascii_lowercase()
+        };
+        self.head.fields.iter().find_map(|(name, value)| {
+            let pays = match name.to_ascii_lowercase().as_str() {
+                "payment-signature" | "x-payment" | "payment-authorization" => true,
+                "authorization" => matches!(scheme(value).as_str(), "payment" | "l402" | "lsat"),
+                _ => false,
+            };
+            pays.then_some(value.as_str())
+        })
+    }
+}
+
+/// What happens to the connection after an answer.
+pub(crate) enum After {
+    Keep,
+    Close,
+    Reset,
+}
+
+/// Writes the answer.
+pub(crate) type Script = dyn Fn(&Seen, &mut dyn Write) -> io::Result<After> + Send + Sync;
+
+pub(crate) struct Merchant {
+    pub(crate) tls: SocketAddr,
+    pub(crate) plain: SocketAddr,
+    /// The CA to trust.
+    pub(crate) root: PathBuf,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Merchant {
+    /// Starts on two ports from the system. Its threads end with the test process.
+    pub(crate) fn start(
+        script: impl Fn(&Seen, &mut dyn Write) -> io::Result<After> + Send + Sync + 'static,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Arc::new(Authority::new());
+        let root = dir.path().join("merchant-ca.pem");
+        std::fs::write(&root, &authority.pem).unwrap();
+        let seen = Arc::new(Mutex::new(vec![]));
+        let stage = Stage {
+            script: Arc::new(script),
+            seen: Arc::clone(&seen),
+        };
+        let config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(authority);
+        let tls = stage.clone().listen(Some(Arc::new(config)));
+        let plain = stage.listen(None);
+        Self {
+            tls,
+            plain,
+            root,
+            seen,
+            _dir: dir,
+        }
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[derive(Clone)]
+struct Stage {
+    script: Arc<Script>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Stage {
+    fn listen(self, config: Option<Arc<rustls::ServerConfig>>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let (stage, config) = (self.clone(), config.clone());
+                std::thread::spawn(move || {
+                    let _ = stage.connection(socket, config);
+                });
+            }
+        });
+        address
+    }
+
+    fn connection(
+        &self,
+        socket: TcpStream,
+        config: Option<Arc<rustls::ServerConfig>>,
+    ) -> io::Result<()> {
+        socket.set_nodelay(true)?;
+        let handle = socket.try_clone()?;
+        let after = match config {
+            Some(config) => {
+                let tls = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
+                self.requests(&mut BufReader::with_capacity(
+                    1 << 16,
+                    rustls::StreamOwned::new(tls, socket),
+                ))
+            }
+            None => self.requests(&mut BufReader::with_capacity(1 << 16, socket)),
+        };
+        if let Ok(After::Reset) = after {
+            // Linger zero makes the close a reset.
+            socket2::SockRef::from(&handle).set_linger(Some(std::time::Duration::ZERO))?;
+            return Ok(());
+        }
+        let _ = handle.shutdown(std::net::Shutdown::Both);
+        after.map(|_| ())
+    }
+
+    fn requests<S: Read + Write>(&self, stream: &mut BufReader<S>) -> io::Result<After> {
+        loop {
+            let Some(head) = http::read_head(stream)? else {
+                return Ok(After::Close);
+            };
+            if head
+                .one("expect")
+                .is_some_and(|v| v.eq_ignore_ascii_case("100-continue"))
+            {
+                stream
+                    .get_mut()
+                    .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+                stream.get_mut().flush()?;
+            }
+            let body = http::read_body(&head, stream, false)?;
+            let mut words = head.first.split(' ').map(str::to_owned);
+            let host = head.one("host").unwrap_or_default();
+            let host = host
+                .rsplit_once(':')
+                .map_or(host, |(host, _)| host)
+                .to_owned();
+            let seen = Seen {
+                unix: super::unix_now(),
+                host,
+                method: words.next().unwrap_or_default(),
+                target: words.next().unwrap_or_default(),
+                head,
+                body,
+            };
+            self.seen.lock().unwrap().push(seen.clone());
+            let after = (self.script)(&seen, stream.get_mut())?;
+            stream.get_mut().flush()?;
+            if !matches!(after, After::Keep) {
+                return Ok(after);
+            }
+        }
+    }
+}
+
+/// Makes a certificate for whatever name is asked. Some names get a bad one: `expired.*`,
+/// `wrong-name.*`, `unknown-root.*`.
+#[derive(Debug)]
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    stranger: Issuer<'static, KeyPair>,
+    pem: String,
+    made: Mutex<HashMap<String, Arc<CertifiedKey>>>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let (issuer, pem) = Self::root();
+        let (stranger, _) = Self::root();
+        Self {
+            issuer,
+            stranger,
+            pem,
+            made: Mutex::default(),
+        }
+    }
+
+    fn root() -> (Issuer<'static, KeyPair>, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let name = format!(
+            "test merchant CA {}",
+            hex::encode(&key.public_key_raw()[1..5])
+        );
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        let pem = params.self_signed(&key).unwrap().pem();
+        (Issuer::new(params, key), pem)
+    }
+
+    fn issue(&self, name: &str) -> CertifiedKey {
+        let key = KeyPair::generate().unwrap();
+        let kind = name.split('.').next().unwrap_or_default();
+        let subject = if kind == "wrong-name" {
+            "someone-else.test"
+        } else {
+            name
+        };
+        let mut params = CertificateParams::new(vec![subject.to_owned()]).unwrap();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        if kind == "expired" {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
+        let issuer = if kind == "unknown-root" {
+            &self.stranger
+        } else {
+            &self.issuer
+        };
+        let leaf = params.signed_by(&key, issuer).unwrap();
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der).unwrap();
+        CertifiedKey::new(vec![leaf.der().clone()], signing)
+    }
+}
+
+impl ResolvesServerCert for Authority {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().unwrap_or("127.0.0.1").to_owned();
+        let mut made = self.made.lock().unwrap();
+        Some(Arc::clone(
+            made.entry(name.clone())
+                .or_insert_with(|| Arc::new(self.issue(&name))),
+        ))
+    }
+}
+
+/// Reads the certificates of a PEM file into a root store.
+pub(crate) fn roots(file: &Path) -> rustls::RootCertStore {
+    use rustls::pki_types::pem::PemObject as _;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in rustls::pki_types::CertificateDer::pem_file_iter(file).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    roots
+}

@@ -1,0 +1,205 @@
+//! The stand: official x402 servers, facilitator and chain, one for the whole test run.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::chain::Transfer;
+use super::http;
+use super::proxy::Setup;
+
+pub(crate) struct Stand {
+    ready: Value,
+    /// The stand stops when its stdin closes, also when this process is killed.
+    _child: Mutex<Child>,
+}
+
+/// The running stand; the first caller installs and starts it. `None` after saying SKIPPED.
+pub(crate) fn stand() -> Option<&'static Stand> {
+    static STAND: OnceLock<Result<Stand, String>> = OnceLock::new();
+    super::needs(
+        STAND
+            .get_or_init(Stand::start)
+            .as_ref()
+            .map_err(Clone::clone),
+    )
+}
+
+/// The major version of the Node on the path.
+pub(crate) fn node() -> Result<u32, String> {
+    let out = Command::new("node").arg("--version").output();
+    let text = out
+        .map_err(|e| format!("Node 20 or newer is needed: node: {e}"))?
+        .stdout;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let major = text
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|v| v.parse().ok());
+    match major {
+        Some(major @ 20..) => Ok(major),
+        _ => Err(format!(
+            "Node 20 or newer is needed, here is {}",
+            text.trim()
+        )),
+    }
+}
+
+impl Stand {
+    fn start() -> Result<Self, String> {
+        node()?;
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand");
+        let mut child = Command::new("node")
+            .args(["stand.mjs", "--watch-stdin"])
+            .current_dir(home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("the stand does not start: {e}"))?;
+        let mut line = String::new();
+        let out = child.stdout.take().ok_or("the stand has no stdout")?;
+        BufReader::new(out)
+            .read_line(&mut line)
+            .map_err(|e| e.to_string())?;
+        match serde_json::from_str(&line) {
+            Ok(ready) => Ok(Self {
+                ready,
+                _child: Mutex::new(child),
+            }),
+            Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err("the stand did not start (npm needs its registry the first time)".into())
+            }
+        }
+    }
+
+    fn port(&self, pointer: &str) -> u64 {
+        self.ready.pointer(pointer).and_then(Value::as_u64).unwrap()
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.ready["tls"]["ca"].as_str().unwrap().into()
+    }
+
+    pub(crate) fn hostile_routes(&self) -> Vec<String> {
+        let routes = self.ready["hostile"]["routes"].as_array().unwrap();
+        routes
+            .iter()
+            .map(|r| r.as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// A proxy set-up that knows the stand's names and CA, with a fresh wallet of 1000 USDC.
+    pub(crate) fn setup(&self) -> Setup {
+        let mut setup = Setup::new();
+        setup.root(&self.root());
+        let (merchant, hostile) = (
+            self.port("/merchant/tlsPort"),
+            self.port("/hostile/tlsPort"),
+        );
+        setup
+            .resolve("merchant.stand.test:443", merchant)
+            .resolve("hostile.stand.test:443", hostile);
+        setup.resolve("other.stand.test:443", hostile);
+        setup.resolve("merchant.stand.test:80", self.port("/merchant/port"));
+        self.admin(
+            "POST",
+            "/fund",
+            &json!({ "address": setup.payer(), "amount": "1000000000" }),
+        );
+        setup
+    }
+
+    /// Atomic units that this address holds.
+    pub(crate) fn balance(&self, address: &str) -> u128 {
+        let answer = self.admin("GET", &format!("/balance/{address}"), &Value::Null);
+        answer["balance"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// What the chain moved from this address: recipient and units.
+    pub(crate) fn transfers(&self, from: &str) -> Vec<(String, u128)> {
+        let list = self.admin("GET", &format!("/transfers/{from}"), &Value::Null);
+        let row = |t: &Value| {
+            let value = t["value"].as_str().unwrap().parse().unwrap();
+            (t["to"].as_str().unwrap().to_owned(), value)
+        };
+        list.as_array().unwrap().iter().map(row).collect()
+    }
+
+    /// Every request that the merchants received with a payment by this address.
+    pub(crate) fn paid_by(&self, payer: &str) -> Vec<(Value, Transfer)> {
+        let hits = self.admin("GET", &format!("/hits?from={payer}"), &Value::Null);
+        let paid = |hit: &Value| Transfer::of(&hit["payment"]).map(|t| (hit.clone(), t));
+        hits.as_array().unwrap().iter().filter_map(paid).collect()
+    }
+
+    /// The next settlement of this payer goes wrong.
+    pub(crate) fn fault(&self, kind: &str, payer: &str) {
+        self.admin(
+            "POST",
+            "/fault",
+            &json!({ "op": "settle", "kind": kind, "from": payer }),
+        );
+    }
+
+    /// What the official client sends to this merchant page, without any proxy.
+    pub(crate) fn official(&self, path: &str) -> Option<Value> {
+        let url = format!("http://127.0.0.1:{}{path}", self.port("/merchant/port"));
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand");
+        let mut node = Command::new("node");
+        let out = node
+            .args(["stand.mjs", "pay.mjs", &url])
+            .current_dir(home)
+            .output()
+            .ok()?;
+        let said: Value = serde_json::from_slice(&out.stdout).ok()?;
+        (said["status"] == 200).then(|| said["payment"].clone())
+    }
+
+    pub(crate) fn address(&self, role: &str) -> String {
+        let accounts = self.ready["accounts"].as_array().unwrap();
+        let account = accounts.iter().find(|a| a["role"] == role).unwrap();
+        account["address"].as_str().unwrap().to_owned()
+    }
+
+    fn admin(&self, method: &str, path: &str, body: &Value) -> Value {
+        let port = u16::try_from(self.port("/admin/port")).unwrap();
+        let answer = request(port, method, path, body).unwrap();
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+        answer.json()
+    }
+}
+
+/// One plain request to a port of this machine.
+pub(crate) fn request(
+    port: u16,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> std::io::Result<http::Answer> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let fields = [
+        ("Host", "127.0.0.1".to_owned()),
+        ("Content-Type", "application/json".to_owned()),
+        ("Content-Length", body.len().to_string()),
+        ("Connection", "close".to_owned()),
+    ];
+    let fields = fields.map(|(name, value)| (name.to_owned(), value));
+    http::write_head(&mut socket, &format!("{method} {path} HTTP/1.1"), &fields)?;
+    socket.write_all(body.as_bytes())?;
+    http::read_answer(&mut BufReader::new(socket), method)
+}
