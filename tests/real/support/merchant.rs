@@ -277,3 +277,46 @@ pub(crate) fn roots(file: &Path) -> rustls::RootCertStore {
     }
     roots
 }
+
+#[test]
+fn certificates_are_as_good_or_bad_as_their_names_say() {
+    let merchant = Merchant::start(|seen, out| {
+        let text = format!("{} {}", seen.host, seen.body.length);
+        write!(
+            out,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+            text.len()
+        )?;
+        Ok(After::Keep)
+    });
+    for (host, code) in [
+        ("good.test", 0),
+        ("expired.test", 60),
+        ("wrong-name.test", 60),
+        ("unknown-root.test", 60),
+    ] {
+        let out = std::process::Command::new("curl")
+            .args([
+                "--silent",
+                "--data",
+                "1234567",
+                "--noproxy",
+                "*",
+                "--cacert",
+            ])
+            .arg(&merchant.root)
+            .arg("--resolve")
+            .arg(format!("{host}:{}:127.0.0.1", merchant.tls.port()))
+            .arg(format!("https://{host}:{}/x", merchant.tls.port()))
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(code), "{host}");
+        assert_eq!(out.stdout.is_empty(), code != 0);
+    }
+    let seen = merchant.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        (seen[0].host.as_str(), seen[0].body.length),
+        ("good.test", 7)
+    );
+}

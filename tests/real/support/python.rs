@@ -55,3 +55,10 @@ fn run(command: &mut Command) -> Result<(), String> {
         )),
     }
 }
+
+#[test]
+fn python_is_there() {
+    if let Some(python) = python() {
+        assert!(works(python));
+    }
+}

@@ -203,3 +203,25 @@ pub(crate) fn request(
     socket.write_all(body.as_bytes())?;
     http::read_answer(&mut BufReader::new(socket), method)
 }
+
+#[test]
+fn the_stand_sells_to_the_official_client() {
+    let Some(stand) = stand() else { return };
+    let payment = stand.official("/v2/exact").expect("a paid answer");
+    let transfer = Transfer::of(&payment).unwrap();
+    let domain = super::chain::Domain {
+        name: "USDC".into(),
+        version: "2".into(),
+        chain: 84532,
+        token: super::USDC.into(),
+    };
+    assert_eq!(
+        transfer.signer(&domain),
+        Some(transfer.from.to_ascii_lowercase())
+    );
+    assert!(
+        stand
+            .transfers(&transfer.from)
+            .contains(&(stand.address("merchant"), 10_000))
+    );
+}
