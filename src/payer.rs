@@ -1,17 +1,97 @@
 //! The payment transaction: decide, reserve, sign, and after the retry, settle. The only writer of
-//! the ledger.
+//! payments to the ledger.
+//!
+//! The reservation is durable before the wallet is asked. From then on money may move, so nothing
+//! but proof gives it back: no proof, no refund.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use tokio::time::timeout;
 
-use crate::money::{Amount, Network, Usd};
-use crate::payment::{Asked, Challenge, Payload, PaymentId, Reason, Refusal};
-use crate::policy::Policy;
+use crate::budget::{Because, Entry};
+use crate::clock::Clock;
+use crate::event::{Sink, SpendEvent, State};
+use crate::ledger::{Ledger, Post, PostError};
+use crate::money::{Network, Usd};
+use crate::payment::{
+    Asked, Challenge, Instruction, Nonce, Payload, PaymentId, Reason, Refusal, Signature,
+};
+use crate::policy::{self, Approval, Facts, Mode, Policy};
+use crate::protocol::{self, Protocol, Terms};
+use crate::wallet::{self, Wallet, WalletError};
+
+mod about;
+mod refusals;
+mod settle;
+mod sweep;
+
+use about::About;
+pub use about::Paid;
+pub use settle::Settled;
+
+/// A wallet that does not answer within this time may have signed.
+const WALLET_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Seconds that a hold outlives its payload: block times and clocks differ a little.
+const SKEW: u64 = 60;
+
+/// Where ids and nonces come from. Fails when the operating system has no randomness; then nothing
+/// is paid.
+pub type Fresh = Box<dyn Fn() -> Option<(PaymentId, Nonce)> + Send + Sync>;
+
+/// Ids and nonces from the operating system's generator.
+#[must_use]
+pub fn os_randomness() -> Fresh {
+    Box::new(|| {
+        let (mut id, mut nonce) = ([0; 16], [0; 32]);
+        getrandom::fill(&mut id).ok()?;
+        getrandom::fill(&mut nonce).ok()?;
+        Some((PaymentId(u128::from_be_bytes(id)), Nonce(nonce)))
+    })
+}
+
+/// What a payment without a receipt becomes after its validity, when no chain can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unproven {
+    /// It counts: a merchant can settle and withhold the receipt.
+    #[default]
+    Count,
+    /// The operator believes that it was not charged.
+    Release,
+}
+
+/// What a payer is made of.
+pub struct Parts {
+    /// The first policy.
+    pub policy: Arc<Policy>,
+    /// The book.
+    pub ledger: Arc<dyn Ledger>,
+    /// Who signs, in the operator's order.
+    pub wallets: Vec<Arc<dyn Wallet>>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and nonces.
+    pub fresh: Fresh,
+    /// Who watches.
+    pub sinks: Vec<Arc<dyn Sink>>,
+    /// What becomes of payments that nothing proves.
+    pub unproven: Unproven,
+}
 
 /// Decides and pays. One policy snapshot per request.
 pub struct Payer {
     policy: RwLock<Arc<Policy>>,
+    ledger: Arc<dyn Ledger>,
+    wallets: Vec<Arc<dyn Wallet>>,
+    payers: Vec<(Network, String)>,
+    clock: Arc<dyn Clock>,
+    fresh: Fresh,
+    sinks: Arc<[Arc<dyn Sink>]>,
+    unproven: Unproven,
+    draining: AtomicBool,
 }
 
 /// A payload that may now be charged. The ledger already says so: losing this value loses nothing.
@@ -19,65 +99,270 @@ pub struct Payer {
 pub struct Signed {
     /// The header of the retry.
     pub payload: Payload,
+    protocol: &'static dyn Protocol,
+    about: About,
     paid: Paid,
 }
 
-/// What the answer to the paid request means.
-pub struct Settled {
-    /// For the `Farepass-Payment` field of the answer.
-    pub paid: Paid,
-    /// Set when the answer must not reach the agent as if nothing were wrong: the merchant asked
-    /// again (`already_paid`), denied settlement, or did not answer (`outcome_unknown`).
-    pub refusal: Option<Refusal>,
-}
-
-/// What the agent is told about a payment.
-#[derive(Clone, Debug)]
-pub struct Paid {
-    /// The payment.
-    pub id: PaymentId,
-    /// Signed, atomic units.
-    pub amount: Amount,
-    /// Symbol from our own table.
-    pub asset: String,
-    /// CAIP-2.
-    pub network: Network,
-    /// What it counts.
-    pub charged: Usd,
-    /// What is left of the session's budget.
-    pub remaining: Usd,
-    /// The transaction that the receipt names, if well formed.
-    pub transaction: Option<String>,
-}
-
 impl Payer {
+    /// Assembles the parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let payers = parts.wallets.iter().flat_map(|w| {
+            let address = |n: &Network| Some((n.clone(), w.address(n)?));
+            w.networks().iter().filter_map(address)
+        });
+        Self {
+            payers: payers.collect(),
+            policy: RwLock::new(parts.policy),
+            ledger: parts.ledger,
+            wallets: parts.wallets,
+            clock: parts.clock,
+            fresh: parts.fresh,
+            sinks: parts.sinks.into(),
+            unproven: parts.unproven,
+            draining: AtomicBool::new(false),
+        }
+    }
+
     /// The policy of this moment.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Puts a new policy in place. Requests that are under way keep theirs.
+    pub fn set_policy(&self, policy: Arc<Policy>) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// From now on nothing new is signed; what is open may still settle.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
     /// Decides, reserves, signs. Everything that can fail without money comes before the
-    /// reservation. Every refusal is recorded before it is returned.
+    /// reservation. Every refusal is recorded.
     ///
     /// # Errors
     /// The refusal that the agent is to be told; also for a wallet or ledger that is not there.
-    pub async fn authorize(&self, _asked: &Asked, _: &Challenge) -> Result<Signed, Refusal> {
-        Err(Refusal::new(Reason::LedgerUnavailable, "not written yet"))
+    pub async fn authorize(&self, asked: &Asked, challenge: &Challenge) -> Result<Signed, Refusal> {
+        let policy = self.policy();
+        let mut about = About::new(asked, &policy, self.clock.now());
+        let plan = match self.prepare(&policy, asked, challenge, &mut about) {
+            Ok(plan) => plan,
+            Err(refusal) => return Err(self.deny(about, refusal).await),
+        };
+        let remaining = match self.reserve(asked, &about, &plan).await {
+            Ok(remaining) => remaining,
+            Err(problem) => {
+                let refusal = refusals::of_post(&problem, &plan.approval);
+                return Err(self.deny(about, refusal).await);
+            }
+        };
+        let signed = timeout(WALLET_DEADLINE, plan.wallet.sign(&plan.instruction)).await;
+        match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
+            Ok(signature) => self.seal(about, &plan, remaining, &signature).await,
+            Err(problem) => Err(self.unsigned(about, &problem).await),
+        }
     }
 
-    /// Records what came back: the head of the answer to the paid request, or `None` when there was
-    /// none. A receipt settles; anything else is unknown, and counts until `sweep`.
-    pub async fn settle(&self, signed: Signed, _: Option<(StatusCode, &HeaderMap)>) -> Settled {
-        Settled {
-            paid: signed.paid,
-            refusal: None,
+    /// Which requirement, at what price, against which limits, and what the wallet will be asked.
+    fn prepare<'a>(
+        &'a self,
+        policy: &Policy,
+        asked: &Asked,
+        challenge: &Challenge,
+        about: &mut About,
+    ) -> Result<Plan<'a>, Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            let detail = "the proxy is shutting down and signs nothing new";
+            return Err(Refusal::new(Reason::Draining, detail));
         }
+        about.offered(challenge);
+        let now = self.clock.now();
+        let facts = Facts {
+            payers: self.payers.clone(),
+        };
+        let approval = policy::decide(policy, asked, challenge, &facts, now)?;
+        about.chosen(&approval);
+        if policy.mode() == Mode::Observe {
+            return Err(refusals::observed(&approval));
+        }
+        let no_wallet =
+            || Refusal::new(Reason::WalletUnavailable, "no wallet pays on this network");
+        let (wallet, payer) =
+            wallet::choose(&self.wallets, &approval.requirement).ok_or_else(no_wallet)?;
+        let protocol = protocol::by_name(approval.requirement.protocol)
+            .ok_or_else(|| Refusal::new(Reason::VersionUnsupported, "the protocol is not known"))?;
+        let (id, nonce) = (self.fresh)().ok_or_else(|| {
+            let detail = "the operating system gives no randomness, so nothing is signed";
+            Refusal::new(Reason::WalletUnavailable, detail)
+        })?;
+        let terms = Terms {
+            requirement: &approval.requirement,
+            asset: &approval.asset,
+            payer: &payer,
+            id,
+            nonce,
+            now: self.clock.wall(),
+            valid_for: approval.valid_for,
+        };
+        let instruction = protocol.instruct(&terms).map_err(|problem| Refusal {
+            rule: Some(approval.rule.clone()),
+            ..Refusal::new(problem.reason, problem.detail)
+        })?;
+        about.signing(&terms, wallet.name());
+        Ok(Plan {
+            nonce: format!(
+                "{payer} {} {} {nonce}",
+                approval.requirement.network, approval.asset.address
+            ),
+            approval,
+            instruction,
+            protocol,
+            wallet: wallet.as_ref(),
+        })
+    }
+
+    /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
+    async fn reserve(
+        &self,
+        asked: &Asked,
+        about: &About,
+        plan: &Plan<'_>,
+    ) -> Result<Usd, PostError> {
+        let now = self.clock.now();
+        let limits = plan.approval.limits.iter().filter(|l| !l.is_session());
+        let entry = Entry::Reserve {
+            id: about.id(),
+            session: asked.session.id.clone(),
+            amount: plan.approval.price,
+            limits: limits.cloned().collect(),
+            until: now.after_secs(plan.approval.valid_for.saturating_add(SKEW)),
+            now,
+            nonce: plan.nonce.clone(),
+        };
+        let event = about.event(now, State::Reserved);
+        let post = Post {
+            time: now,
+            entries: vec![entry],
+            event: Some(event.clone()),
+        };
+        let posted = self.ledger.post(post).await?;
+        self.observe(&event);
+        let spent = posted.session_counted.map_or(Usd(0), |c| c.amount);
+        Ok(asked.session.budget.minus(spent).unwrap_or(Usd(0)))
+    }
+
+    async fn seal(
+        &self,
+        about: About,
+        plan: &Plan<'_>,
+        remaining: Usd,
+        signature: &Signature,
+    ) -> Result<Signed, Refusal> {
+        let requirement = &plan.approval.requirement;
+        let payload = plan
+            .protocol
+            .payload(requirement, &plan.instruction, signature, about.id());
+        match payload {
+            Ok(payload) => Ok(Signed {
+                payload,
+                protocol: plan.protocol,
+                paid: Paid::new(about.id(), &plan.approval, remaining),
+                about,
+            }),
+            // The wallet signed, so the hold stays, though the payload goes nowhere.
+            Err(problem) => {
+                let why = WalletError::Unknown(problem.detail);
+                Err(self.unsigned(about, &why).await)
+            }
+        }
+    }
+
+    /// No payload. Certainly nothing signed gives the reservation back; anything else keeps it.
+    async fn unsigned(&self, about: About, problem: &WalletError) -> Refusal {
+        let now = self.clock.now();
+        let (entry, state) = match problem.is_final() {
+            true => {
+                let because = Because::NeverSigned;
+                (
+                    Entry::Release {
+                        id: about.id(),
+                        because,
+                    },
+                    State::Released,
+                )
+            }
+            false => (Entry::Note { id: about.id() }, State::Unknown),
+        };
+        let refusal = refusals::of_wallet(problem, about.id());
+        let mut event = about.event(now, state);
+        event.reason = Some(refusal.reason.code().into());
+        self.record(vec![entry], event).await;
+        refusal
     }
 
     /// Records a refusal that the wire found on its own (an agent's payment header, a body too long
     /// to send twice) and gives it back.
-    pub async fn refuse(&self, _asked: &Asked, refusal: Refusal) -> Refusal {
+    pub async fn refuse(&self, asked: &Asked, refusal: Refusal) -> Refusal {
+        let about = About::new(asked, &self.policy(), self.clock.now());
+        self.deny(about, refusal).await
+    }
+
+    /// Best effort: a refusal that cannot be recorded is still a refusal.
+    async fn deny(&self, mut about: About, refusal: Refusal) -> Refusal {
+        let Some(id) = about.refused((self.fresh)().map(|(id, _)| id)) else {
+            return refusal;
+        };
+        let mut event = about.event(self.clock.now(), State::Denied);
+        event.reason = Some(refusal.reason.code().into());
+        event.price = event.price.or(refusal.price);
+        event.rule = event.rule.or_else(|| refusal.rule.clone());
+        self.record(vec![Entry::Note { id }], event).await;
         refusal
     }
+
+    /// For entries whose loss would only count too much: stored with the next commit.
+    async fn record(&self, entries: Vec<Entry>, event: SpendEvent) {
+        let post = Post {
+            time: event.time,
+            entries,
+            event: Some(event.clone()),
+        };
+        let sinks = Arc::clone(&self.sinks);
+        let then = Box::new(move |posted: Result<_, PostError>| {
+            if let Err(problem) = posted {
+                tracing::error!(id = %event.id, error = %problem, "a spend event was not stored");
+            }
+            // Logged even when it was not stored: the log is then the only trace of it.
+            sinks.iter().for_each(|sink| sink.observe(&event));
+        });
+        self.ledger.post_soon(post, then).await;
+    }
+
+    fn observe(&self, event: &SpendEvent) {
+        self.sinks.iter().for_each(|sink| sink.observe(event));
+    }
 }
+
+/// A decision with everything that carrying it out needs.
+struct Plan<'a> {
+    approval: Approval,
+    instruction: Instruction,
+    protocol: &'static dyn Protocol,
+    wallet: &'a dyn Wallet,
+    nonce: String,
+}
+
+impl Signed {
+    /// The payment's id.
+    #[must_use]
+    pub fn id(&self) -> PaymentId {
+        self.about.id()
+    }
+}
+
+/// The head of the answer to a paid request.
+pub type Answer<'a> = (StatusCode, &'a HeaderMap);

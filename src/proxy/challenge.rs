@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{Body, Pieces};
+use super::body::{Body, Pieces, Stream};
 use crate::payment::{Challenge, Problem, Reason};
 use crate::protocol;
 use crate::settings::Limits;
@@ -40,14 +38,14 @@ pub(super) struct Asks {
 }
 
 /// Reads the demand of an answer. Anything but a 402 passes at once.
-pub(super) async fn read(answer: Response<Incoming>, limits: &Limits) -> Demand {
+pub(super) async fn read(answer: Response<Stream>, limits: &Limits) -> Demand {
     if answer.status() != StatusCode::PAYMENT_REQUIRED {
-        return Demand::Nothing(answer.map(Body::Incoming));
+        return Demand::Nothing(answer.map(Body::Stream));
     }
-    let (head, incoming) = answer.into_parts();
+    let (head, stream) = answer.into_parts();
     let speaking = protocol::recognise(&head);
     if speaking.is_empty() {
-        return Demand::Nothing(Response::from_parts(head, Body::Incoming(incoming)));
+        return Demand::Nothing(Response::from_parts(head, Body::Stream(stream)));
     }
     let wanted = speaking.iter().any(|p| p.needs_body());
     let (most, time) = if wanted {
@@ -55,7 +53,7 @@ pub(super) async fn read(answer: Response<Incoming>, limits: &Limits) -> Demand 
     } else {
         (DRAINED, DRAIN_TIME)
     };
-    let read = Part::read(incoming, most, time).await;
+    let read = Part::read(stream, most, time).await;
     let text = read.text(&head, wanted, limits.challenge_body);
     let (text, problem) = match text {
         Ok(text) => (text, None),
@@ -83,7 +81,7 @@ fn conclude(challenge: Challenge, head: response::Parts, body: Body) -> Demand {
 struct Part {
     pieces: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
-    rest: Option<Incoming>,
+    rest: Option<Stream>,
     end: End,
 }
 
@@ -96,7 +94,7 @@ enum End {
 }
 
 impl Part {
-    async fn read(mut incoming: Incoming, most: usize, time: Duration) -> Self {
+    async fn read(mut stream: Stream, most: usize, time: Duration) -> Self {
         let deadline = Instant::now() + time;
         let mut part = Self {
             pieces: VecDeque::new(),
@@ -106,7 +104,7 @@ impl Part {
         };
         let mut length = 0usize;
         loop {
-            part.end = match timeout_at(deadline, incoming.frame()).await {
+            part.end = match timeout_at(deadline, stream.frame()).await {
                 Err(_) => End::TooSlow,
                 Ok(None) => return part,
                 Ok(Some(Err(_))) => End::Broken,
@@ -123,7 +121,7 @@ impl Part {
                     End::TooLong
                 }
             };
-            part.rest = Some(incoming);
+            part.rest = Some(stream);
             return part;
         }
     }

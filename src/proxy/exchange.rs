@@ -36,7 +36,7 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
         .policy()
         .payable(&route.target.host, route.target.port);
     let limit = payable.then_some(conn.proxy.limits.replay_body);
-    let (first, replay) = Replay::split(parts, body, limit);
+    let (first, replay) = Replay::split(parts, conn.body(body), limit);
     let answer = match conn
         .proxy
         .upstream
@@ -49,7 +49,7 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::accept(answer, upgrade);
     }
-    match challenge::read(answer, &conn.proxy.limits).await {
+    match challenge::read(conn.stream(answer), &conn.proxy.limits).await {
         Demand::Nothing(answer) => delivered(answer),
         Demand::Payment(asks) => purchase::purchase(conn, route, replay, asks).await,
     }

@@ -27,6 +27,7 @@ mod refuse;
 mod replay;
 mod serve;
 mod target;
+mod tee;
 mod tunnel;
 mod upgrade;
 mod upstream;

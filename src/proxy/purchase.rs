@@ -6,12 +6,13 @@ use std::sync::Arc;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 
-use super::body::{Body, NotReplayable};
+use super::body::Body;
 use super::challenge::Asks;
 use super::exchange::{Route, delivered};
 use super::refuse::{self, quoted};
 use super::replay::Replay;
 use super::serve::Conn;
+use super::tee::NotReplayable;
 use crate::payer::Paid;
 use crate::payment::{Asked, Reason, Refusal};
 use crate::settings::RefusalBody;
@@ -80,8 +81,10 @@ async fn pay(
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));
     let settled = payer.settle(signed, head).await;
     match (answer, settled.refusal) {
-        (Ok(response), None) => told(response.map(Body::Incoming), &settled.paid),
-        (Ok(response), Some(refusal)) => refused(conn, &refusal, response.map(Body::Incoming)),
+        (Ok(response), None) => told(conn.stream(response).map(Body::Stream), &settled.paid),
+        (Ok(response), Some(refusal)) => {
+            refused(conn, &refusal, conn.stream(response).map(Body::Stream))
+        }
         (Err(e), refusal) => {
             let status = e.status();
             let refusal =

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
-use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::body::{self, Body, Kept, NotReplayable};
+use super::body::{Body, Stream};
+use super::tee::{self, Kept, NotReplayable};
 
 /// An agent that is still sending its body when the 402 came gets this long to end it.
 const UPLOAD: Duration = Duration::from_secs(30);
@@ -34,14 +33,14 @@ impl Replay {
     /// nothing is kept: bodies of hosts that cannot be paid cost no memory.
     pub(super) fn split(
         parts: Parts,
-        incoming: Incoming,
+        stream: Stream,
         limit: Option<usize>,
     ) -> (Request<Body>, Self) {
         let (body, copy) = match limit {
-            _ if incoming.is_end_stream() => (Body::Empty, Copy::Empty),
-            None => (Body::Incoming(incoming), Copy::Not),
+            _ if stream.is_end() => (Body::Empty, Copy::Empty),
+            None => (Body::Stream(stream), Copy::Not),
             Some(limit) => {
-                let (tee, kept) = body::tee(incoming, limit);
+                let (tee, kept) = tee::tee(stream, limit);
                 (Body::Tee(tee), Copy::Kept(kept))
             }
         };

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
+use http::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -11,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::Proxy;
+use super::body::Stream;
 use super::exchange::exchange;
 use super::target::Target;
 use super::upstream::Lane;
@@ -29,6 +32,18 @@ pub(super) struct Conn {
     pub(super) proxy: Arc<Proxy>,
     pub(super) lane: Arc<Lane>,
     pub(super) way: Way,
+}
+
+impl Conn {
+    /// A body with its bound on silence.
+    pub(super) fn body(&self, incoming: Incoming) -> Stream {
+        Stream::new(incoming, self.proxy.limits.idle_timeout)
+    }
+
+    /// An answer whose body has its bound on silence.
+    pub(super) fn stream(&self, answer: Response<Incoming>) -> Response<Stream> {
+        answer.map(|incoming| self.body(incoming))
+    }
 }
 
 /// Where the requests of a connection may go.

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Body;
 use super::dial::Dialer;
@@ -79,18 +79,44 @@ impl Upstream {
         key: Key,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let answer = async {
-            if lane.h2
-                && key.secure
-                && let Some(sender) = self.h2(&key).await?
-            {
-                return self.over_h2(&key, sender, request).await;
+        let (request, activity) = match request.body().is_end_stream() {
+            true => (request, None),
+            false => {
+                let (head, body) = request.into_parts();
+                let (body, activity) = body.watched();
+                (Request::from_parts(head, body), Some(activity))
             }
-            self.over_h1(lane, key, request).await
         };
-        timeout(self.limits.upstream_total, answer)
-            .await
-            .unwrap_or(Err(UpstreamError::FirstByteTimeout))
+        let mut answer = std::pin::pin!(self.answer(lane, key, request));
+        let mut until = Instant::now() + self.limits.upstream_total;
+        loop {
+            if let Ok(answer) = timeout_at(until, answer.as_mut()).await {
+                return answer;
+            }
+            // The time runs from the end of the upload, not from its start.
+            let moved = activity
+                .as_ref()
+                .map(|a| a.last() + self.limits.upstream_total);
+            match moved {
+                Some(moved) if moved > until => until = moved,
+                Some(_) | None => return Err(UpstreamError::FirstByteTimeout),
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        lane: &Lane,
+        key: Key,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        if lane.h2
+            && key.secure
+            && let Some(sender) = self.h2(&key).await?
+        {
+            return self.over_h2(&key, sender, request).await;
+        }
+        self.over_h1(lane, key, request).await
     }
 
     /// A plain connection for a tunnel that is not opened.

@@ -1,0 +1,143 @@
+//! What every event of one payment has in common, filled in as the payment goes on.
+
+use crate::clock::Timestamp;
+use crate::event::{SpendEvent, State};
+use crate::money::{Amount, Network, Usd};
+use crate::payment::{Asked, Challenge, PaymentId, Requirement};
+use crate::policy::{Approval, Policy};
+use crate::protocol::Terms;
+
+/// The event in the making.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    event: SpendEvent,
+    started: Timestamp,
+}
+
+impl About {
+    pub(super) fn new(asked: &Asked, policy: &Policy, now: Timestamp) -> Self {
+        let default = if asked.secure { 443 } else { 80 };
+        let host = if asked.port == default {
+            asked.host.to_string()
+        } else {
+            format!("{}:{}", asked.host, asked.port)
+        };
+        let event = SpendEvent {
+            session: asked.session.id.clone(),
+            agent: asked.session.agent.to_string(),
+            method: asked.method.to_string(),
+            host,
+            path: asked.path.to_string(),
+            policy: policy.hash().to_owned(),
+            ..SpendEvent::default()
+        };
+        Self {
+            event,
+            started: now,
+        }
+    }
+
+    /// The only requirement of a challenge is what a refusal is about.
+    pub(super) fn offered(&mut self, challenge: &Challenge) {
+        if let [only] = challenge.requirements.as_slice() {
+            self.terms(only);
+        }
+    }
+
+    pub(super) fn chosen(&mut self, approval: &Approval) {
+        self.terms(&approval.requirement);
+        self.event.asset = approval.asset.symbol.clone();
+        self.event.price = Some(approval.price);
+        self.event.rule = Some(approval.rule.clone());
+    }
+
+    fn terms(&mut self, requirement: &Requirement) {
+        self.event.protocol = requirement.protocol.into();
+        self.event.scheme.clone_from(&requirement.scheme);
+        self.event.network = requirement.network.to_string();
+        self.event.asset.clone_from(&requirement.asset);
+        self.event.pay_to.clone_from(&requirement.pay_to);
+        self.event.amount = Some(requirement.amount);
+    }
+
+    pub(super) fn signing(&mut self, terms: &Terms<'_>, wallet: &str) {
+        self.event.id = terms.id;
+        self.event.nonce = Some(terms.nonce.to_string());
+        self.event.valid_before = Some(terms.now.secs().saturating_add(terms.valid_for));
+        self.event.wallet = wallet.into();
+    }
+
+    /// A refusal gets an id of its own, unless it already has the payment's. `None`: there is none.
+    pub(super) fn refused(&mut self, fresh: Option<PaymentId>) -> Option<PaymentId> {
+        self.event.nonce = None;
+        self.event.valid_before = None;
+        if self.event.id == PaymentId::default() {
+            self.event.id = fresh?;
+        }
+        Some(self.event.id)
+    }
+
+    pub(super) fn id(&self) -> PaymentId {
+        self.event.id
+    }
+
+    pub(super) fn amount(&self) -> Option<Amount> {
+        self.event.amount
+    }
+
+    pub(super) fn price(&self) -> Usd {
+        self.event.price.unwrap_or_default()
+    }
+
+    pub(super) fn network(&self) -> &str {
+        &self.event.network
+    }
+
+    /// The record of reaching `state`.
+    pub(super) fn event(&self, now: Timestamp, state: State) -> SpendEvent {
+        let charged = match state {
+            State::Reserved | State::Unknown | State::Settled => self.event.price,
+            State::Released | State::Denied => None,
+        };
+        SpendEvent {
+            time: now,
+            state,
+            charged,
+            latency_ms: Some(now.0.saturating_sub(self.started.0)),
+            ..self.event.clone()
+        }
+    }
+}
+
+/// What the agent is told about a payment.
+#[derive(Clone, Debug)]
+pub struct Paid {
+    /// The payment.
+    pub id: PaymentId,
+    /// Signed, atomic units.
+    pub amount: Amount,
+    /// Symbol from our own table.
+    pub asset: String,
+    /// CAIP-2.
+    pub network: Network,
+    /// What it counts.
+    pub charged: Usd,
+    /// What is left of the session's budget.
+    pub remaining: Usd,
+    /// The transaction that the receipt names, if well formed.
+    pub transaction: Option<String>,
+}
+
+impl Paid {
+    pub(super) fn new(id: PaymentId, approval: &Approval, remaining: Usd) -> Self {
+        Self {
+            id,
+            amount: approval.requirement.amount,
+            asset: approval.asset.symbol.clone(),
+            network: approval.requirement.network.clone(),
+            charged: approval.price,
+            remaining,
+            transaction: None,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Errors of the ledger and the wallet, as refusals that an agent can read.
+
+use crate::budget::{Counted, Reject};
+use crate::ledger::PostError;
+use crate::money::Usd;
+use crate::payment::{Limit, PaymentId, Reason, Refusal};
+use crate::policy::Approval;
+use crate::wallet::WalletError;
+
+/// Why a reservation was not made.
+pub(super) fn of_post(problem: &PostError, approval: &Approval) -> Refusal {
+    let refusal = match problem {
+        PostError::Rejected(reject) => of_reject(reject, approval.price),
+        PostError::Unavailable(_) => {
+            let detail = "the ledger cannot store a promise right now, so nothing is paid";
+            Refusal {
+                retryable: true,
+                ..Refusal::new(Reason::LedgerUnavailable, detail)
+            }
+        }
+        PostError::Damaged(_) => {
+            let detail = "the ledger needs its operator, so nothing is paid";
+            Refusal::new(Reason::LedgerUnavailable, detail)
+        }
+    };
+    Refusal {
+        rule: Some(approval.rule.clone()),
+        price: Some(approval.price),
+        ..refusal
+    }
+}
+
+fn of_reject(reject: &Reject, price: Usd) -> Refusal {
+    match reject {
+        Reject::OverLimit { limit, counted } => over_limit(limit, counted, price),
+        Reject::SessionExpired { at } => {
+            let detail = format!("the session expired at {at}");
+            Refusal::new(Reason::SessionExpired, detail)
+        }
+        Reject::SessionClosed | Reject::NoSuchSession => {
+            Refusal::new(Reason::SessionClosed, "the session is closed")
+        }
+        Reject::Overflow => {
+            let detail = "the amount is more than any budget holds";
+            Refusal::new(Reason::OverRequestCap, detail)
+        }
+        Reject::ExistsDifferent
+        | Reject::NoSuchPayment
+        | Reject::SessionOpen
+        | Reject::WrongStage(_)
+        | Reject::TooEarly
+        | Reject::OverCharge
+        | Reject::NonceUsed => {
+            Refusal::new(Reason::LedgerUnavailable, "the ledger refused the payment")
+        }
+    }
+}
+
+fn over_limit(limit: &Limit, counted: &Counted, price: Usd) -> Refusal {
+    let remaining = limit.amount.minus(counted.amount).unwrap_or_default();
+    let (reason, what) = if limit.is_session() {
+        (Reason::OverSessionCap, "the session's budget")
+    } else {
+        (Reason::OverBudget, "the budget")
+    };
+    let name = limit.account.split(':').nth(1).unwrap_or_default();
+    let named = if limit.is_session() {
+        String::new()
+    } else {
+        format!(" {name}")
+    };
+    let detail = match limit.payments {
+        Some(most) if counted.payments >= most => {
+            format!(
+                "{what}{named} allows {most} payments, and {} count",
+                counted.payments
+            )
+        }
+        _ => format!(
+            "{price} is more than the {remaining} left of {what}{named} of {}",
+            limit.amount
+        ),
+    };
+    Refusal {
+        limit: Some(limit.amount),
+        remaining: Some(remaining),
+        retryable: limit.resets_at.is_some(),
+        resets_at: limit.resets_at,
+        ..Refusal::new(reason, detail)
+    }
+}
+
+/// Why there is no signature. An unknown outcome names the payment that holds the money.
+pub(super) fn of_wallet(problem: &WalletError, id: PaymentId) -> Refusal {
+    let detail = match problem {
+        WalletError::Unsupported => "the wallet cannot sign this kind of payment",
+        WalletError::Declined(_) => "the wallet declined to sign",
+        WalletError::Unknown(_) => "the wallet did not answer; the amount stays held",
+    };
+    Refusal {
+        retryable: problem.is_final(),
+        payment: (!problem.is_final()).then_some(id),
+        ..Refusal::new(Reason::WalletUnavailable, detail)
+    }
+}
+
+/// What would have been paid, if the policy did more than observe.
+pub(super) fn observed(approval: &Approval) -> Refusal {
+    let detail = format!(
+        "the policy only observes; it would have paid {}",
+        approval.price
+    );
+    Refusal {
+        rule: Some(approval.rule.clone()),
+        price: Some(approval.price),
+        ..Refusal::new(Reason::ObserveMode, detail)
+    }
+}

@@ -1,0 +1,127 @@
+//! What came back for the money. A receipt is a claim: it settles, it never lowers what was signed.
+
+use http::{StatusCode, header};
+
+use super::about::{About, Paid};
+use super::{Answer, Payer, Signed};
+use crate::budget::Entry;
+use crate::event::{Delivery, Flag, State};
+use crate::payment::{Claim, Reason, Receipt, Refusal};
+
+/// What the answer to the paid request means.
+pub struct Settled {
+    /// For the `Farepass-Payment` field of the answer.
+    pub paid: Paid,
+    /// Set when the answer must not reach the agent as if nothing were wrong: the merchant asked
+    /// again (`already_paid`), denied settlement, or did not answer (`outcome_unknown`).
+    pub refusal: Option<Refusal>,
+}
+
+impl Payer {
+    /// Records what came back: the head of the answer to the paid request, or `None` when there was
+    /// none. A receipt settles; anything else is unknown, and counts until `sweep`.
+    pub async fn settle(&self, signed: Signed, answer: Option<Answer<'_>>) -> Settled {
+        let Signed {
+            protocol,
+            about,
+            mut paid,
+            ..
+        } = signed;
+        let status = answer.map(|(status, _)| status);
+        let receipt = answer.map_or(Receipt::Absent, |(_, headers)| protocol.receipt(headers));
+        let id = about.id();
+        let (entry, state) = match &receipt {
+            Receipt::Claimed(_) => {
+                let charged = about.price();
+                (Entry::Settle { id, charged }, State::Settled)
+            }
+            Receipt::Denied { .. } | Receipt::Absent => (Entry::Note { id }, State::Unknown),
+        };
+        let mut event = about.event(self.clock.now(), state);
+        event.flags = flags(&about, &receipt, status);
+        event.delivery = answer.map(delivery);
+        match &receipt {
+            Receipt::Claimed(claim) => {
+                event.receipt = Some("claimed".into());
+                event.amount_settled = claim.amount;
+                event.transaction.clone_from(&claim.transaction);
+            }
+            Receipt::Denied { why, transaction } => {
+                event.receipt = Some("denied".into());
+                event.reason = (!why.is_empty()).then(|| why.clone());
+                event.transaction.clone_from(transaction);
+            }
+            Receipt::Absent => event.receipt = Some("absent".into()),
+        }
+        paid.transaction.clone_from(&event.transaction);
+        self.record(vec![entry], event).await;
+        Settled {
+            refusal: refusal(&about, &receipt, status),
+            paid,
+        }
+    }
+}
+
+/// What a person should look at.
+fn flags(about: &About, receipt: &Receipt, status: Option<StatusCode>) -> Vec<Flag> {
+    let mut flags = vec![];
+    match status {
+        Some(StatusCode::PAYMENT_REQUIRED) => flags.push(Flag::PaidButDenied),
+        Some(status) if status.is_client_error() || status.is_server_error() => {
+            flags.push(Flag::PaidNotDelivered);
+        }
+        Some(_) => {}
+        None => flags.push(Flag::PaidNotDelivered),
+    }
+    if let Receipt::Claimed(claim) = receipt
+        && differs(about, claim)
+    {
+        flags.push(Flag::ReceiptMismatch);
+    }
+    flags
+}
+
+/// Does the receipt name another amount or network than was signed, or no transaction at all?
+fn differs(about: &About, claim: &Claim) -> bool {
+    claim.transaction.is_none()
+        || claim.amount.is_some_and(|a| Some(a) != about.amount())
+        || claim
+            .network
+            .as_ref()
+            .is_some_and(|n| n.as_str() != about.network())
+}
+
+fn delivery((status, headers): Answer<'_>) -> Delivery {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    let kind = text(header::CONTENT_TYPE).map(|t| t.chars().take(128).collect());
+    Delivery {
+        status: status.as_u16(),
+        content_type: kind,
+        length: text(header::CONTENT_LENGTH).and_then(|t| t.parse().ok()),
+        digest: None,
+    }
+}
+
+/// Asking for money again after it was taken is no answer that an agent could use.
+fn refusal(about: &About, receipt: &Receipt, status: Option<StatusCode>) -> Option<Refusal> {
+    let (reason, detail) = match (status, receipt) {
+        (Some(StatusCode::PAYMENT_REQUIRED), Receipt::Denied { .. }) => (
+            Reason::OutcomeUnknown,
+            "the merchant says that settlement failed; the payload can still be charged",
+        ),
+        (Some(StatusCode::PAYMENT_REQUIRED), Receipt::Claimed(_) | Receipt::Absent) => (
+            Reason::AlreadyPaid,
+            "this request was paid once, and the merchant asks again; nothing more is signed",
+        ),
+        (None, _) => (
+            Reason::OutcomeUnknown,
+            "the paid request got no answer; the payload may have been charged",
+        ),
+        (Some(_), _) => return None,
+    };
+    Some(Refusal {
+        price: Some(about.price()),
+        payment: Some(about.id()),
+        ..Refusal::new(reason, detail)
+    })
+}

@@ -1,0 +1,66 @@
+//! Closing what was left open and can no longer be charged. No proof, no refund.
+
+use super::{Payer, Unproven};
+use crate::budget::{Because, Entry};
+use crate::clock::Timestamp;
+use crate::event::{SpendEvent, State};
+use crate::ledger::PostError;
+
+impl Payer {
+    /// Closes every open payment whose payload has died. Returns how many. Called at start, which
+    /// finishes what a crash left, and every now and then.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn sweep(&self) -> Result<usize, PostError> {
+        let now = self.clock.now();
+        let open = self.ledger.open().await?;
+        let mut closed = 0;
+        for (payment, event) in open {
+            if payment.until > now {
+                continue;
+            }
+            let (entry, event) = self.close(now, &event, payment.amount).await;
+            self.record(vec![entry], event).await;
+            closed += 1;
+        }
+        Ok(closed)
+    }
+
+    /// The chain's word, else the operator's, else it counts.
+    async fn close(
+        &self,
+        now: Timestamp,
+        last: &SpendEvent,
+        amount: crate::money::Usd,
+    ) -> (Entry, SpendEvent) {
+        let id = last.id;
+        let wallet = self.wallets.iter().find(|w| w.name() == last.wallet);
+        let seen = match wallet {
+            Some(wallet) => wallet.settled(id).await,
+            None => None,
+        };
+        let (release, reason) = match (seen, self.unproven) {
+            (Some(true), _) => (false, "seen_on_chain"),
+            (Some(false), _) => (true, "unused_on_chain"),
+            (None, Unproven::Release) => (true, "expired_unproven"),
+            (None, Unproven::Count) => (false, "expired_unproven"),
+        };
+        let mut event = SpendEvent {
+            time: now,
+            reason: Some(reason.into()),
+            latency_ms: None,
+            ..last.clone()
+        };
+        if release {
+            event.state = State::Released;
+            event.charged = None;
+            let because = Because::Expired { now };
+            return (Entry::Release { id, because }, event);
+        }
+        event.state = State::Settled;
+        event.confirmed = seen == Some(true);
+        let charged = amount;
+        (Entry::Settle { id, charged }, event)
+    }
+}
