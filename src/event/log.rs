@@ -1,1 +1,252 @@
-//! To be written.
+//! The logs: spend events as JSON lines on stdout, everything else on stderr. Writing happens on
+//! threads of its own, so no reader who stops reading can hold up or lose a payment.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tracing::field::{Field, Visit};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry;
+
+use super::{Sink, SpendEvent, State};
+
+mod background;
+mod plain;
+
+use background::Background;
+
+/// The target of spend events. Nothing else has it.
+pub const SPEND: &str = "farepass::spend";
+
+/// Lines that may wait for a slow reader of each log.
+const LINES_MAX: usize = 8192;
+
+/// How everything that is not a spend event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where spend events go.
+pub enum Destination {
+    /// Nowhere: the command's own output is on stdout.
+    None,
+    /// Standard output.
+    Stdout,
+    /// Appended to a file, made with mode 0600.
+    File(PathBuf),
+    /// Anything else.
+    Writer(Box<dyn Write + Send>),
+}
+
+/// What to log, and where.
+pub struct Options {
+    /// Directives as in `RUST_LOG`: `info`, `farepass=debug`.
+    pub filter: String,
+    /// Of the diagnostics.
+    pub format: Format,
+    /// Of the spend events.
+    pub events: Destination,
+    /// Of the diagnostics; standard error for programs.
+    pub diagnostics: Box<dyn Write + Send>,
+}
+
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter's directives.
+    #[error(
+        "the log filter {0:?} cannot be read; write for example \"info\" or \"farepass=debug\""
+    )]
+    Filter(String),
+    /// The events' file, or a thread.
+    #[error("the log cannot be opened: {0}")]
+    Open(#[from] std::io::Error),
+}
+
+/// The logs of a process. Dropping it writes out what waits, for two seconds at most.
+pub struct Logs {
+    /// What `tracing` is to be set to.
+    pub dispatch: Dispatch,
+    /// Where spend events are put in.
+    pub sink: Arc<Log>,
+}
+
+/// Builds the two logs. The caller sets `dispatch` as the process's default.
+///
+/// # Errors
+/// [`LogError`].
+pub fn subscriber(options: Options) -> Result<Logs, LogError> {
+    let bad_filter = || LogError::Filter(options.filter.clone());
+    let wanted = EnvFilter::builder()
+        .parse(&options.filter)
+        .map_err(|_| bad_filter())?;
+    let events = match options.events {
+        Destination::None => None,
+        Destination::Stdout => Some(Box::new(std::io::stdout()) as Box<dyn Write + Send>),
+        Destination::File(path) => Some(Box::new(append(&path)?) as Box<dyn Write + Send>),
+        Destination::Writer(writer) => Some(writer),
+    };
+    let events = events.map(|w| Background::start("spend-log", w, LINES_MAX));
+    let events = events.transpose()?.map(Arc::new);
+    let diagnostics = Arc::new(Background::start("log", options.diagnostics, LINES_MAX)?);
+    let spend = events
+        .clone()
+        .map(|queue| SpendLines { queue }.with_filter(filter_fn(|about| about.target() == SPEND)));
+    let diagnosed = filter_fn(diagnosed).and(wanted);
+    let lines = Lines {
+        queue: Arc::clone(&diagnostics),
+        format: options.format,
+    };
+    let layer = fmt::layer().with_writer(lines).with_ansi(false);
+    let layer = match options.format {
+        Format::Text => layer.boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    };
+    let subscriber = registry().with(spend).with(layer.with_filter(diagnosed));
+    Ok(Logs {
+        dispatch: Dispatch::new(subscriber),
+        sink: Arc::new(Log { events }),
+    })
+}
+
+/// Libraries write whole requests, with their headers, into their finer levels. Those are nobody's
+/// business, at no level.
+fn diagnosed(about: &Metadata<'_>) -> bool {
+    let ours = about.target().starts_with("farepass");
+    about.target() != SPEND && (ours || *about.level() <= Level::INFO)
+}
+
+fn append(path: &std::path::Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true).mode(0o600).open(path)
+}
+
+/// The sink that logs. It never blocks, and says when a line could not be kept.
+pub struct Log {
+    events: Option<Arc<Background>>,
+}
+
+/// One line of the spend log.
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    spend: &'a SpendEvent,
+}
+
+/// One JSON object in one line of plain ASCII.
+#[must_use]
+pub fn line(event: &SpendEvent) -> String {
+    let name = match event.state {
+        State::Denied => "denied",
+        State::Reserved | State::Unknown | State::Settled | State::Released => "payment",
+    };
+    let capped = event.clone().capped();
+    let line = Line {
+        event: name,
+        spend: &capped,
+    };
+    // Every field is a string, a number or a list of them: this cannot fail.
+    let json = serde_json::to_string(&line).unwrap_or_default();
+    plain::json(&json)
+}
+
+impl Sink for Log {
+    fn observe(&self, event: &SpendEvent) {
+        tracing::info!(target: SPEND, record = %line(event));
+        // Said here and not where it is noticed: a subscriber must not log.
+        if let Some(lost) = self.events.as_ref().and_then(|e| e.newly_lost()) {
+            tracing::error!(
+                lost,
+                "spend events could not be written to the log; the ledger has them"
+            );
+        }
+    }
+}
+
+/// The layer that writes spend events, and nothing around them.
+struct SpendLines {
+    queue: Arc<Background>,
+}
+
+/// The one field of a spend event.
+#[derive(Default)]
+struct Record(Option<String>);
+
+impl Visit for Record {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "record" {
+            self.0 = Some(format!("{value:?}\n"));
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for SpendLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut record = Record::default();
+        event.record(&mut record);
+        if let Some(line) = record.0 {
+            self.queue.put(line.into_bytes());
+        }
+    }
+}
+
+/// Where the diagnostics layer writes: it hands over one whole line at a time.
+struct Lines {
+    queue: Arc<Background>,
+    format: Format,
+}
+
+/// One line in the making.
+struct OneLine<'a> {
+    lines: &'a Lines,
+    text: Vec<u8>,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = OneLine<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine {
+            lines: self,
+            text: Vec::new(),
+        }
+    }
+}
+
+impl Write for OneLine<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for OneLine<'_> {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.text);
+        let text = text.trim_end_matches('\n');
+        let mut line = match self.lines.format {
+            Format::Text => plain::text(text),
+            Format::Json => plain::json(text),
+        };
+        line.push('\n');
+        self.lines.queue.put(line.into_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -140,6 +140,57 @@ pub struct SpendEvent {
     pub latency_ms: Option<u64>,
 }
 
+/// Longest text of a field, in characters. Hosts have 253 at most (RFC 1035), addresses and nonces
+/// 66; paths may have more.
+const FIELD_MAX: usize = 300;
+/// Longest path.
+const PATH_MAX: usize = 1024;
+
+impl SpendEvent {
+    /// The same event with every text that others wrote cut to a length that a log can bear.
+    #[must_use]
+    pub fn capped(mut self) -> Self {
+        cut(&mut self.path, PATH_MAX);
+        for text in [
+            &mut self.agent,
+            &mut self.method,
+            &mut self.host,
+            &mut self.protocol,
+            &mut self.scheme,
+            &mut self.network,
+            &mut self.asset,
+            &mut self.pay_to,
+            &mut self.wallet,
+            &mut self.policy,
+        ] {
+            cut(text, FIELD_MAX);
+        }
+        let optional = [
+            &mut self.nonce,
+            &mut self.rule,
+            &mut self.reason,
+            &mut self.receipt,
+            &mut self.transaction,
+        ];
+        for text in optional.into_iter().flatten() {
+            cut(text, FIELD_MAX);
+        }
+        if let Some(delivery) = &mut self.delivery {
+            let texts = [&mut delivery.content_type, &mut delivery.digest];
+            texts.into_iter().flatten().for_each(|t| cut(t, FIELD_MAX));
+        }
+        self
+    }
+}
+
+/// Cuts at a character, and shows it.
+fn cut(text: &mut String, most: usize) {
+    if let Some((at, _)) = text.char_indices().nth(most) {
+        text.truncate(at);
+        text.push('…');
+    }
+}
+
 /// Something that watches spend events. It decides nothing and must not block.
 pub trait Sink: Send + Sync {
     /// Called once per event, after the ledger has it.

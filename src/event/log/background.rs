@@ -1,0 +1,92 @@
+//! A writer on a thread of its own, behind a queue with an end.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long the end of the process waits for lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Lines on their way to a slow or broken place. Putting one in never waits and never fails; what
+/// could not be kept is counted.
+pub(super) struct Background {
+    lines: Mutex<Option<SyncSender<Vec<u8>>>>,
+    done: Mutex<Receiver<()>>,
+    lost: Arc<AtomicU64>,
+    pub(super) told: AtomicU64,
+}
+
+impl Background {
+    pub(super) fn start(
+        name: &str,
+        mut writer: Box<dyn Write + Send>,
+        most: usize,
+    ) -> std::io::Result<Self> {
+        let (lines, waiting) = sync_channel::<Vec<u8>>(most);
+        let (ended, done) = sync_channel(1);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&lost);
+        let work = move || {
+            write_all(&mut *writer, &waiting, &counter);
+            let _ = ended.send(());
+        };
+        std::thread::Builder::new().name(name.into()).spawn(work)?;
+        Ok(Self {
+            lines: Mutex::new(Some(lines)),
+            done: Mutex::new(done),
+            lost,
+            told: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn put(&self, line: Vec<u8>) {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lines.as_ref().is_some_and(|l| l.try_send(line).is_ok());
+        if !kept {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many lines were lost since this was asked last, when there were any.
+    pub(super) fn newly_lost(&self) -> Option<u64> {
+        let lost = self.lost.load(Ordering::Relaxed);
+        let told = self.told.swap(lost, Ordering::Relaxed);
+        (lost > told).then(|| lost - told)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.lines
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match done.recv_timeout(LAST_LINES) {
+            // Out of time: a reader that does not read cannot keep the process alive.
+            Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+}
+
+/// Until the last sender is gone. A line that fails is counted; the next is tried again.
+fn write_all(writer: &mut dyn Write, lines: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+    while let Ok(first) = lines.recv() {
+        let mut next = Some(first);
+        let mut written: u64 = 0;
+        let mut failed: u64 = 0;
+        while let Some(line) = next {
+            match writer.write_all(&line) {
+                Ok(()) => written += 1,
+                Err(_) => failed += 1,
+            }
+            next = lines.try_recv().ok();
+        }
+        if writer.flush().is_err() {
+            failed += written;
+        }
+        lost.fetch_add(failed, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,228 @@
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::payment::PaymentId;
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// Writes nothing before it is let.
+struct Stuck(Receiver<()>);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A pipe whose reader is gone.
+struct Broken;
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn options(filter: &str, format: Format, events: Destination, errors: &Kept) -> Options {
+    Options {
+        filter: filter.into(),
+        format,
+        events,
+        diagnostics: Box::new(errors.clone()),
+    }
+}
+
+/// Runs `work` under two fresh logs and returns what each holds at the end.
+fn logged(filter: &str, format: Format, work: impl FnOnce(&Log)) -> (String, String) {
+    let (events, errors) = (Kept::default(), Kept::default());
+    let to = Destination::Writer(Box::new(events.clone()));
+    let logs = subscriber(options(filter, format, to, &errors)).unwrap();
+    tracing::dispatcher::with_default(&logs.dispatch, || work(&logs.sink));
+    drop(logs);
+    (events.text(), errors.text())
+}
+
+fn spend(state: State) -> SpendEvent {
+    SpendEvent {
+        id: PaymentId(7),
+        state,
+        host: "api.example.com".into(),
+        ..SpendEvent::default()
+    }
+}
+
+#[test]
+fn a_spend_event_is_one_json_object_on_its_own_line() {
+    let (events, errors) = logged("trace", Format::Text, |sink| {
+        sink.observe(&spend(State::Settled));
+        sink.observe(&spend(State::Denied));
+    });
+    let lines: Vec<serde_json::Value> = events
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["event"], "payment");
+    assert_eq!(lines[0]["state"], "settled");
+    assert_eq!(lines[0]["host"], "api.example.com");
+    assert_eq!(lines[1]["event"], "denied");
+    assert_eq!(errors, "", "spend events are in one log only");
+}
+
+#[test]
+fn spend_events_are_logged_at_every_level() {
+    let (events, _) = logged("off", Format::Text, |sink| {
+        sink.observe(&spend(State::Settled));
+    });
+    assert_eq!(events.lines().count(), 1);
+}
+
+/// Line breaks, a terminal code, C1, a right-to-left override, a separator, an invisible character.
+const NASTY: &str =
+    "a\r\n{\"event\":\"payment\"}\u{1b}[31m\u{9b}2J\u{202e}\u{2028}\u{200b}\u{7f}é\u{1f600}";
+
+#[test]
+fn nothing_in_an_event_can_forge_a_line() {
+    let mut event = spend(State::Settled);
+    event.path = NASTY.into();
+    event.agent = NASTY.into();
+    let (events, _) = logged("info", Format::Text, |sink| sink.observe(&event));
+    assert_eq!(events.lines().count(), 1, "{events}");
+    let line = events.trim_end_matches('\n');
+    assert!(line.bytes().all(|b| (0x20..0x7f).contains(&b)), "{line}");
+    let read: SpendEvent = serde_json::from_str(line).unwrap();
+    assert_eq!(read.path, NASTY, "and nothing is lost");
+}
+
+#[test]
+fn nothing_in_a_message_can_forge_a_line() {
+    for format in [Format::Text, Format::Json] {
+        let (_, errors) = logged("info", format, |_| {
+            tracing::info!(target: "farepass::test", field = %NASTY, "{NASTY}");
+        });
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        let hidden = [
+            '\r', '\u{1b}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{200b}', '\u{7f}',
+        ];
+        assert!(!errors.contains(hidden), "{errors:?}");
+    }
+}
+
+#[test]
+fn long_fields_are_cut() {
+    let mut event = spend(State::Settled);
+    event.path = "é".repeat(100_000);
+    event.pay_to = "x".repeat(100_000);
+    event.reason = Some("y".repeat(100_000));
+    event.host = "h".repeat(100_000);
+    assert!(line(&event).len() < 20_000, "{}", line(&event).len());
+}
+
+#[test]
+fn libraries_say_little() {
+    let (_, errors) = logged("trace", Format::Json, |_| {
+        tracing::debug!(target: "h2::codec", "authorization: secret");
+        tracing::info!(target: "h2::codec", "a library");
+        tracing::trace!(target: "farepass::proxy", "ours");
+    });
+    assert!(!errors.contains("secret"), "{errors}");
+    assert!(
+        errors.contains("a library") && errors.contains("ours"),
+        "{errors}"
+    );
+    for line in errors.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn a_reader_who_stops_reading_holds_up_nobody() {
+    let errors = Kept::default();
+    let (go, wait): (Sender<()>, Receiver<()>) = channel();
+    let to = Destination::Writer(Box::new(Stuck(wait)));
+    let logs = subscriber(options("info", Format::Text, to, &errors)).unwrap();
+    let started = Instant::now();
+    tracing::dispatcher::with_default(&logs.dispatch, || {
+        for _ in 0..LINES_MAX + 100 {
+            logs.sink.observe(&spend(State::Settled));
+        }
+    });
+    assert!(started.elapsed() < Duration::from_secs(60));
+    drop(go);
+    drop(logs);
+    assert!(
+        errors.text().contains("could not be written"),
+        "{}",
+        errors.text()
+    );
+}
+
+#[test]
+fn a_broken_pipe_is_told() {
+    let errors = Kept::default();
+    let to = Destination::Writer(Box::new(Broken));
+    let logs = subscriber(options("info", Format::Text, to, &errors)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    tracing::dispatcher::with_default(&logs.dispatch, || {
+        let told = || {
+            logs.sink
+                .events
+                .as_ref()
+                .unwrap()
+                .told
+                .load(std::sync::atomic::Ordering::Relaxed)
+        };
+        while told() == 0 && Instant::now() < deadline {
+            logs.sink.observe(&spend(State::Settled));
+        }
+    });
+    drop(logs);
+    assert!(
+        errors.text().contains("could not be written"),
+        "{}",
+        errors.text()
+    );
+}
+
+#[test]
+fn a_bad_filter_is_an_error() {
+    let errors = Kept::default();
+    let result = subscriber(options(
+        "farepass=loud",
+        Format::Text,
+        Destination::None,
+        &errors,
+    ));
+    assert!(matches!(result, Err(LogError::Filter(_))));
+}
