@@ -15,6 +15,7 @@ mod audit;
 mod chain;
 mod memory;
 mod place;
+pub mod sessions;
 mod sqlite;
 
 /// Every backend, the default first.
