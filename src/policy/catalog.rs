@@ -6,7 +6,7 @@ use crate::clock::{Timestamp, Window};
 use crate::money::{Asset, Network, Usd};
 use crate::payment::{Asked, Limit};
 use crate::section::{Problems, Section, SectionError};
-use crate::settings::Span;
+use crate::settings::{Span, name};
 
 /// What terms may refer to.
 #[derive(Clone, Debug, Default)]
@@ -136,16 +136,6 @@ fn window(section: Section) -> Result<Window, SectionError> {
         return Err(section.error("a rolling window has whole seconds, 1m at least"));
     }
     Ok(Window::Rolling { seconds })
-}
-
-/// A name that goes into accounts, events and headers: letters, digits, `-`, `_`, `.`.
-pub(super) fn name(section: Section) -> Result<String, SectionError> {
-    let text = section.clone().text()?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
-        return Err(section.expected("a name of 1 to 64 letters, digits, `-`, `_` or `.`"));
-    }
-    Ok(text)
 }
 
 /// Reads `budgets:`. Two budgets of one name would share an account.

@@ -2,10 +2,10 @@
 
 use crate::payment::{Asked, Reason, Refusal};
 use crate::section::{Problems, Section, SectionError};
-use crate::settings::HostPattern;
+use crate::settings::{HostPattern, name};
 
 use super::OnUnknown;
-use super::catalog::{Catalog, name};
+use super::catalog::Catalog;
 use super::glob::Glob;
 use super::path::{PathPattern, PlainPath};
 use super::terms::{self, Named};

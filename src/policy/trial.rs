@@ -7,8 +7,8 @@ use http::Uri;
 use crate::clock::Timestamp;
 use crate::money::{Amount, Asset, Network, Usd};
 use crate::payment::{Asked, Challenge, Limit, Offer, Reason, Refusal, Requirement, Session};
-use crate::section::{Problems, Section, SectionError};
-use crate::settings::normalise_host;
+use crate::section::{Problems, Section, SectionError, nearest};
+use crate::settings::{network, normalise_host};
 
 use super::contest::{self, Verdict};
 use super::rule::{self, Says};
@@ -225,7 +225,6 @@ pub(super) struct Trial {
     question: Question,
     agent: String,
     expect: Expect,
-    reason: Option<Reason>,
     rule: Option<String>,
 }
 
@@ -235,15 +234,9 @@ enum Expect {
     Pay,
     /// Any refusal.
     Refuse,
-    /// The refusal of a deny rule.
-    Deny,
+    /// A refusal for this reason.
+    Because(Reason),
 }
-
-const EXPECT: &[(&str, Expect)] = &[
-    ("pay", Expect::Pay),
-    ("refuse", Expect::Refuse),
-    ("deny", Expect::Deny),
-];
 
 impl Trial {
     fn read(mut section: Section) -> Result<Self, SectionError> {
@@ -252,23 +245,23 @@ impl Trial {
         let text = |s: Section| s.text();
         question.method = section.or("method", http::Method::GET, rule::method)?;
         question.amount = section.take("amount").map(Section::parse).transpose()?;
-        question.network = section.take("network").map(Section::parse).transpose()?;
+        question.network = section.take("network").map(network).transpose()?;
         question.asset = section.take("asset").map(text).transpose()?;
         question.pay_to = section.take("pay_to").map(text).transpose()?;
         let agent = section.or("agent", "default".into(), text)?;
-        let expect = section.need("expect")?.word(EXPECT)?;
-        let reason = section.take("reason").map(reason).transpose()?;
+        let expect = expectation(section.need("expect")?)?;
+        let expect = match (section.take("reason"), expect) {
+            (None, expect) => expect,
+            (Some(why), Expect::Refuse) => Expect::Because(reason(why)?),
+            (Some(why), _) => return Err(why.error("only `expect: refuse` has a `reason`")),
+        };
         let rule = section.take("rule").map(text).transpose()?;
-        if reason.is_some() && expect == Expect::Pay {
-            return Err(place.error("a test that expects pay has no `reason`"));
-        }
         section.finish()?;
         Ok(Self {
             place,
             question,
             agent,
             expect,
-            reason,
             rule,
         })
     }
@@ -278,36 +271,44 @@ impl Trial {
             Ok(approval) => beyond(approval),
             Err(refusal) => Some(refusal.clone()),
         };
-        let as_expected = match (self.expect, &refusal) {
-            (Expect::Pay, refusal) => refusal.is_none(),
-            (Expect::Refuse, refusal) => refusal.is_some(),
-            (Expect::Deny, refusal) => refusal
-                .as_ref()
-                .is_some_and(|r| r.reason == Reason::DeniedByRule),
-        };
         let said = match &refusal {
             Some(refusal) => format!("{refusal}"),
             None => "it would be paid".into(),
         };
-        let fail = |wanted: String| Err(self.place.error(format!("expected {wanted}; {said}")));
-        if !as_expected {
-            let word = EXPECT.iter().find(|(_, e)| *e == self.expect);
-            return fail(word.map_or_else(String::new, |(word, _)| (*word).into()));
-        }
-        match (self.reason, &refusal) {
-            (Some(reason), Some(refusal)) if refusal.reason != reason => {
-                return fail(format!("the reason {reason}"));
-            }
+        let fail = |wanted: &str| Err(self.place.error(format!("expected {wanted}; {said}")));
+        match (self.expect, &refusal) {
+            (Expect::Pay, Some(_)) => return fail("pay"),
+            (Expect::Refuse, None) => return fail("refuse"),
+            (Expect::Because(reason), None) => return fail(reason.code()),
+            (Expect::Because(reason), Some(r)) if r.reason != reason => return fail(reason.code()),
             _ => {}
         }
         match (&self.rule, answer.rule) {
             (Some(rule), Some(found)) if *rule != found => {
-                fail(format!("the rule `{rule}` to decide, not `{found}`"))
+                fail(&format!("the rule `{rule}` to decide, not `{found}`"))
             }
-            (Some(rule), None) => fail(format!("the rule `{rule}` to decide, not none")),
+            (Some(rule), None) => fail(&format!("the rule `{rule}` to decide, not none")),
             _ => Ok(()),
         }
     }
+}
+
+/// `pay`, `refuse`, `deny`, or the code of a reason.
+fn expectation(section: Section) -> Result<Expect, SectionError> {
+    let words = [
+        ("pay", Expect::Pay),
+        ("refuse", Expect::Refuse),
+        ("deny", Expect::Because(Reason::DeniedByRule)),
+    ];
+    let codes = Reason::ALL.iter().map(|r| (r.code(), Expect::Because(*r)));
+    let words: Vec<_> = words.into_iter().chain(codes).collect();
+    section.clone().word(&words).map_err(|error| {
+        let text = section.text().unwrap_or_default();
+        match nearest(&text, words.iter().map(|(word, _)| *word)) {
+            Some(_) => error,
+            None => error.hint("pay, refuse, deny, or a reason's code such as over_request_cap"),
+        }
+    })
 }
 
 fn reason(section: Section) -> Result<Reason, SectionError> {

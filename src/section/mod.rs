@@ -119,6 +119,18 @@ impl Section {
         Some(self.child(Step::Key(key.into()), value))
     }
 
+    /// Is there a key without a value, or `null`?
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.value == Value::Null
+    }
+
+    /// Is it a map, or nothing, which is an empty map?
+    #[must_use]
+    pub fn is_map(&self) -> bool {
+        matches!(self.value, Value::Mapping(_) | Value::Null)
+    }
+
     /// Is the key written, and not yet taken?
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
@@ -232,8 +244,13 @@ impl Section {
             Value::Number(number) => &number.to_string(),
             _ => return Err(self.expected("a text")),
         };
-        text.parse()
-            .map_err(|e: T::Err| self.error(format!("found {}; {e}", self.found())))
+        text.parse().map_err(|e: T::Err| {
+            let error = self.error(format!("found {}; {e}", self.found()));
+            match self.value {
+                Value::Number(_) => error.hint("put it in quotes, whole"),
+                _ => error,
+            }
+        })
     }
 
     /// A whole number within bounds.
@@ -267,11 +284,25 @@ impl Section {
     /// # Errors
     /// When it is something else.
     pub fn word<T: Copy>(self, words: &[(&str, T)]) -> Result<T, SectionError> {
-        let text = self.clone().text()?;
-        let found = words.iter().find(|(word, _)| *word == text);
-        found.map(|(_, value)| *value).ok_or_else(|| {
+        const SHORT: usize = 8;
+        let keys = || words.iter().map(|(word, _)| *word);
+        let text = self.value.as_str().unwrap_or_default();
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Ok(*value);
+        }
+        if words.len() > SHORT {
             let error = self.error(format!("found {}", self.found()));
-            error.hint_words(&text, words.iter().map(|(word, _)| *word))
+            return Err(error.hint_words(text, keys()));
+        }
+        let list: Vec<_> = keys().collect();
+        let list = match &*list {
+            [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+            list => list.concat(),
+        };
+        let error = self.expected(&list);
+        Err(match nearest(text, keys()) {
+            Some(word) => error.hint(format!("did you mean `{word}`?")),
+            None => error,
         })
     }
 
@@ -336,9 +367,9 @@ impl Section {
 
     /// A heading with nothing below it is an empty map.
     fn map_or_nothing(&self) -> Result<(), SectionError> {
-        match self.value {
-            Value::Mapping(_) | Value::Null => Ok(()),
-            _ => Err(self.expected("a map of settings")),
+        match self.is_map() {
+            true => Ok(()),
+            false => Err(self.expected("a map of settings")),
         }
     }
 }

@@ -196,7 +196,7 @@ fn what_yaml_allows_and_we_do_not() {
         ("a: &x {b: 1}\nc: { <<: *x }\n", "f.yaml:2:6: c: merge keys"),
         (
             "a:\n  max: 0.05\n",
-            "f.yaml:2:8: a.max: found floating point `0.05`, expected a text: put it",
+            "f.yaml:2:8: a.max: found the fraction `0.05`, expected a text: put it",
         ),
         ("a:\n\tb: 1\n", "f.yaml:2:1: this is not YAML"),
         (

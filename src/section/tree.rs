@@ -167,7 +167,10 @@ fn flaw(text: &str, error: &serde_yaml::Error) -> Flaw {
             (String::new(), "the file is nested too deeply".into())
         }
         None => match said.split_once("invalid type: ") {
-            Some((path, rest)) => (path.trim_end_matches(": ").into(), format!("found {rest}")),
+            Some((path, rest)) => {
+                let rest = rest.replace("floating point", "the fraction");
+                (path.trim_end_matches(": ").into(), format!("found {rest}"))
+            }
             None => (String::new(), format!("this is not YAML: {said}")),
         },
     };

@@ -2,6 +2,11 @@
 
 use core::time::Duration;
 
+use crate::section::{Section, SectionError};
+
+use super::Size;
+use super::read::positive;
+
 /// A limit on everything that somebody else decides the size of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -94,5 +99,88 @@ impl Limits {
     #[must_use]
     pub fn header_bytes_u32(&self) -> u32 {
         u32::try_from(self.header_bytes).unwrap_or(u32::MAX)
+    }
+}
+
+impl Limits {
+    /// Reads `limits:`. What is not written keeps its default.
+    ///
+    /// # Errors
+    /// With the place of what cannot be read.
+    pub fn read(mut section: Section) -> Result<Self, SectionError> {
+        let mut limits = Self::default();
+        limits.read_sizes(&mut section)?;
+        limits.read_counts(&mut section)?;
+        limits.read_times(&mut section)?;
+        section.finish()?;
+        Ok(limits)
+    }
+
+    fn read_sizes(&mut self, section: &mut Section) -> Result<(), SectionError> {
+        for (key, limit, least, most) in [
+            ("replay_body", &mut self.replay_body, 0, 1024 * MIB),
+            ("challenge_body", &mut self.challenge_body, KIB, 64 * MIB),
+            ("challenge_header", &mut self.challenge_header, KIB, MIB),
+            ("header_bytes", &mut self.header_bytes, 8 * KIB, 16 * MIB),
+        ] {
+            let size = |s: Section| {
+                let size = s.clone().parse::<Size>()?;
+                let fits = usize::try_from(size.0).ok();
+                fits.filter(|n| (least..=most).contains(n)).ok_or_else(|| {
+                    let (least, most) = (Size(least as u64), Size(most as u64));
+                    s.error(format!("found {size}, expected {least} to {most}"))
+                })
+            };
+            *limit = section.or(key, *limit, size)?;
+        }
+        Ok(())
+    }
+
+    fn read_counts(&mut self, section: &mut Section) -> Result<(), SectionError> {
+        for (key, limit, most) in [
+            ("requirements", &mut self.requirements, 256),
+            ("header_count", &mut self.header_count, 10_000),
+            ("connections", &mut self.connections, 1_000_000),
+            ("payments_in_flight", &mut self.payments_in_flight, 10_000),
+            ("pool_idle", &mut self.pool_idle, 10_000),
+            ("leaves", &mut self.leaves, 1_000_000),
+        ] {
+            let count = |s: Section| s.number(1..=most);
+            let count = section.or(key, *limit as u64, count)?;
+            *limit = usize::try_from(count).unwrap_or(*limit);
+        }
+        let streams = section.or("h2_streams", self.h2_streams.into(), |s| {
+            s.number(1..=10_000)
+        })?;
+        self.h2_streams = u32::try_from(streams).unwrap_or(self.h2_streams);
+        Ok(())
+    }
+
+    fn read_times(&mut self, section: &mut Section) -> Result<(), SectionError> {
+        for (key, limit) in [
+            ("header_timeout", &mut self.header_timeout),
+            ("handshake_timeout", &mut self.handshake_timeout),
+            ("connect_timeout", &mut self.connect_timeout),
+            ("idle_timeout", &mut self.idle_timeout),
+            ("first_byte_timeout", &mut self.first_byte_timeout),
+            ("upstream_total", &mut self.upstream_total),
+            ("drain", &mut self.drain),
+            ("pool_idle_timeout", &mut self.pool_idle_timeout),
+        ] {
+            *limit = section.or(key, *limit, positive)?;
+        }
+        self.validity = section.or("validity", self.validity, validity)?;
+        Ok(())
+    }
+}
+
+/// Facilitators want six seconds left when they look (x402 `exact`, EIP-3009); beyond an hour a hold
+/// is no longer a hold.
+fn validity(section: Section) -> Result<Duration, SectionError> {
+    let length = positive(section.clone())?;
+    let bounds = Duration::from_secs(10)..=Duration::from_secs(3600);
+    match bounds.contains(&length) && length.subsec_millis() == 0 {
+        true => Ok(length),
+        false => Err(section.expected("whole seconds from \"10s\" to \"1h\"")),
     }
 }

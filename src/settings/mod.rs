@@ -1,20 +1,25 @@
 //! What the operator sets, as plain values with their defaults and the reason of each default.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use http::StatusCode;
 
+use crate::money::Usd;
+
 mod cidr;
 mod grammar;
 mod host;
 mod limits;
+mod read;
 
 pub use cidr::{Cidr, NotCidr};
 pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Span};
 pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};
 pub use limits::Limits;
+pub use read::{name, network, path};
 
 /// The three listeners. An agent needs the first only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,4 +131,36 @@ pub enum RefusalBody {
     Problem,
     /// The merchant's own 402, untouched.
     Original,
+}
+
+/// What a session is given when nobody says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// Most that may be spent in it.
+    pub budget: Usd,
+    /// How long it lives.
+    pub expires: Duration,
+    /// May clients without credentials use the session `default`?
+    pub without_credentials: bool,
+}
+
+impl Default for Sessions {
+    /// A dollar in an hour: enough to see it work, little enough to lose.
+    fn default() -> Self {
+        Self {
+            budget: Usd(1_000_000_000),
+            expires: Duration::from_secs(3600),
+            without_credentials: true,
+        }
+    }
+}
+
+/// What becomes of a payment without receipt, after its validity, when no chain can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unproven {
+    /// It counts. The default: a merchant can settle and keep the receipt to itself.
+    #[default]
+    Count,
+    /// It is given back.
+    Release,
 }

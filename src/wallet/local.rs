@@ -19,6 +19,7 @@ use crate::section::{Section, SectionError};
 /// The kind, as in the configuration.
 pub(super) const KIND: WalletKind = WalletKind {
     kind: "local",
+    check: |section| settings(section).map(drop),
     open,
 };
 
@@ -65,17 +66,25 @@ struct Local {
     key: Key,
 }
 
+/// `key_file` and `passphrase_file`.
+fn settings(mut section: Section) -> Result<(Section, Option<Section>), SectionError> {
+    let key_file = section.need("key_file")?;
+    key_file.clone().text()?;
+    let passphrase_file = section.take("passphrase_file");
+    passphrase_file.clone().map(Section::text).transpose()?;
+    section.finish()?;
+    Ok((key_file, passphrase_file))
+}
+
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
     let Opening {
-        mut section,
+        section,
         name,
         networks,
         base,
     } = opening;
     let whole = section.clone();
-    let key_file = section.need("key_file")?;
-    let passphrase_file = section.take("passphrase_file");
-    section.finish()?;
+    let (key_file, passphrase_file) = settings(section)?;
     let path = base.join(key_file.clone().read::<String>()?);
     let passphrase = match passphrase_file {
         Some(file) => Some(read_passphrase(&base, file)?),

@@ -77,7 +77,9 @@ pub trait Wallet: Send + Sync {
 pub struct WalletKind {
     /// The word after `kind:`.
     pub kind: &'static str,
-    /// Reads its own section (without `name`, `kind` and `networks`).
+    /// Are its own keys (without `name`, `kind` and `networks`) all there and all known? Opens nothing.
+    pub check: fn(Section) -> Result<(), SectionError>,
+    /// Reads its own section and opens what it names.
     pub open: fn(Opening) -> Result<Arc<dyn Wallet>, SectionError>,
 }
 
@@ -98,15 +100,27 @@ pub struct Opening {
 /// # Errors
 /// When there is no such kind, or its settings or its secrets are not usable.
 pub fn open(kind: &str, opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
+    (find(kind, &opening.section)?.open)(opening)
+}
+
+/// Looks at the settings of a wallet of this kind without opening anything.
+///
+/// # Errors
+/// When there is no such kind, or it has no such settings.
+pub fn check(kind: &str, section: Section) -> Result<(), SectionError> {
+    (find(kind, &section)?.check)(section)
+}
+
+fn find(kind: &str, section: &Section) -> Result<&'static WalletKind, SectionError> {
     if let Some(found) = WALLETS.iter().find(|w| w.kind == kind) {
-        return (found.open)(opening);
+        return Ok(found);
     }
-    let section = opening.section;
     if NOT_YET.contains(&kind) {
         let error = section.error(format!("wallets of kind `{kind}` are not supported yet"));
         return Err(error.hint("use `kind: local` with a `key_file`"));
     }
-    let error = section.error(format!("there is no kind of wallet `{kind}`"));
+    let shown = kind.escape_debug();
+    let error = section.error(format!("there is no kind of wallet `{shown}`"));
     Err(error.hint_words(kind, WALLETS.iter().map(|w| w.kind)))
 }
 

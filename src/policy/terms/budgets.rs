@@ -27,7 +27,10 @@ fn read(section: Section, catalog: &Catalog) -> Result<Vec<Arc<Budget>>, Section
         let name = item.clone().text()?;
         let Some(budget) = catalog.budgets.iter().find(|b| b.name == name) else {
             let error = item.error(format!("no budget is called \"{}\"", name.escape_debug()));
-            return Err(error.hint_words(&name, catalog.budgets.iter().map(|b| &*b.name)));
+            return Err(match catalog.budgets.is_empty() {
+                true => error.hint("define it below `budgets:` of the file"),
+                false => error.hint_words(&name, catalog.budgets.iter().map(|b| &*b.name)),
+            });
         };
         if budgets.contains(budget) {
             return Err(item.error(format!("the budget `{name}` is named twice")));

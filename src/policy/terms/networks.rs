@@ -3,6 +3,7 @@
 use crate::money::Network;
 use crate::payment::{Reason, Refusal};
 use crate::section::Section;
+use crate::settings;
 
 use super::{About, Ask, Build, Term, TermKind};
 
@@ -11,7 +12,7 @@ pub(super) const TERM: TermKind = TermKind {
     doc: "chains that may be used; those of the wallets if not written",
     about: About::Means,
     build: Build::Key(|section, _| {
-        let read = |s: Section| s.list(Section::parse::<Network>);
+        let read = |s: Section| s.list(settings::network);
         let networks = section.map(read).transpose()?;
         Ok(Some(Box::new(Networks(networks))))
     }),

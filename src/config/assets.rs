@@ -1,0 +1,67 @@
+//! `assets:`: additions to the built-in table. Only what is in the table has a price.
+
+use crate::evm::Address;
+use crate::money::{Asset, TokenDomain, Usd, canonical_assets};
+use crate::section::{Problems, Section, SectionError};
+use crate::settings;
+
+/// The built-in table with the operator's additions, which come first and replace equals.
+pub(super) fn read(section: Option<Section>, problems: &mut Problems) -> Vec<Asset> {
+    let items = problems.keep(section.map_or(Ok(vec![]), Section::items));
+    let mut added: Vec<Asset> = vec![];
+    for item in items.unwrap_or_default() {
+        let place = item.clone();
+        let Some(asset) = problems.keep(asset(item)) else {
+            continue;
+        };
+        if added.iter().any(|a| same(a, &asset)) {
+            problems.push(place.error("this asset is listed twice"));
+        }
+        added.push(asset);
+    }
+    let canonical = canonical_assets();
+    let kept: Vec<_> = canonical
+        .into_iter()
+        .filter(|c| !added.iter().any(|a| same(a, c)))
+        .collect();
+    added.into_iter().chain(kept).collect()
+}
+
+fn same(a: &Asset, b: &Asset) -> bool {
+    a.network == b.network && a.is(&b.address)
+}
+
+fn asset(mut section: Section) -> Result<Asset, SectionError> {
+    let network = settings::network(section.need("network")?)?;
+    let address = section.need("address")?;
+    let address = match network.namespace() {
+        "eip155" => address.parse::<Address>()?.to_string(),
+        _ => address.text()?,
+    };
+    let symbol = section.need("symbol")?;
+    let text = symbol.clone().text()?;
+    if text.is_empty() || text.len() > 16 || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(symbol.expected("a symbol of 1 to 16 characters"));
+    }
+    let decimals = section.need("decimals")?.number(0..=30)?;
+    // The only unit of account. What is worth something else has no price that we could hold to.
+    section.need("currency")?.word(&[("USD", ())])?;
+    let eip712 = section.take("eip712").map(domain).transpose()?;
+    section.finish()?;
+    Ok(Asset {
+        network,
+        address,
+        symbol: text,
+        decimals: u8::try_from(decimals).unwrap_or(u8::MAX),
+        unit: Usd(1_000_000_000),
+        eip3009: eip712.is_some(),
+        eip712,
+    })
+}
+
+fn domain(mut section: Section) -> Result<TokenDomain, SectionError> {
+    let name = section.need("name")?.text()?;
+    let version = section.need("version")?.text()?;
+    section.finish()?;
+    Ok(TokenDomain { name, version })
+}

@@ -1,0 +1,240 @@
+//! The configuration file: found, read, and handed out, each room its own section.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::money::Network;
+use crate::policy::{Catalog, Policy};
+use crate::section::{Problems, Section, SectionError};
+use crate::settings::{self, Egress, Limits, Listen, Refusals, Sessions, Tls, Unproven};
+
+mod assets;
+mod find;
+mod wallets;
+
+pub use find::{Missing, find};
+pub use wallets::WalletEntry;
+
+/// Everything the operator wrote, and the defaults of what was left out.
+pub struct Config {
+    /// The file.
+    pub file: PathBuf,
+    /// Its folder, from which relative paths start.
+    pub base: PathBuf,
+    /// The listeners.
+    pub listen: Listen,
+    /// Ledger, session secrets, admin token.
+    pub state_dir: PathBuf,
+    /// Interception and verification.
+    pub tls: Tls,
+    /// Where connections may go.
+    pub egress: Egress,
+    /// Bounds on everything.
+    pub limits: Limits,
+    /// What unpaid agents are told.
+    pub refusals: Refusals,
+    /// Who signs, in the order of preference.
+    pub wallets: Vec<WalletEntry>,
+    /// What sessions get.
+    pub sessions: Sessions,
+    /// What becomes of payments that nobody can prove.
+    pub unproven: Unproven,
+    /// The rules.
+    pub policy: Policy,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No file.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// It cannot be read.
+    #[error("{}: cannot be read: {problem}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        problem: std::io::Error,
+    },
+    /// It cannot be used.
+    #[error("{}", Lines(.0))]
+    Invalid(Vec<SectionError>),
+}
+
+/// One error after the other.
+struct Lines<'a>(&'a [SectionError]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            let newline = if i == 0 { "" } else { "\n" };
+            write!(f, "{newline}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Keys of the contract that nothing reads yet.
+const LATER: &[&str] = &["rpc", "events", "telemetry", "ledger"];
+
+impl Config {
+    /// Finds and reads the file. `named` is the one that the command line names.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be read, or it is wrong: then with everything that is wrong.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = find(named)?;
+        let bytes = std::fs::read(&file).map_err(|problem| ConfigError::Unreadable {
+            file: file.clone(),
+            problem,
+        })?;
+        let name = file.display().to_string();
+        let text = text(&name, bytes).map_err(|e| ConfigError::Invalid(vec![e]))?;
+        Self::parse(&file, &text).map_err(ConfigError::Invalid)
+    }
+
+    /// Reads the text of a file. Nothing is opened.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Vec<SectionError>> {
+        let name = file.display().to_string();
+        let mut section = Section::file(&name, text).map_err(|e| vec![e])?;
+        let mut problems = Problems::default();
+        let proxy = section.peek("listen").and_then(|l| l.peek("proxy"));
+        if let Err(error) = version(&mut section) {
+            match section.is_map() {
+                true => problems.push(error),
+                false => return Err(vec![error]),
+            }
+        }
+        let config = Self::read(file, &mut section, &mut problems);
+        problems.keep(guarded(proxy, &config));
+        for key in LATER {
+            problems.keep(section.not_yet(key));
+            section.take(key);
+        }
+        problems.keep(section.finish());
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems.into_sorted()),
+        }
+    }
+
+    /// Reads on after an error, with the default, so that all errors are found.
+    fn read(file: &Path, section: &mut Section, problems: &mut Problems) -> Self {
+        let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
+        let base = parent.unwrap_or(Path::new(".")).to_path_buf();
+        let state_dir = section.or("state_dir", base.join(".farepass"), |s| {
+            settings::path(s, &base)
+        });
+        let listen = section.or("listen", Listen::default(), Listen::read);
+        let tls = match section.take("tls") {
+            Some(tls) => problems.keep(Tls::read(tls, &base)),
+            None => None,
+        };
+        let tls = tls.unwrap_or_else(|| Tls {
+            ca_dir: base.join("certs"),
+            ..Tls::default()
+        });
+        let egress = section.or("egress", Egress::default(), Egress::read);
+        let limits = section.or("limits", Limits::default(), Limits::read);
+        let refusals = section.or("refusals", Refusals::default(), Refusals::read);
+        let sessions = section.or("sessions", Sessions::default(), Sessions::read);
+        let unproven = section.or("unproven", Unproven::default(), Unproven::read);
+        let listen = problems.keep(listen).unwrap_or_default();
+        let limits = problems.keep(limits).unwrap_or_default();
+        let sessions = problems.keep(sessions).unwrap_or_default();
+        let catalog = Catalog {
+            assets: assets::read(section.peek("assets"), problems),
+            validity: limits.validity.as_secs(),
+            requirements: limits.requirements,
+            ..Catalog::default()
+        };
+        let policy = Policy::read(section, catalog, problems);
+        section.take("assets");
+        Self {
+            file: file.to_path_buf(),
+            wallets: wallets::read(section.take("wallets"), &base, problems),
+            state_dir: problems.keep(state_dir).unwrap_or_default(),
+            egress: problems.keep(egress).unwrap_or_default(),
+            refusals: problems.keep(refusals).unwrap_or_default(),
+            unproven: problems.keep(unproven).unwrap_or_default(),
+            base,
+            listen,
+            tls,
+            limits,
+            sessions,
+            policy,
+        }
+    }
+
+    /// Every network that some wallet may pay on, in the order of the wallets.
+    #[must_use]
+    pub fn networks(&self) -> Vec<Network> {
+        let mut networks: Vec<Network> = vec![];
+        for network in self.wallets.iter().flat_map(|w| &w.networks) {
+            if !networks.contains(network) {
+                networks.push(network.clone());
+            }
+        }
+        networks
+    }
+
+    /// Runs the `tests:` of the file. Returns how many ran, and one error for each that failed.
+    #[must_use]
+    pub fn run_tests(&self) -> (usize, Vec<SectionError>) {
+        self.policy
+            .run_tests(&self.networks(), self.sessions.budget)
+    }
+}
+
+fn text(name: &str, bytes: Vec<u8>) -> Result<String, SectionError> {
+    String::from_utf8(bytes).map_err(|e| {
+        let good = e.as_bytes().get(..e.utf8_error().valid_up_to());
+        let before = String::from_utf8_lossy(good.unwrap_or_default());
+        let line = before.matches('\n').count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        SectionError {
+            file: name.into(),
+            path: String::new(),
+            place: Some((line, column)),
+            problem: "this is not UTF-8 text".into(),
+            hint: None,
+        }
+    })
+}
+
+fn version(section: &mut Section) -> Result<(), SectionError> {
+    let version = section.need("version").map_err(|e| match e.hint {
+        None => e.hint("the first line is `version: 1`"),
+        Some(_) => e,
+    })?;
+    match version.clone().number(1..=1) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(version
+            .expected("1")
+            .hint("this program reads version 1 of the file")),
+    }
+}
+
+/// Whoever reaches a listener without credentials spends the default session; so such a listener is
+/// on loopback.
+fn guarded(proxy: Option<Section>, config: &Config) -> Result<(), SectionError> {
+    let address = config.listen.proxy;
+    let loopback = address.ip().to_canonical().is_loopback();
+    let Some(proxy) = proxy.filter(|_| !loopback && config.sessions.without_credentials) else {
+        return Ok(());
+    };
+    let error = proxy.error(format!(
+        "{address} is not a loopback address, and clients without credentials may spend the default session"
+    ));
+    Err(error.hint("listen on 127.0.0.1, or write `sessions: { default: none }`"))
+}

@@ -1,0 +1,248 @@
+//! Settings out of their subtrees of the file.
+
+use core::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use http::StatusCode;
+
+use crate::money::{Network, v1_network};
+use crate::section::{Section, SectionError};
+
+use super::{
+    Egress, HostPattern, Intercept, Listen, RefusalBody, Refusals, Sessions, Span, Tls, Unproven,
+    normalise_host,
+};
+
+impl Listen {
+    /// Reads `listen:`.
+    ///
+    /// # Errors
+    /// With the place of what cannot be read.
+    pub fn read(mut section: Section) -> Result<Self, SectionError> {
+        let default = Self::default();
+        section.not_yet("transparent")?;
+        let proxy = section.or("proxy", default.proxy, address)?;
+        let place = section.peek("admin");
+        let admin = section.or("admin", default.admin, address)?;
+        if let (Some(place), true) = (place, admin == proxy && admin.port() != 0) {
+            let error = place.error("the admin surface and the proxy cannot share an address");
+            return Err(error.hint("agents reach the proxy's port; give `admin` another one"));
+        }
+        section.finish()?;
+        Ok(Self {
+            proxy,
+            transparent: None,
+            admin,
+        })
+    }
+}
+
+fn address(section: Section) -> Result<SocketAddr, SectionError> {
+    let text = section.clone().text().unwrap_or_default();
+    text.parse().map_err(|_| {
+        let error = section.expected("an address and a port, for example \"127.0.0.1:4020\"");
+        match text.starts_with("localhost") || text.starts_with(':') {
+            true => error.hint("write the address itself: 127.0.0.1, [::1], or 0.0.0.0 for all"),
+            false => error,
+        }
+    })
+}
+
+/// A path, from the folder of the configuration file.
+///
+/// # Errors
+/// When it is no text, or empty.
+pub fn path(section: Section, base: &Path) -> Result<PathBuf, SectionError> {
+    let text = section.clone().text()?;
+    if text.is_empty() || text.contains('\0') {
+        return Err(section.expected("a path"));
+    }
+    Ok(base.join(text))
+}
+
+/// A name that goes into accounts, events and headers: letters, digits, `-`, `_`, `.`.
+///
+/// # Errors
+/// When it is something else.
+pub fn name(section: Section) -> Result<String, SectionError> {
+    let text = section.clone().text()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match (1..=64).contains(&text.len()) && text.chars().all(plain) {
+        true => Ok(text),
+        false => Err(section.expected("a name of 1 to 64 letters, digits, `-`, `_` or `.`")),
+    }
+}
+
+/// A network by its CAIP-2 name.
+///
+/// # Errors
+/// When it is something else; the old names of x402 version 1 are known well enough for a hint.
+pub fn network(section: Section) -> Result<Network, SectionError> {
+    let network = section.clone().parse();
+    network.map_err(|error| {
+        let old = section.text().ok().and_then(|name| v1_network(&name));
+        match old {
+            Some(network) => error.hint(format!("did you mean \"{network}\"?")),
+            None => error,
+        }
+    })
+}
+
+const INTERCEPT: &[(&str, Intercept)] = &[("all", Intercept::All), ("payable", Intercept::Payable)];
+
+impl Tls {
+    /// Reads `tls:`. Paths start at `base`.
+    ///
+    /// # Errors
+    /// With the place of what cannot be read.
+    pub fn read(mut section: Section, base: &Path) -> Result<Self, SectionError> {
+        let ca_dir = section.or("ca_dir", base.join("certs"), |s| path(s, base))?;
+        let intercept = section.or("intercept", Intercept::All, |s| s.word(INTERCEPT))?;
+        let hosts = |s: Section| s.list(not_every_host);
+        let passthrough = section.or("passthrough", vec![], hosts)?;
+        let paths = |s: Section| s.list(|item| path(item, base));
+        let extra_roots = section.or("extra_roots", vec![], paths)?;
+        section.finish()?;
+        Ok(Self {
+            ca_dir,
+            intercept,
+            passthrough,
+            extra_roots,
+        })
+    }
+}
+
+fn not_every_host(item: Section) -> Result<HostPattern, SectionError> {
+    let pattern: HostPattern = item.clone().parse()?;
+    match pattern.is_any() {
+        false => Ok(pattern),
+        true => Err(item
+            .error("every host would be tunnelled blind, so nothing could ever be paid")
+            .hint("name the hosts, or use intercept: payable")),
+    }
+}
+
+impl Egress {
+    /// Reads `egress:`.
+    ///
+    /// # Errors
+    /// With the place of what cannot be read.
+    pub fn read(mut section: Section) -> Result<Self, SectionError> {
+        let default = Self::default();
+        let ranges = |s: Section| s.list(Section::parse);
+        let allow_private = section.or("allow_private", vec![], ranges)?;
+        let port = |s: Section| s.number(1..=65_535).map(|p| u16::try_from(p).unwrap_or(0));
+        let ports = section.or("ports", default.ports, |s| s.list(port))?;
+        let resolve = section.or("resolve", BTreeMap::new(), resolve)?;
+        if section
+            .peek("upstream_proxy")
+            .is_some_and(|s| !s.is_nothing())
+        {
+            section.not_yet("upstream_proxy")?;
+        }
+        section.take("upstream_proxy");
+        section.finish()?;
+        Ok(Self {
+            allow_private,
+            ports,
+            resolve,
+            upstream_proxy: None,
+        })
+    }
+}
+
+/// `"api.example.com:443": "127.0.0.1:8443"`; without a port in the value, the port stays.
+fn resolve(section: Section) -> Result<BTreeMap<(String, u16), SocketAddr>, SectionError> {
+    let map = section.clone();
+    let mut pins = BTreeMap::new();
+    for (key, value) in section.entries()? {
+        let name = key.rsplit_once(':').and_then(|(host, port)| {
+            let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
+            Some((normalise_host(host).ok()?, port))
+        });
+        let Some((host, port)) = name else {
+            let shown = key.escape_debug();
+            let problem = format!("found \"{shown}\", expected a host and a port");
+            let error = map.key_error(&key, problem);
+            return Err(error.hint("for example \"api.example.com:443\": \"127.0.0.1:8443\""));
+        };
+        let text = value.clone().text()?;
+        let whole = text.parse::<SocketAddr>();
+        let address = whole.or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, port).into()));
+        let address = address.map_err(|_| {
+            value.expected("an address, with a port if it changes: \"127.0.0.1:8443\"")
+        })?;
+        if pins.insert((host, port), address).is_some() {
+            return Err(map.key_error(&key, "this host and port is pinned twice"));
+        }
+    }
+    Ok(pins)
+}
+
+const BODIES: &[(&str, RefusalBody)] = &[
+    ("problem", RefusalBody::Problem),
+    ("original", RefusalBody::Original),
+];
+
+impl Refusals {
+    /// Reads `refusals:`.
+    ///
+    /// # Errors
+    /// With the place of what cannot be read.
+    pub fn read(mut section: Section) -> Result<Self, SectionError> {
+        let status = |s: Section| match s.clone().number(0..=999) {
+            Ok(402) => Ok(StatusCode::PAYMENT_REQUIRED),
+            Ok(403) => Ok(StatusCode::FORBIDDEN),
+            Ok(429) => Ok(StatusCode::TOO_MANY_REQUESTS),
+            _ => Err(s.expected("402, 403 or 429")),
+        };
+        let default = Self::default();
+        let status = section.or("status", default.status, status)?;
+        let body = section.or("body", default.body, |s| s.word(BODIES))?;
+        section.finish()?;
+        Ok(Self { status, body })
+    }
+}
+
+impl Sessions {
+    /// Reads `sessions:`.
+    ///
+    /// # Errors
+    /// With the place of what cannot be read.
+    pub fn read(mut section: Section) -> Result<Self, SectionError> {
+        let mut sessions = Self::default();
+        if let Some(mut default) = section.take("default") {
+            if default.clone().text().is_ok_and(|text| text == "none") {
+                sessions.without_credentials = false;
+            } else {
+                sessions.budget = default.or("budget", sessions.budget, Section::parse)?;
+                sessions.expires = default.or("expires", sessions.expires, positive)?;
+                default.finish()?;
+            }
+        }
+        section.finish()?;
+        Ok(sessions)
+    }
+}
+
+/// A length of time above zero.
+pub(super) fn positive(section: Section) -> Result<core::time::Duration, SectionError> {
+    let Span(length) = section.clone().parse()?;
+    match length.is_zero() {
+        false => Ok(length),
+        true => Err(section.error("it is zero: nothing would ever be in time")),
+    }
+}
+
+const UNPROVEN: &[(&str, Unproven)] = &[("count", Unproven::Count), ("release", Unproven::Release)];
+
+impl Unproven {
+    /// Reads `unproven:`.
+    ///
+    /// # Errors
+    /// With the place of what cannot be read.
+    pub fn read(section: Section) -> Result<Self, SectionError> {
+        section.word(UNPROVEN)
+    }
+}

@@ -1,0 +1,366 @@
+//! The configuration file: what it may say, what it is told when it says something else, and the
+//! examples that come with it.
+#![cfg(test)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use farepass::config::Config;
+use farepass::money::Usd;
+use farepass::policy::Mode;
+use farepass::settings::{
+    Egress, Intercept, Limits, Listen, RefusalBody, Refusals, Sessions, Unproven,
+};
+
+fn read(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("dir/farepass.yaml"), text).map_err(|errors| {
+        let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        said.join("\n")
+    })
+}
+
+fn config(text: &str) -> Config {
+    read(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Everything that is said about a file, without its name.
+fn said(text: &str) -> String {
+    match read(text) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(errors) => errors.replace("dir/farepass.yaml:", ""),
+    }
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = config("version: 1");
+    assert_eq!(config.listen, Listen::default());
+    assert_eq!(config.state_dir, Path::new("dir/.farepass"));
+    assert_eq!(config.tls.ca_dir, Path::new("dir/certs"));
+    assert_eq!(config.tls.intercept, Intercept::All);
+    assert_eq!(config.egress, Egress::default());
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.refusals, Refusals::default());
+    assert_eq!(config.sessions, Sessions::default());
+    assert_eq!(config.unproven, Unproven::Count);
+    assert_eq!(config.policy.mode(), Mode::Enforce);
+    assert!(config.wallets.is_empty());
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let config = config(
+        r#"
+version: 1
+listen: { proxy: "[::1]:0", admin: "127.0.0.1:0" }
+state_dir: /var/state
+tls: { ca_dir: ca, intercept: payable, passthrough: ["*.pinned.example"], extra_roots: [corp.pem] }
+egress:
+  allow_private: [127.0.0.1/32, "fd00::/8"]
+  ports: [8443]
+  resolve: { "API.example.com.:443": "127.0.0.1:8443", "[::1]:80": "127.0.0.2" }
+sessions: { default: { budget: "0.50 USD", expires: 15m } }
+unproven: release
+mode: observe
+refusals: { status: 429, body: original }
+limits: { replay_body: 2 MiB, upstream_total: 90s, validity: 2m, connections: 7 }
+wallets:
+  - { name: a, kind: local, key_file: k, networks: ["eip155:84532", "eip155:8453"] }
+  - { name: b, kind: local, key_file: k, passphrase_file: p, networks: ["eip155:8453"] }
+assets:
+  - { network: "eip155:31337", address: "0x5fbdb2315678afecb367f032d93f642f64180aa3", symbol: USDC, decimals: 6, currency: USD, eip712: { name: USDC, version: "2" } }
+"#,
+    );
+    assert_eq!(config.listen.proxy, "[::1]:0".parse().unwrap());
+    assert_eq!(config.state_dir, Path::new("/var/state"));
+    assert_eq!(config.tls.ca_dir, Path::new("dir/ca"));
+    assert_eq!(config.tls.intercept, Intercept::Payable);
+    assert_eq!(config.tls.extra_roots, [Path::new("dir/corp.pem")]);
+    assert!(config.tls.passthrough[0].matches("a.pinned.example", 443));
+    assert!(config.egress.allow_private[1].contains("fd00::1".parse().unwrap()));
+    assert_eq!(config.egress.ports, [8443]);
+    let pin = |host: &str, port| config.egress.resolve.get(&(host.to_owned(), port)).copied();
+    assert_eq!(
+        pin("api.example.com", 443),
+        Some("127.0.0.1:8443".parse().unwrap())
+    );
+    assert_eq!(pin("::1", 80), Some("127.0.0.2:80".parse().unwrap()));
+    assert_eq!(config.sessions.budget, Usd(500_000_000));
+    assert_eq!(config.sessions.expires, Duration::from_secs(900));
+    assert_eq!(config.unproven, Unproven::Release);
+    assert_eq!(config.policy.mode(), Mode::Observe);
+    assert_eq!(config.refusals.status, 429);
+    assert_eq!(config.refusals.body, RefusalBody::Original);
+    assert_eq!(config.limits.replay_body, 2 << 20);
+    assert_eq!(config.limits.upstream_total, Duration::from_secs(90));
+    assert_eq!(config.limits.validity, Duration::from_secs(120));
+    assert_eq!(config.limits.connections, 7);
+    let networks: Vec<_> = config.networks().iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["eip155:84532", "eip155:8453"]);
+    let added = &config.policy.assets()[0];
+    assert_eq!(added.address, "0x5FbDB2315678afecb367f032d93F642f64180aa3");
+    assert!(added.eip3009);
+}
+
+#[test]
+fn a_listed_asset_replaces_the_built_in_one() {
+    let config = config(
+        r#"
+version: 1
+assets: [{ network: "eip155:84532", address: "0x036cbd53842c5426634e7929541ec2318f3dcf7e", symbol: MINE, decimals: 6, currency: USD }]
+"#,
+    );
+    let here = config
+        .policy
+        .assets()
+        .iter()
+        .filter(|a| a.network.as_str() == "eip155:84532");
+    let symbols: Vec<_> = here.map(|a| &*a.symbol).collect();
+    assert_eq!(symbols, ["MINE"]);
+}
+
+#[test]
+fn every_client_can_be_made_to_show_credentials() {
+    let config =
+        config("version: 1\nlisten: { proxy: 0.0.0.0:4020 }\nsessions: { default: none }\n");
+    assert!(!config.sessions.without_credentials);
+    assert!(said("version: 1\nlisten: { proxy: 0.0.0.0:4020 }\n").contains("not a loopback"));
+}
+
+#[test]
+fn the_examples_are_well_formed_and_pass_their_own_tests() {
+    for (file, rules) in [
+        ("config/local.yaml", 6),
+        ("config/sidecar.yaml", 4),
+        ("deploy/k8s/base/farepass.yaml", 3),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let config = Config::load(Some(&path)).unwrap_or_else(|e| panic!("{e}"));
+        let (ran, failed) = config.run_tests();
+        assert!(failed.is_empty(), "{file}: {failed:?}");
+        assert_eq!(ran, rules, "{file}");
+    }
+}
+
+#[test]
+fn the_local_example_shows_every_key_with_its_default() {
+    let text = include_str!("../config/local.yaml");
+    let config = config(text);
+    assert_eq!(config.listen, Listen::default());
+    assert_eq!(config.state_dir, Path::new("dir/.farepass"));
+    assert_eq!(config.tls.ca_dir, Path::new("dir/certs"));
+    assert_eq!(config.egress, Egress::default());
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.refusals, Refusals::default());
+    assert_eq!(config.sessions, Sessions::default());
+    assert_eq!(config.unproven, Unproven::default());
+    assert_eq!(config.policy.mode(), Mode::default());
+    // The names of the fields are the keys.
+    let shown = format!("{:#?}{:#?}", Limits::default(), Refusals::default());
+    let fields = shown
+        .lines()
+        .filter_map(|l| l.strip_prefix("    ")?.split_once(": "));
+    for (field, _) in fields.filter(|(field, _)| !field.starts_with(' ')) {
+        assert!(
+            text.contains(&format!("\n  {field}: ")),
+            "{field} is not in local.yaml"
+        );
+    }
+    for kind in farepass::policy::terms::TERMS {
+        let written = text.contains(&format!("\n      {}: ", kind.key));
+        let always = matches!(kind.build, farepass::policy::terms::Build::Always(_));
+        assert_eq!(written, !always, "{}", kind.key);
+    }
+}
+
+/// A file that is well formed up to its rules, with this in place of what is behind `pay:`.
+fn pay(terms: &str) -> String {
+    format!("version: 1\nrules:\n  - name: r\n    match: {{ hosts: [a.test] }}\n    pay: {terms}\n")
+}
+
+#[test]
+fn keys_that_nothing_enforces_yet_are_refused() {
+    for key in [
+        "max_price_increase: 20%",
+        "rate: 30/m",
+        "mcp: true",
+        "prepay: true",
+        "approval: {}",
+        "pay_to: first-seen",
+    ] {
+        let errors = said(&pay(&format!("{{ {key} }}")));
+        assert!(errors.contains("is not supported yet"), "{key}: {errors}");
+    }
+    for top in [
+        "rpc: {}",
+        "events: {}",
+        "telemetry: {}",
+        "ledger: {}",
+        "listen: { transparent: 127.0.0.1:1 }",
+        "egress: { upstream_proxy: x }",
+    ] {
+        let errors = said(&format!("version: 1\n{top}\n"));
+        assert!(errors.contains("is not supported yet"), "{top}: {errors}");
+    }
+    for kind in [
+        "cdp",
+        "privy",
+        "kms",
+        "web3signer",
+        "agentcore",
+        "lightning",
+    ] {
+        let text =
+            format!("version: 1\nwallets: [{{ name: w, kind: {kind}, networks: [\"eip155:1\"] }}]");
+        assert!(said(&text).contains("not supported yet"), "{kind}");
+    }
+}
+
+#[test]
+fn files_that_are_wrong_are_told_so() {
+    let wallet =
+        |rest: &str| format!("version: 1\nwallets:\n  - {{ name: main, kind: local, {rest} }}\n");
+    let top = |rest: &str| format!("version: 1\n{rest}\n");
+    let rule = |rest: &str| format!("version: 1\nrules:\n  - {rest}\n");
+    let budget = |rest: &str| format!("version: 1\nbudgets:\n  - {{ name: b, {rest} }}\n");
+    let limit = |rest: &str| format!("version: 1\nlimits:\n  {rest}\n");
+    let files = [
+        String::new(),
+        "version: 2".into(),
+        "version: \"1\"".into(),
+        "verion: 1".into(),
+        "- version: 1".into(),
+        "version: 1\nversion: 1\n".into(),
+        "version: 1\n---\nversion: 1\n".into(),
+        "version: 1\nlisten:\n\tproxy: x\n".into(),
+        "version: 1\nlisten: { proxy: 127.0.0.1:4020\n".into(),
+        "version: 1\nrules: *nobody\n".into(),
+        top("ruels: []"),
+        top("colour: red"),
+        top("listen: { proxy: localhost:4020 }"),
+        top("listen: { proxy: 4020 }"),
+        top("listen: { proxy: \"127.0.0.1:4022\", admin: \"127.0.0.1:4022\" }"),
+        top("listen: { proxy: \"0.0.0.0:4020\" }"),
+        top("listen: 127.0.0.1:4020"),
+        top("state_dir: [a]"),
+        top("tls: { intercept: some }"),
+        top("tls: { passthrough: [\"*\"] }"),
+        top("tls: { passthrough: [\"https://pinned.example\"] }"),
+        top("tls: { extra_roots: corp-ca.pem }"),
+        top("egress: { allow_private: [10.0.0.1/8] }"),
+        top("egress: { ports: [0] }"),
+        top("egress: { resolve: { api.example.com: \"127.0.0.1:8443\" } }"),
+        top("egress: { resolve: { \"api.example.com:443\": localhost } }"),
+        wallet("networks: [\"eip155:84532\"]"),
+        wallet("key_fiel: k, networks: [\"eip155:84532\"]"),
+        wallet("key_file: k, networks: [base-sepolia]"),
+        wallet("key_file: k, networks: [\"eip155:084532\"]"),
+        wallet("key_file: k, networks: []"),
+        wallet("key_file: k"),
+        top("wallets: [{ name: \"my wallet\", kind: local, key_file: k, networks: [\"eip155:1\"] }]"),
+        top("wallets: [{ name: w, kind: locla, networks: [\"eip155:1\"] }]"),
+        top("wallets: [{ name: w, kind: local, key_file: k, networks: [\"eip155:1\"] }, { name: w, kind: local, key_file: k, networks: [\"eip155:1\"] }]"),
+        top("assets: [{ network: \"eip155:1\", address: 0x0000000000000000000000000000000000000001, symbol: X, decimals: 6, currency: USD }]"),
+        top("assets: [{ network: \"eip155:1\", address: \"0x5fBDB2315678afecb367f032d93F642f64180aa3\", symbol: X, decimals: 6, currency: USD }]"),
+        top("assets: [{ network: \"eip155:1\", address: \"0x5fbdb2315678afecb367f032d93f642f64180aa3\", symbol: X, decimals: 6, currency: EUR }]"),
+        top("sessions: { default: { budget: 1 USD, expires: 60 } }"),
+        top("sessions: { default: { budget: \"1,00 USD\" } }"),
+        top("sessions: { default: { budgt: \"1 USD\" } }"),
+        top("sessions: { default: { expires: 0s } }"),
+        budget("scope: agent, window: 1h"),
+        budget("scope: everybody, limit: \"1 USD\", window: 1h"),
+        budget("scope: agent, limit: \"1 USD\", window: week"),
+        budget("scope: agent, limit: \"1 USD\", window: 30s"),
+        budget("scope: agent, limit: \"1 USD\", window: day, warn_at: 80%"),
+        budget("scope: agent, limit: 1.5, window: day"),
+        top("mode: obsreve"),
+        top("unproven: maybe"),
+        top("refusals: { status: 404 }"),
+        top("refusals: { body: theirs }"),
+        limit("replay_body: 1 MB"),
+        limit("replay_body: 2 GiB"),
+        limit("upstream_total: 60"),
+        limit("requirements: 0"),
+        limit("validity: 1d"),
+        limit("replay_boby: 1 MiB"),
+        rule("{ match: { hosts: [a.test] }, deny: true }"),
+        rule("{ name: r, deny: true }"),
+        rule("{ name: r, match: {}, deny: true }"),
+        rule("{ name: r, match: { hosts: [] }, deny: true }"),
+        rule("{ name: r, match: { host: [a.test] }, deny: true }"),
+        rule("{ name: r, match: { hosts: a.test }, deny: true }"),
+        rule("{ name: r, match: { hosts: [\"b\u{fc}cher.test\"] }, deny: true }"),
+        rule("{ name: r, match: { hosts: [\"a*.test\"] }, deny: true }"),
+        rule("{ name: r, match: { hosts: [a.test], methods: [get] }, deny: true }"),
+        rule("{ name: r, match: { hosts: [a.test], paths: [v1] }, deny: true }"),
+        rule("{ name: r, match: { hosts: [a.test], paths: [\"/v1/**x\"] }, deny: true }"),
+        rule("{ name: r, match: { hosts: [a.test] } }"),
+        rule("{ name: r, match: { hosts: [a.test] }, deny: false }"),
+        rule("{ name: r, match: { hosts: [a.test] }, deny: true, pay: {} }"),
+        pay("{ max: 0.05 }"),
+        pay("{ max: \"0.05\" }"),
+        pay("{ max: 5 }"),
+        pay("{ max: \"0.05 EUR\" }"),
+        pay("{ mx: \"0.05 USD\" }"),
+        pay("{ schemes: [exakt] }"),
+        pay("{ schemes: [upto] }"),
+        pay("{ transfer_methods: [permit2] }"),
+        pay("{ networks: [\"eip155:84532\", base] }"),
+        pay("{ assets: [USCD] }"),
+        pay("{ pay_to: anybody }"),
+        pay("{ pay_to: [\"0x5dD72898065Da3fEE015999Df31Cf3A9124FF470\"] }"),
+        pay("{ pay_to: [] }"),
+        pay("{ budgets: [hourly] }"),
+        pay("{ on_unknown: resend }"),
+        pay("{ insecure_http: \"yes\" }"),
+        pay("{ rate: 30/m }"),
+        top("tests: [{ url: api.example.com, expect: pay }]"),
+        top("tests: [{ url: \"https://a.test/\", expect: paid }]"),
+        top("tests: [{ url: \"https://a.test/\", expect: perhaps }]"),
+        top("tests: [{ url: \"https://a.test/\", expect: pay, reason: frozen }]"),
+        // Everything that is wrong, in the order of the file.
+        "mode: x\nrules: [{ name: a }, { name: b, match: { hosts: [a.test] }, deny: 1 }]\nlimits: { drain: 1 }\nxyz: 1\n".into(),
+    ];
+    let pages = files
+        .iter()
+        .map(|file| format!("{}\n{}\n", file.trim_end(), said(file)));
+    let pages: Vec<_> = pages.collect();
+    insta::assert_snapshot!(pages.join("----\n"));
+}
+
+#[test]
+fn bytes_that_are_no_text_have_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f.yaml");
+    std::fs::write(&file, b"version: 1\nmode: \xff\n").unwrap();
+    let error = Config::load(Some(&file)).err().unwrap().to_string();
+    assert!(
+        error.ends_with("f.yaml:2:7: this is not UTF-8 text"),
+        "{error}"
+    );
+    let error = Config::load(Some(folder.path())).err().unwrap().to_string();
+    assert!(error.contains("cannot be read"), "{error}");
+    let missing = folder.path().join("none.yaml");
+    let error = Config::load(Some(&missing)).err().unwrap().to_string();
+    assert!(error.contains("none.yaml: cannot be read"), "{error}");
+}
+
+proptest::proptest! {
+    /// Whatever becomes of a good file, it is read or told off, and never panics.
+    #[test]
+    fn no_mutation_of_an_example_panics(
+        cuts in proptest::collection::vec((0usize..9000, 0usize..30, "[-?:,\\[\\]{}#&*!|>'\"%@` \\n\\ta0~<$.]{0,4}"), 1..5)
+    ) {
+        let mut bytes = include_bytes!("../config/local.yaml").to_vec();
+        for (at, length, with) in cuts {
+            let from = at.min(bytes.len());
+            let to = (from + length).min(bytes.len());
+            bytes.splice(from..to, with.bytes());
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        match Config::parse(Path::new("f.yaml"), &text) {
+            Ok(config) => drop(config.run_tests()),
+            Err(errors) => proptest::prop_assert!(!errors.is_empty()),
+        }
+    }
+}
