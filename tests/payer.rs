@@ -1,0 +1,549 @@
+//! The payment transaction, step by step: what the ledger says at every moment, and what gives money
+//! back (nothing but proof).
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use farepass::clock::{Clock, Timestamp};
+use farepass::event::{Flag, Sink, SpendEvent, State};
+use farepass::ledger::sessions::{self, Wanted};
+use farepass::ledger::{self, Filter, Ledger};
+use farepass::money::{Network, Usd, canonical_assets};
+use farepass::payer::Unproven;
+use farepass::payer::{Parts, Payer};
+use farepass::payment::{
+    Asked, Challenge, Instruction, Nonce, PaymentId, Reason, Refusal, Session, Signature,
+};
+use farepass::policy::{Catalog, Policy};
+use farepass::protocol;
+use farepass::section::{Problems, Section};
+use farepass::wallet::{Wallet, WalletError};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+const NETWORK: &str = "eip155:84532";
+const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+const MERCHANT: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+const PAYER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+const POLICY: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"0.05 USD\" }
+";
+
+struct Hands(AtomicU64);
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+}
+
+/// What the wallet does when it is asked, and what the ledger said at that moment.
+struct Scripted {
+    answer: Mutex<Result<(), WalletError>>,
+    ledger: Arc<dyn Ledger>,
+    networks: Vec<Network>,
+    seen: Mutex<Vec<State>>,
+    chain: Option<bool>,
+}
+
+#[async_trait]
+impl Wallet for Scripted {
+    fn name(&self) -> &str {
+        "main"
+    }
+
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn address(&self, network: &Network) -> Option<String> {
+        self.networks.contains(network).then(|| PAYER.into())
+    }
+
+    fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
+    async fn sign(&self, _: &Instruction) -> Result<Signature, WalletError> {
+        let rows = self.ledger.payments(Filter::default()).await.unwrap();
+        self.seen.lock().unwrap().push(rows[0].state);
+        self.answer
+            .lock()
+            .unwrap()
+            .clone()
+            .map(|()| Signature::Evm([7; 65]))
+    }
+
+    async fn settled(&self, _: PaymentId) -> Option<bool> {
+        self.chain
+    }
+}
+
+#[derive(Default)]
+struct Watcher(Mutex<Vec<SpendEvent>>);
+
+impl Sink for Watcher {
+    fn observe(&self, event: &SpendEvent) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+struct Stage {
+    payer: Arc<Payer>,
+    ledger: Arc<dyn Ledger>,
+    wallet: Arc<Scripted>,
+    clock: Arc<Hands>,
+    watcher: Arc<Watcher>,
+    session: Arc<Session>,
+}
+
+struct Setup {
+    policy: &'static str,
+    budget: Usd,
+    chain: Option<bool>,
+    unproven: Unproven,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            policy: POLICY,
+            budget: Usd(25_000_000),
+            chain: None,
+            unproven: Unproven::Count,
+        }
+    }
+}
+
+impl Setup {
+    async fn stage(self) -> Stage {
+        let mut file = Section::file("test.yaml", self.policy).unwrap();
+        let catalog = Catalog {
+            assets: canonical_assets(),
+            validity: 300,
+            requirements: 32,
+            ..Catalog::default()
+        };
+        let mut problems = Problems::default();
+        let policy = Policy::read(&mut file, catalog, &mut problems);
+        assert!(problems.is_empty(), "{:?}", problems.into_sorted());
+        let ledger = ledger::in_memory();
+        let clock = Arc::new(Hands(AtomicU64::new(1_800_000_000)));
+        let wallet = Arc::new(Scripted {
+            answer: Mutex::new(Ok(())),
+            ledger: Arc::clone(&ledger),
+            networks: vec![NETWORK.parse().unwrap()],
+            seen: Mutex::default(),
+            chain: self.chain,
+        });
+        let wanted = Wanted {
+            agent: "bot".into(),
+            budget: self.budget,
+            expires: Duration::from_secs(3600),
+        };
+        let opened = sessions::open(&*ledger, wanted, clock.now()).await;
+        let watcher = Arc::new(Watcher::default());
+        let next = AtomicUsize::new(1);
+        let payer = Payer::new(Parts {
+            policy: Arc::new(policy),
+            ledger: Arc::clone(&ledger),
+            wallets: vec![Arc::clone(&wallet) as Arc<dyn Wallet>],
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            fresh: Box::new(move || {
+                let n = next.fetch_add(1, Ordering::SeqCst);
+                let mut nonce = [0; 32];
+                nonce[24..].copy_from_slice(&(n as u64).to_be_bytes());
+                Some((PaymentId(n as u128), Nonce(nonce)))
+            }),
+            sinks: vec![Arc::clone(&watcher) as Arc<dyn Sink>],
+            unproven: self.unproven,
+        });
+        Stage {
+            payer: Arc::new(payer),
+            ledger,
+            wallet,
+            clock,
+            watcher,
+            session: Arc::new(opened.unwrap().0),
+        }
+    }
+}
+
+impl Stage {
+    async fn usual() -> Self {
+        Setup::default().stage().await
+    }
+
+    fn asked(&self, host: &str) -> Asked {
+        Asked {
+            session: Arc::clone(&self.session),
+            method: http::Method::GET,
+            secure: true,
+            host: host.into(),
+            port: 443,
+            path: "/v1/x".into(),
+        }
+    }
+
+    async fn buy(&self, amount: &str) -> Result<farepass::payer::Signed, Refusal> {
+        let asked = self.asked("api.example.com");
+        self.payer.authorize(&asked, &challenge(amount)).await
+    }
+
+    async fn newest(&self) -> SpendEvent {
+        self.ledger.flush().await.unwrap();
+        let all = Filter {
+            denied: true,
+            ..Filter::default()
+        };
+        self.ledger.payments(all).await.unwrap().remove(0)
+    }
+
+    async fn spent(&self) -> (Usd, u32) {
+        self.ledger.flush().await.unwrap();
+        let row = self
+            .ledger
+            .session(&self.session.id)
+            .await
+            .unwrap()
+            .unwrap();
+        (row.spent, row.payments)
+    }
+}
+
+fn challenge(amount: &str) -> Challenge {
+    let required = json!({
+        "x402Version": 2,
+        "resource": { "url": "https://api.example.com/v1/x" },
+        "accepts": [{
+            "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC,
+            "payTo": MERCHANT, "maxTimeoutSeconds": 60,
+            "extra": { "name": "USDC", "version": "2" }
+        }]
+    });
+    let mut response = http::Response::new(());
+    *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
+    let value = HeaderValue::try_from(STANDARD.encode(required.to_string())).unwrap();
+    response.headers_mut().insert("payment-required", value);
+    let (head, ()) = response.into_parts();
+    protocol::read(&protocol::recognise(&head), &head, None)
+}
+
+fn receipt(content: &Value) -> HeaderMap {
+    let value = HeaderValue::try_from(STANDARD.encode(content.to_string())).unwrap();
+    HeaderMap::from_iter([(http::HeaderName::from_static("payment-response"), value)])
+}
+
+fn paid() -> Value {
+    json!({ "success": true, "transaction": format!("0x{}", "ab".repeat(32)), "network": NETWORK, "payer": PAYER })
+}
+
+#[tokio::test]
+async fn the_reservation_is_there_before_the_wallet_is_asked() {
+    let stage = Stage::usual().await;
+    let signed = stage.buy("10000").await.unwrap_or_else(|r| panic!("{r}"));
+    assert_eq!(*stage.wallet.seen.lock().unwrap(), [State::Reserved]);
+    assert_eq!(stage.spent().await, (Usd(10_000_000), 1));
+    assert_eq!(signed.payload.name, "payment-signature");
+    let row = stage.newest().await;
+    assert_eq!(row.id, signed.id());
+    assert_eq!(row.valid_before, Some(1_800_000_060));
+    assert_eq!(row.nonce.as_deref(), Some(format!("0x{:064x}", 1).as_str()));
+
+    let headers = receipt(&paid());
+    let settled = stage
+        .payer
+        .settle(signed, Some((StatusCode::OK, &headers)))
+        .await;
+    assert_eq!(settled.refusal, None);
+    assert_eq!(settled.paid.remaining, Usd(15_000_000));
+    assert_eq!(stage.spent().await, (Usd(10_000_000), 1));
+    let row = stage.newest().await;
+    assert_eq!(
+        (row.state, row.flags, row.confirmed),
+        (State::Settled, vec![], false)
+    );
+    let states: Vec<_> = stage
+        .watcher
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|e| e.state)
+        .collect();
+    assert_eq!(states, [State::Reserved, State::Settled]);
+}
+
+#[tokio::test]
+async fn budgets_hold_for_the_third_purchase() {
+    let stage = Stage::usual().await;
+    for _ in 0..2 {
+        let _signed = stage.buy("10000").await.unwrap_or_else(|r| panic!("{r}"));
+    }
+    let refusal = stage.buy("10000").await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::OverSessionCap);
+    assert_eq!(refusal.limit, Some(Usd(25_000_000)));
+    assert_eq!(refusal.remaining, Some(Usd(5_000_000)));
+    assert_eq!(refusal.rule.as_deref(), Some("data"));
+    assert_eq!(
+        stage.wallet.seen.lock().unwrap().len(),
+        2,
+        "no third signature"
+    );
+    assert_eq!(stage.spent().await, (Usd(20_000_000), 2));
+    let row = stage.newest().await;
+    assert_eq!(
+        (row.state, row.reason.as_deref()),
+        (State::Denied, Some("over_session_cap"))
+    );
+    assert_eq!((row.nonce, row.charged), (None, None));
+}
+
+#[tokio::test]
+async fn what_the_policy_refuses_reaches_no_wallet() {
+    let stage = Stage::usual().await;
+    let dear = stage.buy("50001").await.err().unwrap();
+    assert_eq!(dear.reason, Reason::OverRequestCap);
+    let asked = stage.asked("other.example.com");
+    let stranger = stage
+        .payer
+        .authorize(&asked, &challenge("1"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(stranger.reason, Reason::HostNotAllowed);
+    assert!(stage.wallet.seen.lock().unwrap().is_empty());
+    assert_eq!(stage.spent().await, (Usd(0), 0));
+}
+
+#[tokio::test]
+async fn only_a_certain_wallet_gives_money_back() {
+    for (answer, state, counted) in [
+        (WalletError::Declined("no".into()), State::Released, 0),
+        (WalletError::Unsupported, State::Released, 0),
+        (
+            WalletError::Unknown("lost".into()),
+            State::Unknown,
+            10_000_000,
+        ),
+    ] {
+        let stage = Stage::usual().await;
+        *stage.wallet.answer.lock().unwrap() = Err(answer.clone());
+        let refusal = stage.buy("10000").await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::WalletUnavailable);
+        assert_eq!(
+            refusal.payment.is_some(),
+            state == State::Unknown,
+            "{answer}"
+        );
+        assert_eq!(stage.newest().await.state, state, "{answer}");
+        assert_eq!(stage.spent().await.0, Usd(counted), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_receipt_proves_nothing() {
+    let denied =
+        json!({ "success": false, "errorReason": "nonce_already_used", "transaction": "" });
+    let none = HeaderMap::new();
+    let failed = receipt(&denied);
+    let table = [
+        (
+            None,
+            vec![Flag::PaidNotDelivered],
+            Some(Reason::OutcomeUnknown),
+        ),
+        (Some((StatusCode::OK, &none)), vec![], None),
+        (
+            Some((StatusCode::BAD_GATEWAY, &none)),
+            vec![Flag::PaidNotDelivered],
+            None,
+        ),
+        (
+            Some((StatusCode::PAYMENT_REQUIRED, &none)),
+            vec![Flag::PaidButDenied],
+            Some(Reason::AlreadyPaid),
+        ),
+        (
+            Some((StatusCode::PAYMENT_REQUIRED, &failed)),
+            vec![Flag::PaidButDenied],
+            Some(Reason::OutcomeUnknown),
+        ),
+    ];
+    for (answer, flags, reason) in table {
+        let stage = Stage::usual().await;
+        let signed = stage.buy("10000").await.unwrap_or_else(|r| panic!("{r}"));
+        let id = signed.id();
+        let settled = stage.payer.settle(signed, answer).await;
+        assert_eq!(
+            settled.refusal.as_ref().map(|r| r.reason),
+            reason,
+            "{answer:?}"
+        );
+        if let Some(refusal) = settled.refusal {
+            assert_eq!(refusal.payment, Some(id));
+        }
+        let row = stage.newest().await;
+        assert_eq!(
+            (row.state, row.flags),
+            (State::Unknown, flags),
+            "{answer:?}"
+        );
+        assert_eq!(stage.spent().await, (Usd(10_000_000), 1), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lying_receipt_changes_no_sum() {
+    for lie in [
+        json!({ "success": true, "transaction": format!("0x{}", "ab".repeat(32)), "network": NETWORK, "amount": "1" }),
+        json!({ "success": true, "transaction": format!("0x{}", "ab".repeat(32)), "network": NETWORK, "amount": "99990000" }),
+        json!({ "success": true, "transaction": format!("0x{}", "ab".repeat(32)), "network": "eip155:1" }),
+        json!({ "success": true, "transaction": "", "network": NETWORK }),
+    ] {
+        let stage = Stage::usual().await;
+        let signed = stage.buy("10000").await.unwrap_or_else(|r| panic!("{r}"));
+        let headers = receipt(&lie);
+        stage
+            .payer
+            .settle(signed, Some((StatusCode::OK, &headers)))
+            .await;
+        let row = stage.newest().await;
+        assert_eq!(row.flags, [Flag::ReceiptMismatch], "{lie}");
+        assert_eq!(stage.spent().await, (Usd(10_000_000), 1), "{lie}");
+    }
+}
+
+#[tokio::test]
+async fn the_sweeper_needs_proof_to_release() {
+    for (chain, unproven, state, counted, reason) in [
+        (
+            Some(true),
+            Unproven::Release,
+            State::Settled,
+            10_000_000,
+            "seen_on_chain",
+        ),
+        (
+            Some(false),
+            Unproven::Count,
+            State::Released,
+            0,
+            "unused_on_chain",
+        ),
+        (
+            None,
+            Unproven::Count,
+            State::Settled,
+            10_000_000,
+            "expired_unproven",
+        ),
+        (
+            None,
+            Unproven::Release,
+            State::Released,
+            0,
+            "expired_unproven",
+        ),
+    ] {
+        let setup = Setup {
+            chain,
+            unproven,
+            ..Setup::default()
+        };
+        let stage = setup.stage().await;
+        let signed = stage.buy("10000").await.unwrap_or_else(|r| panic!("{r}"));
+        stage.payer.settle(signed, None).await;
+        stage.ledger.flush().await.unwrap();
+        // Valid for 60 s, held for a minute more.
+        stage.clock.0.fetch_add(119, Ordering::SeqCst);
+        assert_eq!(stage.payer.sweep().await.unwrap(), 0, "still alive");
+        stage.clock.0.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(stage.payer.sweep().await.unwrap(), 1);
+        stage.ledger.flush().await.unwrap();
+        assert_eq!(stage.payer.sweep().await.unwrap(), 0, "closed once");
+        let row = stage.newest().await;
+        assert_eq!((row.state, row.reason.as_deref()), (state, Some(reason)));
+        assert_eq!(row.confirmed, chain == Some(true));
+        assert_eq!(stage.spent().await.0, Usd(counted));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_signed_while_draining_or_after_the_expiry() {
+    let stage = Stage::usual().await;
+    stage.clock.0.fetch_add(3600, Ordering::SeqCst);
+    let refusal = stage.buy("10000").await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::SessionExpired);
+    let stage = Stage::usual().await;
+    stage.payer.drain();
+    assert_eq!(stage.buy("1").await.err().unwrap().reason, Reason::Draining);
+    let stage = Stage::usual().await;
+    let now = stage.clock.now();
+    sessions::close(&*stage.ledger, &stage.session.id, now)
+        .await
+        .unwrap();
+    assert_eq!(
+        stage.buy("1").await.err().unwrap().reason,
+        Reason::SessionClosed
+    );
+    assert!(stage.wallet.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn observing_signs_nothing_and_tells_the_price() {
+    let setup = Setup {
+        policy: "
+mode: observe
+rules:
+  - { name: data, match: { hosts: [api.example.com] }, pay: { max: \"0.05 USD\" } }
+",
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let refusal = stage.buy("10000").await.err().unwrap();
+    assert_eq!(
+        (refusal.reason, refusal.price),
+        (Reason::ObserveMode, Some(Usd(10_000_000)))
+    );
+    assert!(stage.wallet.seen.lock().unwrap().is_empty());
+    assert_eq!(stage.spent().await, (Usd(0), 0));
+}
+
+#[tokio::test]
+async fn two_hundred_at_once_buy_exactly_what_the_budget_holds() {
+    let setup = Setup {
+        budget: Usd(370_000_000),
+        ..Setup::default()
+    };
+    let stage = Arc::new(setup.stage().await);
+    let mut buyers = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let stage = Arc::clone(&stage);
+        buyers.spawn(async move { stage.buy("10000").await.map(|s| s.id()) });
+    }
+    let (mut bought, mut refused) = (0, 0);
+    while let Some(outcome) = buyers.join_next().await {
+        match outcome.unwrap() {
+            Ok(_) => bought += 1,
+            Err(refusal) => {
+                assert_eq!(refusal.reason, Reason::OverSessionCap);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((bought, refused), (37, 163));
+    assert_eq!(stage.spent().await, (Usd(370_000_000), 37));
+}
