@@ -21,6 +21,7 @@ use crate::payment::{
 };
 use crate::policy::{self, Approval, Facts, Mode, Policy};
 use crate::protocol::{self, Protocol, Terms};
+use crate::settings::Unproven;
 use crate::wallet::{self, Wallet, WalletError};
 
 mod about;
@@ -51,16 +52,6 @@ pub fn os_randomness() -> Fresh {
         getrandom::fill(&mut nonce).ok()?;
         Some((PaymentId(u128::from_be_bytes(id)), Nonce(nonce)))
     })
-}
-
-/// What a payment without a receipt becomes after its validity, when no chain can be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unproven {
-    /// It counts: a merchant can settle and withhold the receipt.
-    #[default]
-    Count,
-    /// The operator believes that it was not charged.
-    Release,
 }
 
 /// What a payer is made of.

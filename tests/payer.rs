@@ -14,7 +14,6 @@ use farepass::event::{Flag, Sink, SpendEvent, State};
 use farepass::ledger::sessions::{self, Wanted};
 use farepass::ledger::{self, Filter, Ledger};
 use farepass::money::{Network, Usd, canonical_assets};
-use farepass::payer::Unproven;
 use farepass::payer::{Parts, Payer};
 use farepass::payment::{
     Asked, Challenge, Instruction, Nonce, PaymentId, Reason, Refusal, Session, Signature,
@@ -22,6 +21,7 @@ use farepass::payment::{
 use farepass::policy::{Catalog, Policy};
 use farepass::protocol;
 use farepass::section::{Problems, Section};
+use farepass::settings::Unproven;
 use farepass::wallet::{Wallet, WalletError};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};

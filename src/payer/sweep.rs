@@ -1,10 +1,11 @@
 //! Closing what was left open and can no longer be charged. No proof, no refund.
 
-use super::{Payer, Unproven};
+use super::Payer;
 use crate::budget::{Because, Entry};
 use crate::clock::Timestamp;
 use crate::event::{SpendEvent, State};
 use crate::ledger::PostError;
+use crate::settings::Unproven;
 
 impl Payer {
     /// Closes every open payment whose payload has died. Returns how many. Called at start, which

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Proxy, SWEEP, connect};
+use super::{Proxy, SWEEP, connect, turned};
 
 /// After a failed accept (no file descriptors left) the next try waits, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ impl Proxy {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
-                _ = draining.wait_for(|d| *d) => break,
+                () = turned(&mut draining) => break,
                 _ = sweep.tick() => self.pool.sweep(),
                 Some(_) = clients.join_next() => {}
                 (permit, accepted) = async {

@@ -84,6 +84,12 @@ const PURCHASES: u32 = 4096;
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(15);
 
+/// Ends when the signal turns true; a sender that is gone means the same.
+pub async fn turned(signal: &mut watch::Receiver<bool>) {
+    // The value that `wait_for` lends must not live across the next wait of the caller.
+    let _ = signal.wait_for(|on| *on).await;
+}
+
 impl Proxy {
     /// Assembles the parts. Nothing listens yet.
     #[must_use]

@@ -10,13 +10,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 
-use super::Proxy;
 use super::body::Stream;
 use super::exchange::exchange;
 use super::target::Target;
 use super::upstream::Lane;
+use super::{Proxy, turned};
 use crate::payment::Session;
 
 /// What carries the requests of a tunnel.
@@ -113,7 +112,7 @@ where
         .max_headers(limits.header_count)
         .max_header_size(limits.header_bytes)
         .auto_date_header(false);
-    let draining = conn.proxy.draining.clone();
+    let mut draining = conn.proxy.draining.clone();
     let conn = Arc::new(conn);
     let service = service_fn(move |request| {
         let conn = Arc::clone(&conn);
@@ -125,7 +124,7 @@ where
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served.map_err(io::Error::other),
-        () = drained(draining) => connection.as_mut().graceful_shutdown(),
+        () = turned(&mut draining) => connection.as_mut().graceful_shutdown(),
     }
     connection.await.map_err(io::Error::other)
 }
@@ -141,7 +140,7 @@ where
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.header_bytes_u32())
         .auto_date_header(false);
-    let draining = conn.proxy.draining.clone();
+    let mut draining = conn.proxy.draining.clone();
     let conn = Arc::new(conn);
     let service = service_fn(move |request| {
         let conn = Arc::clone(&conn);
@@ -151,12 +150,7 @@ where
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served.map_err(io::Error::other),
-        () = drained(draining) => connection.as_mut().graceful_shutdown(),
+        () = turned(&mut draining) => connection.as_mut().graceful_shutdown(),
     }
     connection.await.map_err(io::Error::other)
-}
-
-/// Ends when the process drains; a sender that is gone means the same.
-async fn drained(mut draining: watch::Receiver<bool>) {
-    let _ = draining.wait_for(|d| *d).await;
 }

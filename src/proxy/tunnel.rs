@@ -13,7 +13,7 @@ use tokio_rustls::LazyConfigAcceptor;
 
 use super::io::Rewound;
 use super::target::Target;
-use super::{Proxy, connect, refuse, serve};
+use super::{Proxy, connect, refuse, serve, turned};
 use crate::payment::Session;
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
@@ -114,6 +114,6 @@ async fn blind(
         copied = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut upstream, COPY, COPY) => {
             copied.map(|_| ())
         }
-        _ = draining.wait_for(|d| *d) => Ok(()),
+        () = turned(&mut draining) => Ok(()),
     }
 }
