@@ -11,6 +11,8 @@ use super::*;
 mod offers;
 #[cfg(test)]
 mod payloads;
+#[cfg(test)]
+mod props;
 
 const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 const SELLER: &str = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";

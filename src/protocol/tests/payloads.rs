@@ -4,7 +4,7 @@ use super::*;
 use crate::evm::TransferWithAuthorization;
 use crate::money;
 
-fn terms<'a>(requirement: &'a Requirement, asset: &'a Asset) -> Terms<'a> {
+pub(super) fn terms<'a>(requirement: &'a Requirement, asset: &'a Asset) -> Terms<'a> {
     Terms {
         requirement,
         asset,
