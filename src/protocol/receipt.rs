@@ -171,6 +171,7 @@ mod tests {
             r#"{"success":"true"}"#,
             r#"{"success":1}"#,
             r#"{"success":true,"success":false}"#,
+            r#"{"success":true,"extensions":{"a":1,"\u0061":2}}"#,
             r#"{"transaction":"0x"}"#,
             "[true]",
             "true",

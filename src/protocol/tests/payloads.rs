@@ -142,6 +142,26 @@ fn the_echo_is_what_was_offered_to_the_byte() {
 }
 
 #[test]
+fn an_id_goes_in_where_the_merchant_left_room_for_one() {
+    let id = PaymentId(5);
+    for (sent, expected) in [
+        (json!({"info": {}}), json!({"info": {"id": id.to_string()}})),
+        (
+            json!({"info": {"id": "theirs"}}),
+            json!({"info": {"id": "theirs"}}),
+        ),
+        (json!({"info": []}), json!({"info": []})),
+        (json!({"schema": {}}), json!({"schema": {}})),
+        (json!("x"), json!("x")),
+    ] {
+        let extensions = json!({ "payment-identifier": sent }).to_string();
+        let echoed = extensions::Extensions::echo(&extensions, id).unwrap();
+        let echoed: Value = serde_json::from_str(&echoed).unwrap();
+        assert_eq!(echoed["payment-identifier"], expected);
+    }
+}
+
+#[test]
 fn version_1_pays_to_the_address_as_offered() {
     let body = json!({"x402Version": 1, "accepts": [v1_entry()]}).to_string();
     let read = v1_text(&body);
