@@ -31,6 +31,7 @@ mod sweep;
 
 use about::About;
 pub use about::Paid;
+pub use refusals::over_limit;
 pub use settle::Settled;
 
 /// A wallet that does not answer within this time may have signed.

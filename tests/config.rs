@@ -345,6 +345,111 @@ fn bytes_that_are_no_text_have_a_place() {
     assert!(error.contains("none.yaml: cannot be read"), "{error}");
 }
 
+/// What the program says: stdout, stderr, exit code.
+fn farepass(folder: &Path, arguments: &[&str]) -> (String, String, Option<i32>) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_farepass"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("XDG_CONFIG_HOME", folder.join("none"))
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        text(output.stdout),
+        text(output.stderr),
+        output.status.code(),
+    )
+}
+
+/// A folder with this as its `farepass.yaml`.
+fn folder(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("farepass.yaml"), text).unwrap();
+    folder
+}
+
+#[test]
+fn check_says_what_is_wrong() {
+    let good = folder(include_str!("../config/local.yaml"));
+    let (out, err, code) = farepass(good.path(), &["check"]);
+    assert_eq!(out, "farepass.yaml: well formed, its 6 tests pass\n");
+    assert_eq!((&*err, code), ("", Some(0)));
+
+    let bad = include_str!("../config/local.yaml").replace("max:", "mx:");
+    let bad = folder(&bad.replace("drain: 25s", "drain: 25"));
+    let (out, err, code) = farepass(bad.path(), &["check"]);
+    assert_eq!((&*err, code), ("", Some(2)));
+    insta::assert_snapshot!("check_errors", out);
+    let (out, _, code) = farepass(bad.path(), &["check", "--json"]);
+    let page: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, Some(2));
+    assert_eq!(page["ok"], false);
+    assert_eq!(page["errors"][0]["path"], "rules[1].pay");
+    assert_eq!(page["errors"][0]["hint"], "did you mean `max`?");
+    assert!(page["errors"][0]["line"].as_u64().unwrap() > 50);
+
+    let failing = include_str!("../config/local.yaml").replace("expect: deny", "expect: pay");
+    let (out, err, code) = farepass(folder(&failing).path(), &["check"]);
+    assert_eq!((&*err, code), ("", Some(2)));
+    insta::assert_snapshot!("check_failed_test", out);
+
+    let (out, err, code) = farepass(bad.path(), &["check", "elsewhere.yaml"]);
+    assert_eq!((&*out, code), ("", Some(2)));
+    assert!(
+        err.starts_with("farepass: elsewhere.yaml: cannot be read"),
+        "{err}"
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let (_, err, code) = farepass(empty.path(), &["check"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("looked for farepass.yaml, "), "{err}");
+    assert!(err.contains("hint: `farepass init`"), "{err}");
+}
+
+#[test]
+fn explain_says_who_decides() {
+    let folder = folder(include_str!("../config/local.yaml"));
+    let explain = |arguments: &str| {
+        let mut list = vec!["explain"];
+        list.extend(arguments.split_whitespace().map(|a| match a {
+            "CENTS3" => "0.03 USD",
+            "CENTS6" => "0.06 USD",
+            other => other,
+        }));
+        let (out, err, code) = farepass(folder.path(), &list);
+        format!("$ {}\n{out}{err}= {}\n", list.join(" "), code.unwrap())
+    };
+    let pages = [
+        "https://api.example.com/v1/x --amount CENTS3",
+        "https://api.example.com:8443/v1/x --amount CENTS6 --agent bot",
+        "https://api.example.com/v1/x --network eip155:1 --pay-to 0xabc",
+        "https://api.example.com/v1/x --asset DOGE",
+        "https://api.example.com/v1/%2e%2e/x --method POST",
+        "http://api.example.com/v1/x",
+        "https://poker.casino.example/",
+        "https://elsewhere.example/",
+        "elsewhere.example",
+    ];
+    insta::assert_snapshot!(pages.map(explain).join("\n"));
+    let (out, _, code) = farepass(
+        folder.path(),
+        &[
+            "explain",
+            "https://api.example.com/v1/x",
+            "--amount",
+            "0.06 USD",
+            "--json",
+        ],
+    );
+    let page: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, Some(3));
+    assert_eq!(page["decision"], "refuse");
+    assert_eq!(page["reason"], "over_request_cap");
+    assert_eq!(page["rule"], "market-data");
+    assert_eq!(page["price"], "0.06 USD");
+}
+
 proptest::proptest! {
     /// Whatever becomes of a good file, it is read or told off, and never panics.
     #[test]

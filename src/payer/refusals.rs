@@ -56,7 +56,9 @@ fn of_reject(reject: &Reject, price: Usd) -> Refusal {
     }
 }
 
-fn over_limit(limit: &Limit, counted: &Counted, price: Usd) -> Refusal {
+/// The limit that a payment of this price would pass.
+#[must_use]
+pub fn over_limit(limit: &Limit, counted: &Counted, price: Usd) -> Refusal {
     let remaining = limit.amount.minus(counted.amount).unwrap_or_default();
     let (reason, what) = if limit.is_session() {
         (Reason::OverSessionCap, "the session's budget")

@@ -21,7 +21,7 @@ mod trial;
 pub use catalog::{Budget, Catalog, Scope};
 pub use contest::Verdict;
 use rule::{Rule, Says};
-pub use trial::{Answer, NotUrl, Question};
+pub use trial::{Answer, NotUrl, OURSELVES, Question};
 
 /// The operator's policy, compiled. One request sees one policy from start to end.
 pub struct Policy {

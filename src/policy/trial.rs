@@ -57,8 +57,8 @@ pub struct Answer {
 
 /// An address that nobody is known to own, for a question that names no recipient.
 const SOMEBODY: &str = "0x1111111111111111111111111111111111111111";
-/// And one for a wallet that is not opened.
-const OURSELVES: &str = "0x2222222222222222222222222222222222222222";
+/// The address of a wallet that is not opened.
+pub const OURSELVES: &str = "0x2222222222222222222222222222222222222222";
 
 impl std::str::FromStr for Question {
     type Err = NotUrl;
@@ -203,7 +203,7 @@ fn atoms(asset: &Asset, price: Option<Usd>) -> Amount {
 pub(super) fn beyond(approval: &Approval) -> Option<Refusal> {
     let over = |limit: &&Limit| approval.price > limit.amount;
     let limit = approval.limits.iter().find(over)?;
-    let reason = match limit.account.starts_with("session:") {
+    let reason = match limit.is_session() {
         true => Reason::OverSessionCap,
         false => Reason::OverBudget,
     };

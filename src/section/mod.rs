@@ -247,7 +247,9 @@ impl Section {
         text.parse().map_err(|e: T::Err| {
             let error = self.error(format!("found {}; {e}", self.found()));
             match self.value {
-                Value::Number(_) => error.hint("put it in quotes, whole"),
+                Value::Number(_) => error.hint(
+                    "a bare number will not do: put it in quotes, with its unit if it has one",
+                ),
                 _ => error,
             }
         })

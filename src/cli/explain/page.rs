@@ -1,0 +1,159 @@
+//! What `explain` says, for people and for programs.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::Explained;
+use crate::budget::Counted;
+use crate::money::Usd;
+use crate::payment::Limit;
+
+/// `session`, `budget hourly of bot`.
+fn named(limit: &Limit) -> String {
+    if limit.is_session() {
+        return "session".into();
+    }
+    let mut parts = limit.account.splitn(3, ':').skip(1);
+    let (name, who) = (parts.next(), parts.next());
+    match (name, who) {
+        (Some(name), None | Some("")) => format!("budget {name}"),
+        (Some(name), Some(who)) => format!("budget {name} of {who}"),
+        (None, _) => limit.account.clone(),
+    }
+}
+
+fn left(limit: &Limit, counted: &Counted) -> String {
+    let mut text = match limit.amount {
+        // Counts payments only.
+        Usd(u64::MAX) => String::new(),
+        amount => {
+            let left = amount.minus(counted.amount).unwrap_or_default();
+            format!("{left} left of {amount}")
+        }
+    };
+    if let Some(most) = limit.payments {
+        let comma = if text.is_empty() { "" } else { ", " };
+        let left = most.saturating_sub(counted.payments);
+        text += &format!("{comma}{left} left of {most} payments");
+    }
+    text
+}
+
+/// For people.
+pub(super) fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
+    let Explained {
+        question,
+        session,
+        answer,
+        ..
+    } = explained;
+    let (scheme, usual) = if question.secure {
+        ("https", 443)
+    } else {
+        ("http", 80)
+    };
+    let port = match question.port {
+        port if port == usual => String::new(),
+        port => format!(":{port}"),
+    };
+    let host = match question.host.contains(':') {
+        true => format!("[{}]", question.host),
+        false => question.host.clone(),
+    };
+    writeln!(
+        out,
+        "{} {scheme}://{host}{port}{} for the agent `{}`",
+        question.method, question.path, session.agent
+    )?;
+    if let (Some(offer), Some(asset)) = (&answer.requirement, &explained.asset) {
+        let to = question
+            .pay_to
+            .as_deref()
+            .unwrap_or("somebody the rule allows");
+        let amount = offer.amount;
+        writeln!(
+            out,
+            "supposing it costs {amount} units of {asset} on {}, paid to {to}",
+            offer.network
+        )?;
+    }
+    match &answer.rule {
+        Some(rule) => writeln!(out, "rule: {rule}")?,
+        None => writeln!(out, "rule: none matches")?,
+    }
+    for verdict in &answer.verdicts {
+        match &verdict.refusal {
+            None => writeln!(out, "  {:<18} ok", verdict.term)?,
+            Some(refusal) => writeln!(out, "  {:<18} no: {}", verdict.term, refusal.detail)?,
+        }
+    }
+    for (limit, counted) in &explained.limits {
+        writeln!(out, "{}: {}", named(limit), left(limit, counted))?;
+    }
+    match (&explained.refusal, &answer.outcome) {
+        (Some(refusal), _) => writeln!(out, "refused, {}: {}", refusal.reason, refusal.detail),
+        (None, Ok(approval)) if explained.observing => {
+            writeln!(
+                out,
+                "allowed, {}; mode is observe, so nothing is paid",
+                approval.price
+            )
+        }
+        (None, Ok(approval)) => writeln!(out, "paid, {}", approval.price),
+        (None, Err(refusal)) => writeln!(out, "refused, {refusal}"),
+    }
+}
+
+/// For programs.
+pub(super) fn json(explained: &Explained) -> Value {
+    let Explained {
+        question,
+        session,
+        answer,
+        refusal,
+        ..
+    } = explained;
+    let offer = answer.requirement.as_ref();
+    let approval = answer.outcome.as_ref().ok();
+    let terms = answer.verdicts.iter().map(|verdict| {
+        json!({
+            "term": verdict.term,
+            "ok": verdict.refusal.is_none(),
+            "reason": verdict.refusal.as_ref().map(|r| r.reason),
+            "detail": verdict.refusal.as_ref().map(|r| &r.detail),
+        })
+    });
+    let limits = explained.limits.iter().map(|(limit, counted)| {
+        json!({
+            "account": limit.account,
+            "limit": (limit.amount != Usd(u64::MAX)).then_some(limit.amount),
+            "spent": counted.amount,
+            "remaining": limit.amount.minus(counted.amount).unwrap_or_default(),
+            "payments": counted.payments,
+            "payments_limit": limit.payments,
+            "resets_at": limit.resets_at,
+        })
+    });
+    json!({
+        "decision": if refusal.is_none() { "pay" } else { "refuse" },
+        "reason": refusal.as_ref().map(|r| r.reason),
+        "detail": refusal.as_ref().map(|r| &r.detail),
+        "rule": answer.rule,
+        "price": approval.map(|a| a.price).or(refusal.as_ref().and_then(|r| r.price)),
+        "method": question.method.as_str(),
+        "host": question.host,
+        "port": question.port,
+        "path": question.path,
+        "agent": session.agent,
+        "session": session.id,
+        "network": offer.map(|o| &o.network),
+        "asset": explained.asset,
+        "amount": offer.map(|o| o.amount),
+        "pay_to": offer.map(|o| &o.pay_to),
+        "terms": terms.collect::<Vec<_>>(),
+        "limits": limits.collect::<Vec<_>>(),
+        "mode": if explained.observing { "observe" } else { "enforce" },
+        "policy": explained.policy,
+    })
+}
