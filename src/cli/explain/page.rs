@@ -42,41 +42,10 @@ fn left(limit: &Limit, counted: &Counted) -> String {
 
 /// For people.
 pub(super) fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
-    let Explained {
-        question,
-        session,
-        answer,
-        ..
-    } = explained;
-    let (scheme, usual) = if question.secure {
-        ("https", 443)
-    } else {
-        ("http", 80)
-    };
-    let port = match question.port {
-        port if port == usual => String::new(),
-        port => format!(":{port}"),
-    };
-    let host = match question.host.contains(':') {
-        true => format!("[{}]", question.host),
-        false => question.host.clone(),
-    };
-    writeln!(
-        out,
-        "{} {scheme}://{host}{port}{} for the agent `{}`",
-        question.method, question.path, session.agent
-    )?;
-    if let (Some(offer), Some(asset)) = (&answer.requirement, &explained.asset) {
-        let to = question
-            .pay_to
-            .as_deref()
-            .unwrap_or("somebody the rule allows");
-        let amount = offer.amount;
-        writeln!(
-            out,
-            "supposing it costs {amount} units of {asset} on {}, paid to {to}",
-            offer.network
-        )?;
+    let answer = &explained.answer;
+    writeln!(out, "{}", asked(explained))?;
+    if let Some(offered) = offered(explained) {
+        writeln!(out, "supposing it costs {offered}")?;
     }
     match &answer.rule {
         Some(rule) => writeln!(out, "rule: {rule}")?,
@@ -103,6 +72,41 @@ pub(super) fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()
         (None, Ok(approval)) => writeln!(out, "paid, {}", approval.price),
         (None, Err(refusal)) => writeln!(out, "refused, {refusal}"),
     }
+}
+
+/// `GET https://api.example.com/v1/x for the agent `bot``.
+fn asked(explained: &Explained) -> String {
+    let question = &explained.question;
+    let (scheme, usual) = match question.secure {
+        true => ("https", 443),
+        false => ("http", 80),
+    };
+    let host = match question.host.contains(':') {
+        true => format!("[{}]", question.host),
+        false => question.host.clone(),
+    };
+    let port = match question.port {
+        port if port == usual => String::new(),
+        port => format!(":{port}"),
+    };
+    let (method, path, agent) = (&question.method, &question.path, &explained.session.agent);
+    format!("{method} {scheme}://{host}{port}{path} for the agent `{agent}`")
+}
+
+/// `0.03 USD (30000 units of USDC on eip155:84532), paid to somebody the rule allows`.
+fn offered(explained: &Explained) -> Option<String> {
+    let question = &explained.question;
+    let (offer, asset) = (
+        explained.answer.requirement.as_ref()?,
+        explained.asset.as_ref()?,
+    );
+    let to = question.pay_to.as_deref();
+    let to = to.unwrap_or("somebody the rule allows");
+    let what = format!("{} units of {asset} on {}", offer.amount, offer.network);
+    Some(match question.amount {
+        Some(price) => format!("{price} ({what}), paid to {to}"),
+        None => format!("{what}, paid to {to}"),
+    })
 }
 
 /// For programs.
