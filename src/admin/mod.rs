@@ -1,1 +1,200 @@
-//! To be written.
+//! The operator's listener: health, metrics, the API. An agent has no business here, and the proxy
+//! never leads to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::uri::Authority;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::ledger::Ledger;
+
+mod api;
+mod beacon;
+pub mod client;
+mod problem;
+pub mod sessions;
+mod token;
+
+pub use api::state;
+pub use beacon::{Beacon, Lit};
+use problem::{Answer, Problem};
+pub use token::{Token, TokenError};
+
+/// Connections at once: a person, a scraper, a few probes.
+const CONNECTIONS: usize = 64;
+
+/// For a head, and for a body. Whoever asks is on this machine or in its pod.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most bytes of a body: a session has a hundred.
+const BODY_MAX: usize = 64 * 1024;
+
+/// Most bytes of a head.
+const HEAD_MAX: usize = 16 * 1024;
+
+/// After a failed accept the next try waits, so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// May it pay right now? The sentence says why not.
+pub type Ready = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The page for Prometheus.
+pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
+
+/// What the admin listener is made of; `app` builds it.
+pub struct Parts {
+    /// The book.
+    pub ledger: Arc<dyn Ledger>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The operator's token.
+    pub token: Token,
+    /// Where agents connect to, for the URL of a new session.
+    pub proxy: SocketAddr,
+    /// What a session has unless it is asked otherwise.
+    pub usual: sessions::Usual,
+    /// Readiness.
+    pub ready: Ready,
+    /// The metrics page.
+    pub metrics: Metrics,
+}
+
+/// The admin surface.
+pub struct Admin {
+    parts: Parts,
+}
+
+impl Admin {
+    /// Assembles the parts. Nothing listens yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self { parts })
+    }
+
+    /// Serves until `over` turns true: health is wanted to the very end of a drain.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut over: watch::Receiver<bool>) {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut clients = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = crate::proxy::turned(&mut over) => break,
+                Some(_) = clients.join_next() => {}
+                (permit, accepted) = async {
+                    let permit = Arc::clone(&permits).acquire_owned().await;
+                    (permit, listener.accept().await)
+                } => match accepted {
+                    Ok((stream, _)) => {
+                        let admin = Arc::clone(&self);
+                        clients.spawn(async move {
+                            let _permit = permit;
+                            admin.client(stream).await;
+                        });
+                    }
+                    Err(e) => {
+                        tracing::warn!(error = %e, "accept failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        // Whoever is still connected had its answer or will not get one.
+        clients.shutdown().await;
+    }
+
+    async fn client(self: Arc<Self>, stream: TcpStream) {
+        let service = service_fn(move |request| {
+            let admin = Arc::clone(&self);
+            async move { Ok::<_, std::convert::Infallible>(admin.answer(request).await) }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .max_buf_size(HEAD_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(e) = served {
+            tracing::debug!(error = %e, "admin connection ended");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        match self.route(request).await {
+            Ok(answer) => answer,
+            Err(problem) => problem.answer(),
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+        let (head, body) = request.into_parts();
+        if !is_ours(&head) {
+            return Err(Problem::Host);
+        }
+        let path = head.uri.path();
+        let read = head.method == Method::GET || head.method == Method::HEAD;
+        match path {
+            "/healthz" | "/readyz" | "/metrics" if !read => Err(Problem::Method("GET, HEAD")),
+            "/healthz" => Ok(text("ok\n".into())),
+            "/readyz" => match (self.parts.ready)() {
+                Ok(()) => Ok(text("ready\n".into())),
+                Err(why) => Err(Problem::Unavailable(why)),
+            },
+            "/metrics" => Ok(problem::typed(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                (self.parts.metrics)(),
+            )),
+            _ => {
+                let inside = path.strip_prefix("/api/v1/").ok_or(Problem::NotFound)?;
+                if !self.parts.token.admits(&head.headers) {
+                    return Err(Problem::Token);
+                }
+                let body = read_body(body).await?;
+                self.api(&head, inside, &body).await
+            }
+        }
+    }
+}
+
+fn text(text: String) -> Answer {
+    problem::typed(StatusCode::OK, "text/plain; charset=utf-8", text)
+}
+
+/// An address or this machine's own name. A name that somebody else's DNS leads here is neither
+/// (threat S-06).
+fn is_ours(head: &http::request::Parts) -> bool {
+    let mut named = head.headers.get_all(HOST).iter();
+    let (Some(host), None) = (named.next(), named.next()) else {
+        return false;
+    };
+    let Some(authority) = host.to_str().ok().and_then(|h| h.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    let same_in_target = head.uri.authority().is_none_or(|a| *a == authority);
+    same_in_target
+        && (name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok())
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, Problem> {
+    let whole = timeout(PATIENCE, Limited::new(body, BODY_MAX).collect()).await;
+    match whole {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(Problem::TooLong),
+        Ok(Err(_)) => Err(Problem::Request("the body did not arrive".into())),
+        Err(_) => Err(Problem::Request("the body took too long".into())),
+    }
+}

@@ -1,0 +1,157 @@
+//! Asking a running proxy: what commands do when somebody else owns the ledger.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Beacon, Token, TokenError};
+
+/// A proxy on this machine answers at once, or not at all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most bytes of an answer: ten thousand payments.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The ledger is in use, but nobody says where.
+    #[error("a process holds {0}, but there is no serve.json that says where it listens")]
+    NoBeacon(String),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The connection.
+    #[error("the proxy at {0} does not answer: {1}")]
+    Connection(SocketAddr, String),
+    /// It said no.
+    #[error("{detail}")]
+    Refused {
+        /// With this status.
+        status: StatusCode,
+        /// For this reason.
+        detail: String,
+    },
+}
+
+/// A running proxy, and the right to ask it.
+pub struct Client {
+    beacon: Beacon,
+    token: Token,
+}
+
+impl Client {
+    /// The proxy that owns a state directory.
+    ///
+    /// # Errors
+    /// When there is none, or its token cannot be read.
+    pub fn beside(state_dir: &Path) -> Result<Self, ClientError> {
+        let beacon = Beacon::seen(state_dir)
+            .ok_or_else(|| ClientError::NoBeacon(state_dir.display().to_string()))?;
+        let token = Token::read(state_dir)?;
+        Ok(Self { beacon, token })
+    }
+
+    /// What it says about itself.
+    #[must_use]
+    pub fn beacon(&self) -> &Beacon {
+        &self.beacon
+    }
+
+    /// Asks. `path` follows `/api/v1/`.
+    ///
+    /// # Errors
+    /// When it does not answer, or says no.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        let at = self.address();
+        let lost = |why: String| ClientError::Connection(at, why);
+        let asked = timeout(PATIENCE, self.exchange(method, path, body));
+        let (status, text) = asked
+            .await
+            .map_err(|_| lost("no answer in time".into()))?
+            .map_err(lost)?;
+        let document: Value =
+            serde_json::from_slice(&text).map_err(|_| lost("the answer is not JSON".into()))?;
+        if status.is_success() {
+            return Ok(document);
+        }
+        let detail = document.get("detail").and_then(Value::as_str);
+        Err(ClientError::Refused {
+            status,
+            detail: detail.unwrap_or("the proxy said no").to_owned(),
+        })
+    }
+
+    /// A listener on all addresses is reached on this machine's own.
+    fn address(&self) -> SocketAddr {
+        let mut at = self.beacon.admin;
+        if at.ip().is_unspecified() {
+            match at {
+                SocketAddr::V4(_) => at.set_ip(std::net::Ipv4Addr::LOCALHOST.into()),
+                SocketAddr::V6(_) => at.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
+            }
+        }
+        at
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let at = self.address();
+        let bearer = self
+            .token
+            .bearer()
+            .ok_or("the token is not a header value")?;
+        let text = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1/{path}"))
+            .header(HOST, at.to_string())
+            .header(AUTHORIZATION, bearer)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(text)))
+            .map_err(|e| e.to_string())?;
+        let stream = TcpStream::connect(at).await.map_err(|e| e.to_string())?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| e.to_string())?;
+        let talk = async {
+            let answer = sender
+                .send_request(request)
+                .await
+                .map_err(|e| e.to_string())?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+            Ok((status, body.map_err(|e| e.to_string())?.to_bytes()))
+        };
+        tokio::pin!(talk);
+        // The connection drives the exchange; it ends first only when the other side hangs up.
+        tokio::select! {
+            answer = &mut talk => answer,
+            ended = connection => match ended {
+                Ok(()) => talk.await,
+                Err(e) => Err(e.to_string()),
+            },
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Opening and closing sessions as people ask for it: the same steps for the API and for commands
+//! that own the ledger.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::budget::Reject;
+use crate::clock::Timestamp;
+use crate::ledger::sessions::{self as book, DEFAULT};
+use crate::ledger::{Ledger, PostError, SessionRow};
+use crate::money::Usd;
+use crate::payment::SessionId;
+use crate::settings::Span;
+
+/// The agent of a session that was asked for without one.
+const AGENT: &str = "agent";
+
+/// What is asked for. What is left out is as in `sessions.default` of the configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Name of the agent; also the user of the proxy URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Most that may be spent in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Usd>,
+    /// How long it lasts: `60m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// The session of clients without credentials, made anew after it is over.
+    #[serde(default)]
+    pub default: bool,
+}
+
+/// What a session has unless it is asked otherwise.
+#[derive(Clone, Debug)]
+pub struct Usual {
+    /// Most that may be spent in it.
+    pub budget: Usd,
+    /// How long it lasts.
+    pub expires: Duration,
+}
+
+/// Why there is no such session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Not a length of time, or none at all.
+    #[error("expires: write a length of time as \"60m\", longer than nothing")]
+    Expires,
+    /// The default session has a name already.
+    #[error("the default session is for whoever brings no credentials: it takes no agent")]
+    DefaultAgent,
+    /// The default session is open still.
+    #[error("the default session is still open; close it first: farepass session close default")]
+    StillOpen,
+    /// No session of that id.
+    #[error("there is no session of that id")]
+    Unknown,
+    /// The rest.
+    #[error(transparent)]
+    Other(book::SessionError),
+}
+
+impl From<book::SessionError> for SessionError {
+    fn from(error: book::SessionError) -> Self {
+        match error {
+            book::SessionError::Ledger(error) => error.into(),
+            other @ (book::SessionError::Agent | book::SessionError::Randomness) => {
+                Self::Other(other)
+            }
+        }
+    }
+}
+
+impl From<PostError> for SessionError {
+    fn from(error: PostError) -> Self {
+        match error {
+            PostError::Rejected(Reject::SessionOpen) => Self::StillOpen,
+            PostError::Rejected(Reject::NoSuchSession) => Self::Unknown,
+            other => Self::Other(book::SessionError::Ledger(other)),
+        }
+    }
+}
+
+/// A session that was just opened. The secret is here and with whoever gets it, nowhere else.
+pub struct Opened {
+    /// The session and how it stands.
+    pub row: SessionRow,
+    secret: Option<SecretString>,
+}
+
+impl Opened {
+    /// The proxy URL: all that an agent needs. Holds the secret.
+    #[must_use]
+    pub fn url(&self, proxy: SocketAddr) -> Zeroizing<String> {
+        Zeroizing::new(match &self.secret {
+            Some(secret) => {
+                let agent = &self.row.session.agent;
+                format!("http://{agent}:{}@{proxy}", secret.expose_secret())
+            }
+            None => format!("http://{proxy}"),
+        })
+    }
+
+    /// The session with its proxy URL, as the API and `--json` give it: once.
+    #[must_use]
+    pub fn document(&self, proxy: SocketAddr) -> Value {
+        let mut document = serde_json::to_value(&self.row).unwrap_or_default();
+        if let Value::Object(members) = &mut document {
+            members.insert("proxy".into(), self.url(proxy).as_str().into());
+        }
+        document
+    }
+}
+
+/// Opens a session.
+///
+/// # Errors
+/// [`SessionError`]; nothing was opened then.
+pub async fn open(
+    ledger: &dyn Ledger,
+    now: Timestamp,
+    usual: &Usual,
+    wanted: &Wanted,
+) -> Result<Opened, SessionError> {
+    let budget = wanted.budget.unwrap_or(usual.budget);
+    let expires = match &wanted.expires {
+        Some(text) => text.parse::<Span>().map_err(|_| SessionError::Expires)?.0,
+        None => usual.expires,
+    };
+    if expires.as_secs() == 0 {
+        return Err(SessionError::Expires);
+    }
+    let (session, secret) = match (wanted.default, &wanted.agent) {
+        (true, Some(agent)) if agent != DEFAULT => return Err(SessionError::DefaultAgent),
+        (true, _) => {
+            let session = book::renew_default(ledger, budget, expires, now).await?;
+            (session, None)
+        }
+        (false, agent) => {
+            let wanted = book::Wanted {
+                agent: agent.clone().unwrap_or_else(|| AGENT.into()),
+                budget,
+                expires,
+            };
+            let (session, secret) = book::open(ledger, wanted, now).await?;
+            (session, Some(secret))
+        }
+    };
+    let row = SessionRow {
+        session,
+        closed: false,
+        spent: Usd::default(),
+        payments: 0,
+    };
+    Ok(Opened { row, secret })
+}
+
+/// Closes a session. Closing twice changes nothing.
+///
+/// # Errors
+/// [`SessionError::Unknown`], or the ledger's.
+pub async fn close(
+    ledger: &dyn Ledger,
+    now: Timestamp,
+    id: &SessionId,
+) -> Result<SessionRow, SessionError> {
+    book::close(ledger, id, now).await?;
+    ledger.session(id).await?.ok_or(SessionError::Unknown)
+}
