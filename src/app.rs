@@ -1,1 +1,249 @@
-//! To be written.
+//! Assembly: every part is built once, in order, and taken down in order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::admin::sessions::{Opened, Wanted};
+use crate::admin::{self, Admin, Beacon, Lit};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::event::Sink;
+use crate::event::metrics::Metrics;
+use crate::ledger::Ledger;
+use crate::payer::{self, Payer};
+use crate::policy::{Mode, Policy};
+use crate::proxy::{self, Proxy};
+use crate::tls::{Authority, Interceptor};
+use crate::wallet::harden::harden;
+
+mod error;
+mod ground;
+mod handout;
+
+pub use error::StartError;
+use ground::{Doors, Ground};
+
+/// How often dead payloads are looked for: often enough that a budget is not missed, seldom enough
+/// to cost nothing.
+const SWEEP: Duration = Duration::from_secs(15);
+
+/// What the caller decides, and no file does.
+#[derive(Default)]
+pub struct Options {
+    /// Who watches spend events, besides the metrics page.
+    pub sinks: Vec<Arc<dyn Sink>>,
+    /// A session of its own, which is also that of clients without credentials: for a proxy that
+    /// lives as long as one program.
+    pub own_session: Option<Wanted>,
+    /// Folder for the certificates that agents of another container need; written before anybody is
+    /// let in.
+    pub handout: Option<PathBuf>,
+}
+
+/// A running proxy.
+pub struct Running {
+    /// The data plane.
+    pub proxy: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// Whom agents trust.
+    pub authority: Arc<Authority>,
+    /// The book.
+    pub ledger: Arc<dyn Ledger>,
+    /// Decides and pays.
+    pub payer: Arc<Payer>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The session that was asked for.
+    pub own_session: Option<Opened>,
+    drain: watch::Sender<bool>,
+    over: watch::Sender<bool>,
+    plane: JoinSet<()>,
+    beside: JoinSet<()>,
+    beacon: Lit,
+}
+
+/// Builds every part and starts it.
+///
+/// # Errors
+/// The first thing that is wrong. Nothing runs then.
+pub async fn start(config: Config, options: Options) -> Result<Running, StartError> {
+    if let Err(error) = harden() {
+        tracing::warn!(%error, "this process could not be shielded from others of the same user");
+    }
+    let ground = Ground::lay(&config, &options).await?;
+    let metrics = Arc::new(Metrics::default());
+    let mut sinks = options.sinks;
+    sinks.push(Arc::clone(&metrics) as Arc<dyn Sink>);
+    let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
+    let payer = Arc::new(Payer::new(payer::Parts {
+        policy: Arc::new(config.policy),
+        ledger: Arc::clone(&ground.ledger),
+        wallets: ground.wallets,
+        clock: Arc::clone(&ground.clock),
+        fresh: payer::os_randomness(),
+        sinks,
+        unproven: config.unproven,
+    }));
+    // What a crash left open, and what died in the meantime.
+    payer.sweep().await?;
+    let (drain, drains) = watch::channel(false);
+    let (proxy_at, admin_at) = (ground.doors.proxy_at, ground.doors.admin_at);
+    let proxy = Proxy::new(proxy::Parts {
+        payer: Arc::clone(&payer),
+        ledger: Arc::clone(&ground.ledger),
+        default_session: ground.default_session,
+        interceptor: Interceptor::new(Arc::clone(&ground.authority))?,
+        upstream_tls: ground.upstream_tls,
+        intercept: config.tls.intercept,
+        passthrough: config.tls.passthrough,
+        egress: config.egress,
+        limits: config.limits,
+        refusals: config.refusals,
+        own_ports: vec![proxy_at.port(), admin_at.port()],
+        draining: drains.clone(),
+    });
+    let admin = Admin::new(admin::Parts {
+        ledger: Arc::clone(&ground.ledger),
+        clock: Arc::clone(&ground.clock),
+        token: ground.token,
+        proxy: proxy_at,
+        usual: ground.usual,
+        ready: ready(Arc::clone(&ground.ledger), drains.clone(), may_sign),
+        metrics: page(metrics, Arc::clone(&proxy)),
+    });
+    let house = House {
+        proxy,
+        admin,
+        payer,
+        ledger: ground.ledger,
+        clock: ground.clock,
+        authority: ground.authority,
+        own_session: ground.own_session,
+    };
+    house.open(ground.doors, &config.state_dir, drain, drains)
+}
+
+/// Every part, before anybody is let in.
+struct House {
+    proxy: Arc<Proxy>,
+    admin: Arc<Admin>,
+    payer: Arc<Payer>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    authority: Arc<Authority>,
+    own_session: Option<Opened>,
+}
+
+impl House {
+    fn open(
+        self,
+        doors: Doors,
+        state_dir: &Path,
+        drain: watch::Sender<bool>,
+        drains: watch::Receiver<bool>,
+    ) -> Result<Running, StartError> {
+        let beacon = Beacon {
+            pid: std::process::id(),
+            proxy: doors.proxy_at,
+            admin: doors.admin_at,
+            started: self.clock.now(),
+            passing: self.own_session.is_some(),
+        };
+        let (over, ends) = watch::channel(false);
+        let (mut plane, mut beside) = (JoinSet::new(), JoinSet::new());
+        plane.spawn(self.proxy.serve(doors.proxy));
+        beside.spawn(self.admin.serve(doors.admin, ends));
+        beside.spawn(sweeper(Arc::clone(&self.payer), drains));
+        let lit = beacon.light(state_dir);
+        Ok(Running {
+            proxy: doors.proxy_at,
+            admin: doors.admin_at,
+            authority: self.authority,
+            ledger: self.ledger,
+            payer: self.payer,
+            clock: self.clock,
+            own_session: self.own_session,
+            drain,
+            over,
+            plane,
+            beside,
+            beacon: lit.map_err(|source| StartError::File {
+                path: state_dir.into(),
+                source,
+            })?,
+        })
+    }
+}
+
+impl Running {
+    /// Puts the policy of a new configuration in place, whole. The rest of it is for the next start.
+    pub fn replace_policy(&self, policy: Policy) {
+        self.payer.set_policy(Arc::new(policy));
+    }
+
+    /// Returns when a part ended that should not have.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            _ = self.plane.join_next() => {}
+            _ = self.beside.join_next() => {}
+        }
+    }
+
+    /// Signs nothing new, lets open payments finish, and stops. Takes at most `limits.drain`.
+    pub async fn stop(mut self) {
+        self.payer.drain();
+        self.drain.send_replace(true);
+        while self.plane.join_next().await.is_some() {}
+        if let Err(error) = self.ledger.flush().await {
+            tracing::error!(%error, "the last entries may be missing; what is missing counts");
+        }
+        // Health is answered to the end.
+        self.over.send_replace(true);
+        while self.beside.join_next().await.is_some() {}
+        drop(self.beacon);
+    }
+}
+
+/// "May pay": the ledger can promise, somebody can sign, and the end is not near.
+fn ready(ledger: Arc<dyn Ledger>, drains: watch::Receiver<bool>, may_sign: bool) -> admin::Ready {
+    Box::new(move || {
+        if *drains.borrow() {
+            return Err("shutting down".into());
+        }
+        if !may_sign {
+            return Err("no wallet is configured".into());
+        }
+        ledger.healthy().map_err(|e| e.to_string())
+    })
+}
+
+fn page(metrics: Arc<Metrics>, proxy: Arc<Proxy>) -> admin::Metrics {
+    Box::new(move || {
+        let leaves = proxy.cached_leaves();
+        format!(
+            "{}# HELP farepass_leaf_certificates Leaf certificates in the cache.\n# TYPE farepass_leaf_certificates gauge\nfarepass_leaf_certificates {leaves}\n",
+            metrics.render()
+        )
+    })
+}
+
+async fn sweeper(payer: Arc<Payer>, mut drains: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = drains.wait_for(|d| *d) => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = payer.sweep().await {
+            tracing::error!(%error, "open payments could not be looked through");
+        }
+    }
+}

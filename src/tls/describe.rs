@@ -63,6 +63,13 @@ pub fn platform_roots() -> Vec<Vec<u8>> {
     found.into_iter().map(|root| root.to_vec()).collect()
 }
 
+/// The platform's roots and one certificate more, PEM: for clients whose roots it replaces.
+#[must_use]
+pub fn bundle(ca: &str) -> String {
+    let roots: String = platform_roots().iter().map(|root| pem(root)).collect();
+    roots + ca
+}
+
 /// The file name under which OpenSSL looks a certificate up in a folder, without its `.0`: the first
 /// four bytes of the SHA-1 of the subject in canonical form, little endian (`X509_NAME_hash_ex`).
 /// `None` when it is no certificate, or its subject is in an alphabet other than Unicode's.

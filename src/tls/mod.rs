@@ -9,7 +9,7 @@ mod truststore;
 mod upstream;
 
 pub use authority::{Authority, TlsError};
-pub use describe::{Description, describe, pem, platform_roots, subject_hash};
+pub use describe::{Description, bundle, describe, pem, platform_roots, subject_hash};
 pub use interceptor::{Interceptor, Refused};
 pub use truststore::java_truststore;
 pub use upstream::{UpstreamTls, VerifyFailure, verify_failure};

@@ -1,0 +1,67 @@
+//! Why a proxy does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::admin::TokenError;
+use crate::admin::sessions::SessionError;
+use crate::ledger::{OpenError, PostError};
+use crate::section::SectionError;
+use crate::tls::TlsError;
+
+/// Why a proxy does not start. Each is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Whoever can change the policy can spend the wallet.
+    #[error("{} {problem}", file.display())]
+    Unsafe {
+        /// The configuration file.
+        file: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// A wallet cannot be opened.
+    #[error(transparent)]
+    Wallet(SectionError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// The ledger cannot be read or written.
+    #[error(transparent)]
+    Book(#[from] PostError),
+    /// The authority, or the roots to trust.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A listener.
+    #[error("cannot listen on {address}: {}", reason(source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The admin token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A file that the proxy writes for others.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file, or its folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        io::ErrorKind::PermissionDenied => "not permitted; ports below 1024 are for root".into(),
+        _ => error.to_string(),
+    }
+}

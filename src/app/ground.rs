@@ -1,0 +1,162 @@
+//! What a proxy stands on: wallets, ledger, authority, listeners, sessions. Opened in the order in
+//! which a mistake does the least: what the file alone decides first, what leaves traces last.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::{Options, StartError, handout};
+use crate::admin::Token;
+use crate::admin::sessions::{self, Opened, Usual};
+use crate::clock::{self, Clock};
+use crate::config::Config;
+use crate::ledger::sessions::ensure_default;
+use crate::ledger::{self, Ledger};
+use crate::payment::SessionId;
+use crate::tls::{Authority, UpstreamTls};
+use crate::wallet::{self, Wallet};
+
+/// Everything that must be there before a part can be built.
+pub(super) struct Ground {
+    pub(super) wallets: Vec<Arc<dyn Wallet>>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) authority: Arc<Authority>,
+    pub(super) upstream_tls: UpstreamTls,
+    pub(super) doors: Doors,
+    pub(super) token: Token,
+    pub(super) usual: Usual,
+    pub(super) own_session: Option<Opened>,
+    /// Of clients without credentials.
+    pub(super) default_session: Option<SessionId>,
+}
+
+impl Ground {
+    pub(super) async fn lay(config: &Config, options: &Options) -> Result<Self, StartError> {
+        guard(&config.file)?;
+        let open = |w: &crate::config::WalletEntry| wallet::open(&w.kind, w.opening());
+        let wallets: Result<Vec<_>, _> = config.wallets.iter().map(open).collect();
+        let wallets = wallets.map_err(StartError::Wallet)?;
+        let ledger = ledger::open(&config.state_dir)?;
+        let clock: Arc<dyn Clock> = Arc::new(clock::System::starting_at(ledger.newest().await?));
+        let authority = Arc::new(Authority::open_or_create(&config.tls.ca_dir)?);
+        let upstream_tls = UpstreamTls::new(&config.tls.extra_roots, Some(&authority))?;
+        if let Some(dir) = &options.handout {
+            let written = handout::write(dir, authority.certificate_pem());
+            written.map_err(|source| StartError::File {
+                path: dir.clone(),
+                source,
+            })?;
+        }
+        let doors = Doors::open(config.listen.proxy, config.listen.admin).await?;
+        let token = Token::read_or_create(&config.state_dir)?;
+        let usual = Usual {
+            budget: config.sessions.budget,
+            expires: config.sessions.expires,
+        };
+        let own_session = match &options.own_session {
+            Some(wanted) => Some(sessions::open(&*ledger, clock.now(), &usual, wanted).await?),
+            None => None,
+        };
+        let default_session = match &own_session {
+            Some(own) => Some(own.row.session.id.clone()),
+            None if config.sessions.without_credentials => {
+                Some(default_session(&*ledger, &*clock, &usual).await?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            wallets,
+            ledger,
+            clock,
+            authority,
+            upstream_tls,
+            doors,
+            token,
+            usual,
+            own_session,
+            default_session,
+        })
+    }
+}
+
+/// The session of clients without credentials. When it is over it stays over: a restart resets
+/// nothing.
+async fn default_session(
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+    usual: &Usual,
+) -> Result<SessionId, StartError> {
+    let now = clock.now();
+    let made = ensure_default(ledger, usual.budget, usual.expires, now).await;
+    let session = made.map_err(sessions::SessionError::from)?;
+    let row = ledger.session(&session.id).await?;
+    if session.expires <= now || row.is_some_and(|row| row.closed) {
+        tracing::warn!(
+            expires = %session.expires,
+            "the default session is over, so nothing is paid in it; renew it: farepass session create --default"
+        );
+    }
+    Ok(session.id)
+}
+
+/// The listeners, and where they turned out to be.
+pub(super) struct Doors {
+    pub(super) proxy: TcpListener,
+    pub(super) proxy_at: SocketAddr,
+    pub(super) admin: TcpListener,
+    pub(super) admin_at: SocketAddr,
+}
+
+impl Doors {
+    async fn open(proxy: SocketAddr, admin: SocketAddr) -> Result<Self, StartError> {
+        let (proxy, proxy_at) = bind(proxy).await?;
+        let (admin, admin_at) = bind(admin).await?;
+        Ok(Self {
+            proxy,
+            proxy_at,
+            admin,
+            admin_at,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let at = listener.local_addr().map_err(failed)?;
+    Ok((listener, at))
+}
+
+/// Refuses a configuration that others may change: whoever can change it can spend the wallet
+/// (threat A-01). A group is no other when it is the user's own.
+fn guard(file: &Path) -> Result<(), StartError> {
+    let Ok(about) = fs::metadata(file) else {
+        return Ok(());
+    };
+    let problem = |problem: String| StartError::Unsafe {
+        file: file.into(),
+        problem,
+    };
+    let me = rustix::process::geteuid().as_raw();
+    if about.uid() != me && about.uid() != 0 {
+        return Err(problem(format!(
+            "belongs to user {}, but this process runs as user {me}: whoever may change it may spend the wallet",
+            about.uid()
+        )));
+    }
+    let own_group = about.gid() == me;
+    let others = if own_group { 0o002 } else { 0o022 };
+    if about.mode() & others != 0 {
+        return Err(problem(format!(
+            "may be changed by others (mode {:04o}), who could then spend the wallet; run: chmod go-w {}",
+            about.mode() & 0o7777,
+            file.display()
+        )));
+    }
+    Ok(())
+}
