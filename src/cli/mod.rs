@@ -17,9 +17,11 @@ mod ledger;
 mod run;
 mod serve;
 mod session;
+mod setup;
 mod terminal;
 
 pub use failure::{Exit, Failure};
+use terminal::Talk;
 pub use terminal::Terminal;
 
 /// What every command takes, before or after its own arguments.
@@ -63,6 +65,9 @@ trait Command: clap::Args {
     /// The word on the command line.
     const NAME: &'static str;
 
+    /// What it writes besides its data.
+    const TALK: Talk = Talk::Quiet;
+
     /// Does it. Data goes to `terminal.out`, everything else to stderr.
     ///
     /// # Errors
@@ -73,6 +78,7 @@ trait Command: clap::Args {
 /// A command without its types.
 struct Entry {
     name: &'static str,
+    talk: Talk,
     arguments: fn(clap::Command) -> clap::Command,
     run: fn(&ArgMatches, &mut Terminal) -> Result<Exit, Failure>,
 }
@@ -80,6 +86,7 @@ struct Entry {
 const fn entry<C: Command>() -> Entry {
     Entry {
         name: C::NAME,
+        talk: C::TALK,
         arguments: C::augment_args,
         run: |matches, terminal| {
             C::from_arg_matches(matches)
@@ -166,7 +173,7 @@ fn dispatch(matches: &ArgMatches) -> Result<Exit, Failure> {
     let Some((entry, matches)) = found else {
         return Err(Failure::new(Exit::Usage, "which command?").hint("farepass --help"));
     };
-    let mut terminal = Terminal::new(globals)?;
+    let mut terminal = Terminal::new(globals, entry.talk)?;
     let exit = (entry.run)(matches, &mut terminal)?;
     terminal.finish()?;
     Ok(exit)

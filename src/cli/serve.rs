@@ -1,15 +1,123 @@
-//! `farepass serve`: to be written.
+//! `farepass serve`: the proxy as a service, in the foreground.
 
-use super::{Command, Exit, Failure, Terminal};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::terminal::Talk;
+use super::{Command, Exit, Failure, Terminal, setup};
+use crate::app::{self, Options, Running};
+use crate::config::Config;
 
 /// Run the proxy as a service
+///
+/// Runs in the foreground until it is told to stop. Spend events go to stdout, one JSON object a line;
+/// everything else to stderr. SIGTERM and SIGINT sign nothing new, let open payments finish, and end
+/// it; a second one ends it at once. SIGHUP reads the policy again.
 #[derive(Debug, clap::Args)]
-pub(super) struct Serve {}
+#[command(after_help = "\
+Examples:
+  farepass serve
+  farepass serve --config /etc/farepass/farepass.yaml --log-format json
+  farepass serve --export-ca /run/farepass/ca")]
+pub(super) struct Serve {
+    /// Write ca.pem and bundle.pem (with the system's roots) into this folder, for agents in another
+    /// container
+    #[arg(long, value_name = "DIR")]
+    export_ca: Option<PathBuf>,
+}
 
 impl Command for Serve {
     const NAME: &'static str = "serve";
+    const TALK: Talk = Talk::Service;
 
-    fn run(self, _terminal: &mut Terminal) -> Result<Exit, Failure> {
-        Err(Failure::new(Exit::Failed, "not written yet"))
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let config = setup::config(terminal)?;
+        let options = Options {
+            sinks: vec![terminal.spend_log()],
+            handout: self.export_ca,
+            ..Options::default()
+        };
+        setup::runtime()?.block_on(serve(terminal, config, options))
+    }
+}
+
+async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<Exit, Failure> {
+    let mut signals = Signals::catch()?;
+    let file = config.file.clone();
+    let mut running = app::start(config, options).await?;
+    terminal.say(format_args!(
+        "farepass: proxy on http://{}, admin on http://{}, agents trust {}",
+        running.proxy,
+        running.admin,
+        running.authority.certificate_path().display()
+    ));
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::Reload => reload(&file, &running),
+            },
+            () = running.failed() => {
+                return Err(Failure::new(Exit::Failed, "a part of the proxy ended by itself; this is a bug"));
+            }
+        }
+    }
+    terminal.say("farepass: stopping; open payments may finish");
+    tokio::select! {
+        () = running.stop() => Ok(Exit::Done),
+        () = signals.stop() => Err(Failure::new(
+            Exit::Failed,
+            "stopped at once; payments that were open are in the ledger, and count",
+        )),
+    }
+}
+
+/// The whole new policy, or the old one.
+fn reload(file: &Path, running: &Running) {
+    match Config::load(Some(file)) {
+        Ok(config) => {
+            let hash = config.policy.hash().to_owned();
+            running.replace_policy(config.policy);
+            tracing::info!(policy = %hash, "the policy was read again; other settings are for the next start");
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration cannot be used; the policy stays as it is");
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while let Asked::Reload = self.next().await {}
     }
 }

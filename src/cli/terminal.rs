@@ -1,8 +1,10 @@
 //! Where a command writes, and what every command was told.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::Arc;
 
 use super::{Exit, Failure, Globals, LogFormat};
+use crate::event::log::{self, Destination, Format, LogError, Logs, Options};
 
 /// Standard output for data, standard error for everything else, and the arguments common to all commands.
 pub struct Terminal {
@@ -11,6 +13,16 @@ pub struct Terminal {
     /// What every command was told.
     pub globals: Globals,
     colours: bool,
+    logs: Logs,
+}
+
+/// What a command writes besides its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// Its data is on stdout, warnings are on stderr.
+    Quiet,
+    /// Spend events are its data, and stderr tells what goes on.
+    Service,
 }
 
 impl Terminal {
@@ -18,14 +30,32 @@ impl Terminal {
     ///
     /// # Errors
     /// When `--log` cannot be read.
-    pub(super) fn new(globals: Globals) -> Result<Self, Failure> {
-        let unset = |name| std::env::var_os(name).is_none_or(|v| v.is_empty());
-        let colours = !globals.no_color && unset("NO_COLOR");
-        log(&globals, colours && io::stderr().is_terminal())?;
+    pub(super) fn new(globals: Globals, talk: Talk) -> Result<Self, Failure> {
+        let (usual, events) = match talk {
+            Talk::Quiet => ("warn", Destination::None),
+            Talk::Service => ("info", Destination::Stdout),
+        };
+        let options = Options {
+            filter: globals.log.clone().unwrap_or_else(|| usual.into()),
+            format: match globals.log_format {
+                LogFormat::Text => Format::Text,
+                LogFormat::Json => Format::Json,
+            },
+            events,
+            diagnostics: Box::new(io::stderr()),
+        };
+        let logs = log::subscriber(options).map_err(|e| match e {
+            LogError::Filter(_) => Failure::new(Exit::Usage, format_args!("--log: {e}")),
+            LogError::Open(_) => Failure::new(Exit::Failed, e),
+        })?;
+        tracing::dispatcher::set_global_default(logs.dispatch.clone())
+            .map_err(|e| Failure::new(Exit::Failed, e))?;
+        let plain = globals.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         Ok(Self {
             out: BufWriter::new(io::stdout()),
             globals,
-            colours: colours && io::stdout().is_terminal(),
+            colours: !plain && io::stdout().is_terminal(),
+            logs,
         })
     }
 
@@ -35,6 +65,12 @@ impl Terminal {
         self.colours
     }
 
+    /// The spend log, for whoever makes spend events.
+    #[must_use]
+    pub fn spend_log(&self) -> Arc<log::Log> {
+        Arc::clone(&self.logs.sink)
+    }
+
     /// One line of data as JSON.
     ///
     /// # Errors
@@ -42,6 +78,21 @@ impl Terminal {
     pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.out, value).map_err(io::Error::from)?;
         Ok(writeln!(self.out)?)
+    }
+
+    /// A JSON list, one item a line.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn json_list(&mut self, items: &[impl serde::Serialize]) -> Result<(), Failure> {
+        let mut before = "[";
+        for item in items {
+            writeln!(self.out, "{before}")?;
+            serde_json::to_writer(&mut self.out, item).map_err(io::Error::from)?;
+            before = ",";
+        }
+        let end = if items.is_empty() { "[]" } else { "\n]" };
+        Ok(writeln!(self.out, "{end}")?)
     }
 
     /// A line for the person at the terminal, on stderr.
@@ -54,22 +105,4 @@ impl Terminal {
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
         Ok(self.out.flush()?)
     }
-}
-
-fn log(globals: &Globals, colours: bool) -> Result<(), Failure> {
-    use tracing_subscriber::EnvFilter;
-    let level = globals.log.as_deref().unwrap_or("warn");
-    let filter = EnvFilter::try_new(level).map_err(|_| {
-        Failure::new(Exit::Usage, format_args!("--log: `{level}` is no level"))
-            .hint("error, warn, info, debug or trace")
-    })?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours);
-    let started = match globals.log_format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
-    };
-    started.map_err(|e| Failure::new(Exit::Failed, format_args!("cannot log: {e}")))
 }

@@ -78,6 +78,14 @@ pub struct Logs {
     pub dispatch: Dispatch,
     /// Where spend events are put in.
     pub sink: Arc<Log>,
+    queues: Vec<Arc<Background>>,
+}
+
+impl Drop for Logs {
+    /// By hand: a `dispatch` that became the process's default is never dropped.
+    fn drop(&mut self) {
+        self.queues.iter().for_each(|queue| queue.end());
+    }
 }
 
 /// Builds the two logs. The caller sets `dispatch` as the process's default.
@@ -112,9 +120,11 @@ pub fn subscriber(options: Options) -> Result<Logs, LogError> {
         Format::Json => layer.json().flatten_event(true).boxed(),
     };
     let subscriber = registry().with(spend).with(layer.with_filter(diagnosed));
+    let queues = events.iter().chain([&diagnostics]).cloned().collect();
     Ok(Logs {
         dispatch: Dispatch::new(subscriber),
         sink: Arc::new(Log { events }),
+        queues,
     })
 }
 

@@ -57,17 +57,23 @@ impl Background {
     }
 }
 
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.lines
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
+impl Background {
+    /// Takes no more lines, and waits until those that it has are written, for two seconds at most.
+    pub(super) fn end(&self) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.take();
+        drop(lines);
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         match done.recv_timeout(LAST_LINES) {
             // Out of time: a reader that does not read cannot keep the process alive.
             Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -1,0 +1,148 @@
+//! What commands begin with: the configuration, a runtime, the ledger; and what is said when one of
+//! them is not to be had. Each is one line.
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Exit, Failure, Terminal};
+use crate::admin::TokenError;
+use crate::admin::client::ClientError;
+use crate::admin::sessions::SessionError;
+use crate::app::StartError;
+use crate::config::{Config, ConfigError};
+use crate::ledger::{OpenError, PostError};
+use crate::section::SectionError;
+use crate::tls::TlsError;
+
+/// The configuration that the arguments, the environment or this folder name.
+pub(super) fn config(terminal: &Terminal) -> Result<Config, Failure> {
+    Ok(Config::load(terminal.globals.config.as_deref())?)
+}
+
+/// A runtime for a whole proxy.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(no_runtime)
+}
+
+fn no_runtime(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format_args!("cannot start threads: {error}"))
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let message = match &error {
+            ConfigError::Missing(missing) => format!("{missing}; farepass init writes one"),
+            ConfigError::Unreadable { .. } => error.to_string(),
+            ConfigError::Invalid(problems) => match problems.as_slice() {
+                [] => "the configuration is wrong".into(),
+                [one] => one_line(one),
+                [first, rest @ ..] => {
+                    let more = rest.len();
+                    format!("{} (and {more} more: farepass check)", one_line(first))
+                }
+            },
+        };
+        Self::new(Exit::Usage, message)
+    }
+}
+
+/// An error of the file with its hint on the same line.
+fn one_line(error: &SectionError) -> String {
+    let bare = SectionError {
+        hint: None,
+        ..error.clone()
+    };
+    match &error.hint {
+        Some(hint) => format!("{bare}; {hint}"),
+        None => bare.to_string(),
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Unsafe { .. } => Self::new(Exit::Usage, error),
+            StartError::Wallet(error) => Self::new(Exit::Usage, one_line(&error)),
+            StartError::Ledger(error) => error.into(),
+            StartError::Book(error) => error.into(),
+            StartError::Tls(error) => error.into(),
+            StartError::Token(error) => error.into(),
+            StartError::Session(error) => error.into(),
+            StartError::Listen { .. } | StartError::File { .. } => Self::new(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match &error {
+            OpenError::InUse { .. } | OpenError::Missing(_) | OpenError::Storage(_) => Exit::Failed,
+            OpenError::Unsafe { .. } => Exit::Usage,
+            OpenError::Damaged(_) => Exit::Damaged,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<PostError> for Failure {
+    fn from(error: PostError) -> Self {
+        let exit = match &error {
+            PostError::Rejected(_) | PostError::Unavailable(_) => Exit::Failed,
+            PostError::Damaged(_) => Exit::Damaged,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        let exit = match &error {
+            TlsError::Crypto(_) => Exit::Failed,
+            TlsError::File { .. }
+            | TlsError::Exposed { .. }
+            | TlsError::Half { .. }
+            | TlsError::Unusable { .. }
+            | TlsError::Expired { .. } => Exit::Usage,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let exit = match &error {
+            TokenError::File { .. } => Exit::Failed,
+            TokenError::Exposed { .. } | TokenError::Unusable { .. } => Exit::Usage,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        use crate::ledger::sessions::SessionError as Book;
+        match error {
+            SessionError::Other(Book::Ledger(error)) => error.into(),
+            SessionError::Expires
+            | SessionError::DefaultAgent
+            | SessionError::Other(Book::Agent) => Self::new(Exit::Usage, error),
+            SessionError::StillOpen
+            | SessionError::Unknown
+            | SessionError::Other(Book::Randomness) => Self::new(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Token(error) => error.into(),
+            ClientError::Refused { status, .. } if status == http::StatusCode::BAD_REQUEST => {
+                Self::new(Exit::Usage, error)
+            }
+            ClientError::NoBeacon(_)
+            | ClientError::Connection(..)
+            | ClientError::Refused { .. } => Self::new(Exit::Failed, error),
+        }
+    }
+}
