@@ -132,7 +132,7 @@ fn the_examples_are_well_formed_and_pass_their_own_tests() {
     for (file, rules) in [
         ("config/local.yaml", 6),
         ("config/sidecar.yaml", 4),
-        ("deploy/k8s/base/farepass.yaml", 3),
+        ("deploy/k8s/base/farepass.yaml", 4),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let config = Config::load(Some(&path)).unwrap_or_else(|e| panic!("{e}"));

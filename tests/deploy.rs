@@ -222,7 +222,10 @@ fn the_sidecar_starts_first_and_stops_last() {
             "{probe}"
         );
     }
-    assert!(pod["terminationGracePeriodSeconds"].as_u64() > Some(60));
+    let config = documents(&deploy().join("k8s/base/farepass.yaml")).remove(0);
+    let drain = config["limits"]["drain"].as_str().unwrap();
+    let drain: u64 = drain.trim_end_matches('s').parse().unwrap();
+    assert!(pod["terminationGracePeriodSeconds"].as_u64() > Some(drain));
     assert_eq!(pod["automountServiceAccountToken"], false);
 }
 
@@ -320,6 +323,13 @@ fn the_agent_knows_proxy_and_certificates() {
         assert_eq!(env(agent, name), "/run/farepass/ca/ca.pem", "{name}");
     }
     assert_eq!(env(agent, "NODE_USE_ENV_PROXY"), "1");
+}
+
+#[test]
+fn the_policy_is_the_example() {
+    let copy = read(&deploy().join("k8s/base/farepass.yaml"));
+    let example = read(&deploy().join("../config/sidecar.yaml"));
+    assert_eq!(copy, example, "kustomize wants a copy below its own folder");
 }
 
 #[test]
