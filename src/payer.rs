@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
 use crate::budget::{Because, Entry};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::event::{Sink, SpendEvent, State};
 use crate::ledger::{Ledger, Post, PostError};
 use crate::money::{Network, Usd};
@@ -25,12 +25,16 @@ use crate::settings::Unproven;
 use crate::wallet::{self, Wallet, WalletError};
 
 mod about;
+mod breaker;
+mod outstanding;
 mod refusals;
 mod settle;
 mod sweep;
 
 use about::About;
 pub use about::Paid;
+use breaker::Breaker;
+use outstanding::{Again, Outstanding};
 pub use refusals::over_limit;
 pub use settle::Settled;
 
@@ -84,6 +88,8 @@ pub struct Payer {
     sinks: Arc<[Arc<dyn Sink>]>,
     unproven: Unproven,
     draining: AtomicBool,
+    outstanding: Outstanding,
+    breaker: Breaker,
 }
 
 /// A payload that may now be charged. The ledger already says so: losing this value loses nothing.
@@ -91,9 +97,8 @@ pub struct Payer {
 pub struct Signed {
     /// The header of the retry.
     pub payload: Payload,
-    protocol: &'static dyn Protocol,
-    about: About,
-    paid: Paid,
+    again: Again,
+    asked: Asked,
 }
 
 impl Payer {
@@ -114,6 +119,8 @@ impl Payer {
             sinks: parts.sinks.into(),
             unproven: parts.unproven,
             draining: AtomicBool::new(false),
+            outstanding: Outstanding::default(),
+            breaker: Breaker::default(),
         }
     }
 
@@ -141,6 +148,17 @@ impl Payer {
     pub async fn authorize(&self, asked: &Asked, challenge: &Challenge) -> Result<Signed, Refusal> {
         let policy = self.policy();
         let mut about = About::new(asked, &policy, self.clock.now());
+        match self.known(&policy, asked) {
+            Ok(None) => {}
+            Ok(Some(again)) => {
+                return Ok(Signed {
+                    payload: again.payload.clone(),
+                    asked: asked.clone(),
+                    again,
+                });
+            }
+            Err(refusal) => return Err(self.deny(about, refusal).await),
+        }
         let plan = match self.prepare(&policy, asked, challenge, &mut about) {
             Ok(plan) => plan,
             Err(refusal) => return Err(self.deny(about, refusal).await),
@@ -154,9 +172,26 @@ impl Payer {
         };
         let signed = timeout(WALLET_DEADLINE, plan.wallet.sign(&plan.instruction)).await;
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
-            Ok(signature) => self.seal(about, &plan, remaining, &signature).await,
+            Ok(signature) => self.seal(about, asked, &plan, remaining, &signature).await,
             Err(problem) => Err(self.unsigned(about, &problem).await),
         }
+    }
+
+    /// What is known of this request and host from payments before: a payload to send again, or a
+    /// reason to sign nothing.
+    fn known(&self, policy: &Policy, asked: &Asked) -> Result<Option<Again>, Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            let detail = "the proxy is shutting down and signs nothing new";
+            return Err(Refusal::new(Reason::Draining, detail));
+        }
+        let now = self.clock.now();
+        if let Some(request) = asked.request
+            && policy.payable(&asked.host, asked.port)
+            && let Some(again) = self.outstanding.find(request, now)?
+        {
+            return Ok(Some(again));
+        }
+        self.breaker.check(&asked.host, now).map(|()| None)
     }
 
     /// Which requirement, at what price, against which limits, and what the wallet will be asked.
@@ -167,10 +202,6 @@ impl Payer {
         challenge: &Challenge,
         about: &mut About,
     ) -> Result<Plan<'a>, Refusal> {
-        if self.draining.load(Ordering::Acquire) {
-            let detail = "the proxy is shutting down and signs nothing new";
-            return Err(Refusal::new(Reason::Draining, detail));
-        }
         about.offered(challenge);
         let now = self.clock.now();
         let facts = Facts {
@@ -231,7 +262,7 @@ impl Payer {
             session: asked.session.id.clone(),
             amount: plan.approval.price,
             limits: limits.cloned().collect(),
-            until: now.after_secs(plan.approval.valid_for.saturating_add(SKEW)),
+            until: self.hold_until(&plan.approval),
             now,
             nonce: plan.nonce.clone(),
         };
@@ -247,9 +278,17 @@ impl Payer {
         Ok(asked.session.budget.minus(spent).unwrap_or(Usd(0)))
     }
 
+    /// Until then the payload can be charged.
+    fn hold_until(&self, approval: &Approval) -> Timestamp {
+        self.clock
+            .now()
+            .after_secs(approval.valid_for.saturating_add(SKEW))
+    }
+
     async fn seal(
         &self,
         about: About,
+        asked: &Asked,
         plan: &Plan<'_>,
         remaining: Usd,
         signature: &Signature,
@@ -260,10 +299,16 @@ impl Payer {
             .payload(requirement, &plan.instruction, signature, about.id());
         match payload {
             Ok(payload) => Ok(Signed {
-                payload,
-                protocol: plan.protocol,
-                paid: Paid::new(about.id(), &plan.approval, remaining),
-                about,
+                payload: payload.clone(),
+                asked: asked.clone(),
+                again: Again {
+                    payload,
+                    protocol: plan.protocol,
+                    paid: Paid::new(about.id(), &plan.approval, remaining),
+                    on_unknown: plan.approval.on_unknown,
+                    until: self.hold_until(&plan.approval),
+                    about,
+                },
             }),
             // The wallet signed, so the hold stays, though the payload goes nowhere.
             Err(problem) => {
@@ -352,7 +397,7 @@ impl Signed {
     /// The payment's id.
     #[must_use]
     pub fn id(&self) -> PaymentId {
-        self.about.id()
+        self.again.about.id()
     }
 }
 

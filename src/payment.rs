@@ -98,6 +98,27 @@ pub struct Session {
     pub expires: Timestamp,
 }
 
+/// What makes two requests of one session the same purchase: a SHA-256 over method, URL, body and
+/// `Idempotency-Key`. An agent that asks again while the outcome is unknown is recognised by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey(pub [u8; 32]);
+
+impl fmt::Display for RequestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl FromStr for RequestKey {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes)?;
+        Ok(Self(bytes))
+    }
+}
+
 /// One request of an agent, as far as a decision needs it. Hosts are normalised: lower case, no
 /// trailing dot, IPv6 without brackets.
 #[derive(Clone, Debug)]
@@ -114,6 +135,8 @@ pub struct Asked {
     pub port: u16,
     /// Path without query, as sent.
     pub path: Arc<str>,
+    /// What makes it the same purchase as another; `None` for questions and for what was not kept.
+    pub request: Option<RequestKey>,
 }
 
 /// Everything the 402 offered, whatever protocols it spoke, and what could not be read.
@@ -198,6 +221,7 @@ pub enum Signature {
 }
 
 /// The signed thing that can move money, as the header that the retry carries. No `Debug`.
+#[derive(Clone)]
 pub struct Payload {
     /// `payment-signature` or `x-payment`.
     pub name: http::HeaderName,

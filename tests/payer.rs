@@ -16,7 +16,8 @@ use farepass::ledger::{self, Filter, Ledger};
 use farepass::money::{Network, Usd, canonical_assets};
 use farepass::payer::{Parts, Payer};
 use farepass::payment::{
-    Asked, Challenge, Instruction, Nonce, PaymentId, Reason, Refusal, Session, Signature,
+    Asked, Challenge, Instruction, Nonce, PaymentId, Reason, Refusal, RequestKey, Session,
+    Signature,
 };
 use farepass::policy::{Catalog, Policy};
 use farepass::protocol;
@@ -194,6 +195,7 @@ impl Stage {
             host: host.into(),
             port: 443,
             path: "/v1/x".into(),
+            request: None,
         }
     }
 
@@ -546,4 +548,143 @@ async fn two_hundred_at_once_buy_exactly_what_the_budget_holds() {
     }
     assert_eq!((bought, refused), (37, 163));
     assert_eq!(stage.spent().await, (Usd(370_000_000), 37));
+}
+
+impl Stage {
+    /// One purchase of the request with this key, and what the merchant answered.
+    async fn exchange(
+        &self,
+        key: u8,
+        answer: Option<(StatusCode, &HeaderMap)>,
+    ) -> Result<(PaymentId, HeaderValue), Refusal> {
+        let asked = Asked {
+            request: Some(RequestKey([key; 32])),
+            ..self.asked("api.example.com")
+        };
+        let signed = self.payer.authorize(&asked, &challenge("1000")).await?;
+        let told = (signed.id(), signed.payload.value.clone());
+        self.payer.settle(signed, answer).await;
+        Ok(told)
+    }
+}
+
+#[tokio::test]
+async fn an_agents_retry_gets_the_same_payload_never_a_second_payment() {
+    let stage = Stage::usual().await;
+    let none = HeaderMap::new();
+    let lost = stage.exchange(1, None).await.unwrap();
+    for answer in [None, Some((StatusCode::BAD_GATEWAY, &none)), None] {
+        assert_eq!(
+            stage.exchange(1, answer).await.unwrap(),
+            lost,
+            "the same payload"
+        );
+    }
+    let refusal = stage.exchange(1, None).await.unwrap_err();
+    assert_eq!(
+        refusal.reason,
+        Reason::OutcomeUnknown,
+        "resends are bounded"
+    );
+    assert_eq!(refusal.payment, Some(lost.0));
+    assert_eq!(stage.spent().await, (Usd(1_000_000), 1));
+    assert_eq!(
+        stage.wallet.seen.lock().unwrap().len(),
+        1,
+        "one signature in all"
+    );
+
+    assert_ne!(
+        stage.exchange(2, None).await.unwrap().0,
+        lost.0,
+        "another request is another"
+    );
+    stage.clock.0.fetch_add(121, Ordering::SeqCst);
+    let again = stage.exchange(1, None).await.unwrap();
+    assert_ne!(again.0, lost.0, "the old payload is dead");
+}
+
+#[tokio::test]
+async fn what_was_delivered_is_bought_anew() {
+    let stage = Stage::usual().await;
+    let headers = receipt(&paid());
+    let first = stage
+        .exchange(1, Some((StatusCode::OK, &headers)))
+        .await
+        .unwrap();
+    let second = stage
+        .exchange(1, Some((StatusCode::OK, &headers)))
+        .await
+        .unwrap();
+    assert_ne!(first.0, second.0);
+    // Recovered after a loss: the resend is answered, and the next request is a purchase of its own.
+    let lost = stage.exchange(1, None).await.unwrap();
+    assert_eq!(
+        stage
+            .exchange(1, Some((StatusCode::OK, &headers)))
+            .await
+            .unwrap(),
+        lost
+    );
+    assert_ne!(stage.exchange(1, None).await.unwrap().0, lost.0);
+    assert_eq!(stage.spent().await.1, 4);
+}
+
+#[tokio::test]
+async fn a_restart_remembers_the_request_but_not_the_payload() {
+    let stage = Stage::usual().await;
+    let lost = stage.exchange(1, None).await.unwrap();
+    stage.ledger.flush().await.unwrap();
+    let setup = Setup::default().stage().await;
+    let restarted = Payer::new(Parts {
+        policy: setup.payer.policy(),
+        ledger: Arc::clone(&stage.ledger),
+        wallets: vec![Arc::clone(&stage.wallet) as Arc<dyn Wallet>],
+        clock: Arc::clone(&stage.clock) as Arc<dyn Clock>,
+        fresh: farepass::payer::os_randomness(),
+        sinks: vec![],
+        unproven: Unproven::Count,
+    });
+    restarted.recall().await.unwrap();
+    let asked = Asked {
+        request: Some(RequestKey([1; 32])),
+        ..stage.asked("api.example.com")
+    };
+    let refusal = restarted
+        .authorize(&asked, &challenge("1000"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refusal.reason, Reason::OutcomeUnknown);
+    assert_eq!(refusal.payment, Some(lost.0));
+}
+
+#[tokio::test]
+async fn hold_sends_nothing_again() {
+    let setup = Setup {
+        policy: "
+rules:
+  - { name: data, match: { hosts: [api.example.com] }, pay: { max: \"0.05 USD\", on_unknown: hold } }
+",
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    stage.exchange(1, None).await.unwrap();
+    let refusal = stage.exchange(1, None).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::OutcomeUnknown);
+}
+
+#[tokio::test]
+async fn a_merchant_that_takes_without_giving_is_left_alone() {
+    let setup = Setup {
+        budget: Usd(1_000_000_000),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    for key in 1..=5 {
+        stage.exchange(key, None).await.unwrap();
+    }
+    let refusal = stage.exchange(6, None).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::CircuitOpen);
+    assert!(refusal.retryable && refusal.resets_at.is_some());
 }

@@ -100,6 +100,7 @@ fn asked(url: &str) -> Asked {
         host: uri.host().unwrap().into(),
         port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
         path: uri.path().into(),
+        request: None,
     }
 }
 

@@ -132,6 +132,9 @@ pub struct SpendEvent {
     pub transaction: Option<String>,
     /// What came back.
     pub delivery: Option<Delivery>,
+    /// Digest of the request (session, method, URL, body, `Idempotency-Key`), to recognise the
+    /// agent's own retry.
+    pub request: Option<String>,
     /// What to look at.
     pub flags: Vec<Flag>,
     /// Seen on the chain by reconciliation.

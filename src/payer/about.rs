@@ -29,6 +29,7 @@ impl About {
             host,
             path: asked.path.to_string(),
             policy: policy.hash().to_owned(),
+            request: asked.request.map(|r| r.to_string()),
             ..SpendEvent::default()
         };
         Self {

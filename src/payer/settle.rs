@@ -3,10 +3,12 @@
 use http::{StatusCode, header};
 
 use super::about::{About, Paid};
+use super::outstanding::Again;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
 use crate::event::{Delivery, Flag, State};
-use crate::payment::{Claim, Reason, Receipt, Refusal};
+use crate::ledger::PostError;
+use crate::payment::{Asked, Claim, Reason, Receipt, Refusal};
 
 /// What the answer to the paid request means.
 pub struct Settled {
@@ -21,12 +23,8 @@ impl Payer {
     /// Records what came back: the head of the answer to the paid request, or `None` when there was
     /// none. A receipt settles; anything else is unknown, and counts until `sweep`.
     pub async fn settle(&self, signed: Signed, answer: Option<Answer<'_>>) -> Settled {
-        let Signed {
-            protocol,
-            about,
-            mut paid,
-            ..
-        } = signed;
+        let Signed { again, asked, .. } = signed;
+        let (protocol, about, mut paid) = (again.protocol, again.about.clone(), again.paid.clone());
         let status = answer.map(|(status, _)| status);
         let receipt = answer.map_or(Receipt::Absent, |(_, headers)| protocol.receipt(headers));
         let id = about.id();
@@ -54,10 +52,51 @@ impl Payer {
             Receipt::Absent => event.receipt = Some("absent".into()),
         }
         paid.transaction.clone_from(&event.transaction);
+        self.remember(&asked, again, usable(&receipt, status));
         self.record(vec![entry], event).await;
         Settled {
             refusal: refusal(&about, &receipt, status),
             paid,
+        }
+    }
+}
+
+impl Payer {
+    /// A request without a usable answer may be asked again, and must not be paid again.
+    fn remember(&self, asked: &Asked, again: Again, usable: bool) {
+        let now = self.clock.now();
+        self.breaker.record(&asked.host, usable, now);
+        match asked.request {
+            Some(request) if usable => self.outstanding.forget(request),
+            Some(request) => self.outstanding.hold(request, again, now),
+            None => {}
+        }
+    }
+
+    /// Finds the requests behind payments that a crash or restart left open.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn recall(&self) -> Result<(), PostError> {
+        let now = self.clock.now();
+        for (payment, event) in self.ledger.open().await? {
+            let request = event.request.as_deref().and_then(|r| r.parse().ok());
+            if let Some(request) = request {
+                self.outstanding
+                    .recall(request, event.id, payment.until, now);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Did the agent get something for the money? Then the next request like it is a new purchase.
+fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
+    match (receipt, status) {
+        (_, None | Some(StatusCode::PAYMENT_REQUIRED)) => false,
+        (Receipt::Claimed(_), Some(_)) => true,
+        (Receipt::Denied { .. } | Receipt::Absent, Some(status)) => {
+            !status.is_client_error() && !status.is_server_error()
         }
     }
 }

@@ -107,6 +107,7 @@ impl Policy {
             host: (&*question.host).into(),
             port: question.port,
             path: (&*question.path).into(),
+            request: None,
         };
         let rule = rule::first(&self.rules, &asked).ok();
         let pay = rule.and_then(|rule| match &rule.says {

@@ -115,6 +115,17 @@ impl Activity {
 }
 
 impl Body {
+    /// The bytes that are in memory.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        let pieces = match self {
+            Self::Pieces(pieces) => Some(pieces.first.iter()),
+            Self::Empty | Self::Full(_) | Self::Stream(_) | Self::Tee(_) | Self::Watched(..) => {
+                None
+            }
+        };
+        pieces.into_iter().flatten()
+    }
+
     /// The same body, and a note of when it last moved.
     pub(super) fn watched(self) -> (Self, Arc<Activity>) {
         let activity = Arc::new(Activity {

@@ -153,6 +153,7 @@ impl Route {
             host: Arc::clone(&self.target.host),
             port: self.target.port,
             path: uri.path().into(),
+            request: None,
         }
     }
 

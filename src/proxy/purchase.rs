@@ -26,14 +26,14 @@ pub(super) async fn purchase(
     replay: Replay,
     asks: Asks,
 ) -> Response<Body> {
-    let asked = route.asked(&replay.method, &replay.uri);
+    let mut asked = route.asked(&replay.method, &replay.uri);
     let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
         return refuse::stopped();
     };
     let conn = Arc::clone(conn);
     let task = tokio::spawn(async move {
         let _in_flight = permit;
-        pay(&conn, &route, &asked, replay, asks).await
+        pay(&conn, &route, &mut asked, replay, asks).await
     });
     // A panic in the task is a bug of ours; the ledger already counts what it signed.
     task.await.unwrap_or_else(|_| refuse::stopped())
@@ -42,14 +42,18 @@ pub(super) async fn purchase(
 async fn pay(
     conn: &Conn,
     route: &Route,
-    asked: &Asked,
+    asked: &mut Asked,
     replay: Replay,
     asks: Asks,
 ) -> Response<Body> {
     let payer = &conn.proxy.payer;
     let payable = payer.policy().payable(&asked.host, asked.port);
-    let again = match replay.again().await {
-        Ok(request) => Some(request),
+    let host = route.target.to_string();
+    let again = match replay.again(&asked.session.id.0, &host).await {
+        Ok((request, key)) => {
+            asked.request = Some(key);
+            Some(request)
+        }
         // The policy's own refusal comes first where no rule could pay.
         Err(NotReplayable::NotKept) if !payable => None,
         Err(why) => {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use tokio::time::timeout;
 
 use super::body::{Body, Stream};
 use super::tee::{self, Kept, NotReplayable};
+use crate::payment::RequestKey;
 
 /// An agent that is still sending its body when the 402 came gets this long to end it.
 const UPLOAD: Duration = Duration::from_secs(30);
@@ -58,10 +60,36 @@ impl Replay {
         (first, replay)
     }
 
-    /// The same request once more: method, URI, header fields and body bytes.
-    pub(super) async fn again(self) -> Result<Request<Body>, NotReplayable> {
-        let headers = self.headers.ok_or(NotReplayable::NotKept)?;
-        let body = match self.body {
+    /// What makes this the same purchase as another of the session (SHA-256; every part is preceded
+    /// by its length, so that no two requests run together).
+    fn key(&self, session: &str, host: &str, headers: &HeaderMap, body: &Body) -> RequestKey {
+        let mut hash = Context::new(&SHA256);
+        let mut part = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        part(session.as_bytes());
+        part(self.method.as_str().as_bytes());
+        part(host.as_bytes());
+        let path = self.uri.path_and_query().map_or("/", |p| p.as_str());
+        part(path.as_bytes());
+        let idempotency = headers.get("idempotency-key");
+        part(idempotency.map(HeaderValue::as_bytes).unwrap_or_default());
+        body.pieces().for_each(|piece| hash.update(piece));
+        let mut key = [0; 32];
+        key.copy_from_slice(hash.finish().as_ref());
+        RequestKey(key)
+    }
+
+    /// The same request once more: method, URI, header fields and body bytes; and its key within
+    /// `session`.
+    pub(super) async fn again(
+        mut self,
+        session: &str,
+        host: &str,
+    ) -> Result<(Request<Body>, RequestKey), NotReplayable> {
+        let headers = self.headers.take().ok_or(NotReplayable::NotKept)?;
+        let body = match std::mem::replace(&mut self.body, Copy::Empty) {
             Copy::Empty => Body::Empty,
             Copy::Not => return Err(NotReplayable::NotKept),
             Copy::Kept(kept) => {
@@ -69,10 +97,11 @@ impl Replay {
                 Body::Pieces(whole.map_err(|_| NotReplayable::Broken)??)
             }
         };
+        let key = self.key(session, host, &headers, &body);
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.headers_mut() = headers;
-        Ok(request)
+        Ok((request, key))
     }
 }

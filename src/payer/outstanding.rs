@@ -1,0 +1,128 @@
+//! Payments whose outcome is unknown, by the request they were made for: the agent's own retry gets
+//! the same payload or a refusal, never a second payment (threats M-11, M-12).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::about::{About, Paid};
+use crate::clock::Timestamp;
+use crate::payment::{Payload, PaymentId, Reason, Refusal, RequestKey};
+use crate::policy::OnUnknown;
+use crate::protocol::Protocol;
+
+/// How often one payload is sent again, the first sending not counted.
+const RESENDS: u8 = 3;
+
+/// Requests that are remembered. What is forgotten beyond that stays counted in the ledger.
+const REMEMBERED: usize = 10_000;
+
+/// A payload that can be sent again.
+#[derive(Clone)]
+pub(super) struct Again {
+    pub(super) payload: Payload,
+    pub(super) protocol: &'static dyn Protocol,
+    pub(super) about: About,
+    pub(super) paid: Paid,
+    pub(super) on_unknown: OnUnknown,
+    pub(super) until: Timestamp,
+}
+
+/// One payment that may have been charged.
+struct Held {
+    id: PaymentId,
+    until: Timestamp,
+    resends: u8,
+    /// `None` after a restart: payloads are in no file.
+    again: Option<Again>,
+}
+
+#[derive(Default)]
+pub(super) struct Outstanding(Mutex<HashMap<RequestKey, Held>>);
+
+impl Outstanding {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestKey, Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Was this very request paid before, with an outcome that nobody knows?
+    ///
+    /// # Errors
+    /// The refusal, when the payload cannot or must not be sent again.
+    pub(super) fn find(
+        &self,
+        request: RequestKey,
+        now: Timestamp,
+    ) -> Result<Option<Again>, Refusal> {
+        let mut all = self.lock();
+        let Some(held) = all.get_mut(&request) else {
+            return Ok(None);
+        };
+        if held.until <= now {
+            all.remove(&request);
+            return Ok(None);
+        }
+        if let Some(again) = &held.again
+            && again.on_unknown == OnUnknown::ResendSame
+            && held.resends < RESENDS
+        {
+            held.resends += 1;
+            return Ok(Some(again.clone()));
+        }
+        let detail = "this request was paid before, and nobody knows yet whether it was charged";
+        Err(Refusal {
+            retryable: true,
+            resets_at: Some(held.until),
+            payment: Some(held.id),
+            ..Refusal::new(Reason::OutcomeUnknown, detail)
+        })
+    }
+
+    /// Remembers a payment whose exchange ended without a usable answer.
+    pub(super) fn hold(&self, request: RequestKey, again: Again, now: Timestamp) {
+        let (id, until) = (again.about.id(), again.until);
+        self.insert(request, id, until, Some(again), now);
+    }
+
+    /// Remembers what a crash or restart left open; its payload is gone, its money is not.
+    pub(super) fn recall(
+        &self,
+        request: RequestKey,
+        id: PaymentId,
+        until: Timestamp,
+        now: Timestamp,
+    ) {
+        self.insert(request, id, until, None, now);
+    }
+
+    /// The request got what it was paid for: the next one like it is a new purchase.
+    pub(super) fn forget(&self, request: RequestKey) {
+        self.lock().remove(&request);
+    }
+
+    fn insert(
+        &self,
+        request: RequestKey,
+        id: PaymentId,
+        until: Timestamp,
+        again: Option<Again>,
+        now: Timestamp,
+    ) {
+        let mut all = self.lock();
+        if all.len() >= REMEMBERED {
+            all.retain(|_, held| held.until > now);
+        }
+        if all.len() < REMEMBERED {
+            let resends = all
+                .get(&request)
+                .filter(|h| h.id == id)
+                .map_or(0, |h| h.resends);
+            let held = Held {
+                id,
+                until,
+                resends,
+                again,
+            };
+            all.insert(request, held);
+        }
+    }
+}
