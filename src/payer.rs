@@ -27,6 +27,7 @@ use crate::wallet::{self, Wallet, WalletError};
 mod about;
 mod breaker;
 mod outstanding;
+mod record;
 mod refusals;
 mod settle;
 mod sweep;
@@ -339,48 +340,6 @@ impl Payer {
         event.reason = Some(refusal.reason.code().into());
         self.record(vec![entry], event).await;
         refusal
-    }
-
-    /// Records a refusal that the wire found on its own (an agent's payment header, a body too long
-    /// to send twice) and gives it back.
-    pub async fn refuse(&self, asked: &Asked, refusal: Refusal) -> Refusal {
-        let about = About::new(asked, &self.policy(), self.clock.now());
-        self.deny(about, refusal).await
-    }
-
-    /// Best effort: a refusal that cannot be recorded is still a refusal.
-    async fn deny(&self, mut about: About, refusal: Refusal) -> Refusal {
-        let Some(id) = about.refused((self.fresh)().map(|(id, _)| id)) else {
-            return refusal;
-        };
-        let mut event = about.event(self.clock.now(), State::Denied);
-        event.reason = Some(refusal.reason.code().into());
-        event.price = event.price.or(refusal.price);
-        event.rule = event.rule.or_else(|| refusal.rule.clone());
-        self.record(vec![Entry::Note { id }], event).await;
-        refusal
-    }
-
-    /// For entries whose loss would only count too much: stored with the next commit.
-    async fn record(&self, entries: Vec<Entry>, event: SpendEvent) {
-        let post = Post {
-            time: event.time,
-            entries,
-            event: Some(event.clone()),
-        };
-        let sinks = Arc::clone(&self.sinks);
-        let then = Box::new(move |posted: Result<_, PostError>| {
-            if let Err(problem) = posted {
-                tracing::error!(id = %event.id, error = %problem, "a spend event was not stored");
-            }
-            // Logged even when it was not stored: the log is then the only trace of it.
-            sinks.iter().for_each(|sink| sink.observe(&event));
-        });
-        self.ledger.post_soon(post, then).await;
-    }
-
-    fn observe(&self, event: &SpendEvent) {
-        self.sinks.iter().for_each(|sink| sink.observe(event));
     }
 }
 

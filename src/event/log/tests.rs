@@ -1,3 +1,5 @@
+//! Lines that cannot be forged, and a writer that holds nobody up.
+
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

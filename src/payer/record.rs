@@ -1,0 +1,54 @@
+//! Telling the ledger and the sinks what happened, when nobody needs to wait for the disk.
+
+use std::sync::Arc;
+
+use super::Payer;
+use super::about::About;
+use crate::budget::Entry;
+use crate::event::{SpendEvent, State};
+use crate::ledger::{Post, PostError};
+use crate::payment::{Asked, Refusal};
+
+impl Payer {
+    /// Records a refusal that the wire found on its own (an agent's payment header, a body too long
+    /// to send twice) and gives it back.
+    pub async fn refuse(&self, asked: &Asked, refusal: Refusal) -> Refusal {
+        let about = About::new(asked, &self.policy(), self.clock.now());
+        self.deny(about, refusal).await
+    }
+
+    /// Best effort: a refusal that cannot be recorded is still a refusal.
+    pub(super) async fn deny(&self, mut about: About, refusal: Refusal) -> Refusal {
+        let Some(id) = about.refused((self.fresh)().map(|(id, _)| id)) else {
+            return refusal;
+        };
+        let mut event = about.event(self.clock.now(), State::Denied);
+        event.reason = Some(refusal.reason.code().into());
+        event.price = event.price.or(refusal.price);
+        event.rule = event.rule.or_else(|| refusal.rule.clone());
+        self.record(vec![Entry::Note { id }], event).await;
+        refusal
+    }
+
+    /// For entries whose loss would only count too much: stored with the next commit.
+    pub(super) async fn record(&self, entries: Vec<Entry>, event: SpendEvent) {
+        let post = Post {
+            time: event.time,
+            entries,
+            event: Some(event.clone()),
+        };
+        let sinks = Arc::clone(&self.sinks);
+        let then = Box::new(move |posted: Result<_, PostError>| {
+            if let Err(problem) = posted {
+                tracing::error!(id = %event.id, error = %problem, "a spend event was not stored");
+            }
+            // Logged even when it was not stored: the log is then the only trace of it.
+            sinks.iter().for_each(|sink| sink.observe(&event));
+        });
+        self.ledger.post_soon(post, then).await;
+    }
+
+    pub(super) fn observe(&self, event: &SpendEvent) {
+        self.sinks.iter().for_each(|sink| sink.observe(event));
+    }
+}
