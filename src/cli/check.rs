@@ -1,15 +1,110 @@
-//! `farepass check`: to be written.
+//! `farepass check`: is the configuration well formed, and does it say what its tests say?
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use serde::Serialize;
 
 use super::{Command, Exit, Failure, Terminal};
+use crate::config::{Config, ConfigError, find};
+use crate::section::SectionError;
 
 /// Read the configuration, say what is wrong, and run its tests
+///
+/// Opens no wallet and changes nothing. Exit code 2 when the file is wrong or a test fails.
 #[derive(Debug, clap::Args)]
-pub(super) struct Check {}
+pub(super) struct Check {
+    /// The configuration file, as with --config
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Found {
+    file: String,
+    ok: bool,
+    errors: Vec<Line>,
+    tests: Tests,
+}
+
+#[derive(Serialize)]
+struct Tests {
+    ran: usize,
+    failed: Vec<Line>,
+}
+
+/// One error, as programs want it.
+#[derive(Serialize)]
+struct Line {
+    file: String,
+    line: Option<usize>,
+    column: Option<usize>,
+    path: String,
+    problem: String,
+    hint: Option<String>,
+}
+
+impl From<&SectionError> for Line {
+    fn from(error: &SectionError) -> Self {
+        Self {
+            file: error.file.clone(),
+            line: error.place.map(|(line, _)| line),
+            column: error.place.map(|(_, column)| column),
+            path: error.path.clone(),
+            problem: error.problem.clone(),
+            hint: error.hint.clone(),
+        }
+    }
+}
 
 impl Command for Check {
     const NAME: &'static str = "check";
 
-    fn run(self, _terminal: &mut Terminal) -> Result<Exit, Failure> {
-        Err(Failure::new(Exit::Failed, "not written yet"))
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let named = self.file.as_deref().or(terminal.globals.config.as_deref());
+        let file = find(named).map_err(ConfigError::from)?;
+        let (errors, ran, failed) = match Config::load(Some(&file)) {
+            Ok(config) => {
+                let (ran, failed) = config.run_tests();
+                (vec![], ran, failed)
+            }
+            Err(ConfigError::Invalid(errors)) => (errors, 0, vec![]),
+            Err(error @ (ConfigError::Missing(_) | ConfigError::Unreadable { .. })) => {
+                return Err(error.into());
+            }
+        };
+        let ok = errors.is_empty() && failed.is_empty();
+        if self.json {
+            terminal.json(&Found {
+                file: file.display().to_string(),
+                ok,
+                errors: errors.iter().map(Line::from).collect(),
+                tests: Tests {
+                    ran,
+                    failed: failed.iter().map(Line::from).collect(),
+                },
+            })?;
+        } else {
+            for error in errors.iter().chain(&failed) {
+                writeln!(terminal.out, "{error}")?;
+            }
+            let tests = match (ran, failed.len()) {
+                (0, _) => String::new(),
+                (1, 0) => ", its test passes".into(),
+                (ran, 0) => format!(", its {ran} tests pass"),
+                (ran, failed) => format!(", but {failed} of {ran} tests failed"),
+            };
+            let verdict = match errors.len() {
+                0 => format!("well formed{tests}"),
+                1 => "1 error".into(),
+                many => format!("{many} errors"),
+            };
+            writeln!(terminal.out, "{}: {verdict}", file.display())?;
+        }
+        Ok(if ok { Exit::Done } else { Exit::Usage })
     }
 }

@@ -1,15 +1,205 @@
-//! `farepass explain`: to be written.
+//! `farepass explain`: which rule and which budgets decide about a URL, and why.
+
+use std::sync::Arc;
 
 use super::{Command, Exit, Failure, Terminal};
+use crate::budget::Counted;
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::ledger::{self, OpenError, PostError, Reader, SessionRow, sessions};
+use crate::money::{Network, Usd};
+use crate::payer::over_limit;
+use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
+use crate::policy::{Answer, Approval, Facts, OURSELVES, Question};
+use crate::wallet;
+
+mod page;
 
 /// Say which rule and which budgets decide about a URL, and why
+///
+/// Asks nobody and changes nothing; what is spent already is read from the ledger, if there is one.
+/// Exit code 3 when it would be refused.
 #[derive(Debug, clap::Args)]
-pub(super) struct Explain {}
+pub(super) struct Explain {
+    /// What an agent would ask for
+    url: Question,
+    /// With which method
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    method: http::Method,
+    /// What the merchant would want, as "0.03 USD" [default: the smallest amount there is]
+    #[arg(long, value_name = "MONEY")]
+    amount: Option<Usd>,
+    /// Which agent [default: that of clients without credentials]
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// On which network, as "eip155:84532" [default: the first of the wallets]
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<Network>,
+    /// In which asset, by symbol or address [default: the first that can be paid there]
+    #[arg(long, value_name = "ASSET")]
+    asset: Option<String>,
+    /// To whom [default: somebody the rule allows]
+    #[arg(long, value_name = "ADDRESS")]
+    pay_to: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything there is to say.
+struct Explained {
+    question: Question,
+    session: Session,
+    answer: Answer,
+    /// The asset's symbol, or its address when it has no price.
+    asset: Option<String>,
+    /// Every limit with what counts there.
+    limits: Vec<(Limit, Counted)>,
+    /// The decision with what is spent already.
+    refusal: Option<Refusal>,
+    policy: String,
+    observing: bool,
+}
 
 impl Command for Explain {
     const NAME: &'static str = "explain";
 
-    fn run(self, _terminal: &mut Terminal) -> Result<Exit, Failure> {
-        Err(Failure::new(Exit::Failed, "not written yet"))
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let config = Config::load(terminal.globals.config.as_deref())?;
+        let now = clock::wall();
+        let book = open(&config, terminal);
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.map_err(|e| Failure::new(Exit::Failed, e))?;
+        let json = self.json;
+        let explained = runtime.block_on(self.explain(&config, book.as_deref(), now));
+        let explained = explained.map_err(|e| Failure::new(Exit::Failed, e))?;
+        match json {
+            true => terminal.json(&page::json(&explained))?,
+            false => page::write(&mut terminal.out, &explained)?,
+        }
+        Ok(match explained.refusal {
+            None => Exit::Done,
+            Some(_) => Exit::Refused,
+        })
     }
+}
+
+/// The ledger, if there is one that can be read. Without it nothing counts as spent.
+fn open(config: &Config, terminal: &Terminal) -> Option<Arc<dyn Reader>> {
+    match ledger::read(&config.state_dir) {
+        Ok(book) => Some(book),
+        Err(OpenError::Missing(_)) => None,
+        Err(problem) => {
+            terminal.say(format_args!(
+                "farepass: without what is spent already: {problem}"
+            ));
+            None
+        }
+    }
+}
+
+impl Explain {
+    async fn explain(
+        self,
+        config: &Config,
+        book: Option<&dyn Reader>,
+        now: Timestamp,
+    ) -> Result<Explained, PostError> {
+        let session = session(config, book, self.agent, now).await?;
+        let question = Question {
+            method: self.method,
+            amount: self.amount,
+            network: self.network,
+            asset: self.asset,
+            pay_to: self.pay_to,
+            ..self.url
+        };
+        let answer = config
+            .policy
+            .answer(&question, &session, &facts(config), now);
+        let mut limits = vec![];
+        for limit in answer.outcome.iter().flat_map(|a| &a.limits) {
+            let counted = match book {
+                Some(book) => book.counted(&limit.account, limit.first).await?,
+                None => Counted::default(),
+            };
+            limits.push((limit.clone(), counted));
+        }
+        let symbol = |offer: &Requirement| {
+            let mut assets = config.policy.assets().iter();
+            let known = assets.find(|a| a.network == offer.network && a.is(&offer.asset));
+            known.map_or_else(|| offer.asset.clone(), |a| a.symbol.clone())
+        };
+        let refusal = match &answer.outcome {
+            Err(refusal) => Some(refusal.clone()),
+            Ok(approval) => passed(approval, &limits),
+        };
+        Ok(Explained {
+            asset: answer.requirement.as_ref().map(symbol),
+            refusal,
+            limits,
+            answer,
+            session,
+            question,
+            policy: config.policy.hash().into(),
+            observing: config.policy.mode() == crate::policy::Mode::Observe,
+        })
+    }
+}
+
+/// The newest open session of the agent, else a new one as the configuration makes it.
+async fn session(
+    config: &Config,
+    book: Option<&dyn Reader>,
+    agent: Option<String>,
+    now: Timestamp,
+) -> Result<Session, PostError> {
+    let alive = |row: &SessionRow| !row.closed && now < row.session.expires;
+    let known = match (book, &agent) {
+        (None, _) => None,
+        (Some(book), None) => book.session(&SessionId(sessions::DEFAULT.into())).await?,
+        (Some(book), Some(agent)) => {
+            let rows = book.sessions().await?.into_iter();
+            rows.filter(alive).find(|row| *row.session.agent == **agent)
+        }
+    };
+    if let Some(row) = known.filter(alive) {
+        return Ok(row.session);
+    }
+    Ok(Session {
+        id: SessionId("new".into()),
+        agent: agent.as_deref().unwrap_or(sessions::DEFAULT).into(),
+        budget: config.sessions.budget,
+        created: now,
+        expires: now.after_secs(config.sessions.expires.as_secs()),
+    })
+}
+
+/// Who would pay where. A wallet that cannot be opened here and now still has its networks.
+fn facts(config: &Config) -> Facts {
+    let mut payers = vec![];
+    for entry in &config.wallets {
+        let opened = wallet::open(&entry.kind, entry.opening()).ok();
+        for network in &entry.networks {
+            let address = opened.as_ref().and_then(|w| w.address(network));
+            payers.push((network.clone(), address.unwrap_or_else(|| OURSELVES.into())));
+        }
+    }
+    Facts { payers }
+}
+
+/// The first limit that does not hold the payment as well.
+fn passed(approval: &Approval, limits: &[(Limit, Counted)]) -> Option<Refusal> {
+    let price = approval.price;
+    let over = |(limit, counted): &&(Limit, Counted)| {
+        let sum = counted.amount.plus(price);
+        let many = limit.payments.is_some_and(|most| counted.payments >= most);
+        many || sum.is_none_or(|sum| sum > limit.amount)
+    };
+    let (limit, counted) = limits.iter().find(over)?;
+    Some(Refusal {
+        rule: Some(approval.rule.clone()),
+        price: Some(price),
+        ..over_limit(limit, counted, price)
+    })
 }
