@@ -93,6 +93,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     }));
     // What a crash left open, and what died in the meantime.
     payer.sweep().await?;
+    payer.recall().await?;
     let (drain, drains) = watch::channel(false);
     let (proxy_at, admin_at) = (ground.doors.proxy_at, ground.doors.admin_at);
     let proxy = Proxy::new(proxy::Parts {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::budget::{Because, Entry};
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Sink, SpendEvent, State};
+use crate::event::{Sink, State};
 use crate::ledger::{Ledger, Post, PostError};
 use crate::money::{Network, Usd};
 use crate::payment::{
