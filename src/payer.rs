@@ -192,7 +192,7 @@ impl Payer {
         {
             return Ok(Some(again));
         }
-        self.breaker.check(&asked.host, now).map(|()| None)
+        Ok(None)
     }
 
     /// Which requirement, at what price, against which limits, and what the wallet will be asked.
@@ -210,6 +210,12 @@ impl Payer {
         };
         let approval = policy::decide(policy, asked, challenge, &facts, now)?;
         about.chosen(&approval);
+        let circuit = self.breaker.check(&asked.host, &asked.path, now);
+        circuit.map_err(|refusal| Refusal {
+            rule: Some(approval.rule.clone()),
+            price: Some(approval.price),
+            ..refusal
+        })?;
         if policy.mode() == Mode::Observe {
             return Err(refusals::observed(&approval));
         }

@@ -1,23 +1,26 @@
-//! A circuit breaker per host: who takes payments without delivering gets no more for a while
-//! (threat X-13).
+//! Circuit breakers: a route, or a host, that takes payments without delivering gets no more for a
+//! while (threat X-13).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::payment::{Reason, Refusal};
 
-/// Paid requests in a row that got no usable answer.
-const FAILURES: u32 = 5;
+/// Paid requests to one path in a row that got no usable answer.
+const ROUTE_FAILURES: u32 = 5;
 
-/// How long the circuit stays open; doubled with every failure after that.
+/// The same over all paths of a host: many broken routes are a broken merchant.
+const HOST_FAILURES: u32 = 20;
+
+/// How long a circuit stays open; doubled with every failure after that.
 const PAUSE_SECS: u64 = 60;
 
 /// The longest pause.
 const PAUSE_MAX_SECS: u64 = 3600;
 
-/// Hosts that are watched. A new one beyond that makes room by forgetting those that are closed.
-const HOSTS: usize = 10_000;
+/// Circuits that are watched. A new one beyond that makes room by forgetting those that are closed.
+const CIRCUITS: usize = 10_000;
 
 #[derive(Clone, Copy, Default)]
 struct Circuit {
@@ -25,50 +28,65 @@ struct Circuit {
     open_until: Timestamp,
 }
 
+/// By host and path; the path of a whole host is empty.
 #[derive(Default)]
-pub(super) struct Breaker(Mutex<HashMap<Arc<str>, Circuit>>);
+pub(super) struct Breaker(Mutex<HashMap<(String, String), Circuit>>);
 
 impl Breaker {
-    /// May this host be paid?
+    /// May this route be paid?
     ///
     /// # Errors
     /// The refusal while its circuit is open. After the pause one payment is tried again.
-    pub(super) fn check(&self, host: &str, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn check(&self, host: &str, path: &str, now: Timestamp) -> Result<(), Refusal> {
         let circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match circuits.get(host) {
-            Some(circuit) if now < circuit.open_until => {
-                let detail = format!(
-                    "the last {} paid requests to this host got no usable answer",
-                    circuit.failures
-                );
-                Err(Refusal {
-                    retryable: true,
-                    resets_at: Some(circuit.open_until),
-                    ..Refusal::new(Reason::CircuitOpen, detail)
-                })
-            }
-            Some(_) | None => Ok(()),
+        if circuits.is_empty() {
+            return Ok(());
         }
+        for path in [path, ""] {
+            let circuit = circuits.get(&(host.to_owned(), path.to_owned()));
+            if let Some(circuit) = circuit.filter(|c| now < c.open_until) {
+                return Err(open(circuit));
+            }
+        }
+        Ok(())
     }
 
     /// What became of a paid request.
-    pub(super) fn record(&self, host: &Arc<str>, delivered: bool, now: Timestamp) {
+    pub(super) fn record(&self, host: &str, path: &str, delivered: bool, now: Timestamp) {
         let mut circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if delivered {
-            circuits.remove(host);
-            return;
-        }
-        if circuits.len() >= HOSTS {
+        if circuits.len() >= CIRCUITS {
             circuits.retain(|_, c| c.open_until > now);
         }
-        let circuit = circuits.entry(Arc::clone(host)).or_default();
-        circuit.failures = circuit.failures.saturating_add(1);
-        if let Some(beyond) = circuit.failures.checked_sub(FAILURES) {
-            let pause = PAUSE_SECS
-                .saturating_mul(1 << beyond.min(10))
-                .min(PAUSE_MAX_SECS);
-            circuit.open_until = now.after_secs(pause);
+        for (path, most) in [(path, ROUTE_FAILURES), ("", HOST_FAILURES)] {
+            let key = (host.to_owned(), path.to_owned());
+            if delivered {
+                circuits.remove(&key);
+            } else if circuits.len() < CIRCUITS || circuits.contains_key(&key) {
+                circuits.entry(key).or_default().failed(most, now);
+            }
         }
+    }
+}
+
+impl Circuit {
+    fn failed(&mut self, most: u32, now: Timestamp) {
+        self.failures = self.failures.saturating_add(1);
+        if let Some(beyond) = self.failures.checked_sub(most) {
+            let pause = PAUSE_SECS.saturating_mul(1 << beyond.min(10));
+            self.open_until = now.after_secs(pause.min(PAUSE_MAX_SECS));
+        }
+    }
+}
+
+fn open(circuit: &Circuit) -> Refusal {
+    let detail = format!(
+        "the last {} paid requests here got no usable answer",
+        circuit.failures
+    );
+    Refusal {
+        retryable: true,
+        resets_at: Some(circuit.open_until),
+        ..Refusal::new(Reason::CircuitOpen, detail)
     }
 }
 
@@ -77,29 +95,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_circuit_opens_after_failures_in_a_row_and_closes_on_delivery() {
-        let (breaker, host) = (Breaker::default(), Arc::<str>::from("a.test"));
+    fn a_circuit_opens_after_failures_in_a_row_and_closes_on_delivery() {
+        let breaker = Breaker::default();
         let now = Timestamp::from_secs(1000);
-        for _ in 0..FAILURES - 1 {
-            breaker.record(&host, false, now);
-            assert_eq!(breaker.check(&host, now), Ok(()));
+        let check = |path: &str, now| breaker.check("a.test", path, now);
+        for _ in 0..ROUTE_FAILURES - 1 {
+            breaker.record("a.test", "/x", false, now);
+            assert_eq!(check("/x", now), Ok(()));
         }
-        breaker.record(&host, false, now);
-        let refusal = breaker.check(&host, now).unwrap_err();
+        breaker.record("a.test", "/x", false, now);
+        let refusal = check("/x", now).unwrap_err();
         assert_eq!(refusal.reason, Reason::CircuitOpen);
         assert_eq!(refusal.resets_at, Some(now.after_secs(PAUSE_SECS)));
-        assert_eq!(breaker.check("b.test", now), Ok(()));
+        assert_eq!(check("/y", now), Ok(()), "another route is another circuit");
 
         let later = now.after_secs(PAUSE_SECS);
-        assert_eq!(
-            breaker.check(&host, later),
-            Ok(()),
-            "one try after the pause"
-        );
-        breaker.record(&host, false, later);
-        let again = breaker.check(&host, later).unwrap_err();
+        assert_eq!(check("/x", later), Ok(()), "one try after the pause");
+        breaker.record("a.test", "/x", false, later);
+        let again = check("/x", later).unwrap_err();
         assert_eq!(again.resets_at, Some(later.after_secs(2 * PAUSE_SECS)));
-        breaker.record(&host, true, later);
-        assert_eq!(breaker.check(&host, later), Ok(()));
+        breaker.record("a.test", "/x", true, later);
+        assert_eq!(check("/x", later), Ok(()));
+    }
+
+    #[test]
+    fn many_broken_routes_are_a_broken_host() {
+        let breaker = Breaker::default();
+        let now = Timestamp::from_secs(1000);
+        for n in 0..HOST_FAILURES {
+            assert_eq!(breaker.check("a.test", "/new", now), Ok(()));
+            breaker.record("a.test", &format!("/{n}"), false, now);
+        }
+        assert!(breaker.check("a.test", "/new", now).is_err());
+        assert_eq!(breaker.check("b.test", "/new", now), Ok(()));
     }
 }

@@ -65,7 +65,7 @@ impl Payer {
     /// A request without a usable answer may be asked again, and must not be paid again.
     fn remember(&self, asked: &Asked, again: Again, usable: bool) {
         let now = self.clock.now();
-        self.breaker.record(&asked.host, usable, now);
+        self.breaker.record(&asked.host, &asked.path, usable, now);
         match asked.request {
             Some(request) if usable => self.outstanding.forget(request),
             Some(request) => self.outstanding.hold(request, again, now),
