@@ -1,6 +1,64 @@
 //! A demonstration that needs nothing: a merchant of its own that asks for payment and checks it,
-//! and an agent that knows nothing about payments.
+//! an agent that knows nothing about payments, and the real proxy between them.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::app::StartError;
+use crate::config::ConfigError;
+use crate::ledger::PostError;
+use crate::wallet::local::KeyError;
 
 pub mod agent;
 pub mod facilitator;
 pub mod merchant;
+mod page;
+mod scratch;
+mod script;
+mod stage;
+
+/// Why the demonstration did not reach its end.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The transcript or the temporary folder.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The merchant.
+    #[error(transparent)]
+    Merchant(#[from] merchant::MerchantError),
+    /// The wallet key.
+    #[error(transparent)]
+    Wallet(#[from] KeyError),
+    /// The configuration that it writes for itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The proxy.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] PostError),
+    /// A request that got no answer.
+    #[error(transparent)]
+    Agent(#[from] agent::AgentError),
+    /// What should have happened, and did not.
+    #[error("not as it should be: {0}")]
+    Unexpected(&'static str),
+}
+
+/// It takes less than a second; who waits longer waits for something that will not come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sets the stage in a temporary folder, plays, and leaves nothing behind. Nothing leaves this machine.
+///
+/// # Errors
+/// When anything does not go as it should.
+pub async fn run(out: &mut (dyn Write + Send), colour: bool) -> Result<(), DemoError> {
+    let stage = stage::Stage::set().await?;
+    let mut page = page::Page::new(out, colour);
+    let played = timeout(PATIENCE, script::play(&stage, &mut page)).await;
+    stage.clear().await;
+    played.unwrap_or(Err(DemoError::Unexpected("it ends within half a minute")))
+}

@@ -1,0 +1,89 @@
+//! The demonstration ends by itself, well, quickly, and leaves nothing behind.
+#![cfg(test)]
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs it with a temporary folder, no configuration and no proxy of the surroundings.
+fn demo(temporary: &std::path::Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_farepass"))
+        .arg("demo")
+        .env_clear()
+        .env("TMPDIR", temporary)
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
+        .current_dir(temporary)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn it_buys_refuses_and_balances_its_books() {
+    let folder = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    let output = demo(folder.path());
+    let took = started.elapsed();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}\n{stderr}");
+    assert_eq!(stderr, "");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+
+    let count = |what: &str| said.matches(what).count();
+    assert_eq!(
+        count("answer    200 "),
+        4,
+        "one free page, three bought\n{said}"
+    );
+    assert_eq!(count("answer    402 application/problem+json"), 3, "{said}");
+    for reason in ["over_session_cap", "over_request_cap", "host_not_allowed"] {
+        assert_eq!(count(&format!("\"reason\": \"{reason}\"")), 1, "{said}");
+    }
+    for protocol in ["402 in x402-v1:", "402 in x402-v2:"] {
+        assert!(said.contains(protocol), "{protocol}\n{said}");
+    }
+    assert_eq!(count("  settled   "), 3, "{said}");
+    assert_eq!(count("  denied    "), 3, "{said}");
+    assert!(
+        said.contains("took 3 payments, 0.04 USD: the same"),
+        "{said}"
+    );
+    assert!(said.contains("every sum right"), "{said}");
+    assert!(
+        !said.contains('\u{1b}'),
+        "colour on a terminal only\n{said}"
+    );
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "it cleans up after itself");
+}
+
+#[test]
+fn lines_are_short_enough_for_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = demo(folder.path());
+    let said = String::from_utf8(output.stdout).unwrap();
+    for line in said.lines().filter(|l| !l.contains("Farepass-Payment")) {
+        assert!(line.chars().count() <= 110, "{line}");
+    }
+}
+
+#[test]
+fn a_full_disk_or_a_closed_pipe_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let output = demo_in(&nowhere);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.starts_with("farepass: "), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+/// With a temporary folder that is not there.
+fn demo_in(temporary: &std::path::Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_farepass"))
+        .arg("demo")
+        .env_clear()
+        .env("TMPDIR", temporary)
+        .output()
+        .unwrap()
+}
