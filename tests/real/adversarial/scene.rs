@@ -58,8 +58,10 @@ fn setup(file: &File, case: &Case, merchant: &Merchant) -> Setup {
     let patience = format!("{}s", (file.deadline_s / 2).max(1));
     let pay = json!({
         "max": format!("{} USD", text("max_per_request_usd")),
-        "schemes": texts("schemes"),
-        "transfer_methods": texts("transfer_methods"),
+        // What we cannot do at all needs no forbidding.
+        "schemes": texts("schemes").into_iter().filter(|s| s == "exact").collect::<Vec<_>>(),
+        "transfer_methods": texts("transfer_methods").into_iter().filter(|m| m == "eip3009").collect::<Vec<_>>(),
+        "insecure_http": policy.get("allow_plain_http") == Some(&Json::Bool(true)),
         "networks": inner("networks", "caip2"),
         "assets": inner("assets", "address"),
     });
