@@ -161,7 +161,11 @@ fn play(file: &File, case: &Case) -> Outcome {
     if !assets.iter().all(pegged) {
         return Outcome::Skipped("an asset is not worth one dollar".into());
     }
-    let scene = Scene::play(file, case);
+    // A start that fails must not take the other cases with it.
+    let played = std::panic::catch_unwind(|| Scene::play(file, case));
+    let Ok(scene) = played else {
+        return Outcome::Wrong(vec!["it could not be played; see the panic above".into()]);
+    };
     let mut wrong = vec![];
     scene.judge(&expect, &mut wrong);
     match wrong.is_empty() {

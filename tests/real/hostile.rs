@@ -150,7 +150,7 @@ const ROUTES: &[(&str, &str, End)] = &[
     ("giant-body", "mb=8", Unpaid),
     ("endless-body", "", Unpaid),
     ("stalled-body", "", Unpaid),
-    ("slow-402", "ms=500", Settled(200)),
+    ("slow-402", "ms=500", Unknown(AGAIN)),
     ("slow-paid", "ms=500", Settled(200)),
     ("never-answers-paid", "", Unknown(AGAIN)),
     ("honest", "", Settled(200)),

@@ -88,7 +88,7 @@ fn setup(file: &File, case: &Case, merchant: &Merchant) -> Setup {
     let config = &mut setup.config;
     config["egress"]["ports"] = json!(ports);
     config["limits"] = json!({
-        "validity": format!("{seconds}s"), "replay_body": replay,
+        "validity": format!("{seconds}s"), "replay_body": format!("{replay} B"),
         "upstream_total": patience, "idle_timeout": patience,
     });
     config["wallets"][0]["networks"] = json!(inner("networks", "caip2"));

@@ -275,7 +275,11 @@ impl Scene<'_> {
             };
             for text in texts(&want, "body_excludes") {
                 if answer.text().contains(&text) {
-                    wrong.push(format!("the agent saw {text:?}"));
+                    wrong.push(format!(
+                        "the agent saw {text:?}: {} {}",
+                        answer.status,
+                        answer.text()
+                    ));
                 }
             }
             for text in texts(&want, "header_excludes")

@@ -137,7 +137,13 @@ impl Case {
                 url.port,
             ));
         }
-        hosts.retain(|(host, _)| !host.is_empty() && !host.contains('*'));
+        // A pattern is no host, and an address is never pinned: pinning would allow it.
+        let number = |host: &str| {
+            host.rsplit('.')
+                .next()
+                .is_some_and(|l| l.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        hosts.retain(|(host, _)| !host.is_empty() && !host.contains(['*', ':']) && !number(host));
         let plain: Vec<_> = hosts
             .iter()
             .filter(|h| h.1 == 443)

@@ -141,12 +141,12 @@ impl Stand {
         hits.as_array().unwrap().iter().filter_map(paid).collect()
     }
 
-    /// The next settlement of this payer goes wrong.
+    /// This payer's settlements go wrong.
     pub(crate) fn fault(&self, kind: &str, payer: &str) {
         self.admin(
             "POST",
             "/fault",
-            &json!({ "op": "settle", "kind": kind, "from": payer }),
+            &json!({ "op": "settle", "kind": kind, "from": payer, "times": 100 }),
         );
     }
 
