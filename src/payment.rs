@@ -33,6 +33,16 @@ impl fmt::Display for SessionId {
 #[serde(try_from = "String", into = "String")]
 pub struct PaymentId(pub u128);
 
+impl PaymentId {
+    /// A new one: 48 bits of milliseconds, then 80 random bits, so that neighbours in time are
+    /// neighbours in the ledger.
+    #[must_use]
+    pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
+        let tail = random.iter().fold(0, |sum, b| sum << 8 | u128::from(*b));
+        Self(u128::from(now.0) << 80 | tail)
+    }
+}
+
 /// Why a text is no payment id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a payment id is pay_ and 32 hexadecimal digits")]

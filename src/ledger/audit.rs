@@ -202,6 +202,18 @@ impl Audit {
         }
     }
 
+    /// Compares the stored numbers of nonces; `number` makes one of a nonce's SHA-256.
+    pub(super) fn check_nonces(
+        &mut self,
+        number: fn(&[u8; 32]) -> i64,
+        rows: impl Iterator<Item = i64>,
+    ) {
+        let right: BTreeSet<i64> = self.nonces.iter().map(number).collect();
+        if right != rows.collect() {
+            self.problem("the nonces differ from the records".into());
+        }
+    }
+
     /// Compares every stored session with what the records say.
     pub(super) fn check_sessions(&mut self, rows: impl Iterator<Item = (SessionId, Opened)>) {
         let mut right = std::mem::take(&mut self.book.sessions);

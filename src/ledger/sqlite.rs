@@ -205,6 +205,7 @@ impl Sqlite {
             keeper: asks,
             state: Storage::Ready(checked.tables),
             since_checkpoint: 0,
+            last: writer::Last::default(),
         };
         let writer = start("ledger-writer", move || writer::run(writer, &job_receiver))?;
         let keeper = start("ledger-keeper", {

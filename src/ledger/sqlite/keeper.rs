@@ -2,12 +2,13 @@
 //! verifies a ledger that was too long to verify before the start.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use crate::ledger::PostError;
 
 use super::shared::Shared;
-use super::store::{self, Fault};
+use super::store;
 use super::verify;
 
 /// Runs until the writer ends.
@@ -17,19 +18,14 @@ pub(super) fn run(path: &Path, shared: &Shared, verify_first: bool, asked: &Rece
     }
     let connection = store::connect(path);
     while asked.recv().is_ok() {
-        let done = connection
-            .as_ref()
-            .map_err(ToString::to_string)
-            .and_then(|c| checkpoint(c).map_err(|e| e.to_string()));
-        if let Err(error) = done {
-            tracing::warn!(error, "the ledger's log could not be moved into its file");
+        let done = connection.as_ref().map_err(ToString::to_string);
+        match done.and_then(|c| store::checkpoint(c).map_err(|e| e.to_string())) {
+            Ok(pages) => shared.log_pages.store(pages, Ordering::Relaxed),
+            Err(error) => {
+                tracing::warn!(error, "the ledger's log could not be moved into its file");
+            }
         }
     }
-}
-
-/// Moves what it can without holding anybody up.
-fn checkpoint(connection: &rusqlite::Connection) -> Result<(), Fault> {
-    Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 
 /// Records that contradict each other end all payments, also when it takes a while to find them.

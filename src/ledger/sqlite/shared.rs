@@ -2,6 +2,7 @@
 //! whether posts can be promised.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::budget::{Counted, Opened};
@@ -14,6 +15,8 @@ use super::tables::Changed;
 
 /// Read on the way of every new connection, so it asks no database.
 pub(super) struct Shared {
+    /// Length of the log when the keeper saw it last.
+    pub(super) log_pages: AtomicI64,
     inner: RwLock<Inner>,
 }
 
@@ -42,6 +45,7 @@ impl Shared {
             inner.put(id, &opened, counted);
         }
         Ok(Self {
+            log_pages: AtomicI64::new(0),
             inner: RwLock::new(inner),
         })
     }

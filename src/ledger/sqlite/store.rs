@@ -1,6 +1,7 @@
 //! Rows of the SQLite file: the schema, and how values become columns and come back.
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use sha2::{Digest as _, Sha256};
 
 use crate::budget::{Counted, Mark, Opened, Payment, Stage};
 use crate::clock::Timestamp;
@@ -15,7 +16,8 @@ pub(super) const VERSION: i64 = 1;
 
 /// `record` is the ledger. All other tables can be computed from it; `verify` does.
 /// `record.before` is the record before it about the same payment, so that a payment's history needs
-/// no index; `payment.last` is the newest.
+/// no index; `payment.last` is the newest. `nonce` holds 64 bits of a hash: nonces are random, so an
+/// index on their texts would touch one page for each payment of a group.
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE record(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, payment BLOB, before INTEGER,
@@ -23,7 +25,8 @@ CREATE TABLE record(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, payment BLOB
 CREATE TABLE counted(account TEXT NOT NULL, bucket INTEGER NOT NULL, amount INTEGER NOT NULL,
   payments INTEGER NOT NULL, PRIMARY KEY(account, bucket)) STRICT, WITHOUT ROWID;
 CREATE TABLE payment(id BLOB PRIMARY KEY, last INTEGER NOT NULL, stage INTEGER, amount INTEGER,
-  until INTEGER, nonce TEXT UNIQUE, marks TEXT) STRICT, WITHOUT ROWID;
+  until INTEGER, nonce TEXT, marks TEXT) STRICT, WITHOUT ROWID;
+CREATE TABLE nonce(hash INTEGER PRIMARY KEY) STRICT;
 CREATE INDEX open_payment ON payment(until) WHERE stage = 0;
 CREATE TABLE session(id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;";
 
@@ -76,7 +79,7 @@ pub(super) fn connect(path: &std::path::Path) -> Result<Connection, Fault> {
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-16000;
          PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;",
     )?;
     Ok(connection)
@@ -91,6 +94,12 @@ pub(super) fn connect_reader(path: &std::path::Path) -> Result<Connection, Fault
         "PRAGMA query_only=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;",
     )?;
     Ok(connection)
+}
+
+/// Moves what it can from the log into the file, without waiting for anybody. Returns the log's pages.
+pub(super) fn checkpoint(connection: &Connection) -> Result<i64, Fault> {
+    let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+    Ok(statement.query_row([], |row| row.get(1))?)
 }
 
 /// Makes the tables of a new ledger, in one transaction.
@@ -227,13 +236,24 @@ pub(super) fn payment_at(
     Ok(row.map(|(_, last, payment)| (last, payment)))
 }
 
-pub(super) fn nonce_owner(
-    connection: &Connection,
-    nonce: &str,
-) -> Result<Option<PaymentId>, Fault> {
-    let mut statement = connection.prepare_cached("SELECT id FROM payment WHERE nonce = ?1")?;
-    let id: Option<[u8; 16]> = statement.query_row([nonce], |r| r.get(0)).optional()?;
-    Ok(id.map(|bytes| PaymentId(u128::from_be_bytes(bytes))))
+/// The number under which a nonce with this hash is kept. Two nonces with one number refuse a payment, once in
+/// billions; they never let one pass.
+pub(super) fn nonce_number(sha256: &[u8; 32]) -> i64 {
+    sha256
+        .iter()
+        .take(8)
+        .fold(0, |sum, b| sum << 8 | i64::from(*b))
+}
+
+pub(super) fn nonce_used(connection: &Connection, nonce: &str) -> Result<bool, Fault> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM nonce WHERE hash = ?1")?;
+    Ok(statement.exists([nonce_number(&Sha256::digest(nonce).into())])?)
+}
+
+pub(super) fn save_nonce(connection: &Connection, nonce: &str) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached("INSERT INTO nonce VALUES (?1)")?;
+    statement.execute([nonce_number(&Sha256::digest(nonce).into())])?;
+    Ok(())
 }
 
 pub(super) fn save_payment(
@@ -314,7 +334,7 @@ pub(super) fn save_counted(
     counted: Counted,
 ) -> Result<(), Fault> {
     let mut statement =
-        connection.prepare_cached("INSERT OR REPLACE INTO counted VALUES (?1, ?2, ?3, ?4)")?;
+        connection.prepare_cached("INSERT INTO counted VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET amount = ?3, payments = ?4")?;
     statement.execute(params![
         account,
         bucket.cast_signed(),

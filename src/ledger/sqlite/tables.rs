@@ -19,6 +19,9 @@ const CACHED_SUMS_MAX: usize = 100_000;
 /// Open payments kept in memory between commits.
 const CACHED_PAYMENTS_MAX: usize = 50_000;
 
+/// Owner of a nonce that is in the file already. By whom it was used does not matter to the judge.
+const STORED: PaymentId = PaymentId(u128::MAX);
+
 /// A post whose texts are made, so that the writer need not.
 pub(super) struct Sealed {
     pub(super) time: Timestamp,
@@ -94,6 +97,12 @@ impl Tables {
         self.head
     }
 
+    /// Moves what it can from the log into the file. As nobody writes meanwhile, the log can start
+    /// anew with the next post.
+    pub(super) fn tidy(&self) -> Result<i64, Fault> {
+        store::checkpoint(&self.connection)
+    }
+
     /// Moves everything from the log into the file, and syncs it. Returns how many pages are left.
     pub(super) fn checkpoint(&self) -> Result<i64, Fault> {
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
@@ -165,9 +174,9 @@ impl Tables {
                 ..
             } => {
                 if !self.book.nonces.contains_key(nonce)
-                    && let Some(owner) = store::nonce_owner(&self.connection, nonce)?
+                    && store::nonce_used(&self.connection, nonce)?
                 {
-                    self.book.nonces.insert(nonce.clone(), owner);
+                    self.book.nonces.insert(nonce.clone(), STORED);
                 }
                 let cap = self.book.sessions.get(session);
                 if let Some(cap) = cap.map(|o| Limit::session(&o.session)) {
@@ -245,6 +254,12 @@ impl Tables {
         for id in &dirty.payments {
             let last = self.lasts.get(id).copied().unwrap_or_default();
             store::save_payment(&self.connection, *id, last, self.book.payments.get(id))?;
+        }
+        // The book holds those of this group only.
+        for (nonce, owner) in &self.book.nonces {
+            if *owner != STORED {
+                store::save_nonce(&self.connection, nonce)?;
+            }
         }
         for id in &dirty.sessions {
             if let Some(opened) = self.book.sessions.get(id) {

@@ -33,6 +33,8 @@ fn walk(connection: &Connection) -> Result<Report, Fault> {
         Ok((id, Seen::new(last, payment.as_ref())))
     })?;
     audit.check_payments(payments.into_iter());
+    let nonces = all(connection, "nonce", "hash", |row| Ok(row.get(0)?))?;
+    audit.check_nonces(store::nonce_number, nonces.into_iter());
     audit.check_sessions(store::sessions(connection)?.into_iter());
     Ok(audit.report())
 }
