@@ -53,10 +53,10 @@ pub type Fresh = Box<dyn Fn() -> Option<(PaymentId, Nonce)> + Send + Sync>;
 #[must_use]
 pub fn os_randomness() -> Fresh {
     Box::new(|| {
-        let (mut id, mut nonce) = ([0; 16], [0; 32]);
+        let (mut id, mut nonce) = ([0; 10], [0; 32]);
         getrandom::fill(&mut id).ok()?;
         getrandom::fill(&mut nonce).ok()?;
-        Some((PaymentId(u128::from_be_bytes(id)), Nonce(nonce)))
+        Some((PaymentId::new(crate::clock::wall(), id), Nonce(nonce)))
     })
 }
 
