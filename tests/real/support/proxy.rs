@@ -244,7 +244,15 @@ impl Proxy {
     }
 
     /// `ledger verify` finds nothing wrong.
-    pub(crate) fn assert_verifies(&self) {}
+    pub(crate) fn assert_verifies(&self) {
+        let out = self.setup.run(&["ledger", "verify"]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(
+            out.status.success(),
+            "ledger verify: {}\n{said}",
+            out.status
+        );
+    }
 
     /// Resident memory in KiB.
     pub(crate) fn memory(&self) -> u64 {
@@ -306,13 +314,17 @@ pub(crate) struct Books {
 
 impl Books {
     pub(crate) fn of(setup: &Setup) -> Self {
-        let text = read(&setup.dir.path().join("stdout.log"));
-        let mut last: std::collections::BTreeMap<String, Value> = Default::default();
-        for line in text.lines() {
-            let v: Value = serde_json::from_str(line).unwrap();
-            last.insert(v["id"].to_string(), v);
-        }
-        let rows: Vec<Value> = last.into_values().collect();
+        let out = setup.run(&["ledger", "list", "--json", "--limit", "0"]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "ledger list: {}\n{said}", out.status);
+        let text = String::from_utf8(out.stdout).unwrap();
+        let rows = match serde_json::from_str::<Value>(&text) {
+            Ok(Value::Array(rows)) => rows,
+            _ => text
+                .lines()
+                .map(|l| serde_json::from_str(l).unwrap())
+                .collect(),
+        };
         let rows = rows
             .into_iter()
             .filter(|row| row["state"] != "denied")
