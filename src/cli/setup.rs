@@ -31,7 +31,9 @@ fn no_runtime(error: std::io::Error) -> Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let message = match &error {
-            ConfigError::Missing(missing) => format!("{missing}; farepass init writes one"),
+            ConfigError::Missing(missing) => {
+                return Self::new(Exit::Usage, missing).hint("`farepass init` writes one");
+            }
             ConfigError::Unreadable { .. } => error.to_string(),
             ConfigError::Invalid(problems) => match problems.as_slice() {
                 [] => "the configuration is wrong".into(),
