@@ -17,6 +17,7 @@ use crate::event::Sink;
 use crate::event::metrics::Metrics;
 use crate::ledger::Ledger;
 use crate::payer::{self, Payer};
+use crate::payment::SessionId;
 use crate::policy::{Mode, Policy};
 use crate::proxy::{self, Proxy};
 use crate::tls::{Authority, Interceptor};
@@ -41,6 +42,8 @@ pub struct Options {
     /// A session of its own, which is also that of clients without credentials: for a proxy that
     /// lives as long as one program.
     pub own_session: Option<Wanted>,
+    /// The session of clients without credentials, when it is neither that one nor the configured one.
+    pub default_session: Option<SessionId>,
     /// Folder for the certificates that agents of another container need; written before anybody is
     /// let in.
     pub handout: Option<PathBuf>,
@@ -126,6 +129,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         ledger: ground.ledger,
         clock: ground.clock,
         authority: ground.authority,
+        passing: options.default_session.is_some() || ground.own_session.is_some(),
         own_session: ground.own_session,
     };
     house.open(ground.doors, &config.state_dir, drain, drains)
@@ -140,6 +144,7 @@ struct House {
     clock: Arc<dyn Clock>,
     authority: Arc<Authority>,
     own_session: Option<Opened>,
+    passing: bool,
 }
 
 impl House {
@@ -155,7 +160,7 @@ impl House {
             proxy: doors.proxy_at,
             admin: doors.admin_at,
             started: self.clock.now(),
-            passing: self.own_session.is_some(),
+            passing: self.passing,
         };
         let (over, ends) = watch::channel(false);
         let (mut plane, mut beside) = (JoinSet::new(), JoinSet::new());

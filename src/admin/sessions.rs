@@ -1,7 +1,7 @@
 //! Opening and closing sessions as people ask for it: the same steps for the API and for commands
 //! that own the ledger.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -96,9 +96,16 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The proxy URL: all that an agent needs. Holds the secret.
+    /// The proxy URL: all that an agent needs. Holds the secret. A proxy on all addresses is reached
+    /// on this machine's own.
     #[must_use]
-    pub fn url(&self, proxy: SocketAddr) -> Zeroizing<String> {
+    pub fn url(&self, mut proxy: SocketAddr) -> Zeroizing<String> {
+        if proxy.ip().is_unspecified() {
+            proxy.set_ip(match proxy {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
         Zeroizing::new(match &self.secret {
             Some(secret) => {
                 let agent = &self.row.session.agent;

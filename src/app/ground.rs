@@ -62,8 +62,9 @@ impl Ground {
             Some(wanted) => Some(sessions::open(&*ledger, clock.now(), &usual, wanted).await?),
             None => None,
         };
-        let default_session = match &own_session {
-            Some(own) => Some(own.row.session.id.clone()),
+        let own = own_session.as_ref().map(|own| own.row.session.id.clone());
+        let default_session = match own.or_else(|| options.default_session.clone()) {
+            Some(id) => Some(id),
             None if config.sessions.without_credentials => {
                 Some(default_session(&*ledger, &*clock, &usual).await?)
             }

@@ -1,15 +1,290 @@
-//! `farepass ledger`: to be written.
+//! `farepass ledger`: what was spent, and whether the books are whole. Reads only, also beside a
+//! running proxy.
 
-use super::{Command, Exit, Failure, Terminal};
+use std::io::Write as _;
+use std::sync::Arc;
+
+use super::table::{Table, plain, width};
+use super::{Command, Exit, Failure, Terminal, setup};
+use crate::admin;
+use crate::clock::Timestamp;
+use crate::event::{SpendEvent, State};
+use crate::ledger::{Filter, Reader};
+use crate::payment::{PaymentId, SessionId};
 
 /// What was spent, and whether the books are whole
 #[derive(Debug, clap::Args)]
-pub(super) struct Ledger {}
+pub(super) struct Ledger {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    List(List),
+    /// Everything that is known of one payment: every state it went through
+    Show {
+        /// Its id, or the beginning of it
+        payment: String,
+        /// As JSON: every event, oldest first
+        #[arg(long)]
+        json: bool,
+    },
+    /// Walk the hash chain of all records and recompute every sum; exit code 5 when something is wrong
+    Verify {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Payments, newest first
+///
+/// Each with its newest state. `unknown`: no receipt came, the money may have moved, and it counts.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  farepass ledger list --state unknown
+  farepass ledger list --host api.example.com --limit 0 --json | jq '.[].charged'
+  farepass ledger list --denied    also what was refused, and why")]
+struct List {
+    /// Only this session
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    /// Only this host
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Only this state: reserved, unknown, settled, released or denied
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Option<State>,
+    /// Also refusals
+    #[arg(long)]
+    denied: bool,
+    /// At most so many; 0 for all
+    #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+    limit: usize,
+    /// As JSON, with the field names of spend events
+    #[arg(long)]
+    json: bool,
+}
+
+fn state(word: &str) -> Result<State, String> {
+    admin::state(word).ok_or_else(|| "reserved, unknown, settled, released or denied".into())
+}
 
 impl Command for Ledger {
     const NAME: &'static str = "ledger";
 
-    fn run(self, _terminal: &mut Terminal) -> Result<Exit, Failure> {
-        Err(Failure::new(Exit::Failed, "not written yet"))
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let config = setup::config(terminal)?;
+        let book = setup::book(&config)?;
+        match self.action {
+            Action::List(list) => list.run(book, terminal),
+            Action::Show { payment, json } => {
+                let history = setup::wait(history(book.ok_or_else(|| none(&config))?, &payment))?;
+                show(terminal, &history, json)?;
+                Ok(Exit::Done)
+            }
+            Action::Verify { json } => verify(book.ok_or_else(|| none(&config))?, terminal, json),
+        }
+    }
+}
+
+fn none(config: &crate::config::Config) -> Failure {
+    let dir = config.state_dir.display();
+    Failure::new(
+        Exit::Failed,
+        format_args!("there is no ledger in {dir} yet"),
+    )
+}
+
+impl List {
+    fn run(self, book: Option<Arc<dyn Reader>>, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let filter = Filter {
+            session: self.session.map(|id| SessionId(id.into())),
+            state: self.state,
+            host: self.host,
+            denied: self.denied,
+            limit: self.limit,
+        };
+        let rows = match book {
+            Some(book) => setup::wait(async { Ok(book.payments(filter).await?) })?,
+            None => vec![],
+        };
+        if self.json {
+            terminal.json_list(&rows)?;
+            return Ok(Exit::Done);
+        }
+        if rows.is_empty() {
+            terminal.say("no payments");
+            return Ok(Exit::Done);
+        }
+        let mut table = Table::new(
+            &["TIME", "STATE", "CHARGED", "REQUEST", "AGENT", "PAYMENT"],
+            3,
+        );
+        for row in &rows {
+            table.row([
+                minute(row.time),
+                row.state.name().into(),
+                charged(row),
+                request(row),
+                row.agent.clone(),
+                short(row.id),
+            ]);
+        }
+        table.write(&mut terminal.out, width())?;
+        if self.limit != 0 && rows.len() == self.limit {
+            terminal.say(format_args!(
+                "the newest {}; --limit 0 shows all",
+                self.limit
+            ));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// What it counts; for a refusal, why.
+fn charged(row: &SpendEvent) -> String {
+    match row.state {
+        State::Denied => row.reason.clone().unwrap_or_default(),
+        State::Released => "–".into(),
+        State::Reserved | State::Unknown | State::Settled => {
+            let usd = row.charged.or(row.price);
+            usd.map(|usd| usd.to_string()).unwrap_or_default()
+        }
+    }
+}
+
+fn request(row: &SpendEvent) -> String {
+    format!("{} {}{}", row.method, row.host, row.path)
+}
+
+/// Month, day and time of day: what tells rows of one list apart.
+fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(5..19).unwrap_or_default().replace('T', " ")
+}
+
+/// The beginning of an id, which `show` takes as well.
+fn short(id: PaymentId) -> String {
+    id.to_string().chars().take(16).collect()
+}
+
+/// Every event of the payment whose id begins so.
+async fn history(book: Arc<dyn Reader>, named: &str) -> Result<Vec<SpendEvent>, Failure> {
+    if let Ok(id) = named.parse() {
+        let history = book.history(id).await?;
+        if history.is_empty() {
+            return Err(unknown(named));
+        }
+        return Ok(history);
+    }
+    let all = Filter {
+        denied: true,
+        ..Filter::default()
+    };
+    let rows = book.payments(all).await?;
+    let mut fitting = rows
+        .iter()
+        .filter(|row| row.id.to_string().starts_with(named));
+    match (fitting.next(), fitting.next()) {
+        (Some(row), None) if !named.is_empty() => Ok(book.history(row.id).await?),
+        (None, _) => Err(unknown(named)),
+        (Some(_), _) => Err(Failure::new(
+            Exit::Usage,
+            format_args!("more than one payment id begins with `{}`", plain(named)),
+        )),
+    }
+}
+
+fn unknown(named: &str) -> Failure {
+    let named = plain(named);
+    Failure::new(Exit::Failed, format_args!("there is no payment `{named}`"))
+        .hint("`farepass ledger list` has the ids")
+}
+
+fn show(terminal: &mut Terminal, history: &[SpendEvent], json: bool) -> Result<(), Failure> {
+    if json {
+        return terminal.json_list(history);
+    }
+    let Some(last) = history.last() else {
+        return Ok(());
+    };
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let flags: Vec<String> = last.flags.iter().map(|f| flag(*f)).collect();
+    let delivery = last.delivery.as_ref().map(|d| {
+        let kind = d.content_type.as_deref().unwrap_or("no content type");
+        let length = d.length.map(|l| format!(", {l} bytes")).unwrap_or_default();
+        format!("status {}, {kind}{length}", d.status)
+    });
+    let facts = [
+        ("payment", last.id.to_string()),
+        ("request", request(last)),
+        ("session", format!("{} of {}", last.session, last.agent)),
+        ("charged", charged(last)),
+        ("price", text(last.price.map(|p| p.to_string()))),
+        ("amount", amount(last)),
+        ("paid to", last.pay_to.clone()),
+        ("protocol", format!("{} {}", last.protocol, last.scheme)),
+        ("wallet", last.wallet.clone()),
+        ("nonce", text(last.nonce.clone())),
+        ("rule", text(last.rule.clone())),
+        ("policy", last.policy.clone()),
+        ("receipt", text(last.receipt.clone())),
+        ("transaction", text(last.transaction.clone())),
+        ("delivery", text(delivery)),
+        ("flags", flags.join(", ")),
+    ];
+    for (name, value) in facts {
+        if !value.trim().is_empty() {
+            writeln!(terminal.out, "{name:11}  {}", plain(&value))?;
+        }
+    }
+    for event in history {
+        let reason = event.reason.as_deref().map(plain).unwrap_or_default();
+        let line = format!("{}  {:8}  {reason}", event.time, event.state.name());
+        writeln!(terminal.out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn amount(row: &SpendEvent) -> String {
+    let Some(amount) = row.amount else {
+        return String::new();
+    };
+    format!("{amount} atomic units of {} on {}", row.asset, row.network)
+}
+
+fn flag(flag: crate::event::Flag) -> String {
+    match serde_json::to_value(flag) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
+fn verify(book: Arc<dyn Reader>, terminal: &mut Terminal, json: bool) -> Result<Exit, Failure> {
+    let report = setup::wait(async { Ok(book.verify().await?) })?;
+    let whole = report.problems.is_empty();
+    if json {
+        terminal.json(&report)?;
+    } else {
+        for problem in &report.problems {
+            writeln!(terminal.out, "{}", plain(problem))?;
+        }
+        let (records, payments) = (report.records, report.payments);
+        let verdict = if whole { "whole" } else { "DAMAGED" };
+        writeln!(
+            terminal.out,
+            "{verdict}: {records} records, {payments} payments, head {}",
+            report.head
+        )?;
+    }
+    match whole {
+        true => Ok(Exit::Done),
+        false => {
+            terminal.say("farepass: the ledger is damaged; nothing should be paid from it");
+            Ok(Exit::Damaged)
+        }
     }
 }

@@ -18,6 +18,7 @@ mod run;
 mod serve;
 mod session;
 mod setup;
+mod table;
 mod terminal;
 
 pub use failure::{Exit, Failure};

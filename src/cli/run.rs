@@ -1,15 +1,254 @@
-//! `farepass run`: to be written.
+//! `farepass run`: one program behind a proxy of its own.
 
-use super::{Command, Exit, Failure, Terminal};
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{Command, Exit, Failure, Terminal, setup};
+use crate::admin::client::Client;
+use crate::admin::sessions::{self, Wanted};
+use crate::app::{self, Options, Running, StartError};
+use crate::config::{Config, ConfigError};
+use crate::ledger::{self, Filter, OpenError, Reader};
+use crate::money::Usd;
+use crate::payment::SessionId;
+
+mod child;
+mod environment;
+mod folder;
+mod shared;
+mod summary;
+
+use child::Signals;
+use folder::Folder;
+use shared::Neighbour;
 
 /// Run one program behind a proxy of its own, and say what it spent
+///
+/// The program gets every proxy and certificate variable that common HTTP clients read, and a session
+/// of its own. What it spent is told on stderr at the end. The exit code is the program's; 128 + n when
+/// signal n ended it. When a proxy runs on the same state directory, that one is used.
 #[derive(Debug, clap::Args)]
-pub(super) struct Run {}
+#[command(after_help = "\
+Examples:
+  farepass run -- python agent.py
+  farepass run --budget \"0.50 USD\" -- curl https://api.example.com/v1/prices
+  farepass run --agent research-1 -- sh -c 'npm install && node agent.js'
+
+Programs that change the user or clear the environment (sudo, env -i, docker run) lose the variables.
+The program runs as you, so it could read the wallet's key; give programs that you do not trust with
+that another user, a container or a sidecar.")]
+pub(super) struct Run {
+    /// Most that the program may spend [default: as sessions.default of the configuration]
+    #[arg(long, value_name = "MONEY")]
+    budget: Option<Usd>,
+    /// Its name, for rules and the ledger
+    #[arg(long, value_name = "NAME", default_value = "run")]
+    agent: String,
+    /// After this time nothing more is paid, however long it runs
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    expires: String,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
 
 impl Command for Run {
     const NAME: &'static str = "run";
 
-    fn run(self, _terminal: &mut Terminal) -> Result<Exit, Failure> {
-        Err(Failure::new(Exit::Failed, "not written yet"))
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let runtime = setup::runtime()?;
+        let exit = runtime.block_on(self.go(terminal));
+        // Nothing that still waits may hold up the end.
+        runtime.shutdown_background();
+        exit
+    }
+}
+
+impl Run {
+    async fn go(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let mut signals = Signals::catch()?;
+        let folder = Folder::new()?;
+        let source = Source::find(terminal, folder.path())?;
+        let wanted = Wanted {
+            agent: Some(self.agent),
+            budget: self.budget,
+            expires: Some(self.expires),
+            default: false,
+        };
+        let access = Access::gain(&source, wanted).await?;
+        let files = folder.fill(&access.ca, &own_wgetrc())?;
+        let given = |name: &str| std::env::var_os(name);
+        warn_of_proxy(terminal, &given);
+        let settings = environment::environment(&given, &access.url, access.proxy, &files);
+        let exit = child::run(&self.command, &settings, &mut signals).await;
+        let (book, session, budget) = (
+            Arc::clone(&access.book),
+            access.session.clone(),
+            access.budget,
+        );
+        tokio::select! {
+            ended = access.end() => ended?,
+            _ = signals.next() => terminal.say("farepass: stopped at once; open payments count"),
+        }
+        let filter = Filter {
+            session: Some(session),
+            denied: true,
+            ..Filter::default()
+        };
+        let text = summary::summary(&book.payments(filter).await?, budget);
+        terminal.say(text.trim_end());
+        source.hint(terminal);
+        exit
+    }
+}
+
+/// Where the configuration comes from.
+enum Source {
+    /// A file.
+    File(std::path::PathBuf),
+    /// There is none: nothing is paid, and everything lives in the private folder.
+    None(std::path::PathBuf),
+}
+
+impl Source {
+    fn find(terminal: &Terminal, folder: &Path) -> Result<Self, Failure> {
+        match crate::config::find(terminal.globals.config.as_deref()) {
+            Ok(file) => Ok(Self::File(file)),
+            Err(_) => Ok(Self::None(folder.join("none/farepass.yaml"))),
+        }
+    }
+
+    /// The configuration, with listeners that are free.
+    fn load(&self) -> Result<Config, Failure> {
+        let mut config = match self {
+            Self::File(file) => Config::load(Some(file))?,
+            Self::None(file) => {
+                Config::parse(file, "version: 1\n").map_err(ConfigError::Invalid)?
+            }
+        };
+        let free = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        config.listen.proxy = free;
+        config.listen.admin = free;
+        Ok(config)
+    }
+
+    fn hint(&self, terminal: &Terminal) {
+        if let Self::None(_) = self {
+            terminal.say(
+                "hint: there is no configuration, so nothing is paid; farepass init writes one",
+            );
+        }
+    }
+}
+
+/// A proxy and a session in it.
+struct Access {
+    proxy: SocketAddr,
+    url: Zeroizing<String>,
+    ca: String,
+    session: SessionId,
+    budget: Usd,
+    book: Arc<dyn Reader>,
+    whose: Whose,
+}
+
+/// Whose proxy it is.
+enum Whose {
+    Ours(Box<Running>),
+    Theirs(Neighbour),
+}
+
+impl Access {
+    /// Starts a proxy, or asks the one that owns the state directory for a session.
+    async fn gain(source: &Source, wanted: Wanted) -> Result<Self, Failure> {
+        let config = source.load()?;
+        let options = Options {
+            own_session: Some(wanted.clone()),
+            ..Options::default()
+        };
+        match app::start(config, options).await {
+            Ok(running) => Self::ours(running),
+            Err(StartError::Ledger(OpenError::InUse { .. })) => {
+                Self::theirs(source.load()?, &wanted).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn ours(running: Running) -> Result<Self, Failure> {
+        let none = || Failure::new(Exit::Failed, "the proxy has no session; this is a bug");
+        let own = running.own_session.as_ref().ok_or_else(none)?;
+        let session = &own.row.session;
+        Ok(Self {
+            proxy: running.proxy,
+            url: own.url(running.proxy),
+            ca: running.authority.certificate_pem().to_owned(),
+            session: session.id.clone(),
+            budget: session.budget,
+            book: Arc::clone(&running.ledger) as Arc<dyn Reader>,
+            whose: Whose::Ours(Box::new(running)),
+        })
+    }
+
+    async fn theirs(config: Config, wanted: &Wanted) -> Result<Self, Failure> {
+        let client = Client::beside(&config.state_dir)?;
+        let wanted = serde_json::to_value(wanted).unwrap_or_default();
+        let made = client.ask(Method::POST, "sessions", &wanted).await?;
+        let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap_or_default();
+        let session = SessionId(text("id").into());
+        let path = config.tls.ca_dir.join("ca.pem");
+        let ca = std::fs::read_to_string(&path)
+            .map_err(|e| Failure::new(Exit::Failed, format_args!("{}: {e}", path.display())))?;
+        let mut proxy = client.beacon().proxy;
+        if proxy.ip().is_unspecified() {
+            proxy.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Ok(Self {
+            proxy,
+            url: Zeroizing::new(text("proxy").to_owned()),
+            ca,
+            budget: text("budget").parse().unwrap_or_default(),
+            book: ledger::read(&config.state_dir)?,
+            whose: Whose::Theirs(Neighbour::watch(config, client, session.clone())),
+            session,
+        })
+    }
+
+    /// Closes the session, and the proxy if it is ours.
+    async fn end(self) -> Result<(), Failure> {
+        match self.whose {
+            Whose::Ours(running) => {
+                let now = running.clock.now();
+                let closed = sessions::close(&*running.ledger, now, &self.session).await;
+                running.stop().await;
+                closed.map(drop).map_err(Failure::from)
+            }
+            Whose::Theirs(neighbour) => neighbour.end(&self.session).await,
+        }
+    }
+}
+
+/// The user's own settings for wget, which ours would hide.
+fn own_wgetrc() -> String {
+    let named = std::env::var_os("WGETRC").map(std::path::PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".wgetrc"));
+    let file = named.or_else(home);
+    file.and_then(|file| std::fs::read_to_string(file).ok())
+        .unwrap_or_default()
+}
+
+/// A proxy of the user's is not gone through. Its URL may hold a password: only its name is told.
+fn warn_of_proxy(terminal: &Terminal, given: &dyn Fn(&str) -> Option<OsString>) {
+    let set = |name: &&str| given(name).is_some_and(|v| !v.is_empty());
+    if let Some(name) = ["HTTPS_PROXY", "https_proxy"].iter().find(|n| set(n)) {
+        terminal.say(format_args!(
+            "farepass: the proxy in ${name} is not used: Farepass connects to merchants directly"
+        ));
     }
 }

@@ -1,15 +1,243 @@
-//! `farepass session`: to be written.
+//! `farepass session`: budgets with an expiry and a secret. Whoever owns the ledger writes: this
+//! command, or the running proxy that it asks.
 
-use super::{Command, Exit, Failure, Terminal};
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use http::Method;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::table::{Table, plain, width};
+use super::{Command, Exit, Failure, Terminal, setup};
+use crate::admin::client::Client;
+use crate::admin::sessions::{self, Usual, Wanted};
+use crate::clock::{self, Clock as _, Timestamp};
+use crate::config::Config;
+use crate::ledger::{self, OpenError, SessionRow};
+use crate::money::Usd;
+use crate::payment::SessionId;
 
 /// Budgets with an expiry and a secret: one proxy URL each
 #[derive(Debug, clap::Args)]
-pub(super) struct Session {}
+pub(super) struct Session {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    Create(Create),
+    /// Every session, newest first
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One session
+    Show {
+        /// Its id, or `default`
+        id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Close a session: nothing more is paid in it
+    Close {
+        /// Its id, or `default`
+        id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Open a session and print its proxy URL
+///
+/// The URL on stdout is all that an agent needs. It holds the secret, which is shown this once and
+/// stored nowhere.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  export HTTPS_PROXY=$(farepass session create --agent research-1 --budget \"1 USD\" --expires 60m)
+  farepass session create --default    after the default session is over: the next one")]
+struct Create {
+    /// For which agent; rules may match it
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Most that may be spent in it [default: as sessions.default of the configuration]
+    #[arg(long, value_name = "MONEY")]
+    budget: Option<Usd>,
+    /// How long it lasts, as 60m [default: as sessions.default of the configuration]
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    /// The session of clients without credentials
+    #[arg(long, conflicts_with = "agent")]
+    default: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
 
 impl Command for Session {
     const NAME: &'static str = "session";
 
-    fn run(self, _terminal: &mut Terminal) -> Result<Exit, Failure> {
-        Err(Failure::new(Exit::Failed, "not written yet"))
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let config = setup::config(terminal)?;
+        match self.action {
+            Action::Create(create) => create.run(&config, terminal)?,
+            Action::List { json } => list(&config, terminal, json)?,
+            Action::Show { id, json } => {
+                let row = setup::wait(find(&config, &id))?;
+                show(terminal, &row, json)?;
+            }
+            Action::Close { id, json } => {
+                let row = setup::wait(close(&config, &id))?;
+                show(terminal, &row, json)?;
+            }
+        }
+        Ok(Exit::Done)
     }
+}
+
+impl Create {
+    fn run(self, config: &Config, terminal: &mut Terminal) -> Result<(), Failure> {
+        let wanted = Wanted {
+            agent: self.agent,
+            budget: self.budget,
+            expires: self.expires,
+            default: self.default,
+        };
+        let document = setup::wait(open(config, &wanted))?;
+        if self.json {
+            return terminal.json(&document);
+        }
+        let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or("?");
+        let url = Zeroizing::new(text("proxy").to_owned());
+        writeln!(terminal.out, "{}", *url)?;
+        terminal.say(format_args!(
+            "session {} of {}: {} until {}{}",
+            text("id"),
+            text("agent"),
+            text("budget"),
+            text("expires"),
+            if self.default {
+                ""
+            } else {
+                "; the secret in the URL is shown this once"
+            },
+        ));
+        Ok(())
+    }
+}
+
+/// Opens a session, here or through the running proxy.
+async fn open(config: &Config, wanted: &Wanted) -> Result<Value, Failure> {
+    let usual = Usual {
+        budget: config.sessions.budget,
+        expires: config.sessions.expires,
+    };
+    let ledger = match ledger::open(&config.state_dir) {
+        Ok(ledger) => ledger,
+        Err(OpenError::InUse { .. }) => {
+            let wanted = serde_json::to_value(wanted).unwrap_or_default();
+            let client = Client::beside(&config.state_dir)?;
+            return Ok(client.ask(Method::POST, "sessions", &wanted).await?);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let now = clock::System::starting_at(ledger.newest().await?).now();
+    let opened = sessions::open(&*ledger, now, &usual, wanted).await?;
+    ledger.flush().await?;
+    let proxy: SocketAddr = config.listen.proxy;
+    Ok(opened.document(proxy))
+}
+
+async fn close(config: &Config, id: &str) -> Result<SessionRow, Failure> {
+    let ledger = match ledger::open(&config.state_dir) {
+        Ok(ledger) => ledger,
+        Err(OpenError::InUse { .. }) => {
+            let path = format!("sessions/{}", find(config, id).await?.session.id);
+            let client = Client::beside(&config.state_dir)?;
+            client.ask(Method::DELETE, &path, &Value::Null).await?;
+            return find(config, id).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let now = clock::System::starting_at(ledger.newest().await?).now();
+    let row = sessions::close(&*ledger, now, &SessionId(id.into())).await;
+    ledger.flush().await?;
+    row.map_err(|e| Failure::from(e).hint(LIST))
+}
+
+const LIST: &str = "`farepass session list` has the ids";
+
+async fn find(config: &Config, id: &str) -> Result<SessionRow, Failure> {
+    let found = match setup::book(config)? {
+        Some(book) => book.session(&SessionId(id.into())).await?,
+        None => None,
+    };
+    found.ok_or_else(|| Failure::from(sessions::SessionError::Unknown).hint(LIST))
+}
+
+fn list(config: &Config, terminal: &mut Terminal, json: bool) -> Result<(), Failure> {
+    let rows = match setup::book(config)? {
+        Some(book) => setup::wait(async { Ok(book.sessions().await?) })?,
+        None => vec![],
+    };
+    if json {
+        return terminal.json_list(&rows);
+    }
+    if rows.is_empty() {
+        terminal.say("no sessions yet");
+        return Ok(());
+    }
+    let now = clock::wall();
+    let heads = [
+        "ID", "AGENT", "STATE", "SPENT", "BUDGET", "PAYMENTS", "EXPIRES",
+    ];
+    let mut table = Table::new(&heads, 1);
+    for row in &rows {
+        table.row([
+            row.session.id.to_string(),
+            row.session.agent.to_string(),
+            state(row, now).into(),
+            row.spent.to_string(),
+            row.session.budget.to_string(),
+            row.payments.to_string(),
+            seconds(row.session.expires),
+        ]);
+    }
+    Ok(table.write(&mut terminal.out, width())?)
+}
+
+fn show(terminal: &mut Terminal, row: &SessionRow, json: bool) -> Result<(), Failure> {
+    if json {
+        return terminal.json(row);
+    }
+    let left = row.session.budget.minus(row.spent).unwrap_or_default();
+    let out = &mut terminal.out;
+    writeln!(out, "session   {}", plain(&row.session.id.0))?;
+    writeln!(out, "agent     {}", plain(&row.session.agent))?;
+    writeln!(out, "state     {}", state(row, clock::wall()))?;
+    writeln!(out, "budget    {}", row.session.budget)?;
+    writeln!(out, "spent     {} in {} payments", row.spent, row.payments)?;
+    writeln!(out, "left      {left}")?;
+    writeln!(out, "created   {}", seconds(row.session.created))?;
+    writeln!(out, "expires   {}", seconds(row.session.expires))?;
+    Ok(())
+}
+
+fn state(row: &SessionRow, now: Timestamp) -> &'static str {
+    match row.closed {
+        true => "closed",
+        false if row.session.expires <= now => "expired",
+        false => "open",
+    }
+}
+
+/// Without the fraction: people plan in seconds.
+fn seconds(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.split('.').next().unwrap_or_default().replace('T', " ") + "Z"
 }

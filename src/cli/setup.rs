@@ -1,6 +1,8 @@
 //! What commands begin with: the configuration, a runtime, the ledger; and what is said when one of
 //! them is not to be had. Each is one line.
 
+use std::sync::Arc;
+
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Exit, Failure, Terminal};
@@ -9,13 +11,28 @@ use crate::admin::client::ClientError;
 use crate::admin::sessions::SessionError;
 use crate::app::StartError;
 use crate::config::{Config, ConfigError};
-use crate::ledger::{OpenError, PostError};
+use crate::ledger::{self, OpenError, PostError, Reader};
 use crate::section::SectionError;
 use crate::tls::TlsError;
 
 /// The configuration that the arguments, the environment or this folder name.
 pub(super) fn config(terminal: &Terminal) -> Result<Config, Failure> {
     Ok(Config::load(terminal.globals.config.as_deref())?)
+}
+
+/// The ledger of a configuration for reading, also while its owner runs. `None` when there is none yet.
+pub(super) fn book(config: &Config) -> Result<Option<Arc<dyn Reader>>, Failure> {
+    match ledger::read(&config.state_dir) {
+        Ok(book) => Ok(Some(book)),
+        Err(OpenError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Runs what must wait, on this thread.
+pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(no_runtime)?.block_on(work)
 }
 
 /// A runtime for a whole proxy.

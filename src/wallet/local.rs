@@ -54,6 +54,9 @@ pub enum KeyError {
         /// What is wrong with it.
         problem: KeystoreError,
     },
+    /// A passphrase that is no text.
+    #[error("{0} is not UTF-8 text")]
+    NotText(PathBuf),
     /// A passphrase without characters.
     #[error("the passphrase is empty")]
     Empty,
@@ -185,13 +188,21 @@ fn unlock(path: &Path, json: &[u8], passphrase: &SecretString) -> Result<Key, Ke
 /// The first line's end is not part of a passphrase; everything else is.
 fn read_passphrase(base: &Path, file: Section) -> Result<SecretString, SectionError> {
     let path = base.join(file.clone().read::<String>()?);
-    let bytes = secret_file::read(&path).map_err(|e| explain(&file, &e.into()))?;
+    passphrase(&path).map_err(|e| explain(&file, &e))
+}
+
+/// The passphrase in a file: its text without the end of the line.
+///
+/// # Errors
+/// When the file cannot be read, is open to others, or holds none.
+pub fn passphrase(path: &Path) -> Result<SecretString, KeyError> {
+    let bytes = secret_file::read(path)?;
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match std::str::from_utf8(line) {
-        Ok("") => Err(explain(&file, &KeyError::Empty)),
+        Ok("") => Err(KeyError::Empty),
         Ok(passphrase) => Ok(SecretString::from(passphrase)),
-        Err(_) => Err(file.error(format!("{} is not UTF-8 text", path.display()))),
+        Err(_) => Err(KeyError::NotText(path.into())),
     }
 }
 

@@ -1,0 +1,126 @@
+//! The program itself: started, sent our signals, waited for.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal as Incoming, SignalKind, signal};
+
+use super::environment::Setting;
+use crate::cli::{Exit, Failure};
+
+/// The shell's codes for a program that was not found, or could not be started.
+const NOT_FOUND: u8 = 127;
+const NOT_STARTED: u8 = 126;
+
+/// Runs the program to its end, and gives its exit code; 128 + n when signal n ended it.
+///
+/// # Errors
+/// When it cannot be started.
+pub(super) async fn run(
+    command: &[OsString],
+    environment: &[Setting],
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or_else(|| Failure::new(Exit::Usage, "which program?"))?;
+    let terminal = File::open("/dev/tty").ok();
+    let mut start = Command::new(program);
+    start.args(arguments);
+    for (name, value) in environment {
+        match value {
+            Some(value) => start.env(name, value),
+            None => start.env_remove(name),
+        };
+    }
+    if terminal.is_none() {
+        // So that a signal reaches its children too. At a terminal it stays in our group: only the
+        // group in front may read the keyboard, and Ctrl-C goes to all of it.
+        start.process_group(0);
+    }
+    let mut child = start.spawn().map_err(|e| not_started(program, &e))?;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status?,
+            (kind, number) = signals.next() => forward(&child, kind, number, terminal.as_ref()),
+        }
+    };
+    Ok(Exit::Child(code(status)))
+}
+
+fn not_started(program: &OsString, error: &io::Error) -> Failure {
+    let code = match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_STARTED,
+    };
+    let program = program.display();
+    Failure::new(Exit::Child(code), format_args!("{program}: {error}"))
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let number = status
+        .code()
+        .or_else(|| Some(128 + status.signal()?))
+        .unwrap_or(1);
+    u8::try_from(number).unwrap_or(1)
+}
+
+/// A signal that a terminal sends to its whole group has reached the program already.
+fn forward(child: &Child, kind: SignalKind, number: Signal, terminal: Option<&File>) {
+    let from_keyboard = kind == SignalKind::interrupt() || kind == SignalKind::quit();
+    if from_keyboard && terminal.is_some_and(in_front) {
+        return;
+    }
+    let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)) else {
+        return;
+    };
+    // It may just have ended: then there is nobody to tell.
+    let _ = match terminal {
+        Some(_) => rustix::process::kill_process(pid, number),
+        None => rustix::process::kill_process_group(pid, number),
+    };
+}
+
+/// Does this terminal send what is typed to our group?
+fn in_front(terminal: &File) -> bool {
+    rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Every signal that a person or a supervisor sends to end, reload or ask something of a program.
+pub(super) struct Signals {
+    each: [(SignalKind, Signal, Incoming); 6],
+}
+
+impl Signals {
+    /// From now on a signal does not end this process: it is for the program.
+    pub(super) fn catch() -> io::Result<Self> {
+        let one = |kind: SignalKind, number| Ok::<_, io::Error>((kind, number, signal(kind)?));
+        let each = [
+            one(SignalKind::interrupt(), Signal::INT)?,
+            one(SignalKind::terminate(), Signal::TERM)?,
+            one(SignalKind::hangup(), Signal::HUP)?,
+            one(SignalKind::quit(), Signal::QUIT)?,
+            one(SignalKind::user_defined1(), Signal::USR1)?,
+            one(SignalKind::user_defined2(), Signal::USR2)?,
+        ];
+        Ok(Self { each })
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> (SignalKind, Signal) {
+        let [a, b, c, d, e, f] = &mut self.each;
+        tokio::select! {
+            _ = a.2.recv() => (a.0, a.1),
+            _ = b.2.recv() => (b.0, b.1),
+            _ = c.2.recv() => (c.0, c.1),
+            _ = d.2.recv() => (d.0, d.1),
+            _ = e.2.recv() => (e.0, e.1),
+            _ = f.2.recv() => (f.0, f.1),
+        }
+    }
+}

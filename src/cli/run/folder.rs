@@ -1,0 +1,111 @@
+//! The private folder of one run: every file that a client may want to be pointed at, gone afterwards.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::tls;
+
+/// For Node versions that ignore the proxy variables.
+const NODE_PRELOAD: &str = include_str!("node-preload.cjs");
+
+/// A folder with mode 0700 that is removed with this value.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    /// The authority's certificate alone.
+    pub(super) ca: PathBuf,
+    /// The platform's roots and the authority's certificate.
+    pub(super) bundle: PathBuf,
+    /// The authority's certificate under OpenSSL's name for it.
+    pub(super) certs: PathBuf,
+    /// For wget, which reads no variable.
+    pub(super) wgetrc: PathBuf,
+    /// For PHP, which reads settings from every file in it.
+    pub(super) php: PathBuf,
+    /// For Node.
+    pub(super) preload: PathBuf,
+    /// For Java.
+    pub(super) truststore: PathBuf,
+}
+
+impl Folder {
+    /// An empty folder that nobody else can look into.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn new() -> io::Result<Self> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+        let path = std::env::temp_dir().join(format!("farepass-{}", hex::encode(random)));
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes every file. `ca` is the authority's certificate, PEM; `wgetrc` the user's own settings.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or the certificate is none.
+    pub(super) fn fill(&self, ca: &str, wgetrc: &str) -> io::Result<Files> {
+        let at = |name: &str| self.path.join(name);
+        let files = Files {
+            ca: at("ca.pem"),
+            bundle: at("bundle.pem"),
+            certs: at("certs"),
+            wgetrc: at("wgetrc"),
+            php: at("php"),
+            preload: at("node-preload.cjs"),
+            truststore: at("truststore.p12"),
+        };
+        let own = tls::describe(ca).ok_or_else(|| io::Error::other("the CA is no certificate"))?;
+        let mut roots = tls::platform_roots();
+        let pem: String = roots.iter().map(|root| tls::pem(root)).collect();
+        roots.push(own.der.clone());
+        fs::create_dir(&files.certs)?;
+        fs::create_dir(&files.php)?;
+        write(&files.ca, ca)?;
+        write(&files.bundle, pem + ca)?;
+        if let Some(hash) = tls::subject_hash(&own.der) {
+            write(&files.certs.join(format!("{hash}.0")), ca)?;
+        }
+        let bundle = files.bundle.display();
+        write(
+            &files.wgetrc,
+            format!("{wgetrc}\nca_certificate = {bundle}\n"),
+        )?;
+        let settings = format!("curl.cainfo = \"{bundle}\"\nopenssl.cafile = \"{bundle}\"\n");
+        write(&files.php.join("ca.ini"), settings)?;
+        write(&files.preload, NODE_PRELOAD)?;
+        write(&files.truststore, tls::java_truststore(&roots))?;
+        Ok(files)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "left behind");
+        }
+    }
+}
+
+fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes.as_ref())
+}

@@ -1,0 +1,101 @@
+//! A proxy that somebody else runs. When that one was a `run` as well and ends first, the place is
+//! taken over on the same port, so that our program does not notice.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::admin::Beacon;
+use crate::admin::client::Client;
+use crate::admin::sessions;
+use crate::app::{self, Options, Running, StartError};
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::ledger::OpenError;
+use crate::payment::SessionId;
+
+/// How often it is looked whether the other one is still there. Connections are refused so long.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The proxy of another process.
+pub(super) struct Neighbour {
+    state_dir: PathBuf,
+    over: oneshot::Sender<()>,
+    watch: JoinHandle<Option<Running>>,
+}
+
+impl Neighbour {
+    /// Watches the proxy that `client` speaks to, if it is one that ends with its program. A service
+    /// is left to its supervisor.
+    pub(super) fn watch(config: Config, client: Client, session: SessionId) -> Self {
+        let (over, ended) = oneshot::channel();
+        let state_dir = config.state_dir.clone();
+        let beacon = client.beacon().clone();
+        let watch = tokio::spawn(async move {
+            tokio::select! {
+                _ = ended => None,
+                running = successor(config, &beacon, &session) => running,
+            }
+        });
+        Self {
+            state_dir,
+            over,
+            watch,
+        }
+    }
+
+    /// Closes the session, wherever it is by now.
+    pub(super) async fn end(self, session: &SessionId) -> Result<(), Failure> {
+        // Whoever took over has nobody to listen, and is known by its result.
+        let _ = self.over.send(());
+        if let Ok(Some(running)) = self.watch.await {
+            let now = running.clock.now();
+            let closed = sessions::close(&*running.ledger, now, session).await;
+            running.stop().await;
+            return closed.map(drop).map_err(Failure::from);
+        }
+        let path = format!("sessions/{session}");
+        let client = Client::beside(&self.state_dir)?;
+        client.ask(Method::DELETE, &path, &Value::Null).await?;
+        Ok(())
+    }
+}
+
+/// Waits until the other one is gone, and becomes the proxy in its place. `None` when that is not for
+/// us to do, or cannot be done.
+async fn successor(config: Config, beacon: &Beacon, session: &SessionId) -> Option<Running> {
+    if !beacon.passing {
+        return None;
+    }
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if Beacon::seen(&config.state_dir).is_some() {
+            continue;
+        }
+        let Ok(mut config) = Config::load(Some(&config.file)) else {
+            break;
+        };
+        config.listen.proxy = beacon.proxy;
+        config.listen.admin = SocketAddr::new(beacon.admin.ip(), 0);
+        let options = Options {
+            default_session: Some(session.clone()),
+            ..Options::default()
+        };
+        match app::start(config, options).await {
+            Ok(running) => return Some(running),
+            // Still ending, or a third one was faster.
+            Err(StartError::Ledger(OpenError::InUse { .. })) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot become the proxy");
+                break;
+            }
+        }
+    }
+    tracing::error!("the proxy that this program used has ended, and cannot be replaced");
+    None
+}
