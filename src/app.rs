@@ -103,7 +103,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         payer: Arc::clone(&payer),
         ledger: Arc::clone(&ground.ledger),
         default_session: ground.default_session,
-        interceptor: Interceptor::new(Arc::clone(&ground.authority))?,
+        interceptor: Interceptor::new(Arc::clone(&ground.authority), config.limits.leaves)?,
         upstream_tls: ground.upstream_tls,
         intercept: config.tls.intercept,
         passthrough: config.tls.passthrough,

@@ -27,6 +27,7 @@ use crate::wallet::{self, Wallet, WalletError};
 mod about;
 mod breaker;
 mod outstanding;
+mod received;
 mod record;
 mod refusals;
 mod settle;
@@ -36,6 +37,7 @@ use about::About;
 pub use about::Paid;
 use breaker::Breaker;
 use outstanding::{Again, Outstanding};
+pub use received::Received;
 pub use refusals::over_limit;
 pub use settle::Settled;
 

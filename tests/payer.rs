@@ -688,3 +688,35 @@ async fn a_merchant_that_takes_without_giving_is_left_alone() {
     assert_eq!(refusal.reason, Reason::CircuitOpen);
     assert!(refusal.retryable && refusal.resets_at.is_some());
 }
+
+#[tokio::test]
+async fn evidence_is_noted_and_moves_no_sum() {
+    let digest = Some("ab".repeat(32));
+    for (length, digest, echoed, flags) in [
+        (5, digest.clone(), false, vec![]),
+        (0, digest.clone(), false, vec![Flag::PaidNotDelivered]),
+        (3, None, false, vec![Flag::PaidNotDelivered]),
+        (5, digest.clone(), true, vec![Flag::AuthorizationEchoed]),
+    ] {
+        let stage = Stage::usual().await;
+        let signed = stage.buy("10000").await.unwrap_or_else(|r| panic!("{r}"));
+        let id = signed.id();
+        let headers = receipt(&paid());
+        stage
+            .payer
+            .settle(signed, Some((StatusCode::OK, &headers)))
+            .await;
+        stage.ledger.flush().await.unwrap();
+        let received = farepass::payer::Received {
+            length,
+            digest: digest.clone(),
+            echoed,
+        };
+        stage.payer.received(id, received).await;
+        let row = stage.newest().await;
+        assert_eq!((row.state, row.flags), (State::Settled, flags));
+        let delivery = row.delivery.unwrap();
+        assert_eq!((delivery.length, delivery.digest), (Some(length), digest));
+        assert_eq!(stage.spent().await, (Usd(10_000_000), 1));
+    }
+}

@@ -68,7 +68,7 @@ async fn handshake(
 fn make() -> (tempfile::TempDir, Arc<Authority>, Interceptor) {
     let dir = tempfile::tempdir().unwrap();
     let authority = Arc::new(Authority::open_or_create(&dir.path().join("certs")).unwrap());
-    let interceptor = Interceptor::new(Arc::clone(&authority)).unwrap();
+    let interceptor = Interceptor::new(Arc::clone(&authority), 64).unwrap();
     (dir, authority, interceptor)
 }
 

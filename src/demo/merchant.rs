@@ -63,7 +63,7 @@ impl Merchant {
     pub async fn start(dir: &Path, hosts: &[&str]) -> Result<Self, MerchantError> {
         let authority = Arc::new(Authority::open_or_create(dir)?);
         let ca_pem = authority.certificate_pem().to_owned();
-        let certificates = Interceptor::new(authority)?;
+        let certificates = Interceptor::new(authority, 8)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let hosts = hosts.iter().map(|h| Arc::from(*h)).collect();

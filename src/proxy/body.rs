@@ -13,6 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::evidence::Watched as Evidence;
 use super::tee::Tee;
 
 /// Why a body ended early.
@@ -92,6 +93,8 @@ pub(super) enum Body {
     Tee(Tee),
     /// The copy, or a part that was looked at, then the rest.
     Pieces(Pieces),
+    /// Straight through, and looked at on the way.
+    Evidence(Box<Evidence>),
     /// Any of these, with a note of when it last moved.
     Watched(Box<Self>, Arc<Activity>),
 }
@@ -119,9 +122,12 @@ impl Body {
     pub(super) fn pieces(&self) -> impl Iterator<Item = &Bytes> {
         let pieces = match self {
             Self::Pieces(pieces) => Some(pieces.first.iter()),
-            Self::Empty | Self::Full(_) | Self::Stream(_) | Self::Tee(_) | Self::Watched(..) => {
-                None
-            }
+            Self::Empty
+            | Self::Full(_)
+            | Self::Stream(_)
+            | Self::Tee(_)
+            | Self::Evidence(_)
+            | Self::Watched(..) => None,
         };
         pieces.into_iter().flatten()
     }
@@ -155,6 +161,7 @@ impl HttpBody for Body {
             Self::Stream(stream) => stream.poll(cx),
             Self::Tee(tee) => tee.poll(cx),
             Self::Pieces(pieces) => pieces.poll(cx),
+            Self::Evidence(evidence) => evidence.poll(cx),
             Self::Watched(body, activity) => {
                 let polled = Pin::new(&mut **body).poll_frame(cx);
                 if polled.is_ready() {
@@ -172,6 +179,7 @@ impl HttpBody for Body {
             Self::Stream(stream) => stream.is_end(),
             Self::Tee(tee) => tee.is_end(),
             Self::Pieces(p) => p.first.is_empty() && p.rest.is_none() && p.trailers.is_none(),
+            Self::Evidence(evidence) => evidence.is_end(),
             Self::Watched(body, _) => body.is_end_stream(),
         }
     }
@@ -183,6 +191,7 @@ impl HttpBody for Body {
             Self::Stream(stream) => stream.size(),
             Self::Tee(tee) => tee.size(),
             Self::Pieces(pieces) => pieces.size_hint(),
+            Self::Evidence(evidence) => evidence.size(),
             Self::Watched(body, _) => body.size_hint(),
         }
     }

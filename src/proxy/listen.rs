@@ -26,6 +26,7 @@ impl Proxy {
                 Some(_) = clients.join_next() => {}
                 (permit, accepted) = async {
                     let permit = Arc::clone(&permits).acquire_owned().await;
+                    self.flood.connection().await;
                     (permit, listener.accept().await)
                 } => match accepted {
                     Ok((stream, peer)) => {

@@ -1,6 +1,7 @@
 //! The wire: from an accepted socket to an answered request. Read `exchange.rs` first.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -15,8 +16,10 @@ mod body;
 mod challenge;
 mod connect;
 mod dial;
+mod evidence;
 mod exchange;
 mod failure;
+mod flood;
 mod headers;
 mod identify;
 mod io;
@@ -73,10 +76,16 @@ pub struct Proxy {
     pool: Arc<pool::Pool>,
     limits: Limits,
     refusals: Refusals,
+    flood: flood::Flood,
     /// One permit per exchange that is being paid; all of them together mean that none is.
     purchases: Arc<Semaphore>,
+    /// By session: who may pay now, and who waits (`limits.payments_in_flight`).
+    turns: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
     draining: watch::Receiver<bool>,
 }
+
+/// Sessions whose turns are remembered; idle ones make room.
+const SESSIONS: usize = 1024;
 
 /// Exchanges that may be paid at once, all sessions together: each holds a request body.
 const PURCHASES: u32 = 4096;
@@ -98,6 +107,8 @@ impl Proxy {
             parts.limits.pool_idle_timeout,
             parts.limits.pool_idle,
         ));
+        let flood_connections = parts.limits.connections_per_second;
+        let flood_leaves = parts.limits.leaves_per_second;
         let upstream = upstream::Upstream {
             dialer: dial::Dialer {
                 egress: parts.egress,
@@ -121,6 +132,8 @@ impl Proxy {
             pool,
             limits: parts.limits,
             refusals: parts.refusals,
+            turns: Mutex::default(),
+            flood: flood::Flood::new(flood_connections, flood_leaves),
             purchases: Arc::new(Semaphore::new(PURCHASES as usize)),
             draining: parts.draining,
         })
@@ -129,6 +142,17 @@ impl Proxy {
     /// Waits until no exchange is being paid: each has its outcome in the ledger.
     pub async fn settled(&self) {
         let _ = self.purchases.acquire_many(PURCHASES).await;
+    }
+
+    /// One session does not take every wallet and connection: its payments wait for each other.
+    fn turns(&self, session: &Arc<str>) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() >= SESSIONS {
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        let at_once = self.limits.payments_in_flight;
+        let turn = turns.entry(Arc::clone(session));
+        Arc::clone(turn.or_insert_with(|| Arc::new(Semaphore::new(at_once))))
     }
 
     /// Leaves in the certificate cache, for metrics.

@@ -8,6 +8,7 @@ use http::{Request, Response, StatusCode};
 
 use super::body::Body;
 use super::challenge::Asks;
+use super::evidence::Watched;
 use super::exchange::{Route, delivered};
 use super::refuse::{self, quoted};
 use super::replay::Replay;
@@ -30,9 +31,11 @@ pub(super) async fn purchase(
     let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
         return refuse::stopped();
     };
+    let turns = conn.proxy.turns(&asked.session.id.0);
     let conn = Arc::clone(conn);
     let task = tokio::spawn(async move {
         let _in_flight = permit;
+        let _turn = turns.acquire().await;
         pay(&conn, &route, &mut asked, replay, asks).await
     });
     // A panic in the task is a bug of ours; the ledger already counts what it signed.
@@ -81,11 +84,18 @@ async fn pay(
         .upstream
         .send(&conn.lane, route.key(), request)
         .await;
+    let (id, payload) = (signed.id(), signed.payload.value.clone());
     // Every path past `authorize` comes through here: the payload may be charged whatever came back.
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));
     let settled = payer.settle(signed, head).await;
     match (answer, settled.refusal) {
-        (Ok(response), None) => told(conn.stream(response).map(Body::Stream), &settled.paid),
+        (Ok(response), None) => {
+            let (head, stream) = conn.stream(response).into_parts();
+            let payer = Arc::clone(payer);
+            let body = Watched::new(stream, &head.headers, payer, id, &payload);
+            let body = Body::Evidence(Box::new(body));
+            told(Response::from_parts(head, body), &settled.paid)
+        }
         (Ok(response), Some(refusal)) => {
             refused(conn, &refusal, conn.stream(response).map(Body::Stream))
         }

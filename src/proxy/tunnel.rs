@@ -64,7 +64,11 @@ async fn something(
         return Ok(Some(first));
     }
     let mut buffer = bytes::BytesMut::with_capacity(2048);
-    let read = timeout(proxy.limits.header_timeout, stream.read_buf(&mut buffer)).await;
+    let read = timeout(
+        proxy.limits.first_byte_timeout,
+        stream.read_buf(&mut buffer),
+    )
+    .await;
     match read {
         Ok(Ok(0)) | Err(_) => Ok(None),
         Ok(Ok(_)) => Ok(Some(buffer.freeze())),
@@ -78,6 +82,7 @@ async fn intercept(
     target: Target,
     session: Arc<Session>,
 ) -> io::Result<()> {
+    proxy.flood.leaf().await;
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
         let config = proxy

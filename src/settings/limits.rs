@@ -1,5 +1,6 @@
 //! Every limit with its default and the reason of the default.
 
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use crate::section::{Section, SectionError};
@@ -60,12 +61,23 @@ pub struct Limits {
     /// How long an idle upstream connection is kept: less than the 60 s after which common servers
     /// close it. Default 50 s.
     pub pool_idle_timeout: Duration,
+    /// Most new connections of agents a second; the next ones wait. Twenty times what a busy agent
+    /// opens. Default 5,000.
+    pub connections_per_second: NonZeroU32,
+    /// Most intercepted handshakes a second, each of which may sign a leaf; the next ones wait. Both
+    /// cores are busy at about half of it. Default 5,000.
+    pub leaves_per_second: NonZeroU32,
     /// Most leaf certificates kept. A leaf and its key have about 2 KB. Default 1024.
     pub leaves: usize,
 }
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+
+const PER_SECOND: NonZeroU32 = match NonZeroU32::new(5_000) {
+    Some(n) => n,
+    None => NonZeroU32::MIN,
+};
 
 impl Default for Limits {
     fn default() -> Self {
@@ -89,6 +101,8 @@ impl Default for Limits {
             pool_idle: 32,
             h2_streams: 128,
             pool_idle_timeout: Duration::from_secs(50),
+            connections_per_second: PER_SECOND,
+            leaves_per_second: PER_SECOND,
             leaves: 1024,
         }
     }
@@ -153,6 +167,14 @@ impl Limits {
             s.number(1..=10_000)
         })?;
         self.h2_streams = u32::try_from(streams).unwrap_or(self.h2_streams);
+        for (key, limit) in [
+            ("connections_per_second", &mut self.connections_per_second),
+            ("leaves_per_second", &mut self.leaves_per_second),
+        ] {
+            let rate = section.or(key, limit.get().into(), |s| s.number(1..=1_000_000))?;
+            let rate = u32::try_from(rate).ok().and_then(NonZeroU32::new);
+            *limit = rate.unwrap_or(*limit);
+        }
         Ok(())
     }
 

@@ -52,12 +52,12 @@ impl ResolvesServerCert for Fixed {
 }
 
 impl Interceptor {
-    /// With a leaf key and a ticket key of its own.
+    /// With a leaf key and a ticket key of its own, and at most `leaves` certificates in memory.
     ///
     /// # Errors
     /// When the TLS library cannot make keys.
-    pub fn new(authority: Arc<Authority>) -> Result<Self, TlsError> {
-        let leaves = Arc::new(Leaves::new(authority)?);
+    pub fn new(authority: Arc<Authority>, leaves: usize) -> Result<Self, TlsError> {
+        let leaves = Arc::new(Leaves::new(authority, leaves)?);
         let crypto = |e: rustls::Error| TlsError::Crypto(e.to_string());
         let mut config =
             ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -24,12 +24,6 @@ const RENEW_BEFORE: Duration = Duration::days(1);
 /// Clocks of agents may be a little behind (threat T-04: at most one hour).
 const BACKDATED: Duration = Duration::minutes(55);
 
-/// About 1 KiB each; an agent that talks to more hosts than this pays 14 µs for each return.
-const CACHE: NonZeroUsize = match NonZeroUsize::new(1024) {
-    Some(n) => n,
-    None => NonZeroUsize::MIN,
-};
-
 /// Signs leaves for names, and remembers them.
 pub(super) struct Leaves {
     authority: Arc<Authority>,
@@ -49,8 +43,10 @@ impl std::fmt::Debug for Leaves {
 
 impl Leaves {
     /// With a fresh key of its own, never the authority's (threat T-05), kept in memory only.
-    pub(super) fn new(authority: Arc<Authority>) -> Result<Self, TlsError> {
+    /// Up to `most` leaves are kept; a host that was forgotten costs 14 µs when it returns.
+    pub(super) fn new(authority: Arc<Authority>, most: usize) -> Result<Self, TlsError> {
         let crypto = |e: &dyn std::fmt::Display| TlsError::Crypto(e.to_string());
+        let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
         let key = KeyPair::generate().map_err(|e| crypto(&e))?;
         let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signer = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der);
@@ -58,7 +54,7 @@ impl Leaves {
             authority,
             key,
             signer: signer.map_err(|e| crypto(&e))?,
-            cache: Mutex::new(LruCache::new(CACHE)),
+            cache: Mutex::new(LruCache::new(most)),
         })
     }
 
