@@ -199,3 +199,60 @@ impl Words {
         keccak(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_any_case_but_a_wrong_one() {
+        // EIP-55's own examples.
+        for text in [
+            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+            "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+            "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), text);
+            assert_eq!(text.to_lowercase().parse(), Ok(address));
+            let upper = format!("0x{}", text[2..].to_uppercase());
+            assert_eq!(upper.parse(), Ok(address));
+            let swapped = text.replacen('a', "A", 1).replacen("BB", "bB", 1);
+            let wrong = if swapped == text {
+                text.replacen('b', "B", 1)
+            } else {
+                swapped
+            };
+            assert_eq!(
+                wrong.parse::<Address>(),
+                Err(NotAddress::Checksum),
+                "{wrong}"
+            );
+            assert_eq!(Address::from_hex(&wrong), Ok(address));
+        }
+        for text in [
+            "",
+            "0x",
+            "0xabc",
+            "merchant",
+            "0X5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed00",
+        ] {
+            assert_eq!(text.parse::<Address>(), Err(NotAddress::Form), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_addresses_are_reserved() {
+        let address = |n: u32| {
+            let mut bytes = [0; 20];
+            bytes[16..].copy_from_slice(&n.to_be_bytes());
+            Address(bytes)
+        };
+        assert!(
+            address(0).is_reserved() && address(9).is_reserved() && address(0xffff).is_reserved()
+        );
+        assert!(!address(0x1_0000).is_reserved());
+    }
+}

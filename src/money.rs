@@ -279,3 +279,6 @@ impl Asset {
         self.address == address
     }
 }
+
+#[cfg(test)]
+mod tests;
