@@ -1,8 +1,9 @@
 //! Time as a value. Only `System` reads the wall clock.
 
 use std::fmt;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration as Span, OffsetDateTime};
@@ -140,11 +141,21 @@ pub trait Clock: Send + Sync {
     fn wall(&self) -> Timestamp;
 }
 
-/// The system's clock. `now` starts at the wall clock and then follows monotonic time, so a
-/// wall clock that is set back or forward releases nothing and reopens no window.
+/// The system's clock. `now` starts at the wall clock and then follows a clock that nobody can set
+/// and that goes on while the machine sleeps: a wall clock that is set back or forward releases
+/// nothing and reopens no window, and a laptop's midnight is not late by a night.
 pub struct System {
-    started: Instant,
+    started: Duration,
     base: Timestamp,
+}
+
+/// Time since some moment that stays the same while the machine runs.
+fn uptime() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
 
 impl System {
@@ -152,7 +163,7 @@ impl System {
     #[must_use]
     pub fn starting_at(floor: Timestamp) -> Self {
         Self {
-            started: Instant::now(),
+            started: uptime(),
             base: wall().max(floor),
         }
     }
@@ -160,7 +171,8 @@ impl System {
 
 impl Clock for System {
     fn now(&self) -> Timestamp {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = uptime().saturating_sub(self.started).as_millis();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
         Timestamp(self.base.0.saturating_add(elapsed))
     }
 
@@ -186,5 +198,29 @@ impl Clock for Fixed {
 
     fn wall(&self) -> Timestamp {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_starts_at_the_later_of_wall_and_ledger_and_goes_on() {
+        let before = wall();
+        let clock = System::starting_at(Timestamp(0));
+        assert!(clock.now() >= before && clock.now().0 < before.0 + 60_000);
+        let future = Timestamp(before.0 + 1_000_000_000);
+        let clock = System::starting_at(future);
+        let first = clock.now();
+        assert!(
+            first >= future,
+            "a wall clock behind the ledger is not believed"
+        );
+        while clock.now() == first {
+            std::hint::spin_loop();
+        }
+        assert!(clock.now() > first);
+        assert!(clock.wall() < future, "the wall is told as it is");
     }
 }

@@ -187,10 +187,9 @@ impl Payer {
             let detail = "the proxy is shutting down and signs nothing new";
             return Err(Refusal::new(Reason::Draining, detail));
         }
-        let now = self.clock.now();
         if let Some(request) = asked.request
             && policy.payable(&asked.host, asked.port)
-            && let Some(again) = self.outstanding.find(request, now)?
+            && let Some(again) = self.outstanding.find(request, self.surely())?
         {
             return Ok(Some(again));
         }
@@ -272,7 +271,8 @@ impl Payer {
             amount: plan.approval.price,
             limits: limits.cloned().collect(),
             until: self.hold_until(&plan.approval),
-            now,
+            // A session is over when either clock says so: one of them may have slept.
+            now: now.max(self.clock.wall()),
             nonce: plan.nonce.clone(),
         };
         let event = about.event(now, State::Reserved);
@@ -287,11 +287,17 @@ impl Payer {
         Ok(asked.session.budget.minus(spent).unwrap_or(Usd(0)))
     }
 
-    /// Until then the payload can be charged.
+    /// Until then the payload can be charged: its validity is written in wall time.
     fn hold_until(&self, approval: &Approval) -> Timestamp {
         self.clock
-            .now()
+            .wall()
             .after_secs(approval.valid_for.saturating_add(SKEW))
+    }
+
+    /// The time that has come by either clock. A payload is dead when this is past its hold: a wall
+    /// clock that jumps ahead, or a start at the time of a record from the future, kills none.
+    fn surely(&self) -> Timestamp {
+        self.clock.now().min(self.clock.wall())
     }
 
     async fn seal(

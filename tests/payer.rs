@@ -2,7 +2,7 @@
 //! back (nothing but proof).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ rules:
     pay: { max: \"0.05 USD\" }
 ";
 
-struct Hands(AtomicU64);
+struct Hands(AtomicU64, AtomicI64);
 
 impl Clock for Hands {
     fn now(&self) -> Timestamp {
@@ -46,7 +46,8 @@ impl Clock for Hands {
     }
 
     fn wall(&self) -> Timestamp {
-        self.now()
+        let ahead = self.1.load(Ordering::SeqCst);
+        Timestamp::from_secs(self.now().secs().saturating_add_signed(ahead))
     }
 }
 
@@ -141,7 +142,7 @@ impl Setup {
         let policy = Policy::read(&mut file, catalog, &mut problems);
         assert!(problems.is_empty(), "{:?}", problems.into_sorted());
         let ledger = ledger::in_memory();
-        let clock = Arc::new(Hands(AtomicU64::new(1_800_000_000)));
+        let clock = Arc::new(Hands(AtomicU64::new(1_800_000_000), AtomicI64::new(0)));
         let wallet = Arc::new(Scripted {
             answer: Mutex::new(Ok(())),
             ledger: Arc::clone(&ledger),
@@ -480,6 +481,45 @@ async fn the_sweeper_needs_proof_to_release() {
         assert_eq!((row.state, row.reason.as_deref()), (state, Some(reason)));
         assert_eq!(row.confirmed, chain == Some(true));
         assert_eq!(stage.spent().await.0, Usd(counted));
+    }
+}
+
+#[tokio::test]
+async fn no_clock_that_jumps_kills_a_payload_that_lives() {
+    // Seconds that the wall is ahead while signing and while sweeping, and whether 120 seconds
+    // later the payload is certainly dead.
+    for (signing, sweeping, dead) in [
+        (0, 0, 1),
+        (0, 100_000, 1),
+        (1_000, 0, 0),
+        (0, -1, 0),
+        (-100_000, -100_000, 1),
+    ] {
+        let setup = Setup {
+            unproven: Unproven::Release,
+            ..Setup::default()
+        };
+        let stage = setup.stage().await;
+        stage.clock.1.store(signing, Ordering::SeqCst);
+        let signed = stage.buy("10000").await.unwrap_or_else(|r| panic!("{r}"));
+        stage.payer.settle(signed, None).await;
+        stage.ledger.flush().await.unwrap();
+        stage.clock.1.store(sweeping, Ordering::SeqCst);
+        assert_eq!(stage.payer.sweep().await.unwrap(), 0, "at once");
+        stage.clock.0.fetch_add(120, Ordering::SeqCst);
+        let swept = stage.payer.sweep().await.unwrap();
+        assert_eq!(swept, dead, "{signing} {sweeping}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_over_when_either_clock_says_so() {
+    for (later, ahead) in [(3600, 0), (0, 3600), (3600, -3600)] {
+        let stage = Stage::usual().await;
+        stage.clock.0.fetch_add(later, Ordering::SeqCst);
+        stage.clock.1.store(ahead, Ordering::SeqCst);
+        let refusal = stage.buy("10000").await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::SessionExpired, "{later} {ahead}");
     }
 }
 

@@ -107,6 +107,7 @@ impl About {
             latency_ms: Some(now.0.saturating_sub(self.started.0)),
             ..self.event.clone()
         }
+        .capped()
     }
 }
 

@@ -68,7 +68,7 @@ impl Payer {
         self.breaker.record(&asked.host, &asked.path, usable, now);
         match asked.request {
             Some(request) if usable => self.outstanding.forget(request),
-            Some(request) => self.outstanding.hold(request, again, now),
+            Some(request) => self.outstanding.hold(request, again, self.surely()),
             None => {}
         }
     }
@@ -78,7 +78,7 @@ impl Payer {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn recall(&self) -> Result<(), PostError> {
-        let now = self.clock.now();
+        let now = self.surely();
         for (payment, event) in self.ledger.open().await? {
             let request = event.request.as_deref().and_then(|r| r.parse().ok());
             if let Some(request) = request {

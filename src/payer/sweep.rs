@@ -14,7 +14,7 @@ impl Payer {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn sweep(&self) -> Result<usize, PostError> {
-        let now = self.clock.now();
+        let now = self.surely();
         let open = self.ledger.open().await?;
         let mut closed = 0;
         for (payment, event) in open {
