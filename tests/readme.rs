@@ -69,6 +69,20 @@ fn the_table_of_rooms_is_that_of_the_house() {
 }
 
 #[test]
+fn the_table_of_commands_is_that_of_the_help_page() {
+    let help = shell(root(), "farepass --help");
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, rest) = help.split_once("Commands:\n").unwrap();
+    let listed = rest.lines().take_while(|l| !l.is_empty());
+    let listed = listed.filter(|l| l.starts_with("  ") && !l.starts_with("   "));
+    let listed: Vec<_> = listed.filter_map(|l| l.split_whitespace().next()).collect();
+    let rows = table("| command | what it does |");
+    let rows = rows.iter().filter_map(|r| r.strip_prefix("`farepass "));
+    let shown: Vec<_> = rows.filter_map(|r| r.split([' ', '`']).next()).collect();
+    assert_eq!(shown, listed);
+}
+
+#[test]
 fn ci_and_just_do_the_same() {
     let ci = std::fs::read_to_string(root().join(".ci/run")).unwrap();
     let just = std::fs::read_to_string(root().join("justfile")).unwrap();
