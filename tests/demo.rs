@@ -1,8 +1,14 @@
 //! The demonstration ends by itself, well, quickly, and leaves nothing behind.
 #![cfg(test)]
 
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use farepass::demo::agent::Agent;
+use http::{Request, Response};
+use http_body_util::Full;
 
 /// Runs it with a temporary folder, no configuration and no proxy of the surroundings.
 fn demo(temporary: &std::path::Path) -> Output {
@@ -86,4 +92,62 @@ fn demo_in(temporary: &std::path::Path) -> Output {
         .env("TMPDIR", temporary)
         .output()
         .unwrap()
+}
+
+/// One request of somebody's own client.
+async fn get(agent: &Agent, path: &str) -> Response<Bytes> {
+    let request = Request::get(path).body(Full::default()).unwrap();
+    agent.send("weather.example", request).await.unwrap()
+}
+
+/// Ends with the test, whichever way that ends.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
+#[tokio::test]
+async fn it_stays_for_a_client_of_ones_own_until_it_is_told_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Command::new(env!("CARGO_BIN_EXE_farepass"))
+        .args(["demo", "--stay"])
+        .env_clear()
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut demo = Started(demo.unwrap());
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap());
+    let (mut said, mut line) = (String::new(), String::new());
+    while !line.starts_with("Ctrl-C") {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "{said}");
+        said.push_str(&line);
+    }
+    let value = |name: &str| {
+        let (_, rest) = said.split_once(&format!("{name}=")).unwrap();
+        rest.split_whitespace().next().unwrap().to_owned()
+    };
+    let proxy = value("HTTPS_PROXY");
+    let proxy = proxy.strip_prefix("http://").unwrap().parse().unwrap();
+    let root = std::fs::read_to_string(value("CURL_CA_BUNDLE")).unwrap();
+    let agent = Agent::new(proxy, &root).unwrap();
+
+    let bought = get(&agent, "/forecast").await;
+    assert_eq!(bought.status(), 200);
+    assert!(bought.headers().contains_key("farepass-payment"));
+    assert_eq!(get(&agent, "/luxury").await.status(), 402);
+
+    let pid = rustix::process::Pid::from_child(&demo.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert_eq!(demo.0.wait().unwrap().code(), Some(0), "{rest}");
+    assert!(
+        rest.contains("  settled   ") && rest.contains("over_request_cap"),
+        "{rest}"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

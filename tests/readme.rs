@@ -120,7 +120,6 @@ fn shell(folder: &Path, block: &str) -> Output {
 }
 
 #[test]
-#[ignore = "the commands are being written"]
 fn commands_marked_run_do_run() {
     let folder = tempfile::tempdir().unwrap();
     let blocks = blocks("sh run");
@@ -137,7 +136,6 @@ fn commands_marked_run_do_run() {
 }
 
 #[test]
-#[ignore = "the commands are being written"]
 fn the_policy_of_the_readme_passes_its_own_tests() {
     let policies = blocks("yaml run");
     let [policy] = &policies[..] else {

@@ -1,5 +1,9 @@
 //! `farepass demo`: the product at work, with nothing but itself.
 
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::demo::{self, DemoError};
 
@@ -9,16 +13,37 @@ use crate::demo::{self, DemoError};
 /// knows nothing about payments; buys, is refused, and shows the books. Everything stays on this
 /// machine and is gone at the end.
 #[derive(Debug, clap::Args)]
-pub(super) struct Demo {}
+pub(super) struct Demo {
+    /// Keep merchant and proxy open for your own client, until Ctrl-C
+    #[arg(long)]
+    stay: bool,
+}
 
 impl Command for Demo {
     const NAME: &'static str = "demo";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let colour = terminal.colours();
-        setup::runtime()?.block_on(demo::run(&mut terminal.out, colour))?;
+        setup::runtime()?.block_on(async {
+            match self.stay {
+                true => demo::stay(&mut terminal.out, colour, told_to_stop()?).await,
+                false => demo::run(&mut terminal.out, colour).await,
+            }
+        })?;
         Ok(Exit::Done)
     }
+}
+
+/// Ends on SIGINT or SIGTERM; both are caught from now on.
+fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 impl From<DemoError> for Failure {

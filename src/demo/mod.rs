@@ -51,6 +51,28 @@ pub enum DemoError {
 /// It takes less than a second; who waits longer waits for something that will not come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Sets the stage and keeps it open for somebody's own client until `over`; then shows the ledger.
+///
+/// # Errors
+/// When the stage cannot be set, or `out` not be written.
+pub async fn stay(
+    out: &mut (dyn Write + Send),
+    colour: bool,
+    over: impl Future<Output = ()>,
+) -> Result<(), DemoError> {
+    let stage = stage::Stage::set().await?;
+    let mut page = page::Page::new(out, colour);
+    let invited = script::invite(&stage, &mut page);
+    if invited.is_ok() {
+        over.await;
+    }
+    let payments = stage.payments().await;
+    stage.clear().await;
+    invited?;
+    page.part("The ledger")?;
+    Ok(page.ledger(&payments?)?)
+}
+
 /// Sets the stage in a temporary folder, plays, and leaves nothing behind. Nothing leaves this machine.
 ///
 /// # Errors

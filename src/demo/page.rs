@@ -78,11 +78,11 @@ impl<'a> Page<'a> {
         self.part(&format!("{}  {text}", self.scenes))
     }
 
-    /// A heading. What was written before is shown while the next part happens.
+    /// A heading. It is shown while what it announces happens.
     pub(super) fn part(&mut self, text: &str) -> io::Result<()> {
-        self.out.flush()?;
         let text = self.ink(Ink::Bold, text);
-        writeln!(self.out, "\n{text}")
+        writeln!(self.out, "\n{text}")?;
+        self.out.flush()
     }
 
     pub(super) fn plain(&mut self, text: &str) -> io::Result<()> {

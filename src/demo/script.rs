@@ -49,6 +49,31 @@ fn introduce(stage: &Stage, page: &mut Page<'_>) -> io::Result<()> {
     )
 }
 
+/// How to be the agent oneself.
+pub(super) fn invite(stage: &Stage, page: &mut Page<'_>) -> io::Result<()> {
+    introduce(stage, page)?;
+    page.part("Be the agent: in another terminal, with any client")?;
+    let (proxy, roots) = (stage.proxy(), stage.roots().display());
+    page.plain(&format!(
+        "   export HTTPS_PROXY=http://{proxy} CURL_CA_BUNDLE={roots}"
+    ))?;
+    for (what, price) in [
+        (format!("https://{WEATHER}/"), "free"),
+        (format!("https://{WEATHER}/forecast"), "0.01 USD"),
+        (
+            format!("-d 'some text' https://{WEATHER}/report"),
+            "0.02 USD",
+        ),
+        (
+            format!("https://{WEATHER}/luxury"),
+            "5.00 USD, more than the rule allows",
+        ),
+    ] {
+        page.plain(&format!("   curl -i {what:<46}  # {price}"))?;
+    }
+    page.part("Ctrl-C ends it and shows the ledger.")
+}
+
 struct Play<'s, 'p, 'o> {
     stage: &'s Stage,
     page: &'p mut Page<'o>,

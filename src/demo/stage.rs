@@ -56,6 +56,11 @@ impl Stage {
         self.house.proxy
     }
 
+    /// The certificate that agents trust.
+    pub(super) fn roots(&self) -> &Path {
+        self.house.authority.certificate_path()
+    }
+
     pub(super) fn ledger(&self) -> &Arc<dyn Ledger> {
         &self.house.ledger
     }
