@@ -160,7 +160,7 @@ fn the_child_keeps_its_exit_code_and_its_output() {
     let (out, _) = run(stand, &["no-such-program-anywhere"]);
     assert_eq!(
         out.status.code(),
-        Some(2),
+        Some(127),
         "{}",
         String::from_utf8_lossy(&out.stderr)
     );

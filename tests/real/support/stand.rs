@@ -141,6 +141,15 @@ impl Stand {
         hits.as_array().unwrap().iter().filter_map(paid).collect()
     }
 
+    /// What the facilitator answered last, for a test that did not expect it.
+    pub(crate) fn last_settlement(&self) -> String {
+        let log = self.admin("GET", "/facilitator-log", &Value::Null);
+        log.as_array()
+            .and_then(|l| l.last())
+            .map(Value::to_string)
+            .unwrap_or_default()
+    }
+
     /// This payer's settlements go wrong.
     pub(crate) fn fault(&self, kind: &str, payer: &str) {
         self.admin(

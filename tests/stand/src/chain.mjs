@@ -84,6 +84,9 @@ export async function startChain({ host, blockTime, quiet }) {
   const pub = createPublicClient({ chain, transport, pollingInterval: 15 });
   const call = (from, to, functionName, args) =>
     rpc("eth_sendTransaction", { from, to, data: encodeFunctionData({ abi: TOKEN_ABI, functionName, args }) });
+  // Not from the facilitator, whose settlements count their own transaction nonces; and one after the other.
+  let last = Promise.resolve();
+  const inTurn = send => (last = last.catch(() => {}).then(async () => wait(await send())));
   const wait = hash => pub.waitForTransactionReceipt({ hash });
 
   const rich = ["buyer", "noapproval", "buyer2", "buyer3", "buyer4"];
@@ -101,8 +104,8 @@ export async function startChain({ host, blockTime, quiet }) {
   return {
     url, rpc, pub, wallet, accounts, by, chain,
     balance: address => pub.readContract({ address: C.USDC, abi: TOKEN_ABI, functionName: "balanceOf", args: [address] }),
-    mint: async (to, value) => wait(await call(by.facilitator.address, C.USDC, "mint", [to, BigInt(value)])),
-    setBlocked: async (who, on) => wait(await call(by.facilitator.address, C.USDC, "setBlocked", [who, on])),
+    mint: (to, value) => inTurn(() => call(by.poor.address, C.USDC, "mint", [to, BigInt(value)])),
+    setBlocked: (who, on) => inTurn(() => call(by.poor.address, C.USDC, "setBlocked", [who, on])),
     transfers: async from =>
       (await pub.getContractEvents({ address: C.USDC, abi: TOKEN_ABI, eventName: "Transfer", args: from ? { from } : undefined, fromBlock: 0n }))
         .filter(l => l.args.from !== "0x0000000000000000000000000000000000000000")

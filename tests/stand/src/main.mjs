@@ -122,8 +122,12 @@ function makeAdmin(ctx) {
     res.json({ faults: ctx.faults });
   });
   admin.post("/fund", async (req, res) => {
-    await chain.mint(req.body.address, req.body.amount);
-    res.json({ balance: (await chain.balance(req.body.address)).toString() });
+    try {
+      await chain.mint(req.body.address, req.body.amount);
+      res.json({ balance: (await chain.balance(req.body.address)).toString() });
+    } catch (e) {
+      res.status(500).json({ error: String(e?.message ?? e) });
+    }
   });
   return admin;
 }
