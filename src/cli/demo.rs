@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::demo::{self, DemoError};
 
-/// See it work: a merchant that asks for payment, an agent, a refusal, the ledger. Needs nothing
+/// See it work: buy, be refused, look at the books; needs nothing
 ///
 /// Starts a merchant with TLS that verifies real signatures, a proxy with a policy, and an agent that
 /// knows nothing about payments; buys, is refused, and shows the books. Everything stays on this

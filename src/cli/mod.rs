@@ -29,13 +29,13 @@ pub use terminal::Terminal;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Globals {
-    /// The configuration file [else $FAREPASS_CONFIG, ./farepass.yaml, the user's config folder]
+    /// The configuration [else $FAREPASS_CONFIG, else ./farepass.yaml]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<std::path::PathBuf>,
-    /// How much is logged on stderr: error, warn, info, debug, trace, or a list like `warn,farepass=debug`
+    /// What is logged on stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", global = true)]
     pub log: Option<String>,
-    /// How log lines look: text (default) or json
+    /// How log lines look: text or json
     #[arg(
         long,
         value_name = "FORMAT",

@@ -93,7 +93,10 @@ impl Run {
             access.budget,
         );
         tokio::select! {
-            ended = access.end() => ended?,
+            ended = access.end() => if let Err(failure) = ended {
+                // The program's exit code says more.
+                failure.report(&mut std::io::stderr());
+            },
             _ = signals.next() => terminal.say("farepass: stopped at once; open payments count"),
         }
         let filter = Filter {
@@ -101,8 +104,10 @@ impl Run {
             denied: true,
             ..Filter::default()
         };
-        let text = summary::summary(&book.payments(filter).await?, budget);
-        terminal.say(text.trim_end());
+        if exit.is_ok() {
+            let text = summary::summary(&book.payments(filter).await?, budget);
+            terminal.say(text.trim_end());
+        }
         source.hint(terminal);
         exit
     }

@@ -158,6 +158,7 @@ fn the_child_keeps_its_exit_code_and_its_output() {
     let (out, _) = run(stand, &["sh", "-c", "kill -TERM $$"]);
     assert_eq!(out.status.code(), Some(128 + 15));
     let (out, _) = run(stand, &["no-such-program-anywhere"]);
+    // As of a shell, and of env.
     assert_eq!(
         out.status.code(),
         Some(127),

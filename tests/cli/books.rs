@@ -1,0 +1,281 @@
+//! Sessions, the ledger and the authority: what they print, and that no secret stays.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Home, SHOP, Street, there_is};
+
+fn secret_of(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").unwrap();
+    let (credentials, _) = rest.rsplit_once('@').unwrap();
+    credentials.split_once(':').unwrap().1
+}
+
+/// No file below holds this text.
+fn assert_nowhere(dir: &Path, text: &str) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_nowhere(&path, text);
+        } else if let Ok(bytes) = fs::read(&path) {
+            let found = bytes.windows(text.len()).any(|w| w == text.as_bytes());
+            assert!(!found, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_session_is_a_url() {
+    let home = Home::ready();
+    let args = [
+        "session",
+        "create",
+        "--agent",
+        "bot-1",
+        "--budget",
+        "0.50 USD",
+        "--expires",
+        "10m",
+    ];
+    let made = home.farepass(args).ok();
+    assert_eq!(made.out.lines().count(), 1, "for $(…): {}", made.out);
+    assert!(made.out.starts_with("http://bot-1:"), "{}", made.out);
+    let secret = secret_of(made.out.trim());
+    assert_eq!(secret.len(), 64);
+    assert!(!made.err.contains(secret), "{}", made.err);
+    assert_nowhere(home.path(), secret);
+
+    let list = home.farepass(["session", "list", "--json"]).ok().json();
+    let [row] = list.as_array().unwrap().as_slice() else {
+        panic!("{list}")
+    };
+    assert_eq!(row["agent"], "bot-1");
+    assert_eq!(row["budget"], "0.50 USD");
+    assert_eq!(row["closed"], false);
+    assert!(!list.to_string().contains(secret));
+    let id = row["id"].as_str().unwrap();
+    let table = home.farepass(["session", "list"]).ok().out;
+    assert!(
+        table.contains(id) && table.contains("bot-1") && table.contains("open"),
+        "{table}"
+    );
+
+    let closed = home
+        .farepass(["session", "close", id, "--json"])
+        .ok()
+        .json();
+    assert_eq!(closed["closed"], true);
+    home.farepass(["session", "close", id]).ok();
+    let shown = home.farepass(["session", "show", id]).ok().out;
+    assert!(shown.contains("state     closed"), "{shown}");
+    home.farepass(["session", "show", "ses_0"])
+        .failed(1, &["no session of that id"]);
+    home.farepass(["session", "close", "ses_0"])
+        .failed(1, &["no session of that id"]);
+}
+
+#[test]
+fn bad_sessions_are_refused() {
+    let home = Home::ready();
+    for (option, value, word) in [
+        ("--agent", "a b", "letters"),
+        ("--agent", "", "letters"),
+        ("--expires", "soon", "60m"),
+        ("--expires", "0s", "60m"),
+    ] {
+        home.farepass(["session", "create", option, value])
+            .failed(2, &[word]);
+    }
+    assert_eq!(
+        home.farepass(["session", "list", "--json"]).ok().json(),
+        Value::Array(vec![])
+    );
+}
+
+#[test]
+fn the_default_session_is_renewed_when_it_is_over() {
+    let home = Home::ready();
+    let create = ["session", "create", "--default"];
+    let made = home.farepass(create).ok().out;
+    assert_eq!(
+        made, "http://127.0.0.1:0\n",
+        "no secret: whoever reaches the port is meant"
+    );
+    home.farepass(create).failed(1, &["still open"]);
+    home.farepass(["session", "close", "default"]).ok();
+    home.farepass(create).ok();
+}
+
+/// The same commands beside a running proxy, which owns the ledger.
+#[test]
+fn a_running_proxy_is_asked() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    let made = home
+        .farepass(["session", "create", "--agent", "bot", "--json"])
+        .ok()
+        .json();
+    let url = made["proxy"].as_str().unwrap();
+    assert!(url.ends_with(&format!("@{}", service.proxy())), "{url}");
+    let id = made["id"].as_str().unwrap();
+    let rows = home.farepass(["session", "list", "--json"]).ok().json();
+    assert!(
+        rows.as_array().unwrap().iter().any(|r| r["id"] == id),
+        "{rows}"
+    );
+    home.farepass(["session", "create", "--agent", "a b"])
+        .failed(2, &["letters"]);
+    home.farepass(["session", "create", "--default"])
+        .failed(1, &["still open"]);
+    let closed = home
+        .farepass(["session", "close", id, "--json"])
+        .ok()
+        .json();
+    assert_eq!(closed["closed"], true);
+    home.farepass(["session", "close", "ses_0"])
+        .failed(1, &["no session of that id"]);
+    home.farepass(["ledger", "verify"]).ok();
+    assert_nowhere(&home.at(".farepass"), secret_of(url));
+    assert_eq!(service.stop(), Some(0));
+    fs::write(home.at(".farepass/serve.json"), "{}").unwrap();
+    home.farepass(["session", "list"]).ok();
+}
+
+#[test]
+fn an_empty_ledger_lists_nothing() {
+    let home = Home::ready();
+    assert_eq!(home.farepass(["ledger", "list", "--json"]).ok().out, "[]\n");
+    assert_eq!(home.farepass(["ledger", "list"]).ok().out, "");
+    home.farepass(["ledger", "verify"])
+        .failed(1, &["no ledger"]);
+    home.farepass(["ledger", "show", "pay_1"])
+        .failed(1, &["no ledger"]);
+    assert!(!home.at(".farepass").exists(), "asking makes nothing");
+}
+
+#[test]
+fn a_payment_is_listed_and_shown() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let script = format!("curl -sS {SHOP}/forecast; curl -sS {SHOP}/luxury");
+    street.home.run(&["--agent", "bot"], &script).ok();
+    let home = &street.home;
+    let rows = home.farepass(["ledger", "list", "--json"]).ok().json();
+    let [row] = rows.as_array().unwrap().as_slice() else {
+        panic!("{rows}")
+    };
+    for (name, value) in [
+        ("state", "settled"),
+        ("agent", "bot"),
+        ("host", "shop.example"),
+        ("path", "/forecast"),
+        ("amount", "10000"),
+        ("charged", "0.01 USD"),
+        ("rule", "example"),
+    ] {
+        assert_eq!(row[name], value, "{name}: {row}");
+    }
+    let all = home
+        .farepass(["ledger", "list", "--denied", "--json"])
+        .ok()
+        .json();
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!(all[0]["reason"], "over_request_cap");
+    let table = home.farepass(["ledger", "list", "--denied"]).ok().out;
+    assert!(table.contains("GET shop.example/forecast"), "{table}");
+    assert!(table.contains("over_request_cap"), "{table}");
+
+    let id = row["id"].as_str().unwrap();
+    let page = home.farepass(["ledger", "show", &id[..16]]).ok().out;
+    for word in [
+        id,
+        "0.01 USD",
+        "10000 atomic units of USDC",
+        "reserved",
+        "settled",
+    ] {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+    let history = home.farepass(["ledger", "show", id, "--json"]).ok().json();
+    assert_eq!(history[0]["state"], "reserved");
+    assert_eq!(history[1]["state"], "settled");
+    home.farepass(["ledger", "show", "pay_"])
+        .failed(2, &["more than one"]);
+    home.farepass(["ledger", "show", "x"])
+        .failed(1, &["no payment"]);
+    let verified = home.farepass(["ledger", "verify", "--json"]).ok().json();
+    assert_eq!(verified["payments"], 1);
+}
+
+#[test]
+fn a_damaged_ledger_is_exit_code_5() {
+    let home = Home::ready();
+    home.farepass(["session", "create"]).ok();
+    home.farepass(["ledger", "verify"]).ok();
+    let file = home.at(".farepass/ledger.db");
+    let mut bytes = fs::read(&file).unwrap();
+    let needle = b"1.00 USD";
+    let at = bytes
+        .windows(needle.len())
+        .position(|w| w == needle)
+        .unwrap();
+    bytes[at] = b'9';
+    fs::write(&file, bytes).unwrap();
+    let verified = home.farepass(["ledger", "verify"]);
+    assert_eq!(verified.code, Some(5), "{verified:?}");
+    assert!(verified.err.contains("damaged"), "{verified:?}");
+}
+
+#[test]
+fn the_authority_is_shown_and_never_its_key() {
+    let home = Home::ready();
+    let shown = home.farepass(["ca", "show", "--json"]).ok().json();
+    assert!(
+        shown["subject"]
+            .as_str()
+            .unwrap()
+            .contains("Farepass local CA")
+    );
+    assert_eq!(shown["fingerprint"].as_str().unwrap().len(), 64);
+    let pem = home.farepass(["ca", "export"]).ok().out;
+    assert_eq!(
+        pem.replace('\n', ""),
+        home.read("certs/ca.pem").replace(['\n', '\r'], "")
+    );
+    let der = home
+        .command(["ca", "export", "--format", "der"])
+        .output()
+        .unwrap()
+        .stdout;
+    assert_eq!(der[0], 0x30);
+    let both = [pem.into_bytes(), der].concat();
+    assert!(!String::from_utf8_lossy(&both).contains("PRIVATE"));
+    // The key is not even read.
+    fs::remove_file(home.at("certs/ca-key.pem")).unwrap();
+    home.farepass(["ca", "show"]).ok();
+    if there_is("openssl") {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]);
+        let said = openssl
+            .arg(home.at("certs/ca.pem"))
+            .output()
+            .unwrap()
+            .stdout;
+        let said = String::from_utf8(said)
+            .unwrap()
+            .replace(':', "")
+            .to_lowercase();
+        assert!(
+            said.contains(shown["fingerprint"].as_str().unwrap()),
+            "{said}"
+        );
+    }
+    fs::remove_file(home.at("certs/ca.pem")).unwrap();
+    home.farepass(["ca", "export"])
+        .failed(1, &["ca.pem", "hint: "]);
+}

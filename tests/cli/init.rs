@@ -1,0 +1,103 @@
+//! `farepass init` writes what is missing and nothing else.
+
+use std::fs;
+
+use crate::support::{Home, mode};
+
+const FILES: &[&str] = &[
+    "farepass.yaml",
+    "certs/ca.pem",
+    "certs/ca-key.pem",
+    "wallet.key",
+];
+
+#[test]
+fn twice_is_once() {
+    let home = Home::new();
+    let first = home.farepass(["init"]).ok();
+    let bytes = |name: &&str| fs::read(home.at(name)).unwrap();
+    let before: Vec<_> = FILES.iter().map(bytes).collect();
+    let second = home.farepass(["init"]).ok();
+    assert_eq!(FILES.iter().map(bytes).collect::<Vec<_>>(), before);
+    assert_eq!(second.out, first.out.replace("wrote", "kept "));
+    assert_eq!(mode(&home.at("wallet.key")), 0o600);
+    assert_eq!(mode(&home.at("certs/ca-key.pem")), 0o600);
+    assert_eq!(mode(&home.at("certs")), 0o700);
+    assert_eq!(mode(&home.at("farepass.yaml")) & 0o022, 0);
+    assert!(!first.out.contains(home.read("wallet.key").trim()));
+    home.farepass(["check"]).ok();
+}
+
+#[test]
+fn every_missing_file_comes_back_alone() {
+    let home = Home::new();
+    let first = home.farepass(["init", "--json"]).ok().json();
+    assert_eq!(
+        first["files"][0],
+        serde_json::json!({ "path": "farepass.yaml", "new": true })
+    );
+    let address = first["wallets"][0]["address"].as_str().unwrap().to_owned();
+    assert!(
+        address.starts_with("0x") && address.len() == 42,
+        "{address}"
+    );
+    fs::remove_file(home.at("farepass.yaml")).unwrap();
+    let again = home.farepass(["init", "--json"]).ok().json();
+    assert_eq!(
+        again["wallets"][0]["address"], *address,
+        "the key is the old one"
+    );
+    fs::remove_file(home.at("wallet.key")).unwrap();
+    let anew = home.farepass(["init", "--json"]).ok().json();
+    assert_ne!(anew["wallets"][0]["address"], *address);
+    assert_eq!(anew["files"][0]["new"], false);
+}
+
+#[test]
+fn elsewhere_too() {
+    let home = Home::new();
+    home.farepass(["init", "--config", "a/b/my.yaml"]).ok();
+    for name in ["a/b/my.yaml", "a/b/certs/ca.pem", "a/b/wallet.key"] {
+        assert!(home.at(name).exists(), "{name}");
+    }
+    home.farepass(["check", "--config", "a/b/my.yaml"]).ok();
+    let mut command = home.command(["ca", "show", "--json"]);
+    let shown = command
+        .env("FAREPASS_CONFIG", "a/b/my.yaml")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("a/b/certs/ca.pem"));
+}
+
+#[test]
+fn a_passphrase_encrypts_the_key() {
+    let home = Home::new();
+    let pass = home.at("pass word");
+    fs::write(&pass, "correct horse\n").unwrap();
+    let args = ["init", "--passphrase-file", "pass word", "--json"];
+    home.farepass(args).failed(2, &["pass word", "chmod 600"]);
+    assert!(
+        !home.at("farepass.yaml").exists(),
+        "nothing is written when it cannot go on"
+    );
+    let only_mine = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&pass, only_mine).unwrap();
+    let made = home.farepass(args).ok().json();
+    let key = home.read("wallet.key");
+    assert!(
+        key.contains("\"crypto\"") && !key.contains("correct horse"),
+        "{key}"
+    );
+    // The configuration knows the passphrase's file.
+    let again = home.farepass(["init", "--json"]).ok().json();
+    assert_eq!(again["wallets"], made["wallets"]);
+}
+
+#[test]
+fn a_broken_configuration_stays_as_it_is() {
+    let home = Home::new();
+    fs::write(home.at("farepass.yaml"), "version: 7\n").unwrap();
+    home.farepass(["init"]).failed(2, &["farepass.yaml:1:10"]);
+    assert_eq!(home.read("farepass.yaml"), "version: 7\n");
+    assert!(!home.at("wallet.key").exists());
+}

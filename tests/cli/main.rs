@@ -1,0 +1,10 @@
+//! Journeys of the real binary that need no chain: every command, its output, its exit code, and what
+//! it leaves behind.
+#![cfg(test)]
+
+mod books;
+mod help;
+mod init;
+mod run;
+mod serve;
+mod support;

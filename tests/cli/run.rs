@@ -1,0 +1,403 @@
+//! `farepass run`: the environment of the program, its end, and what it spent.
+
+use std::fs;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::support::{Ended, Home, SHOP, Street, kill, there_is, until, wait};
+
+#[test]
+fn the_program_gets_every_variable() {
+    let home = Home::ready();
+    let mut command = home.command(["run", "--", "env"]);
+    command.env("NODE_OPTIONS", "--no-warnings");
+    command.env("JAVA_TOOL_OPTIONS", "-Xmx64m");
+    command.env("PHP_INI_SCAN_DIR", "conf.d");
+    command.env("ALL_PROXY", "socks5://elsewhere.example");
+    command.env("HTTPS_PROXY", "http://me:hunter2@corp.example:3128");
+    let ended = Ended::of(command.output().unwrap()).ok();
+    let set = |name: &str| {
+        let line = ended
+            .out
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("{name}=")));
+        line.unwrap_or_else(|| panic!("{name} is not set"))
+    };
+    let url = set("HTTPS_PROXY");
+    assert!(
+        url.starts_with("http://run:") && url.contains("@127.0.0.1:"),
+        "{url}"
+    );
+    for name in [
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "WSS_PROXY",
+        "WS_PROXY",
+    ] {
+        assert_eq!(set(name), url, "{name}");
+    }
+    for name in ["NO_PROXY", "no_proxy"] {
+        assert_eq!(set(name), "localhost,127.0.0.1,::1");
+    }
+    for name in [
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "AWS_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+        "PIP_CERT",
+        "npm_config_cafile",
+        "CARGO_HTTP_CAINFO",
+        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+        "HTTPLIB2_CA_CERTS",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    ] {
+        assert!(set(name).ends_with("/bundle.pem"), "{name}");
+    }
+    for name in ["NODE_EXTRA_CA_CERTS", "DENO_CERT"] {
+        assert!(set(name).ends_with("/ca.pem"), "{name}");
+    }
+    assert!(set("SSL_CERT_DIR").ends_with("/certs"));
+    assert!(set("WGETRC").ends_with("/wgetrc"));
+    assert_eq!(
+        (set("NODE_USE_ENV_PROXY"), set("NODE_USE_SYSTEM_CA")),
+        ("1", "1")
+    );
+    assert!(
+        set("NODE_OPTIONS").starts_with("--no-warnings \"--require="),
+        "what was there stays"
+    );
+    let java = set("JAVA_TOOL_OPTIONS");
+    let port = url.rsplit(':').next().unwrap();
+    assert!(
+        java.starts_with("-Xmx64m -Dhttps.proxyHost=127.0.0.1"),
+        "{java}"
+    );
+    assert!(
+        java.contains(&format!("-Dhttps.proxyPort={port} ")),
+        "{java}"
+    );
+    assert!(set("PHP_INI_SCAN_DIR").starts_with("conf.d:/"));
+    assert!(!ended.out.contains("ALL_PROXY"), "it may point elsewhere");
+    assert!(
+        ended.err.contains("$HTTPS_PROXY is not used"),
+        "{}",
+        ended.err
+    );
+    assert!(!ended.err.contains("hunter2"), "{}", ended.err);
+    home.assert_tidy();
+}
+
+#[test]
+fn the_exit_code_is_the_programs() {
+    let home = Home::ready();
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("kill -TERM $$", 143),
+        ("kill -KILL $$", 137),
+    ] {
+        let ended = home.run(&[], script);
+        assert_eq!(ended.code, Some(code), "{script}: {}", ended.err);
+        assert!(
+            ended.err.contains("spent 0.00 USD of 1.00 USD"),
+            "{}",
+            ended.err
+        );
+        home.assert_tidy();
+    }
+    home.farepass(["run", "--", "no-such-program"])
+        .failed(127, &["no-such-program"]);
+    home.farepass(["run", "--", "./farepass.yaml"])
+        .failed(126, &["farepass.yaml"]);
+    home.farepass(["run", "--agent", "a b", "--", "true"])
+        .failed(2, &["letters"]);
+    home.assert_tidy();
+    assert!(home.beacon().is_none());
+    let open = home.farepass(["session", "list", "--json"]).ok().json();
+    assert!(
+        open.as_array().unwrap().iter().all(|s| s["closed"] == true),
+        "{open}"
+    );
+}
+
+#[test]
+fn input_and_output_are_the_programs() {
+    let home = Home::ready();
+    let mut child = home
+        .command(["run", "--", "tr", "a-z", "A-Z"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"fare\n").unwrap();
+    drop(input);
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"FARE\n");
+}
+
+#[test]
+fn signals_are_for_the_program() {
+    for (signal, name) in [
+        (Signal::TERM, "TERM"),
+        (Signal::HUP, "HUP"),
+        (Signal::USR1, "USR1"),
+    ] {
+        let home = Home::ready();
+        let script = format!(
+            "trap 'echo caught; exit 9' {name}; : > here; until [ -e never ]; do sleep 0.02; done"
+        );
+        let mut child = home
+            .command(["run", "--", "sh", "-c", &script])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("the program", || home.at("here").exists().then_some(()));
+        kill(&child, signal);
+        assert_eq!(wait(&mut child), Some(9), "{name}");
+        let out = child.wait_with_output().unwrap().stdout;
+        assert_eq!(String::from_utf8_lossy(&out), "caught\n", "{name}");
+        home.assert_tidy();
+    }
+}
+
+#[test]
+fn without_a_configuration_nothing_is_paid_and_nothing_is_left() {
+    let home = Home::new();
+    let ended = home
+        .run(&[], "test -s \"$SSL_CERT_FILE\" && echo fine")
+        .ok();
+    assert_eq!(ended.out, "fine\n");
+    assert!(
+        ended.err.contains("hint: there is no configuration"),
+        "{}",
+        ended.err
+    );
+    home.assert_tidy();
+    assert_eq!(
+        fs::read_dir(home.path()).unwrap().count(),
+        1,
+        "the empty temporary folder"
+    );
+    // But a file that was named must be there.
+    home.farepass(["run", "--config", "my.yaml", "--", "true"])
+        .failed(2, &["my.yaml"]);
+}
+
+#[test]
+fn the_files_are_what_programs_expect() {
+    let home = Home::ready();
+    let script = "cd \"$(dirname \"$SSL_CERT_FILE\")\"; ls; stat -c %a .; cat wgetrc php/ca.ini";
+    fs::write(home.at(".wgetrc"), "timeout = 7\n").unwrap();
+    let ended = home.run(&[], script).ok();
+    for word in [
+        "bundle.pem",
+        "ca.pem",
+        "node-preload.cjs",
+        "truststore.p12",
+        "\n700\n",
+    ] {
+        assert!(ended.out.contains(word), "{word}: {}", ended.out);
+    }
+    assert!(
+        ended.out.contains("timeout = 7\n"),
+        "the user's own settings stay: {}",
+        ended.out
+    );
+    assert!(ended.out.contains("ca_certificate = /"), "{}", ended.out);
+    assert!(ended.out.contains("curl.cainfo = \"/"), "{}", ended.out);
+    if there_is("openssl") {
+        let verify = "openssl verify -CAfile \"$SSL_CERT_FILE\" \"$DENO_CERT\" && openssl verify -no-CAfile -no-CAstore -CApath \"$SSL_CERT_DIR\" \"$DENO_CERT\"";
+        let ended = home.run(&[], verify).ok();
+        assert_eq!(ended.out.matches(": OK").count(), 2, "{}", ended.out);
+    }
+    if there_is("python3") {
+        let script = "import ssl; roots = ssl.create_default_context().get_ca_certs(); print(sum('Farepass' in str(r['subject']) for r in roots), len(roots) > 20)";
+        let ended = home.farepass(["run", "--", "python3", "-c", script]).ok();
+        assert_eq!(ended.out, "1 True\n", "our root once, and the system's");
+    }
+}
+
+/// Buys once as each client would that is installed: nothing in them knows about proxies.
+#[test]
+fn programs_buy_without_knowing() {
+    let street = Street::new();
+    let node = "const https = require('node:https'); fetch(process.argv[1]).then(r => r.text()).then(t => { console.log(t); https.get(process.argv[1], r => r.pipe(process.stdout)); })";
+    let python =
+        "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())";
+    let url = format!("{SHOP}/forecast");
+    let programs: [(&str, &[&str], usize); 4] = [
+        ("curl", &["-sS", &url], 1),
+        ("python3", &["-c", python, &url], 1),
+        ("node", &["-e", node, &url], 2),
+        ("wget", &["-q", "-O", "-", &url], 1),
+    ];
+    let mut bought = 0;
+    for (program, arguments, times) in programs {
+        if program == "wget"
+            && std::process::Command::new("wget")
+                .arg("--version")
+                .output()
+                .is_err()
+        {
+            continue;
+        }
+        if !there_is(program) {
+            continue;
+        }
+        let command = [&["run", "--agent", program, "--", program], arguments].concat();
+        let ended = street.home.farepass(command).ok();
+        assert_eq!(
+            ended.out.matches("14 °C").count(),
+            times,
+            "{program}: {ended:?}"
+        );
+        let summary = format!("  shop.example  {times} payment");
+        assert!(ended.err.contains(&summary), "{program}: {}", ended.err);
+        bought += times;
+        assert_eq!(street.sold(), bought, "{program}");
+    }
+    street.home.assert_tidy();
+}
+
+#[test]
+fn java_goes_through_the_proxy_and_knows_the_root() {
+    let street = Street::new();
+    let Ok(_) = std::process::Command::new("keytool").output() else {
+        return;
+    };
+    let script = "F=$(dirname \"$SSL_CERT_FILE\")/truststore.p12; keytool -list -storetype PKCS12 -storepass changeit -keystore \"$F\" | grep -c trustedCertEntry; grep -c BEGIN \"$SSL_CERT_FILE\"; keytool -printcert -rfc -sslserver shop.example | openssl x509 -noout -issuer";
+    let ended = street.home.run(&[], script).ok();
+    let lines: Vec<_> = ended.out.lines().collect();
+    assert_eq!(lines[0], lines[1], "every root of the bundle: {ended:?}");
+    assert!(lines[2].contains("Farepass local CA"), "{ended:?}");
+}
+
+#[test]
+fn the_summary_tells_what_was_spent_and_what_was_not() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let script = format!("curl -sS {SHOP}/forecast {SHOP}/forecast {SHOP}/luxury {SHOP}/");
+    let ended = street.home.run(&["--budget", "0.50 USD"], &script).ok();
+    assert!(
+        ended.err.contains("farepass: spent 0.02 USD of 0.50 USD\n"),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended
+            .err
+            .contains("  shop.example  2 payments, 0.02 USD; refused 1× over_request_cap\n"),
+        "{}",
+        ended.err
+    );
+    let script = format!("curl -sS {SHOP}/forecast {SHOP}/forecast");
+    let ended = street.home.run(&["--budget", "0.01 USD"], &script).ok();
+    assert!(
+        ended
+            .err
+            .contains("1 payment, 0.01 USD; refused 1× over_session_cap"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(street.sold(), 3);
+}
+
+#[test]
+fn beside_a_service_its_proxy_is_used() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let service = street.home.serve(&[]);
+    let script = format!("echo $HTTPS_PROXY; curl -sS {SHOP}/forecast");
+    let ended = street
+        .home
+        .run(&["--budget", "0.30 USD", "--agent", "guest"], &script)
+        .ok();
+    let url = ended.out.lines().next().unwrap();
+    assert!(
+        url.starts_with("http://guest:") && url.ends_with(&format!("@{}", service.proxy())),
+        "{url}"
+    );
+    assert!(ended.out.contains("14 °C"), "{ended:?}");
+    assert!(
+        ended.err.contains("spent 0.01 USD of 0.30 USD"),
+        "{}",
+        ended.err
+    );
+    let sessions = street
+        .home
+        .farepass(["session", "list", "--json"])
+        .ok()
+        .json();
+    let guest = &sessions
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["agent"] == "guest")
+        .unwrap();
+    assert_eq!(
+        (&guest["closed"], &guest["spent"]),
+        (&true.into(), &"0.01 USD".into())
+    );
+    assert_eq!(service.stop(), Some(0));
+}
+
+/// Two at once: the second uses the first one's proxy, and outlives it.
+#[test]
+fn a_second_run_takes_over_when_the_first_ends() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let home = &street.home;
+    let begin = |name: &str, then: &str| {
+        let script = format!(
+            "echo $HTTPS_PROXY > {name}.url; : > {name}.here; until [ -e {name}.go ]; do sleep 0.02; done; {then}"
+        );
+        let child = home
+            .command(["run", "--agent", name, "--", "sh", "-c", &script])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until(name, || {
+            home.at(&format!("{name}.here")).exists().then_some(())
+        });
+        child
+    };
+    let first = begin("first", "true");
+    let second = begin(
+        "second",
+        &format!("curl -sS --retry 20 --retry-connrefused --retry-delay 1 {SHOP}/forecast"),
+    );
+    let port = |name: &str| {
+        home.read(name)
+            .trim()
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(port("first.url"), port("second.url"));
+    fs::write(home.at("first.go"), "").unwrap();
+    let first_pid = first.id();
+    Ended::of(first.wait_with_output().unwrap()).ok();
+    until("the second one's proxy", || {
+        home.beacon().filter(|b| b["pid"] != first_pid)
+    });
+    fs::write(home.at("second.go"), "").unwrap();
+    let ended = Ended::of(second.wait_with_output().unwrap()).ok();
+    assert!(ended.out.contains("14 °C"), "{ended:?}");
+    assert!(ended.err.contains("spent 0.01 USD"), "{ended:?}");
+    assert!(home.beacon().is_none());
+    home.farepass(["ledger", "verify"]).ok();
+    home.assert_tidy();
+}

@@ -1,0 +1,269 @@
+//! `farepass serve` and its admin listener.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Home, SHOP, Street, ask, mode, raw, there_is, until};
+
+#[test]
+fn it_starts_says_where_and_stops() {
+    let home = Home::ready();
+    let service = home.serve(&["--export-ca", "given/out"]);
+    let said = until("the first line", || {
+        Some(home.read("serve.err")).filter(|text| text.contains('\n'))
+    });
+    let (proxy, admin) = (service.proxy().to_string(), service.admin().to_string());
+    assert!(said.starts_with("farepass: proxy on http://"), "{said}");
+    assert!(said.contains(&proxy) && said.contains(&admin), "{said}");
+    assert_eq!(mode(&home.at(".farepass/serve.json")), 0o600);
+    assert_eq!(mode(&home.at(".farepass/admin.token")), 0o600);
+    assert_eq!(home.read("given/out/ca.pem"), home.read("certs/ca.pem"));
+    assert!(
+        home.read("given/out/bundle.pem")
+            .ends_with(&home.read("certs/ca.pem"))
+    );
+    assert_eq!(mode(&home.at("given/out/bundle.pem")), 0o644);
+    assert_eq!(
+        fs::read_dir(home.at("given/out")).unwrap().count(),
+        2,
+        "never a key"
+    );
+    assert_eq!(service.stop(), Some(0));
+    assert!(home.beacon().is_none(), "serve.json is gone");
+    assert_eq!(home.read("serve.out"), "", "no spend, no events");
+}
+
+#[test]
+fn a_second_one_is_refused_with_one_line() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    let second = home.farepass(["serve"]).failed(1, &["in use", ".farepass"]);
+    assert_eq!(second.err.lines().count(), 1, "{}", second.err);
+    assert_eq!(home.beacon().unwrap()["pid"], service.child.id());
+}
+
+#[test]
+fn a_policy_that_others_may_write_is_refused() {
+    let home = Home::ready();
+    let file = home.at("farepass.yaml");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o646);
+    fs::set_permissions(&file, open).unwrap();
+    let refused = home
+        .farepass(["serve"])
+        .failed(2, &["farepass.yaml", "chmod go-w"]);
+    assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
+    assert!(!home.at(".farepass").exists());
+}
+
+#[test]
+fn health_needs_no_token_and_everything_else_does() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    let (at, token) = (service.admin(), home.token());
+    let get = |path: &str, more: &str| {
+        ask(
+            at,
+            &format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n{more}\r\n"),
+        )
+    };
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert_eq!(get("/healthz", ""), (200, "ok\n".into()));
+    assert_eq!(get("/readyz", ""), (200, "ready\n".into()));
+    let (status, page) = get("/metrics", "");
+    assert_eq!(status, 200);
+    assert!(
+        page.contains("farepass_payments_total{outcome=\"settled\"} 0"),
+        "{page}"
+    );
+    for path in ["/api/v1/sessions", "/api/v1/payments", "/api/v1/nothing"] {
+        assert_eq!(get(path, "").0, 401, "{path}");
+        for wrong in ["Bearer x", "Basic x", "Bearer", &format!("Bearer {token}x")] {
+            assert_eq!(
+                get(path, &format!("Authorization: {wrong}\r\n")).0,
+                401,
+                "{path}: {wrong}"
+            );
+        }
+        assert_eq!(get(path, &bearer.repeat(2)).0, 401, "{path}: twice");
+    }
+    assert_eq!(get("/api/v1/sessions", &bearer).0, 200);
+    assert_eq!(
+        get("/api/v1/payments?limit=5&denied=true", &bearer),
+        (200, "[]\n".into())
+    );
+    assert_eq!(get("/api/v1/payments?limt=5", &bearer).0, 400);
+    assert_eq!(get("/api/v1/payments/pay_1", &bearer).0, 404);
+    assert_eq!(get("/api/v1/nothing", &bearer).0, 404);
+    assert_eq!(get("/", &bearer).0, 404);
+    assert!(!home.read("serve.err").contains(&token));
+}
+
+#[test]
+fn reading_changes_nothing_and_strangers_do_not_read() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    let (at, token) = (service.admin(), home.token());
+    let bearer = format!("Authorization: Bearer {token}\r\nConnection: close\r\n");
+    let send = |line: &str, host: &str, body: &str| {
+        let length = body.len();
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{bearer}\r\n{body}"
+        );
+        ask(at, &head)
+    };
+    let here = at.to_string();
+    // Names that somebody else's DNS could lead here.
+    for host in [
+        "evil.example",
+        &format!("evil.example:{}", at.port()),
+        "localhost.evil.example",
+        "",
+    ] {
+        assert_eq!(send("GET /healthz", host, "").0, 421, "{host:?}");
+        assert_eq!(send("POST /api/v1/sessions", host, "{}").0, 421, "{host:?}");
+    }
+    for host in [
+        "localhost",
+        &format!("localhost:{}", at.port()),
+        "[::1]:1",
+        "10.1.2.3",
+    ] {
+        assert_eq!(send("GET /healthz", host, "").0, 200, "{host:?}");
+    }
+    for (line, status) in [
+        ("GET /api/v1/sessions/default/close", 405),
+        ("PUT /api/v1/sessions", 405),
+        ("POST /healthz", 405),
+        ("OPTIONS /api/v1/sessions", 405),
+        ("POST /api/v1/payments", 405),
+    ] {
+        assert_eq!(send(line, &here, "").0, status, "{line}");
+    }
+    for body in [
+        "{",
+        "[]",
+        "{\"agnt\":\"x\"}",
+        "{\"budget\":1}",
+        "{\"agent\":\"a b\"}",
+    ] {
+        assert_eq!(send("POST /api/v1/sessions", &here, body).0, 400, "{body}");
+    }
+    let long = format!("{{\"agent\":\"{}\"}}", "x".repeat(100_000));
+    assert_eq!(send("POST /api/v1/sessions", &here, &long).0, 413);
+    let sessions: Value = serde_json::from_str(&send("GET /api/v1/sessions", &here, "").1).unwrap();
+    assert_eq!(
+        sessions.as_array().unwrap().len(),
+        1,
+        "the default one alone: {sessions}"
+    );
+
+    let (status, made) = send(
+        "POST /api/v1/sessions",
+        &here,
+        "{\"agent\":\"bot\",\"expires\":\"5m\"}",
+    );
+    assert_eq!(status, 201, "{made}");
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let id = made["id"].as_str().unwrap();
+    let (status, closed) = send(&format!("POST /api/v1/sessions/{id}/close"), &here, "");
+    assert_eq!(status, 200, "{closed}");
+    let (_, row) = send(&format!("GET /api/v1/sessions/{id}"), &here, "");
+    assert!(
+        row.contains("\"closed\":true") && !row.contains("proxy"),
+        "{row}"
+    );
+}
+
+/// Threat S-06: in every spelling of its address.
+#[test]
+fn the_admin_listener_is_not_reached_through_the_proxy() {
+    let home = Home::ready();
+    home.configure("egress: { allow_private: [127.0.0.0/8, \"::1/128\"], ports: [1, 65535] }");
+    let text = home.read("farepass.yaml");
+    let service = home.serve(&[]);
+    let port = service.admin().port();
+    drop(service);
+    // Now with a port that may be dialled.
+    let text = text.replace("ports: [1, 65535]", &format!("ports: [{port}]"));
+    let text = text.replace("admin: 127.0.0.1:0", &format!("admin: 127.0.0.1:{port}"));
+    fs::write(home.at("farepass.yaml"), text).unwrap();
+    let service = home.serve(&[]);
+    assert_eq!(service.admin().port(), port);
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST.",
+        "127.1.2.3",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+    ] {
+        let inner = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+        let through =
+            format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n{inner}");
+        let plain = format!(
+            "GET http://{host}:{port}/healthz HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+        );
+        for request in [through, plain] {
+            let answer = raw(service.proxy(), &request);
+            assert!(answer.starts_with("HTTP/1.1 "), "{host}: {answer:?}");
+            assert!(!answer.ends_with("\r\n\r\nok\n"), "{host}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_reload_takes_the_new_policy_or_keeps_the_old() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let home = &street.home;
+    let service = home.serve(&[]);
+    let buy = || {
+        let mut curl = std::process::Command::new("curl");
+        curl.args([
+            "-sS",
+            "--noproxy",
+            "",
+            "--proxy",
+            &format!("http://{}", service.proxy()),
+        ]);
+        curl.args(["--cacert", "certs/ca.pem", &format!("{SHOP}/forecast")]);
+        let out = curl.current_dir(home.path()).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert!(buy().contains("Utrecht"));
+    let good = home.read("farepass.yaml");
+    let reload = |text: &str, says: &str| {
+        fs::write(home.at("farepass.yaml"), text).unwrap();
+        let before = home.read("serve.err").matches(says).count();
+        service.signal(Signal::HUP);
+        until(says, || {
+            (home.read("serve.err").matches(says).count() > before).then_some(())
+        });
+    };
+    reload(&good.replace("0.05 USD", "0.001 USD"), "read again");
+    assert!(buy().contains("over_request_cap"));
+    reload("version: 1\nrulez: []\n", "stays as it is");
+    assert!(buy().contains("over_request_cap"), "the last good policy");
+    reload(&good, "read again");
+    assert!(buy().contains("Utrecht"));
+    assert_eq!(street.sold(), 2);
+    // Spend events: one object a line, on stdout.
+    let states = || {
+        let text = home.read("serve.out");
+        let lines = text
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap());
+        lines
+            .map(|e| format!("{} {}", e["event"], e["state"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(service.stop(), Some(0));
+    let paid = ["\"payment\" \"reserved\"", "\"payment\" \"settled\""];
+    let denied = ["\"denied\" \"denied\""; 2];
+    assert_eq!(states(), [&paid[..], &denied, &paid].concat());
+}
