@@ -340,6 +340,14 @@ fn bytes_that_are_no_text_have_a_place() {
     );
     let error = Config::load(Some(folder.path())).err().unwrap().to_string();
     assert!(error.contains("cannot be read"), "{error}");
+    let endless = Config::load(Some(Path::new("/dev/zero")))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        endless.ends_with("has 2097152 bytes, at most 1048576"),
+        "{endless}"
+    );
     let missing = folder.path().join("none.yaml");
     let error = Config::load(Some(&missing)).err().unwrap().to_string();
     assert!(error.contains("none.yaml: cannot be read"), "{error}");

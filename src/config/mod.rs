@@ -1,6 +1,8 @@
 //! The configuration file: found, read, and handed out, each room its own section.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::money::Network;
@@ -85,7 +87,7 @@ impl Config {
     /// When there is none, it cannot be read, or it is wrong: then with everything that is wrong.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let file = find(named)?;
-        let bytes = std::fs::read(&file).map_err(|problem| ConfigError::Unreadable {
+        let bytes = bytes(&file).map_err(|problem| ConfigError::Unreadable {
             file: file.clone(),
             problem,
         })?;
@@ -188,6 +190,14 @@ impl Config {
         self.policy
             .run_tests(&self.networks(), self.sessions.budget)
     }
+}
+
+/// A little more than a file may have, so that an endless one is told so.
+fn bytes(file: &Path) -> std::io::Result<Vec<u8>> {
+    const MOST: u64 = 2 * 1024 * 1024;
+    let mut bytes = vec![];
+    File::open(file)?.take(MOST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn text(name: &str, bytes: Vec<u8>) -> Result<String, SectionError> {

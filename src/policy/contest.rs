@@ -47,21 +47,23 @@ pub(super) fn ask<'a>(
     }
 }
 
-/// The cheapest way to pay that every term accepts, in the merchant's order among equals.
+/// The cheapest way to pay that every term accepts, in the merchant's order among equals. Asked in
+/// the order of price, so that an ordinary challenge is judged once and not once per entry.
 pub(super) fn cheapest<'a>(
     pay: &Pay,
     asks: impl Iterator<Item = Ask<'a>>,
 ) -> Result<Ask<'a>, Vec<Missed>> {
-    let mut best: Option<Ask<'a>> = None;
-    let mut missed = vec![];
-    for ask in asks {
+    let mut asks: Vec<(usize, Ask<'a>)> = asks.enumerate().collect();
+    asks.sort_by_key(|(_, ask)| (ask.price.is_none(), ask.price));
+    let mut missed = Vec::with_capacity(asks.len());
+    for (place, ask) in asks {
         match judge(&pay.terms, &ask) {
-            Err(miss) => missed.push(miss),
-            Ok(()) if best.is_none_or(|b| ask.price < b.price) => best = Some(ask),
-            Ok(()) => {}
+            Ok(()) => return Ok(ask),
+            Err(miss) => missed.push((place, miss)),
         }
     }
-    best.ok_or(missed)
+    missed.sort_by_key(|(place, _)| *place);
+    Err(missed.into_iter().map(|(_, miss)| miss).collect())
 }
 
 fn judge(terms: &[Named], ask: &Ask<'_>) -> Result<(), Missed> {

@@ -17,9 +17,6 @@ pub struct Limits {
     /// Most bytes of a 402 body that are read in search of terms. Honest challenges have a few
     /// kilobytes; base64 images in them a few hundred. Default 1 MiB.
     pub challenge_body: usize,
-    /// Most bytes of one challenge header, before it is decoded. Honest ones have 0.5 to 2.5 KB.
-    /// Default 64 KiB.
-    pub challenge_header: usize,
     /// Most ways to pay in one challenge. Honest ones list one to eight. Default 32.
     pub requirements: usize,
     /// Most bytes of a head, request or response, all header lines together. Above the 16 KiB that
@@ -84,7 +81,6 @@ impl Default for Limits {
         Self {
             replay_body: MIB,
             challenge_body: MIB,
-            challenge_header: 64 * KIB,
             requirements: 32,
             header_bytes: 96 * KIB,
             header_count: 128,
@@ -134,7 +130,6 @@ impl Limits {
         for (key, limit, least, most) in [
             ("replay_body", &mut self.replay_body, 0, 1024 * MIB),
             ("challenge_body", &mut self.challenge_body, KIB, 64 * MIB),
-            ("challenge_header", &mut self.challenge_header, KIB, MIB),
             ("header_bytes", &mut self.header_bytes, 8 * KIB, 16 * MIB),
         ] {
             let size = |s: Section| {
