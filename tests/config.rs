@@ -173,6 +173,37 @@ fn the_local_example_shows_every_key_with_its_default() {
     }
 }
 
+/// A limit that nothing reads would promise what nobody keeps.
+#[test]
+fn every_limit_is_kept_by_somebody() {
+    let mut sources = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true if path.ends_with("src/settings") => {}
+                true => folders.push(path),
+                false => sources += &std::fs::read_to_string(path).unwrap(),
+            }
+        }
+    }
+    let shown = format!("{:#?}", Limits::default());
+    let fields = shown
+        .lines()
+        .filter_map(|l| l.strip_prefix("    ")?.split_once(": "));
+    let fields: Vec<_> = fields
+        .filter(|(field, _)| !field.starts_with(' '))
+        .collect();
+    assert!(fields.len() > 15, "{fields:?}");
+    for (field, _) in fields {
+        // Its own name, or a method that gives it in another form (`header_bytes_u32`).
+        let used = [format!("limits.{field}"), format!("self.{field}")];
+        let found = used.iter().any(|name| sources.contains(name));
+        assert!(found, "nobody reads limits.{field}");
+    }
+}
+
 /// A file that is well formed up to its rules, with this in place of what is behind `pay:`.
 fn pay(terms: &str) -> String {
     format!("version: 1\nrules:\n  - name: r\n    match: {{ hosts: [a.test] }}\n    pay: {terms}\n")
