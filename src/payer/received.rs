@@ -2,8 +2,10 @@
 
 use super::Payer;
 use crate::budget::Entry;
-use crate::event::{Delivery, Flag, SpendEvent, State};
-use crate::payment::PaymentId;
+use crate::event::{Delivery, Flag, SpendEvent};
+
+/// No payload dies so soon, so nobody else has written about the payment since.
+const RECENT_MS: u64 = 5_000;
 
 /// What the agent was handed of a paid answer's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,17 +19,19 @@ pub struct Received {
 }
 
 impl Payer {
-    /// Adds what was received to the newest record of a payment. Best effort: evidence moves no sum.
-    pub async fn received(&self, id: PaymentId, received: Received) {
-        let Ok(Some(last)) = self.ledger.payment(id).await else {
-            return;
+    /// Adds what was received to what was recorded when the answer began. Best effort: evidence
+    /// moves no sum.
+    pub async fn received(&self, settled: SpendEvent, received: Received) {
+        let now = self.clock.now();
+        let id = settled.id;
+        let last = match now.0.saturating_sub(settled.time.0) > RECENT_MS {
+            // A stream may outlast its payment's validity; the sweeper may have closed it since.
+            true => self.ledger.payment(id).await.ok().flatten(),
+            false => None,
         };
-        if last.state == State::Denied {
-            return;
-        }
         let mut event = SpendEvent {
-            time: self.clock.now(),
-            ..last
+            time: now,
+            ..last.unwrap_or(settled)
         };
         let delivery = event.delivery.get_or_insert_with(Delivery::default);
         delivery.length = Some(received.length);

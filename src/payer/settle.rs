@@ -6,7 +6,7 @@ use super::about::{About, Paid};
 use super::outstanding::Again;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
-use crate::event::{Delivery, Flag, State};
+use crate::event::{Delivery, Flag, SpendEvent, State};
 use crate::ledger::PostError;
 use crate::payment::{Asked, Claim, Reason, Receipt, Refusal};
 
@@ -17,6 +17,8 @@ pub struct Settled {
     /// Set when the answer must not reach the agent as if nothing were wrong: the merchant asked
     /// again (`already_paid`), denied settlement, or did not answer (`outcome_unknown`).
     pub refusal: Option<Refusal>,
+    /// What was recorded, for the evidence that comes with the body.
+    pub event: Box<SpendEvent>,
 }
 
 impl Payer {
@@ -53,8 +55,9 @@ impl Payer {
         }
         paid.transaction.clone_from(&event.transaction);
         self.remember(&asked, again, usable(&receipt, status));
-        self.record(vec![entry], event).await;
+        self.record(vec![entry], event.clone()).await;
         Settled {
+            event: Box::new(event),
             refusal: refusal(&about, &receipt, status),
             paid,
         }

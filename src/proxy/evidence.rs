@@ -12,8 +12,8 @@ use http_body::SizeHint;
 use memchr::memmem::Finder;
 
 use super::body::{Polled, Stream};
+use crate::event::SpendEvent;
 use crate::payer::{Payer, Received};
-use crate::payment::PaymentId;
 
 /// A paid answer's body on its way to the agent.
 pub(super) struct Watched {
@@ -26,17 +26,17 @@ pub(super) struct Watched {
 /// Whom to tell what was received.
 struct Report {
     payer: Arc<Payer>,
-    id: PaymentId,
+    settled: Box<SpendEvent>,
     received: Received,
 }
 
 impl Watched {
-    /// Watches the answer to payment `id`, which was paid with the header `payload`.
+    /// Watches the answer that was recorded as `settled`, and was paid with the header `payload`.
     pub(super) fn new(
         stream: Stream,
         headers: &HeaderMap,
         payer: Arc<Payer>,
-        id: PaymentId,
+        settled: Box<SpendEvent>,
         payload: &HeaderValue,
     ) -> Self {
         let mut needles = Needles::of(payload);
@@ -54,7 +54,7 @@ impl Watched {
             needles,
             report: Some(Report {
                 payer,
-                id,
+                settled,
                 received,
             }),
             stream,
@@ -121,7 +121,7 @@ impl Drop for Watched {
 
 impl Report {
     fn send(self) {
-        tokio::spawn(async move { self.payer.received(self.id, self.received).await });
+        tokio::spawn(async move { self.payer.received(*self.settled, self.received).await });
     }
 }
 

@@ -84,7 +84,7 @@ async fn pay(
         .upstream
         .send(&conn.lane, route.key(), request)
         .await;
-    let (id, payload) = (signed.id(), signed.payload.value.clone());
+    let payload = signed.payload.value.clone();
     // Every path past `authorize` comes through here: the payload may be charged whatever came back.
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));
     let settled = payer.settle(signed, head).await;
@@ -92,7 +92,7 @@ async fn pay(
         (Ok(response), None) => {
             let (head, stream) = conn.stream(response).into_parts();
             let payer = Arc::clone(payer);
-            let body = Watched::new(stream, &head.headers, payer, id, &payload);
+            let body = Watched::new(stream, &head.headers, payer, settled.event, &payload);
             let body = Body::Evidence(Box::new(body));
             told(Response::from_parts(head, body), &settled.paid)
         }
