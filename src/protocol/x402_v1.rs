@@ -143,9 +143,8 @@ fn read(body: Option<&[u8]>, into: &mut Challenge) -> Result<(), Problem> {
 
 /// A JSON object that mentions the version member: anything else is somebody else's 402.
 fn speaks_x402(body: &[u8]) -> bool {
-    let member = b"\"x402Version\"";
     body.trim_ascii_start().first() == Some(&b'{')
-        && body.windows(member.len()).any(|w| w == member)
+        && memchr::memmem::find(body, b"\"x402Version\"").is_some()
 }
 
 fn check_version(raw: &RawValue) -> Result<(), Problem> {
