@@ -191,8 +191,11 @@ impl Play<'_, '_, '_> {
         self.page.answer(answer.status().as_u16(), &body)
     }
 
-    /// The two records of a purchase: its reservation and its settlement.
-    async fn bought(&mut self, answer: &Response<Bytes>) -> Result<[SpendEvent; 2], DemoError> {
+    /// The first two records of a purchase: its reservation and its settlement.
+    async fn bought(
+        &mut self,
+        answer: &Response<Bytes>,
+    ) -> Result<(SpendEvent, SpendEvent), DemoError> {
         expect(answer.status() == StatusCode::OK, "a purchase delivers")?;
         let note = text(answer, "farepass-payment");
         let id = note.split(';').next().unwrap_or_default();
@@ -202,16 +205,15 @@ impl Play<'_, '_, '_> {
         // The answer did not wait for the second record's disk.
         self.stage.ledger().flush().await?;
         let history = self.stage.ledger().history(id).await?;
-        let records = <[SpendEvent; 2]>::try_from(history)
-            .map_err(|_| DemoError::Unexpected("a payment has two records"))?;
-        let states = records.each_ref().map(|record| record.state);
-        let expected = [State::Reserved, State::Settled];
-        expect(states == expected, "reserved first, then settled")?;
-        Ok(records)
+        let mut records = history.into_iter();
+        let mut next = |state| records.next().filter(|record| record.state == state);
+        next(State::Reserved)
+            .zip(next(State::Settled))
+            .ok_or(DemoError::Unexpected("it is reserved, then settled"))
     }
 
     /// What went on behind the agent's back, as the ledger has it.
-    fn narrate(&mut self, [reserved, settled]: &[SpendEvent; 2]) -> io::Result<()> {
+    fn narrate(&mut self, (reserved, settled): &(SpendEvent, SpendEvent)) -> io::Result<()> {
         let price = reserved.price.unwrap_or_default();
         let units = reserved.amount.unwrap_or_default();
         let asked = format!(
