@@ -16,17 +16,16 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{Sink, State};
 use crate::ledger::{Ledger, Post, PostError};
 use crate::money::{Network, Usd};
-use crate::payment::{
-    Asked, Challenge, Instruction, Nonce, Payload, PaymentId, Reason, Refusal, Signature,
-};
-use crate::policy::{self, Approval, Facts, Mode, Policy};
-use crate::protocol::{self, Protocol, Terms};
+use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Signature};
+use crate::policy::{Approval, Policy};
+use crate::protocol::Protocol;
 use crate::settings::Unproven;
-use crate::wallet::{self, Wallet, WalletError};
+use crate::wallet::{Wallet, WalletError};
 
 mod about;
 mod breaker;
 mod outstanding;
+mod plan;
 mod received;
 mod record;
 mod refusals;
@@ -37,6 +36,7 @@ use about::About;
 pub use about::Paid;
 use breaker::Breaker;
 use outstanding::{Again, Outstanding};
+use plan::Plan;
 pub use received::Received;
 pub use refusals::over_limit;
 pub use settle::Settled;
@@ -196,66 +196,6 @@ impl Payer {
         Ok(None)
     }
 
-    /// Which requirement, at what price, against which limits, and what the wallet will be asked.
-    fn prepare<'a>(
-        &'a self,
-        policy: &Policy,
-        asked: &Asked,
-        challenge: &Challenge,
-        about: &mut About,
-    ) -> Result<Plan<'a>, Refusal> {
-        about.offered(challenge);
-        let now = self.clock.now();
-        let facts = Facts {
-            payers: self.payers.clone(),
-        };
-        let approval = policy::decide(policy, asked, challenge, &facts, now)?;
-        about.chosen(&approval);
-        let circuit = self.breaker.check(&asked.host, &asked.path, now);
-        circuit.map_err(|refusal| Refusal {
-            rule: Some(approval.rule.clone()),
-            price: Some(approval.price),
-            ..refusal
-        })?;
-        if policy.mode() == Mode::Observe {
-            return Err(refusals::observed(&approval));
-        }
-        let no_wallet =
-            || Refusal::new(Reason::WalletUnavailable, "no wallet pays on this network");
-        let (wallet, payer) =
-            wallet::choose(&self.wallets, &approval.requirement).ok_or_else(no_wallet)?;
-        let protocol = protocol::by_name(approval.requirement.protocol)
-            .ok_or_else(|| Refusal::new(Reason::VersionUnsupported, "the protocol is not known"))?;
-        let (id, nonce) = (self.fresh)().ok_or_else(|| {
-            let detail = "the operating system gives no randomness, so nothing is signed";
-            Refusal::new(Reason::WalletUnavailable, detail)
-        })?;
-        let terms = Terms {
-            requirement: &approval.requirement,
-            asset: &approval.asset,
-            payer: &payer,
-            id,
-            nonce,
-            now: self.clock.wall(),
-            valid_for: approval.valid_for,
-        };
-        let instruction = protocol.instruct(&terms).map_err(|problem| Refusal {
-            rule: Some(approval.rule.clone()),
-            ..Refusal::new(problem.reason, problem.detail)
-        })?;
-        about.signing(&terms, wallet.name());
-        Ok(Plan {
-            nonce: format!(
-                "{payer} {} {} {nonce}",
-                approval.requirement.network, approval.asset.address
-            ),
-            approval,
-            instruction,
-            protocol,
-            wallet: wallet.as_ref(),
-        })
-    }
-
     /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
     async fn reserve(
         &self,
@@ -355,15 +295,6 @@ impl Payer {
         self.record(vec![entry], event).await;
         refusal
     }
-}
-
-/// A decision with everything that carrying it out needs.
-struct Plan<'a> {
-    approval: Approval,
-    instruction: Instruction,
-    protocol: &'static dyn Protocol,
-    wallet: &'a dyn Wallet,
-    nonce: String,
 }
 
 impl Signed {

@@ -232,14 +232,18 @@ impl Stage {
 }
 
 fn challenge(amount: &str) -> Challenge {
+    challenge_of(&json!([{
+        "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC,
+        "payTo": MERCHANT, "maxTimeoutSeconds": 60,
+        "extra": { "name": "USDC", "version": "2" }
+    }]))
+}
+
+fn challenge_of(accepts: &Value) -> Challenge {
     let required = json!({
         "x402Version": 2,
         "resource": { "url": "https://api.example.com/v1/x" },
-        "accepts": [{
-            "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC,
-            "payTo": MERCHANT, "maxTimeoutSeconds": 60,
-            "extra": { "name": "USDC", "version": "2" }
-        }]
+        "accepts": accepts
     });
     let mut response = http::Response::new(());
     *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
@@ -767,4 +771,28 @@ async fn evidence_is_noted_and_moves_no_sum() {
         assert_eq!((delivery.length, delivery.digest), (Some(length), digest));
         assert_eq!(stage.spent().await, (Usd(10_000_000), 1));
     }
+}
+
+#[tokio::test]
+async fn a_cheap_offer_under_a_wrong_domain_hides_no_good_one() {
+    let offer = |amount: &str, name: &str| {
+        json!({
+            "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC,
+            "payTo": MERCHANT, "maxTimeoutSeconds": 60, "extra": { "name": name, "version": "2" }
+        })
+    };
+    let stage = Stage::usual().await;
+    let asked = stage.asked("api.example.com");
+    let both = challenge_of(&json!([offer("100", "Evil Coin"), offer("200", "USDC")]));
+    let signed = stage
+        .payer
+        .authorize(&asked, &both)
+        .await
+        .unwrap_or_else(|r| panic!("{r}"));
+    let settled = stage.payer.settle(signed, None).await;
+    assert_eq!(settled.paid.amount.0, 200);
+    let evil = challenge_of(&json!([offer("100", "Evil Coin")]));
+    let refusal = stage.payer.authorize(&asked, &evil).await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::AssetNotAllowed);
+    assert_eq!(refusal.rule.as_deref(), Some("data"));
 }

@@ -1,0 +1,132 @@
+//! Which requirement, at what price, against which limits, and what the wallet will be asked: all that
+//! can fail without money.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::about::About;
+use super::{Payer, refusals};
+use crate::clock::Timestamp;
+use crate::payment::{Asked, Challenge, Instruction, Offer, Reason, Refusal};
+use crate::policy::{self, Approval, Facts, Mode, Policy};
+use crate::protocol::{self, Protocol, Terms};
+use crate::wallet::{self, Wallet};
+
+/// A decision with everything that carrying it out needs.
+pub(super) struct Plan<'a> {
+    pub(super) approval: Approval,
+    pub(super) instruction: Instruction,
+    pub(super) protocol: &'static dyn Protocol,
+    pub(super) wallet: &'a dyn Wallet,
+    pub(super) nonce: String,
+}
+
+/// Why there is no plan: this offer cannot be taken, or none can.
+struct Stuck {
+    offer: Option<Arc<Offer>>,
+    refusal: Refusal,
+}
+
+impl From<Refusal> for Stuck {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            offer: None,
+            refusal,
+        }
+    }
+}
+
+impl Payer {
+    /// The cheapest offer that the policy allows and the protocol can carry out. A broken offer hides
+    /// no good one.
+    pub(super) fn prepare<'a>(
+        &'a self,
+        policy: &Policy,
+        asked: &Asked,
+        challenge: &Challenge,
+        about: &mut About,
+    ) -> Result<Plan<'a>, Refusal> {
+        about.offered(challenge);
+        let now = self.clock.now();
+        let facts = Facts {
+            payers: self.payers.clone(),
+        };
+        let mut left = Cow::Borrowed(challenge);
+        let mut first = None;
+        loop {
+            let approval = match policy::decide(policy, asked, &left, &facts, now) {
+                Ok(approval) => approval,
+                Err(refusal) => return Err(first.unwrap_or(refusal)),
+            };
+            match self.plan(policy, asked, about, approval, now) {
+                Ok(plan) => return Ok(plan),
+                Err(Stuck {
+                    offer: Some(offer),
+                    refusal,
+                }) => {
+                    first.get_or_insert(refusal);
+                    let others = &mut left.to_mut().requirements;
+                    others.retain(|r| !Arc::ptr_eq(&r.offer, &offer));
+                }
+                Err(Stuck { refusal, .. }) => return Err(refusal),
+            }
+        }
+    }
+
+    fn plan<'a>(
+        &'a self,
+        policy: &Policy,
+        asked: &Asked,
+        about: &mut About,
+        approval: Approval,
+        now: Timestamp,
+    ) -> Result<Plan<'a>, Stuck> {
+        about.chosen(&approval);
+        let circuit = self.breaker.check(&asked.host, &asked.path, now);
+        circuit.map_err(|refusal| Refusal {
+            rule: Some(approval.rule.clone()),
+            price: Some(approval.price),
+            ..refusal
+        })?;
+        if policy.mode() == Mode::Observe {
+            return Err(refusals::observed(&approval).into());
+        }
+        let no_wallet =
+            || Refusal::new(Reason::WalletUnavailable, "no wallet pays on this network");
+        let (wallet, payer) =
+            wallet::choose(&self.wallets, &approval.requirement).ok_or_else(no_wallet)?;
+        let protocol = protocol::by_name(approval.requirement.protocol)
+            .ok_or_else(|| Refusal::new(Reason::VersionUnsupported, "the protocol is not known"))?;
+        let (id, nonce) = (self.fresh)().ok_or_else(|| {
+            let detail = "the operating system gives no randomness, so nothing is signed";
+            Refusal::new(Reason::WalletUnavailable, detail)
+        })?;
+        let terms = Terms {
+            requirement: &approval.requirement,
+            asset: &approval.asset,
+            payer: &payer,
+            id,
+            nonce,
+            now: self.clock.wall(),
+            valid_for: approval.valid_for,
+        };
+        let instruction = protocol.instruct(&terms).map_err(|problem| Stuck {
+            offer: Some(Arc::clone(&approval.requirement.offer)),
+            refusal: Refusal {
+                rule: Some(approval.rule.clone()),
+                ..Refusal::new(problem.reason, problem.detail)
+            },
+        })?;
+        about.signing(&terms, wallet.name());
+        Ok(Plan {
+            nonce: format!(
+                "{payer} {} {} {nonce}",
+                approval.requirement.network, approval.asset.address
+            ),
+            approval,
+            instruction,
+            protocol,
+            wallet: wallet.as_ref(),
+        })
+    }
+}
