@@ -18,7 +18,6 @@ use crate::ledger::{Ledger, Post, PostError};
 use crate::money::{Network, Usd};
 use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Signature};
 use crate::policy::{Approval, Policy};
-use crate::protocol::Protocol;
 use crate::settings::Unproven;
 use crate::wallet::{Wallet, WalletError};
 
