@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use farepass::budget::{Because, Book, Counted, Entry, Stage, apply};
+use farepass::budget::{Because, Book, Counted, Entry, Reject, Stage, apply};
 use farepass::clock::Timestamp;
 use farepass::event::{SpendEvent, State};
 use farepass::ledger::{
@@ -109,7 +109,7 @@ impl Dice {
                 reserve,
                 Entry::Settle {
                     id,
-                    charged: Usd(1),
+                    charged: Usd(self.roll(60)),
                 },
             ],
             4 => vec![Entry::Settle {
@@ -410,6 +410,42 @@ async fn a_post_that_nobody_waits_for_is_stored_all_the_same() {
         }
         let newest = ledger.payment(PaymentId(1)).await.unwrap().unwrap();
         assert_eq!(newest.state, State::Settled, "{}", backend.kind);
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_is_spent_for_ever() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = (backend.open)(&opening(dir.path())).unwrap();
+        ledger
+            .post(open_session(&session("s", 100, 0), None))
+            .await
+            .unwrap();
+        let under = |id: u128, nonce: &str| {
+            let mut entry = reserve(id, "s", 1, vec![]);
+            if let Entry::Reserve { nonce: n, .. } = &mut entry {
+                *n = nonce.into();
+            }
+            post(id, State::Reserved, vec![entry])
+        };
+        ledger.post(under(1, "x")).await.unwrap();
+        let release = Entry::Release {
+            id: PaymentId(1),
+            because: Because::NeverSigned,
+        };
+        ledger
+            .post(post(1, State::Released, vec![release]))
+            .await
+            .unwrap();
+        let used = Err(PostError::Rejected(Reject::NonceUsed));
+        assert_eq!(ledger.post(under(2, "x")).await, used, "{}", backend.kind);
+        if backend.kind != "memory" {
+            drop(ledger);
+            ledger = (backend.open)(&opening(dir.path())).unwrap();
+        }
+        assert_eq!(ledger.post(under(3, "x")).await, used, "{}", backend.kind);
+        ledger.post(under(3, "y")).await.unwrap();
     }
 }
 

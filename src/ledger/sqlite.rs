@@ -3,8 +3,8 @@
 //! A post is durable when it returns. Posts that wait at the same time share one sync. After a
 //! storage failure nothing is promised before the whole file has been verified again.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -33,7 +33,7 @@ mod writer;
 use shared::Shared;
 use store::Fault;
 use tables::{Sealed, Tables};
-use writer::{Job, Reply, Storage, Writer};
+use writer::{Job, Keeper, Reply, Storage, Writer};
 
 pub(super) const BACKEND: Backend = Backend {
     kind: "sqlite",
@@ -51,8 +51,8 @@ struct Sqlite {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
     /// `None` once it ends.
-    jobs: Mutex<Option<Sender<Job>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    jobs: Option<Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
     _hold: Hold,
 }
 
@@ -197,35 +197,37 @@ impl Sqlite {
         let shared = Arc::new(checked.shared);
         let path = place.ledger();
         let (jobs, job_receiver) = channel();
-        let (asks, asked) = sync_channel(1);
+        let (ask, asked) = sync_channel(1);
+        let keeper = start("ledger-keeper", {
+            let (path, shared) = (path.clone(), Arc::clone(&shared));
+            move || keeper::run(&path, &shared, checked.verify_later, &asked)
+        })?;
         let writer = Writer {
             path: path.clone(),
             shared: Arc::clone(&shared),
             marker: checked.marker,
-            keeper: asks,
+            keeper: Keeper {
+                ask,
+                thread: keeper,
+            },
             state: Storage::Ready(checked.tables),
             since_checkpoint: 0,
             last: writer::Last::default(),
         };
         let writer = start("ledger-writer", move || writer::run(writer, &job_receiver))?;
-        let keeper = start("ledger-keeper", {
-            let (path, shared) = (path.clone(), Arc::clone(&shared));
-            move || keeper::run(&path, &shared, checked.verify_later, &asked)
-        })?;
         Ok(Self {
             file: read::File::new(&path),
             shared,
             places: Arc::new(Semaphore::new(QUEUE_MAX)),
-            jobs: Mutex::new(Some(jobs)),
-            threads: Mutex::new(vec![writer, keeper]),
+            jobs: Some(jobs),
+            writer: Some(writer),
             _hold: hold,
         })
     }
 
     /// Hands the job back when nobody takes it.
     fn send(&self, job: Job) -> Result<(), Job> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        match jobs.as_ref() {
+        match &self.jobs {
             Some(sender) => sender.send(job).map_err(|e| e.0),
             None => Err(job),
         }
@@ -266,16 +268,11 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 impl Drop for Sqlite {
     /// Commits what is queued, then lets go of the lock.
     fn drop(&mut self) {
-        self.jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.jobs.take();
         self.file.close();
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        if let Some(writer) = self.writer.take() {
             // A panic was reported when it happened; there is nothing left to do about it.
-            drop(thread.join());
+            drop(writer.join());
         }
     }
 }
@@ -299,10 +296,9 @@ impl Ledger for Sqlite {
     }
 
     fn healthy(&self) -> Result<(), PostError> {
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        match threads.iter().any(JoinHandle::is_finished) {
-            true => Err(stopped()),
-            false => self.shared.healthy(),
+        match &self.writer {
+            Some(writer) if !writer.is_finished() => self.shared.healthy(),
+            Some(_) | None => Err(stopped()),
         }
     }
 }

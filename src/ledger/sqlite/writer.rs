@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -66,11 +67,17 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) shared: Arc<Shared>,
     pub(super) marker: MarkerFile,
-    /// Asks the keeper for a checkpoint. Its end is the keeper's end.
-    pub(super) keeper: SyncSender<()>,
+    pub(super) keeper: Keeper,
     pub(super) state: Storage,
     pub(super) since_checkpoint: usize,
     pub(super) last: Last,
+}
+
+/// The thread that keeps the file in order, as the writer knows it.
+pub(super) struct Keeper {
+    /// Asks for a checkpoint. Its end is the keeper's end.
+    pub(super) ask: SyncSender<()>,
+    pub(super) thread: JoinHandle<()>,
 }
 
 /// The group before: who waited together once will soon wait together again.
@@ -106,6 +113,10 @@ pub(super) fn run(mut writer: Writer, jobs: &Receiver<Job>) {
     if let Storage::Ready(tables) = &writer.state {
         note(&writer.marker, tables);
     }
+    // The keeper goes first: only the last connection to close empties and removes the log.
+    let Keeper { ask, thread } = writer.keeper;
+    drop(ask);
+    drop(thread.join());
 }
 
 /// Everything that waits already, and what may be expected in a moment: payers that were answered
@@ -216,7 +227,7 @@ impl Writer {
                 if self.since_checkpoint >= POSTS_PER_CHECKPOINT {
                     self.since_checkpoint = 0;
                     // A full channel means that it is at it already.
-                    let _ = self.keeper.try_send(());
+                    let _ = self.keeper.ask.try_send(());
                 }
                 Ok(answers
                     .into_iter()
