@@ -129,6 +129,54 @@ fn sigterm_lets_an_open_payment_finish() {
     );
 }
 
+#[test]
+fn an_agent_that_hangs_up_leaves_no_hole_in_the_books() {
+    let Some(stand) = stand() else { return };
+    let proxy = stand.setup().start();
+    let mut curl = proxy.curl("https://merchant.stand.test/v2/slow-handler?ms=1000");
+    let mut child = curl.stdout(Stdio::null()).spawn().unwrap();
+    until(
+        "the payment to reach the merchant",
+        Duration::from_secs(10),
+        || (!stand.paid_by(&proxy.payer()).is_empty()).then_some(()),
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("the settlement", Duration::from_secs(10), || {
+        (!stand.transfers(&proxy.payer()).is_empty()).then_some(())
+    });
+    let books = proxy.ledger();
+    assert_eq!(
+        (books.sum(&["settled"]), books.rows.len()),
+        (10_000, 1),
+        "{books:?}"
+    );
+    assert_nothing_lost(stand, &proxy);
+}
+
+#[test]
+fn a_reload_keeps_the_old_policy_or_takes_the_whole_new_one() {
+    let Some(stand) = stand() else { return };
+    let mut proxy = stand.setup().start();
+    assert_paid(stand, &proxy);
+    fs::write(proxy.setup.file(), "version: 1\nrulez: []\n").unwrap();
+    proxy.reload();
+    until("the complaint", Duration::from_secs(10), || {
+        proxy.stderr().contains("rulez").then_some(())
+    });
+    assert_paid(stand, &proxy);
+    proxy.setup.config["rules"][0]["pay"]["max"] = json!("0.005 USD");
+    proxy.setup.write();
+    proxy.reload();
+    let refused = until("the new policy", Duration::from_secs(10), || {
+        let answer = proxy.get(&page());
+        (answer.status == 402).then_some(answer)
+    });
+    assert_eq!(refused.reason().as_deref(), Some("over_request_cap"));
+    assert!(proxy.alive());
+    assert_nothing_lost(stand, &proxy);
+}
+
 /// One line that says what to do, the documented code, and nothing on stdout.
 fn assert_one_line(out: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&out.stderr).into_owned();

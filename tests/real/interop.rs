@@ -189,6 +189,18 @@ fn two_hundred_at_once_under_a_cap_for_37() {
     });
     let paid = answers.iter().filter(|a| a.status == 200).count();
     let refused: Vec<_> = answers.iter().filter(|a| a.status == 402).collect();
+    let other = |a: &&Answer| a.status != 200 && a.reason().as_deref() != Some("over_session_cap");
+    let others: Vec<_> = answers
+        .iter()
+        .filter(other)
+        .map(|a| (a.status, a.text()))
+        .collect();
+    assert!(
+        others.is_empty(),
+        "{} other answers, like {:?}",
+        others.len(),
+        others[0]
+    );
     assert_eq!((paid, refused.len()), (37, 163));
     for answer in refused {
         let body = answer.json();
@@ -450,6 +462,106 @@ fn a_named_session_has_its_own_budget() {
         .count();
     assert_eq!(scouts, 2);
     assert_eq!(assert_agreement(stand, &proxy), 30_000);
+}
+
+#[test]
+fn a_tunnel_has_one_name() {
+    let Some(stand) = stand() else { return };
+    let proxy = stand.setup().start();
+    for version in ["--http1.1", "--http2"] {
+        let mut curl = proxy.curl(&format!("{LIAR}/honest?id=name"));
+        curl.args([version, "--header", "Host: merchant.stand.test"]);
+        let answer = fetch(curl).unwrap();
+        assert_eq!(answer.status, 421, "{version}: {}", answer.text());
+    }
+    assert!(stand.paid_by(&proxy.payer()).is_empty());
+}
+
+#[test]
+fn plain_http_is_carried_but_not_paid() {
+    let Some(stand) = stand() else { return };
+    let proxy = stand.setup().start();
+    let free = proxy.get("http://merchant.stand.test/free");
+    assert_eq!(
+        (free.status, free.json()["free"].clone()),
+        (200, json!(true))
+    );
+    let asked = proxy.get("http://merchant.stand.test/v2/exact");
+    assert_eq!(
+        (asked.status, asked.reason().as_deref()),
+        (402, Some("insecure_transport"))
+    );
+    assert_eq!(assert_agreement(stand, &proxy), 0);
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    let Some(stand) = stand() else { return };
+    let proxy = stand.setup().start();
+    for version in ["--http1.1", "--http2"] {
+        let url = |n: usize| format!("{SHOP}/v2/cheap?n={n}");
+        let mut curl = proxy.curl(&url(0));
+        curl.args((1..10).map(url))
+            .arg(version)
+            .args(["--write-out", "%{stderr}%{num_connects} "]);
+        let out = curl.output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert_eq!(said.matches("premium").count(), 10, "{version}: {said}");
+        let connects = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(
+            connects.trim().replace(' ', ""),
+            "1000000000",
+            "{version}: new connections"
+        );
+    }
+    assert_eq!(assert_agreement(stand, &proxy), 20);
+}
+
+#[test]
+fn nobody_reaches_the_admin_surface_through_the_proxy() {
+    let mut setup = Setup::new();
+    // The worst configuration: this machine and the very port are allowed.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    setup.config["listen"]["admin"] = json!(free.to_string());
+    setup.config["egress"]["ports"] = json!([80, 443, free.port()]);
+    setup.config["egress"]["allow_private"] = json!(["127.0.0.0/8", "::1/128"]);
+    setup.resolve("inside.stand.test:80", free.port().into());
+    let proxy = setup.start();
+    assert_eq!(proxy.ask_admin("/healthz").unwrap().status, 200);
+    for host in [
+        "127.0.0.1",
+        "127.0.0.2",
+        "localhost",
+        "[::ffff:127.0.0.1]",
+        "127.1",
+        "2130706433",
+    ] {
+        let url = format!("http://{host}:{}/healthz", free.port());
+        for tunnel in [false, true] {
+            let mut curl = proxy.curl(&url);
+            curl.args(["--globoff", "--noproxy", ""]);
+            if tunnel {
+                curl.arg("--proxytunnel");
+            }
+            if let Ok(answer) = fetch(curl) {
+                assert!(
+                    !(200..400).contains(&answer.status),
+                    "{url}: {}",
+                    answer.status
+                );
+                assert!(answer.reason().is_some(), "{url}: {}", answer.text());
+            }
+        }
+    }
+    let answer = proxy.get("http://inside.stand.test/healthz");
+    assert!(
+        !(200..400).contains(&answer.status),
+        "by a pinned name: {}",
+        answer.status
+    );
 }
 
 #[test]

@@ -85,6 +85,8 @@ fn setup(file: &File, case: &Case, merchant: &Merchant) -> Setup {
         );
     }
     rules.push(json!({ "name": "case", "match": { "hosts": texts("hosts") }, "pay": pay }));
+    // Nothing secret at any level.
+    setup.log = "trace";
     let config = &mut setup.config;
     config["egress"]["ports"] = json!(ports);
     config["limits"] = json!({

@@ -17,6 +17,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_farepass");
 pub(crate) struct Setup {
     pub(crate) config: Value,
     pub(crate) dir: tempfile::TempDir,
+    /// `--log`: warnings, unless a test looks for more.
+    pub(crate) log: &'static str,
     key: [u8; 32],
 }
 
@@ -36,7 +38,12 @@ impl Setup {
             "sessions": { "default": { "budget": "1.00 USD", "expires": "60m" } },
             "rules": [{ "name": "stand", "match": { "hosts": ["*.stand.test"] }, "pay": { "max": "0.10 USD" } }],
         });
-        Self { config, dir, key }
+        Self {
+            config,
+            dir,
+            log: "warn",
+            key,
+        }
     }
 
     /// The wallet's secret key; before it runs.
@@ -143,7 +150,7 @@ fn spawn(setup: &Setup) -> Child {
             .open(setup.dir.path().join(name))
             .unwrap()
     };
-    let mut command = setup.command(&["serve"]);
+    let mut command = setup.command(&["serve", "--log", setup.log]);
     command
         .stdout(open("stdout.log"))
         .stderr(open("stderr.log"))
@@ -268,10 +275,19 @@ impl Proxy {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// SIGHUP.
+    pub(crate) fn reload(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(&mut self) -> ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         until("farepass to stop", Duration::from_secs(30), || {
             self.child.try_wait().unwrap()
         })
