@@ -14,6 +14,7 @@ mod explain;
 mod failure;
 mod init;
 mod ledger;
+mod owner;
 mod run;
 mod serve;
 mod session;

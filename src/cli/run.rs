@@ -9,8 +9,9 @@ use http::Method;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::owner::{Try, patiently};
 use super::{Command, Exit, Failure, Terminal, setup};
-use crate::admin::client::Client;
+use crate::admin::client::{Client, ClientError};
 use crate::admin::sessions::{self, Wanted};
 use crate::app::{self, Options, Running, StartError};
 use crate::config::{Config, ConfigError};
@@ -172,18 +173,26 @@ enum Whose {
 impl Access {
     /// Starts a proxy, or asks the one that owns the state directory for a session.
     async fn gain(source: &Source, wanted: Wanted) -> Result<Self, Failure> {
-        let config = source.load()?;
-        let options = Options {
-            own_session: Some(wanted.clone()),
-            ..Options::default()
-        };
-        match app::start(config, options).await {
-            Ok(running) => Self::ours(running),
-            Err(StartError::Ledger(OpenError::InUse { .. })) => {
-                Self::theirs(source.load()?, &wanted).await
+        patiently(async || {
+            let options = Options {
+                own_session: Some(wanted.clone()),
+                ..Options::default()
+            };
+            match app::start(source.load()?, options).await {
+                Ok(running) => Ok(Try::Got(Self::ours(running)?)),
+                Err(StartError::Ledger(OpenError::InUse { .. })) => {
+                    let config = source.load()?;
+                    match Try::of(ask(&config, &wanted).await)? {
+                        Try::Got((client, made)) => {
+                            Ok(Try::Got(Self::theirs(config, client, &made)?))
+                        }
+                        Try::Busy(error) => Ok(Try::Busy(error)),
+                    }
+                }
+                Err(error) => Err(error.into()),
             }
-            Err(error) => Err(error.into()),
-        }
+        })
+        .await
     }
 
     fn ours(running: Running) -> Result<Self, Failure> {
@@ -201,10 +210,7 @@ impl Access {
         })
     }
 
-    async fn theirs(config: Config, wanted: &Wanted) -> Result<Self, Failure> {
-        let client = Client::beside(&config.state_dir)?;
-        let wanted = serde_json::to_value(wanted).unwrap_or_default();
-        let made = client.ask(Method::POST, "sessions", &wanted).await?;
+    fn theirs(config: Config, client: Client, made: &Value) -> Result<Self, Failure> {
         let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap_or_default();
         let session = SessionId(text("id").into());
         let path = config.tls.ca_dir.join("ca.pem");
@@ -237,6 +243,14 @@ impl Access {
             Whose::Theirs(neighbour) => neighbour.end(&self.session).await,
         }
     }
+}
+
+/// A session in the proxy that owns the ledger.
+async fn ask(config: &Config, wanted: &Wanted) -> Result<(Client, Value), ClientError> {
+    let client = Client::beside(&config.state_dir)?;
+    let wanted = serde_json::to_value(wanted).unwrap_or_default();
+    let made = client.ask(Method::POST, "sessions", &wanted).await?;
+    Ok((client, made))
 }
 
 /// The user's own settings for wget, which ours would hide.

@@ -46,6 +46,7 @@ impl Command for Serve {
 async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<Exit, Failure> {
     let mut signals = Signals::catch()?;
     let file = config.file.clone();
+    let no_wallet = config.wallets.is_empty();
     let mut running = app::start(config, options).await?;
     terminal.say(format_args!(
         "farepass: proxy on http://{}, admin on http://{}, agents trust {}",
@@ -53,6 +54,9 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
         running.admin,
         running.authority.certificate_path().display()
     ));
+    if no_wallet {
+        terminal.say("farepass: no wallet is configured, so nothing is paid");
+    }
     loop {
         tokio::select! {
             asked = signals.next() => match asked {

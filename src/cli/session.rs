@@ -2,19 +2,16 @@
 //! command, or the running proxy that it asks.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 
-use http::Method;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::table::{Table, plain, width};
-use super::{Command, Exit, Failure, Terminal, setup};
-use crate::admin::client::Client;
-use crate::admin::sessions::{self, Usual, Wanted};
-use crate::clock::{self, Clock as _, Timestamp};
+use super::{Command, Exit, Failure, Terminal, owner, setup};
+use crate::admin::sessions::{self, Wanted};
+use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::ledger::{self, OpenError, SessionRow};
+use crate::ledger::SessionRow;
 use crate::money::Usd;
 use crate::payment::SessionId;
 
@@ -108,7 +105,7 @@ impl Create {
             expires: self.expires,
             default: self.default,
         };
-        let document = setup::wait(open(config, &wanted))?;
+        let document = setup::wait(owner::open_session(config, &wanted))?;
         if self.json {
             return terminal.json(&document);
         }
@@ -131,43 +128,10 @@ impl Create {
     }
 }
 
-/// Opens a session, here or through the running proxy.
-async fn open(config: &Config, wanted: &Wanted) -> Result<Value, Failure> {
-    let usual = Usual {
-        budget: config.sessions.budget,
-        expires: config.sessions.expires,
-    };
-    let ledger = match ledger::open(&config.state_dir) {
-        Ok(ledger) => ledger,
-        Err(OpenError::InUse { .. }) => {
-            let wanted = serde_json::to_value(wanted).unwrap_or_default();
-            let client = Client::beside(&config.state_dir)?;
-            return Ok(client.ask(Method::POST, "sessions", &wanted).await?);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let now = clock::System::starting_at(ledger.newest().await?).now();
-    let opened = sessions::open(&*ledger, now, &usual, wanted).await?;
-    ledger.flush().await?;
-    let proxy: SocketAddr = config.listen.proxy;
-    Ok(opened.document(proxy))
-}
-
 async fn close(config: &Config, id: &str) -> Result<SessionRow, Failure> {
-    let ledger = match ledger::open(&config.state_dir) {
-        Ok(ledger) => ledger,
-        Err(OpenError::InUse { .. }) => {
-            let path = format!("sessions/{}", find(config, id).await?.session.id);
-            let client = Client::beside(&config.state_dir)?;
-            client.ask(Method::DELETE, &path, &Value::Null).await?;
-            return find(config, id).await;
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let now = clock::System::starting_at(ledger.newest().await?).now();
-    let row = sessions::close(&*ledger, now, &SessionId(id.into())).await;
-    ledger.flush().await?;
-    row.map_err(|e| Failure::from(e).hint(LIST))
+    let id = find(config, id).await?.session.id;
+    owner::close_session(&config.state_dir, &id).await?;
+    find(config, &id.0).await
 }
 
 const LIST: &str = "`farepass session list` has the ids";

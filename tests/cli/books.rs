@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Home, SHOP, Street, there_is};
+use crate::support::{Ended, Home, SHOP, Street, there_is};
 
 fn secret_of(url: &str) -> &str {
     let (_, rest) = url.split_once("://").unwrap();
@@ -278,4 +278,23 @@ fn the_authority_is_shown_and_never_its_key() {
     fs::remove_file(home.at("certs/ca.pem")).unwrap();
     home.farepass(["ca", "export"])
         .failed(1, &["ca.pem", "hint: "]);
+}
+
+/// Commands that hold the ledger for a moment wait for each other.
+#[test]
+fn many_at_once_all_get_their_session() {
+    let home = Home::ready();
+    let begin = |n: usize| {
+        let agent = format!("bot-{n}");
+        let mut command = home.command(["session", "create", "--agent", &agent]);
+        let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        pipes.spawn().unwrap()
+    };
+    let children: Vec<_> = (0..8).map(begin).collect();
+    for child in children {
+        Ended::of(child.wait_with_output().unwrap()).ok();
+    }
+    let rows = home.farepass(["session", "list", "--json"]).ok().json();
+    assert_eq!(rows.as_array().unwrap().len(), 8);
+    home.farepass(["ledger", "verify"]).ok();
 }

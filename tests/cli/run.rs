@@ -401,3 +401,81 @@ fn a_second_run_takes_over_when_the_first_ends() {
     home.farepass(["ledger", "verify"]).ok();
     home.assert_tidy();
 }
+
+#[test]
+fn many_runs_begin_at_once() {
+    let home = Home::ready();
+    let begin = |n: usize| {
+        let agent = format!("bot-{n}");
+        let script = "test -s \"$SSL_CERT_FILE\" && echo \"$HTTPS_PROXY\"";
+        let mut command = home.command(["run", "--agent", &agent, "--", "sh", "-c", script]);
+        let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        pipes.spawn().unwrap()
+    };
+    let children: Vec<_> = (0..4).map(begin).collect();
+    for (n, child) in children.into_iter().enumerate() {
+        let ended = Ended::of(child.wait_with_output().unwrap()).ok();
+        assert!(
+            ended.out.starts_with(&format!("http://bot-{n}:")),
+            "{ended:?}"
+        );
+    }
+    let rows = home.farepass(["session", "list", "--json"]).ok().json();
+    let rows = rows.as_array().unwrap();
+    assert!(
+        rows.len() == 4 && rows.iter().all(|r| r["closed"] == true),
+        "{rows:?}"
+    );
+    home.assert_tidy();
+}
+
+/// At a terminal Ctrl-C goes to everybody in front: the program must see it once, not twice.
+#[test]
+fn at_a_terminal_the_program_reads_the_keyboard() {
+    if !there_is("python3") {
+        return;
+    }
+    let home = Home::ready();
+    let program = "n = 0
+def caught(*_):
+    global n
+    n += 1
+import signal, sys
+signal.signal(signal.SIGINT, caught)
+print('ready', flush=True)
+print('read', sys.stdin.readline().strip(), n, flush=True)";
+    let terminal = "import os, pty, sys
+pid, keys = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b''
+while b'ready' not in said:
+    said += os.read(keys, 4096)
+os.write(keys, b'\\x03')
+while b'^C' not in said:
+    said += os.read(keys, 4096)
+os.write(keys, b'fare\\n')
+try:
+    while more := os.read(keys, 4096):
+        said += more
+except OSError:
+    pass
+print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
+    let mut command = home.command([] as [&str; 0]);
+    let binary = command.get_program().to_owned();
+    command = {
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", terminal]).arg(binary);
+        python.args(["run", "--", "python3", "-c", program]);
+        python
+            .current_dir(home.path())
+            .env("TMPDIR", home.temporary());
+        python.env("HOME", home.path());
+        python
+    };
+    let ended = Ended::of(command.output().unwrap()).ok();
+    assert!(ended.out.contains("read fare 1"), "{ended:?}");
+    assert!(ended.out.contains("spent 0.00 USD"), "{ended:?}");
+    home.assert_tidy();
+}

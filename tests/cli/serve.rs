@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Home, SHOP, Street, ask, mode, raw, there_is, until};
+use crate::support::{Home, SHOP, Street, ask, mode, raw, there_is, until, wait};
 
 #[test]
 fn it_starts_says_where_and_stops() {
@@ -255,15 +255,121 @@ fn a_reload_takes_the_new_policy_or_keeps_the_old() {
     // Spend events: one object a line, on stdout.
     let states = || {
         let text = home.read("serve.out");
-        let lines = text
-            .lines()
-            .map(|l| serde_json::from_str::<Value>(l).unwrap());
-        lines
-            .map(|e| format!("{} {}", e["event"], e["state"]))
-            .collect::<Vec<_>>()
+        let lines = text.lines();
+        let mut lines: Vec<Value> = lines.map(|l| serde_json::from_str(l).unwrap()).collect();
+        // A later line of the same state brings the delivery.
+        lines.dedup_by(|b, a| a["id"] == b["id"] && a["state"] == b["state"]);
+        let names = lines
+            .iter()
+            .map(|e| format!("{} {}", e["event"], e["state"]));
+        names.collect::<Vec<_>>()
     };
     assert_eq!(service.stop(), Some(0));
     let paid = ["\"payment\" \"reserved\"", "\"payment\" \"settled\""];
     let denied = ["\"denied\" \"denied\""; 2];
     assert_eq!(states(), [&paid[..], &denied, &paid].concat());
+}
+
+#[test]
+fn without_a_wallet_it_is_not_ready() {
+    let home = Home::new();
+    let text = "version: 1\nlisten: { proxy: 127.0.0.1:0, admin: 127.0.0.1:0 }\n";
+    fs::write(home.at("farepass.yaml"), text).unwrap();
+    let service = home.serve(&[]);
+    let get = |path: &str| {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        ask(service.admin(), &request)
+    };
+    let (status, why) = get("/readyz");
+    assert_eq!(status, 503);
+    assert!(why.contains("no wallet is configured"), "{why}");
+    assert_eq!(get("/healthz").0, 200, "but alive");
+    until("the warning", || {
+        home.read("serve.err")
+            .contains("nothing is paid")
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_default_session_that_is_over_stays_over() {
+    let home = Home::ready();
+    assert_eq!(home.serve(&[]).stop(), Some(0));
+    home.farepass(["session", "close", "default"]).ok();
+    let service = home.serve(&[]);
+    let hint = "farepass session create --default";
+    until("the warning", || {
+        home.read("serve.err").contains(hint).then_some(())
+    });
+    home.farepass(["session", "create", "--default", "--budget", "2 USD"])
+        .ok();
+    let shown = home
+        .farepass(["session", "show", "default", "--json"])
+        .ok()
+        .json();
+    assert_eq!(
+        (&shown["closed"], &shown["budget"]),
+        (&false.into(), &"2.00 USD".into())
+    );
+    assert_eq!(service.stop(), Some(0));
+}
+
+/// A site that answers when it is told to.
+fn slow_site() -> (
+    std::net::SocketAddr,
+    std::sync::mpsc::Sender<()>,
+    std::sync::mpsc::Receiver<()>,
+) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (go, told) = std::sync::mpsc::channel::<()>();
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        asked.send(()).unwrap();
+        let _ = told.recv();
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlate";
+        let _ = stream.write_all(answer);
+    });
+    (address, go, was_asked)
+}
+
+#[test]
+fn sigterm_lets_what_is_open_finish() {
+    for patient in [true, false] {
+        let home = Home::ready();
+        let (site, go, asked) = slow_site();
+        home.configure(&format!(
+            "egress: {{ resolve: {{ \"slow.example:80\": \"{site}\" }} }}"
+        ));
+        let mut service = home.serve(&[]);
+        let (proxy, admin) = (service.proxy(), service.admin());
+        let client = std::thread::spawn(move || {
+            let head = "GET http://slow.example/ HTTP/1.1\r\nHost: slow.example\r\nConnection: close\r\n\r\n";
+            raw(proxy, head)
+        });
+        asked.recv().unwrap();
+        service.signal(Signal::TERM);
+        until("the end of readiness", || {
+            let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            let (status, why) = ask(admin, request);
+            (status == 503 && why.contains("shutting down")).then_some(())
+        });
+        assert!(service.child.try_wait().unwrap().is_none(), "it waits");
+        if patient {
+            go.send(()).unwrap();
+            assert_eq!(wait(&mut service.child), Some(0));
+            assert!(client.join().unwrap().ends_with("late"));
+        } else {
+            service.signal(Signal::TERM);
+            assert_eq!(wait(&mut service.child), Some(1));
+            assert!(home.read("serve.err").contains("stopped at once"));
+            drop(go);
+            client.join().unwrap();
+        }
+        assert!(home.beacon().is_none(), "serve.json is gone");
+    }
 }

@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Method;
-use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -14,7 +12,7 @@ use crate::admin::Beacon;
 use crate::admin::client::Client;
 use crate::admin::sessions;
 use crate::app::{self, Options, Running, StartError};
-use crate::cli::Failure;
+use crate::cli::{Failure, owner};
 use crate::config::Config;
 use crate::ledger::OpenError;
 use crate::payment::SessionId;
@@ -59,10 +57,7 @@ impl Neighbour {
             running.stop().await;
             return closed.map(drop).map_err(Failure::from);
         }
-        let path = format!("sessions/{session}");
-        let client = Client::beside(&self.state_dir)?;
-        client.ask(Method::DELETE, &path, &Value::Null).await?;
-        Ok(())
+        owner::close_session(&self.state_dir, session).await
     }
 }
 
