@@ -101,6 +101,7 @@ pub struct Signed {
     pub payload: Payload,
     again: Again,
     asked: Asked,
+    resent: bool,
 }
 
 impl Payer {
@@ -157,6 +158,7 @@ impl Payer {
                     payload: again.payload.clone(),
                     asked: asked.clone(),
                     again,
+                    resent: true,
                 });
             }
             Err(refusal) => return Err(self.deny(about, refusal).await),
@@ -255,6 +257,7 @@ impl Payer {
             Ok(payload) => Ok(Signed {
                 payload: payload.clone(),
                 asked: asked.clone(),
+                resent: false,
                 again: Again {
                     payload,
                     protocol: plan.protocol,

@@ -94,11 +94,15 @@ impl Wallet for Scripted {
 }
 
 #[derive(Default)]
-struct Watcher(Mutex<Vec<SpendEvent>>);
+struct Watcher(Mutex<Vec<SpendEvent>>, Mutex<Vec<SpendEvent>>);
 
 impl Sink for Watcher {
     fn observe(&self, event: &SpendEvent) {
         self.0.lock().unwrap().push(event.clone());
+    }
+
+    fn flagged(&self, event: &SpendEvent) {
+        self.1.lock().unwrap().push(event.clone());
     }
 }
 
@@ -795,4 +799,35 @@ async fn a_cheap_offer_under_a_wrong_domain_hides_no_good_one() {
     let refusal = stage.payer.authorize(&asked, &evil).await.err().unwrap();
     assert_eq!(refusal.reason, Reason::AssetNotAllowed);
     assert_eq!(refusal.rule.as_deref(), Some("data"));
+}
+
+#[tokio::test]
+async fn watchers_hear_of_states_once_and_of_flags() {
+    let stage = Stage::usual().await;
+    let headers = receipt(&paid());
+    let signed = stage.buy("1000").await.unwrap_or_else(|r| panic!("{r}"));
+    let answer = Some((StatusCode::OK, &headers));
+    let settled = stage.payer.settle(signed, answer).await;
+    let received = farepass::payer::Received {
+        length: 0,
+        digest: Some("ab".repeat(32)),
+        echoed: false,
+    };
+    stage.payer.received(*settled.event, received).await;
+    for _ in 0..3 {
+        stage.exchange(1, None).await.unwrap();
+    }
+    stage.ledger.flush().await.unwrap();
+    let told = stage.watcher.0.lock().unwrap();
+    let states: Vec<_> = told.iter().map(|e| e.state).collect();
+    let expected = [
+        State::Reserved,
+        State::Settled,
+        State::Reserved,
+        State::Unknown,
+    ];
+    assert_eq!(states, expected);
+    let flagged = stage.watcher.1.lock().unwrap();
+    assert_eq!(flagged.len(), 3, "an empty answer, and two resends in vain");
+    assert_eq!(flagged[0].flags, [Flag::PaidNotDelivered]);
 }

@@ -157,10 +157,16 @@ struct Line<'a> {
 /// One JSON object in one line of plain ASCII.
 #[must_use]
 pub fn line(event: &SpendEvent) -> String {
-    let name = match event.state {
-        State::Denied => "denied",
-        State::Reserved | State::Unknown | State::Settled | State::Released => "payment",
-    };
+    named(
+        event,
+        match event.state {
+            State::Denied => "denied",
+            State::Reserved | State::Unknown | State::Settled | State::Released => "payment",
+        },
+    )
+}
+
+fn named(event: &SpendEvent, name: &'static str) -> String {
     let capped = event.clone().capped();
     let line = Line {
         event: name,
@@ -181,6 +187,10 @@ impl Sink for Log {
                 "spend events could not be written to the log; the ledger has them"
             );
         }
+    }
+
+    fn flagged(&self, event: &SpendEvent) {
+        tracing::info!(target: SPEND, record = %named(event, "flagged"));
     }
 }
 

@@ -196,6 +196,8 @@ fn cut(text: &mut String, most: usize) {
 
 /// Something that watches spend events. It decides nothing and must not block.
 pub trait Sink: Send + Sync {
-    /// Called once per event, after the ledger has it.
+    /// Called once per change of state and per refusal, after the ledger has it.
     fn observe(&self, event: &SpendEvent);
+    /// Called when the state is as before, but there is something new to look at in `flags`.
+    fn flagged(&self, _event: &SpendEvent) {}
 }

@@ -1,6 +1,7 @@
 //! Delivery evidence: what was received for a payment, noted when the answer has ended.
 
 use super::Payer;
+use super::record::News;
 use crate::budget::Entry;
 use crate::event::{Delivery, Flag, SpendEvent};
 
@@ -33,6 +34,7 @@ impl Payer {
             time: now,
             ..last.unwrap_or(settled)
         };
+        let flags = event.flags.clone();
         let delivery = event.delivery.get_or_insert_with(Delivery::default);
         delivery.length = Some(received.length);
         delivery.digest.clone_from(&received.digest);
@@ -45,7 +47,12 @@ impl Payer {
             received.digest.is_none(),
         );
         flag(&mut event.flags, Flag::AuthorizationEchoed, received.echoed);
-        self.record(vec![Entry::Note { id }], event).await;
+        let news = if event.flags == flags {
+            News::None
+        } else {
+            News::Flags
+        };
+        self.tell(vec![Entry::Note { id }], event, news).await;
     }
 }
 

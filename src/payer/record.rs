@@ -9,6 +9,17 @@ use crate::event::{SpendEvent, State};
 use crate::ledger::{Post, PostError};
 use crate::payment::{Asked, Refusal};
 
+/// What is new in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The payment reached another state.
+    State,
+    /// The state is as before, but somebody should look.
+    Flags,
+    /// Evidence only.
+    None,
+}
+
 impl Payer {
     /// Records a refusal that the wire found on its own (an agent's payment header, a body too long
     /// to send twice) and gives it back.
@@ -32,6 +43,11 @@ impl Payer {
 
     /// For entries whose loss would only count too much: stored with the next commit.
     pub(super) async fn record(&self, entries: Vec<Entry>, event: SpendEvent) {
+        self.tell(entries, event, News::State).await;
+    }
+
+    /// As `record`, for what may be no news to those who watch states.
+    pub(super) async fn tell(&self, entries: Vec<Entry>, event: SpendEvent, news: News) {
         let post = Post {
             time: event.time,
             entries,
@@ -43,7 +59,11 @@ impl Payer {
                 tracing::error!(id = %event.id, error = %problem, "a spend event was not stored");
             }
             // Logged even when it was not stored: the log is then the only trace of it.
-            sinks.iter().for_each(|sink| sink.observe(&event));
+            sinks.iter().for_each(|sink| match news {
+                News::State => sink.observe(&event),
+                News::Flags => sink.flagged(&event),
+                News::None => {}
+            });
         });
         self.ledger.post_soon(post, then).await;
     }

@@ -4,6 +4,7 @@ use http::{StatusCode, header};
 
 use super::about::{About, Paid};
 use super::outstanding::Again;
+use super::record::News;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
 use crate::event::{Delivery, Flag, SpendEvent, State};
@@ -25,7 +26,12 @@ impl Payer {
     /// Records what came back: the head of the answer to the paid request, or `None` when there was
     /// none. A receipt settles; anything else is unknown, and counts until `sweep`.
     pub async fn settle(&self, signed: Signed, answer: Option<Answer<'_>>) -> Settled {
-        let Signed { again, asked, .. } = signed;
+        let Signed {
+            again,
+            asked,
+            resent,
+            ..
+        } = signed;
         let (protocol, about, mut paid) = (again.protocol, again.about.clone(), again.paid.clone());
         let status = answer.map(|(status, _)| status);
         let receipt = answer.map_or(Receipt::Absent, |(_, headers)| protocol.receipt(headers));
@@ -55,7 +61,12 @@ impl Payer {
         }
         paid.transaction.clone_from(&event.transaction);
         self.remember(&asked, again, usable(&receipt, status));
-        self.record(vec![entry], event.clone()).await;
+        let news = match (resent, state) {
+            // A payload that was sent again, in vain: the state is what it was.
+            (true, State::Unknown) => News::Flags,
+            _ => News::State,
+        };
+        self.tell(vec![entry], event.clone(), news).await;
         Settled {
             event: Box::new(event),
             refusal: refusal(&about, &receipt, status),
