@@ -100,6 +100,23 @@ async fn get(agent: &Agent, path: &str) -> Response<Bytes> {
     agent.send("weather.example", request).await.unwrap()
 }
 
+/// What the README shows between these two.
+fn shown(from: &str, to: &str) -> String {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once(from).unwrap();
+    rest.split(to).next().unwrap().to_owned()
+}
+
+fn members(document: impl AsRef<[u8]>) -> serde_json::Value {
+    serde_json::from_slice(document.as_ref()).unwrap()
+}
+
+/// The names of a field's parameters.
+fn parameters(field: &str) -> Vec<&str> {
+    let parameters = field.split("; ").skip(1);
+    parameters.filter_map(|p| p.split('=').next()).collect()
+}
+
 /// Ends with the test, whichever way that ends.
 struct Started(Child);
 
@@ -138,7 +155,12 @@ async fn it_stays_for_a_client_of_ones_own_until_it_is_told_to_end() {
     let bought = get(&agent, "/forecast").await;
     assert_eq!(bought.status(), 200);
     assert!(bought.headers().contains_key("farepass-payment"));
-    assert_eq!(get(&agent, "/luxury").await.status(), 402);
+    let refused = get(&agent, "/luxury").await;
+    assert_eq!(refused.status(), 402);
+    assert_eq!(members(shown("```json\n", "```")), members(refused.body()));
+    let field = shown("\nFarepass-Payment:", "\n");
+    let note = bought.headers()["farepass-payment"].to_str().unwrap();
+    assert_eq!(parameters(&field), parameters(note));
 
     let pid = rustix::process::Pid::from_child(&demo.0);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

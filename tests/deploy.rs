@@ -336,6 +336,11 @@ fn the_policy_is_the_example() {
 fn paths_and_ports_of_policy_and_manifest_agree() {
     let pod = pod();
     let config = documents(&deploy().join("k8s/base/farepass.yaml")).remove(0);
+    let found = Path::new(env(sidecar(&pod), "FAREPASS_CONFIG"));
+    let mounted = mount(sidecar(&pod), "config")["mountPath"]
+        .as_str()
+        .unwrap();
+    assert_eq!(found, Path::new(mounted).join("farepass.yaml"));
     let wallet = config["wallets"][0]["key_file"].as_str().unwrap();
     let mounted = mount(sidecar(&pod), "wallet")["mountPath"]
         .as_str()

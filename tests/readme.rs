@@ -55,6 +55,28 @@ fn the_table_of_reasons_is_that_of_the_code() {
 }
 
 #[test]
+fn the_table_of_failures_is_that_of_the_code() {
+    let mut expected = vec![];
+    for file in ["src/proxy/failure.rs", "src/tls/upstream.rs"] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let (_, rest) = text.split_once("fn code(").unwrap();
+        let body = rest.split("\n    }\n").next().unwrap();
+        expected.extend(
+            body.split('"')
+                .skip(1)
+                .step_by(2)
+                .map(|code| format!("`{code}`")),
+        );
+    }
+    assert!(expected.len() >= 15, "{expected:?}");
+    let rows = table("| reason | what was wrong |");
+    let mut shown: Vec<_> = rows.iter().filter_map(|r| r.split(' ').next()).collect();
+    expected.sort();
+    shown.sort_unstable();
+    assert_eq!(shown, expected);
+}
+
+#[test]
 fn the_table_of_rooms_is_that_of_the_house() {
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let mods = lib.lines().filter_map(|l| l.strip_prefix("pub mod "));
