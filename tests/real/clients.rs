@@ -50,7 +50,7 @@ fn python_urllib_with_strict_checks() {
         r#"
 import ssl, urllib.request
 strict = ssl.create_default_context()
-strict.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+strict.verify_flags |= ssl.VERIFY_X509_STRICT
 print(urllib.request.urlopen("{SHOP}/v2/exact", context=strict).read())
 print(urllib.request.urlopen("{SHOP}/v1/exact").read())
 "#

@@ -80,7 +80,12 @@ fn curl_buys_from_both_versions() {
         }
     }
     let mut post = proxy.curl(&format!("{SHOP}/v2/echo"));
-    post.args(["--json", r#"{"city":"Zürich"}"#]);
+    post.args([
+        "--data",
+        r#"{"city":"Zürich"}"#,
+        "--header",
+        "Content-Type: application/json",
+    ]);
     let answer = fetch(post).unwrap();
     assert_eq!(
         (answer.status, answer.json()["method"].clone()),
