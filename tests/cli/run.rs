@@ -148,7 +148,8 @@ fn signals_are_for_the_program() {
     ] {
         let home = Home::ready();
         let script = format!(
-            "trap 'echo caught; exit 9' {name}; : > here; until [ -e never ]; do sleep 0.02; done"
+            "trap 'echo caught; exit 9' {name}; : > here; {}",
+            wait_for("never")
         );
         let mut child = home
             .command(["run", "--", "sh", "-c", &script])
@@ -360,7 +361,8 @@ fn a_second_run_takes_over_when_the_first_ends() {
     let home = &street.home;
     let begin = |name: &str, then: &str| {
         let script = format!(
-            "echo $HTTPS_PROXY > {name}.url; : > {name}.here; until [ -e {name}.go ]; do sleep 0.02; done; {then}"
+            "echo $HTTPS_PROXY > {name}.url; : > {name}.here; {}; {then}",
+            wait_for(&format!("{name}.go"))
         );
         let child = home
             .command(["run", "--agent", name, "--", "sh", "-c", &script])
@@ -478,4 +480,9 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
     assert!(ended.out.contains("read fare 1"), "{ended:?}");
     assert!(ended.out.contains("spent 0.00 USD"), "{ended:?}");
     home.assert_tidy();
+}
+
+/// Shell: until there is such a file, or for a minute, so that a failed test leaves nothing running.
+fn wait_for(file: &str) -> String {
+    format!("n=0; until [ -e {file} ] || [ $n -gt 3000 ]; do n=$((n + 1)); sleep 0.02; done")
 }

@@ -149,7 +149,21 @@ impl Home {
     }
 
     pub(crate) fn farepass<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ended {
-        Ended::of(self.command(args).output().unwrap())
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        // A command that should have failed and serves instead.
+        let watch = std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watch.join().unwrap();
+        Ended::of(output)
     }
 
     /// `farepass run OPTIONS -- sh -c SCRIPT`.
