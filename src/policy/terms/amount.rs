@@ -18,9 +18,10 @@ impl Term for Payable {
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let refuse = |detail| Err(Refusal::new(Reason::AmountInvalid, detail));
         match ask.price {
-            // A signature over nothing buys nothing, and still proves who the payer is.
-            _ if ask.requirement.amount.0 == 0 => refuse("the amount is zero: nothing to pay"),
-            None | Some(Usd(0)) => refuse("the amount has no price that can be counted"),
+            // Prices round up, so only an amount of zero has this one. A signature over nothing buys
+            // nothing, and still proves who the payer is.
+            Some(Usd(0)) => refuse("the amount is zero: nothing to pay"),
+            None => refuse("the amount has no price that can be counted"),
             Some(_) => Ok(()),
         }
     }
