@@ -18,7 +18,7 @@ test:
 
 # As `test`, but what cannot be tried for real is a failure.
 test-real:
-    FAREPASS_REQUIRE_INTEROP=1 cargo test --locked
+    FAREPASS_REQUIRE_INTEROP=1 cargo test --locked --no-fail-fast
 
 # Microbenchmarks.
 bench:
