@@ -17,6 +17,7 @@ pub mod protocol;
 pub mod scheme;
 // Floor 2: connectors
 pub mod event;
+pub mod fetch;
 pub mod ledger;
 pub mod wallet;
 // Floor 3: the payment

@@ -23,6 +23,7 @@ const ROOMS: &[(&str, u8, bool)] = &[
     ("protocol", 1, true),
     ("scheme", 1, true),
     ("event", 2, false),
+    ("fetch", 2, false),
     ("ledger", 2, false),
     ("wallet", 2, false),
     ("payer", 3, false),

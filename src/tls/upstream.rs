@@ -25,6 +25,7 @@ const SESSIONS: usize = 256;
 /// recognised by, or ride on, another's connection (threat T-14).
 pub struct UpstreamTls {
     base: ClientConfig,
+    roots: Arc<RootCertStore>,
     sessions: Mutex<HashMap<Arc<str>, Connectors>>,
 }
 
@@ -53,16 +54,24 @@ impl UpstreamTls {
         for path in extra_roots {
             add_file(&mut roots, path, own)?;
         }
+        let roots = Arc::new(roots);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let base = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| TlsError::Crypto(e.to_string()))?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
         Ok(Self {
             base,
+            roots,
             sessions: Mutex::default(),
         })
+    }
+
+    /// Whom upstreams are believed by, for other clients of this process.
+    #[must_use]
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.roots)
     }
 
     /// The connector for one connection of `session`; `h2` offers HTTP/2 first.
