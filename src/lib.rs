@@ -6,6 +6,7 @@
 // Floor 0: values
 pub mod clock;
 pub mod evm;
+pub mod failpoint;
 pub mod money;
 pub mod payment;
 pub mod section;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::budget::{Because, Entry};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Sink, State};
+use crate::failpoint;
 use crate::ledger::{Ledger, Post, PostError};
 use crate::money::{Network, Usd};
 use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Signature};
@@ -167,6 +168,7 @@ impl Payer {
             Ok(plan) => plan,
             Err(refusal) => return Err(self.deny(about, refusal).await),
         };
+        failpoint::reach("before-reserve");
         let remaining = match self.reserve(asked, &about, &plan).await {
             Ok(remaining) => remaining,
             Err(problem) => {
@@ -174,7 +176,9 @@ impl Payer {
                 return Err(self.deny(about, refusal).await);
             }
         };
+        failpoint::reach("before-sign");
         let signed = timeout(WALLET_DEADLINE, plan.wallet.sign(&plan.instruction)).await;
+        failpoint::reach("after-sign");
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
             Ok(signature) => self.seal(about, asked, &plan, remaining, &signature).await,
             Err(problem) => Err(self.unsigned(about, &problem).await),

@@ -14,6 +14,7 @@ use syn::visit::{self, Visit};
 const ROOMS: &[(&str, u8, bool)] = &[
     ("clock", 0, false),
     ("evm", 0, true),
+    ("failpoint", 0, false),
     ("money", 0, true),
     ("payment", 0, true),
     ("section", 0, true),

@@ -8,6 +8,7 @@ use super::record::News;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
 use crate::event::{Delivery, Flag, SpendEvent, State};
+use crate::failpoint;
 use crate::ledger::PostError;
 use crate::payment::{Asked, Claim, Reason, Receipt, Refusal};
 
@@ -66,7 +67,9 @@ impl Payer {
             (true, State::Unknown) => News::Flags,
             _ => News::State,
         };
+        failpoint::reach("before-settle");
         self.tell(vec![entry], event.clone(), news).await;
+        failpoint::reach("after-settle");
         Settled {
             event: Box::new(event),
             refusal: refusal(&about, &receipt, status),

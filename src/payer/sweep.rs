@@ -4,6 +4,7 @@ use super::Payer;
 use crate::budget::{Because, Entry};
 use crate::clock::Timestamp;
 use crate::event::{SpendEvent, State};
+use crate::failpoint;
 use crate::ledger::PostError;
 use crate::settings::Unproven;
 
@@ -21,8 +22,10 @@ impl Payer {
             if payment.until > now {
                 continue;
             }
+            failpoint::reach("before-close");
             let (entry, event) = self.close(now, &event, payment.amount).await;
             self.record(vec![entry], event).await;
+            failpoint::reach("after-close");
             closed += 1;
         }
         Ok(closed)

@@ -14,6 +14,7 @@ use super::refuse::{self, quoted};
 use super::replay::Replay;
 use super::serve::Conn;
 use super::tee::NotReplayable;
+use crate::failpoint;
 use crate::payer::Paid;
 use crate::payment::{Asked, Reason, Refusal};
 use crate::settings::RefusalBody;
@@ -79,11 +80,13 @@ async fn pay(
         signed.payload.name.clone(),
         signed.payload.value.clone(),
     );
+    failpoint::reach("before-send");
     let answer = conn
         .proxy
         .upstream
         .send(&conn.lane, route.key(), request)
         .await;
+    failpoint::reach("after-send");
     let payload = signed.payload.value.clone();
     // Every path past `authorize` comes through here: the payload may be charged whatever came back.
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));

@@ -7,6 +7,7 @@ mod adversarial;
 mod bodies;
 mod clients;
 mod crash;
+mod fail_points;
 mod hostile;
 mod interop;
 mod support;

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use crate::budget::{Book, Change, Counted, Entry, Mark, Opened, Reject, Stage, judge};
 use crate::clock::Timestamp;
+use crate::failpoint;
 use crate::ledger::chain::Head;
 use crate::ledger::{Post, Posted};
 use crate::payment::{Limit, PaymentId, SessionId};
@@ -125,7 +126,9 @@ impl Tables {
         if self.head != before {
             self.store(&dirty)?;
         }
+        failpoint::reach("before-commit");
         self.run("COMMIT")?;
+        failpoint::reach("after-commit");
         let changed = self.changed(&dirty);
         self.forget(dirty);
         Ok((answers, changed))

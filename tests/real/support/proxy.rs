@@ -131,7 +131,7 @@ impl Setup {
     /// Starts `serve` and waits until it says where it listens.
     pub(crate) fn start(self) -> Proxy {
         self.write();
-        let child = spawn(&self);
+        let child = spawn(&self, None);
         let mut proxy = Proxy {
             setup: self,
             child,
@@ -142,7 +142,7 @@ impl Setup {
     }
 }
 
-fn spawn(setup: &Setup) -> Child {
+fn spawn(setup: &Setup, fail_point: Option<&str>) -> Child {
     let open = |name: &str| {
         File::options()
             .create(true)
@@ -151,6 +151,9 @@ fn spawn(setup: &Setup) -> Child {
             .unwrap()
     };
     let mut command = setup.command(&["serve", "--log", setup.log]);
+    if let Some(point) = fail_point {
+        command.env("FAREPASS_FAILPOINT", point);
+    }
     command
         .stdout(open("stdout.log"))
         .stderr(open("stderr.log"))
@@ -301,8 +304,38 @@ impl Proxy {
 
     /// After `stop` or `kill`: the same directory again.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.setup);
+        self.child = spawn(&self.setup, None);
         self.wait_ready();
+    }
+
+    /// As `start_again`, but it kills itself where `fail_point` says: perhaps before it is ready,
+    /// and then this is false.
+    pub(crate) fn start_to_die(&mut self, fail_point: &str) -> bool {
+        self.child = spawn(&self.setup, Some(fail_point));
+        let (file, pid) = (self.setup.state().join("serve.json"), self.child.id());
+        let at = until(
+            "farepass serve to be ready",
+            Duration::from_secs(30),
+            || {
+                if !self.alive() {
+                    return Some(None);
+                }
+                let at: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+                (at["pid"] == pid).then_some(Some(at))
+            },
+        );
+        match at {
+            Some(at) => {
+                self.at = at;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 }
 
