@@ -1,6 +1,7 @@
 //! Time as a value. Only `System` reads the wall clock.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -56,6 +57,26 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Why a text is no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write a time as 2026-01-31 or 2026-01-31T12:00:00Z, UTC")]
+pub struct NotMoment;
+
+impl FromStr for Timestamp {
+    type Err = NotMoment;
+
+    /// A moment (RFC 3339), or the beginning of a day in UTC.
+    fn from_str(text: &str) -> Result<Self, NotMoment> {
+        let whole = match text.len() {
+            10 => format!("{text}T00:00:00Z"),
+            _ => text.to_owned(),
+        };
+        let date = OffsetDateTime::parse(&whole, &Rfc3339).map_err(|_| NotMoment)?;
+        let millis = date.unix_timestamp_nanos() / 1_000_000;
+        u64::try_from(millis).map(Self).map_err(|_| NotMoment)
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -108,6 +129,24 @@ impl Window {
                 (month, month)
             }
             Self::Always => (0, 0),
+        }
+    }
+
+    /// When the calendar window that `now` is in began; a rolling one begins at no moment of its own.
+    #[must_use]
+    pub fn starts_at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Rolling { seconds } => {
+                Timestamp(now.0.saturating_sub(seconds.saturating_mul(1000)))
+            }
+            Self::Day => Timestamp::from_secs(now.secs() / 86_400 * 86_400),
+            Self::Month => {
+                let date = now.date().date();
+                let first = date.replace_day(1).unwrap_or(date);
+                let secs = first.midnight().assume_utc().unix_timestamp();
+                Timestamp::from_secs(u64::try_from(secs).unwrap_or_default())
+            }
+            Self::Always => Timestamp(0),
         }
     }
 

@@ -41,6 +41,12 @@ impl PaymentId {
         let tail = random.iter().fold(0, |sum, b| sum << 8 | u128::from(*b));
         Self(u128::from(now.0) << 80 | tail)
     }
+
+    /// When it was made.
+    #[must_use]
+    pub fn made(self) -> Timestamp {
+        Timestamp(u64::try_from(self.0 >> 80).unwrap_or_default())
+    }
 }
 
 /// Why a text is no payment id.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use farepass::budget::{Because, Book, Counted, Entry, Reject, Stage, apply};
 use farepass::clock::Timestamp;
+use farepass::event::export::{Format, Recorded};
 use farepass::event::{SpendEvent, State};
 use farepass::ledger::{
     self, BACKENDS, Backend, Filter, Ledger, OpenError, Opening, Post, PostError,
@@ -582,4 +583,121 @@ async fn acknowledged_posts_survive_a_kill() {
             .unwrap();
         assert_eq!(row.spent, Usd(stored.len() as u64));
     }
+}
+
+/// Billionths in a decimal number, without floats.
+fn billionths(text: &str) -> u64 {
+    match text {
+        "" => 0,
+        number => format!("{number} USD").parse::<Usd>().unwrap().0,
+    }
+}
+
+/// What the lines of an export say was spent.
+fn exported(format: Format, rows: &[Recorded]) -> u64 {
+    let column = match format {
+        Format::Jsonl => {
+            let charged = |row: &Recorded| {
+                let row: serde_json::Value = serde_json::from_str(&format.line(row)).unwrap();
+                let text = row["charged"].as_str().unwrap_or("0 USD").to_owned();
+                text.parse::<Usd>().unwrap().0
+            };
+            return rows.iter().map(charged).sum();
+        }
+        Format::Csv => "charged",
+        Format::Focus => "BilledCost",
+    };
+    let head = format.head().unwrap();
+    let at = head.split(',').position(|name| name == column).unwrap();
+    // None of these rows has a comma in a text.
+    let lines = rows.iter().map(|row| format.line(row));
+    lines
+        .map(|line| billionths(line.split(',').nth(at).unwrap()))
+        .sum()
+}
+
+/// Every payment once, with its newest state; sums are those of the book, to the billionth.
+#[tokio::test]
+async fn an_export_adds_up_to_what_counts() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = (backend.open)(&opening(dir.path())).unwrap();
+        let opened = open_session(&session("s", 1 << 40, 0), None);
+        ledger.post(opened).await.unwrap();
+        let mut dice = Dice(11);
+        for n in 0..300u128 {
+            let amount = dice.roll(1_000_000_007) + 1;
+            let id = PaymentId::new(Timestamp(n as u64), [0; 10]).0;
+            let told = |state, charged: Option<u64>, entry| {
+                let mut post = post(id, state, vec![entry]);
+                if let Some(event) = &mut post.event {
+                    event.charged = charged.map(Usd);
+                }
+                post
+            };
+            let entry = reserve(id, "s", amount, vec![]);
+            ledger
+                .post(told(State::Reserved, Some(amount), entry))
+                .await
+                .unwrap();
+            let id = PaymentId(id);
+            let next = match dice.roll(4) {
+                0 => continue,
+                1 => told(State::Unknown, Some(amount), Entry::Note { id }),
+                2 => {
+                    let charged = Usd(amount);
+                    told(State::Settled, Some(amount), Entry::Settle { id, charged })
+                }
+                _ => {
+                    let because = Because::NeverSigned;
+                    told(State::Released, None, Entry::Release { id, because })
+                }
+            };
+            ledger.post(next).await.unwrap();
+        }
+        let denied = post(
+            1 << 100,
+            State::Denied,
+            vec![Entry::Note {
+                id: PaymentId(1 << 100),
+            }],
+        );
+        ledger.post(denied).await.unwrap();
+        let all = walked(&ledger, Filter::default()).await;
+        assert_eq!(all.len(), 300, "{}: refusals are asked for", backend.kind);
+        assert!(all.is_sorted_by_key(|row| row.record_seq));
+        let counted = ledger.counted("session:s@0", 0).await.unwrap();
+        for format in [Format::Jsonl, Format::Csv, Format::Focus] {
+            assert_eq!(exported(format, &all), counted.amount.0, "{format:?}");
+        }
+        let half = |from, to| Filter {
+            from,
+            to,
+            ..Filter::default()
+        };
+        let middle = Some(Timestamp(150));
+        let (early, late) = (half(None, middle), half(middle, None));
+        let (early, late) = (walked(&ledger, early).await, walked(&ledger, late).await);
+        assert_eq!((early.len(), late.len()), (150, 150), "each in one half");
+        let some = Filter {
+            limit: 7,
+            denied: true,
+            ..Filter::default()
+        };
+        assert_eq!(walked(&ledger, some).await.len(), 7);
+    }
+}
+
+async fn walked(ledger: &Arc<dyn Ledger>, filter: Filter) -> Vec<Recorded> {
+    let (sender, mut rows) = tokio::sync::mpsc::channel(4);
+    let collect = async move {
+        let mut all = vec![];
+        while let Some(row) = rows.recv().await {
+            all.push(row);
+        }
+        all
+    };
+    let (walked, rows) = tokio::join!(ledger.walk(filter, sender), collect);
+    walked.unwrap();
+    rows
 }

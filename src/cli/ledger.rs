@@ -12,6 +12,8 @@ use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader};
 use crate::payment::{PaymentId, SessionId};
 
+mod export;
+
 /// What was spent, and whether the books are whole
 #[derive(Debug, clap::Args)]
 pub(super) struct Ledger {
@@ -30,6 +32,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    Export(export::Export),
     /// Walk the hash chain of all records and recompute every sum; exit code 5 when something is wrong
     Verify {
         /// As JSON
@@ -85,6 +88,7 @@ impl Command for Ledger {
                 show(terminal, &history, json)?;
                 Ok(Exit::Done)
             }
+            Action::Export(export) => export.run(book, terminal),
             Action::Verify { json } => verify(book.ok_or_else(|| none(&config))?, terminal, json),
         }
     }
@@ -106,6 +110,7 @@ impl List {
             host: self.host,
             denied: self.denied,
             limit: self.limit,
+            ..Filter::default()
         };
         let rows = match book {
             Some(book) => setup::wait(async { Ok(book.payments(filter).await?) })?,
@@ -212,7 +217,7 @@ fn show(terminal: &mut Terminal, history: &[SpendEvent], json: bool) -> Result<(
         return Ok(());
     };
     let text = |value: Option<String>| value.unwrap_or_default();
-    let flags: Vec<String> = last.flags.iter().map(|f| flag(*f)).collect();
+    let flags: Vec<&str> = last.flags.iter().map(|f| f.name()).collect();
     let delivery = last.delivery.as_ref().map(|d| {
         let kind = d.content_type.as_deref().unwrap_or("no content type");
         let length = d.length.map(|l| format!(", {l} bytes")).unwrap_or_default();
@@ -254,13 +259,6 @@ fn amount(row: &SpendEvent) -> String {
         return String::new();
     };
     format!("{amount} atomic units of {} on {}", row.asset, row.network)
-}
-
-fn flag(flag: crate::event::Flag) -> String {
-    match serde_json::to_value(flag) {
-        Ok(serde_json::Value::String(word)) => word,
-        Ok(_) | Err(_) => String::new(),
-    }
 }
 
 fn verify(book: Arc<dyn Reader>, terminal: &mut Terminal, json: bool) -> Result<Exit, Failure> {

@@ -19,6 +19,7 @@ mod background;
 mod plain;
 
 use background::Background;
+pub(super) use plain::{json as ascii, text as visible};
 
 /// The target of spend events. Nothing else has it.
 pub const SPEND: &str = "farepass::spend";

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::money::{Amount, Usd};
 use crate::payment::{PaymentId, SessionId};
 
+pub mod export;
 pub mod log;
 pub mod metrics;
 
@@ -57,6 +58,21 @@ pub enum Flag {
     PriceChanged,
     /// Another recipient than before.
     RecipientChanged,
+}
+
+impl Flag {
+    /// The word in records and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PaidNotDelivered => "paid_not_delivered",
+            Self::PaidButDenied => "paid_but_denied",
+            Self::ReceiptMismatch => "receipt_mismatch",
+            Self::AuthorizationEchoed => "authorization_echoed",
+            Self::PriceChanged => "price_changed",
+            Self::RecipientChanged => "recipient_changed",
+        }
+    }
 }
 
 /// What came back for the money: evidence, not judgement.

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use crate::budget::{Book, Counted, Entry, Payment, Stage, judge};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
+use crate::event::export::Recorded;
 use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::audit::{Audit, Seen};
@@ -106,6 +108,25 @@ impl Inner {
         Some(SessionRow::new(opened, counted))
     }
 
+    fn newest(&self, filter: &Filter) -> Vec<Recorded> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut found: Vec<Recorded> = vec![];
+        for (record, event) in self.records.iter().rev() {
+            if let Some(event) = event
+                && seen.insert(event.id)
+                && filter.fits(event)
+            {
+                found.push(Recorded {
+                    event: event.clone(),
+                    record_seq: record.seq,
+                    record_hash: hex::encode(record.hash),
+                });
+            }
+        }
+        found.reverse();
+        found
+    }
+
     fn newest_of(&self, id: PaymentId) -> Option<&SpendEvent> {
         let mut events = self.records.iter().rev().filter_map(|(_, e)| e.as_ref());
         events.find(|e| e.id == id)
@@ -172,6 +193,16 @@ impl Reader for Memory {
         let records = inner.records.iter().filter(|(r, _)| r.seq > after);
         let events = records.filter_map(|(r, e)| Some((r.seq, e.clone()?)));
         Ok(events.take(limit).collect())
+    }
+
+    async fn walk(&self, filter: Filter, rows: mpsc::Sender<Recorded>) -> Result<(), PostError> {
+        let found = self.lock().newest(&filter);
+        for row in found.into_iter().take(filter.most()) {
+            if rows.send(row).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn verify(&self) -> Result<Report, PostError> {

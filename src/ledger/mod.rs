@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use crate::budget::{Counted, Entry, Opened, Payment, Reject};
 use crate::clock::Timestamp;
+use crate::event::export::Recorded;
 use crate::event::{SpendEvent, State};
 use crate::money::Usd;
 use crate::payment::{PaymentId, Session, SessionId};
@@ -174,6 +176,10 @@ pub struct Filter {
     pub denied: bool,
     /// At most so many; 0 for all.
     pub limit: usize,
+    /// Only what was made at this time or later.
+    pub from: Option<Timestamp>,
+    /// Only what was made before this time.
+    pub to: Option<Timestamp>,
 }
 
 impl Filter {
@@ -185,6 +191,8 @@ impl Filter {
         state
             && self.session.as_ref().is_none_or(|s| event.session == *s)
             && self.host.as_ref().is_none_or(|h| event.host == *h)
+            && self.from.is_none_or(|from| event.id.made() >= from)
+            && self.to.is_none_or(|to| event.id.made() < to)
     }
 
     fn most(&self) -> usize {
@@ -230,6 +238,9 @@ pub trait Reader: Send + Sync {
     async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError>;
     /// Events after record `seq`, oldest first: the outbox that exports read.
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError>;
+    /// The newest record of each payment that fits, the one that changed last at the end, from one
+    /// state of the book. Ends early when nobody receives any more.
+    async fn walk(&self, filter: Filter, rows: mpsc::Sender<Recorded>) -> Result<(), PostError>;
     /// Walks the whole chain and recomputes every sum.
     async fn verify(&self) -> Result<Report, PostError>;
     /// Time of the newest record, so that a clock behind it is not believed.

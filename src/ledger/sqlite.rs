@@ -8,11 +8,12 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::budget::{Counted, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
+use crate::event::export::Recorded;
 use crate::payment::{PaymentId, SessionId};
 
 use super::chain::Head;
@@ -339,6 +340,10 @@ impl Reader for Sqlite {
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError> {
         self.file.events(after, limit).await
+    }
+
+    async fn walk(&self, filter: Filter, rows: mpsc::Sender<Recorded>) -> Result<(), PostError> {
+        self.file.walk(filter, rows).await
     }
 
     async fn verify(&self) -> Result<Report, PostError> {

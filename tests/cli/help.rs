@@ -21,6 +21,7 @@ const PAGES: &[&[&str]] = &[
     &["ledger"],
     &["ledger", "list"],
     &["ledger", "show"],
+    &["ledger", "export"],
     &["ledger", "verify"],
     &["ca"],
     &["ca", "show"],

@@ -5,6 +5,7 @@
 mod books;
 mod help;
 mod init;
+mod ledger;
 mod run;
 mod serve;
 mod support;

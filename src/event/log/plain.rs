@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// JSON in plain ASCII: everything else becomes `\uXXXX`. The text is JSON already, so what is not
 /// ASCII stands inside of strings.
-pub(super) fn json(json: &str) -> String {
+pub(in crate::event) fn json(json: &str) -> String {
     let mut plain = String::with_capacity(json.len());
     for c in json.chars() {
         if c.is_ascii() && !c.is_ascii_control() {
@@ -20,7 +20,7 @@ pub(super) fn json(json: &str) -> String {
 }
 
 /// One line for people: letters of all scripts stay, what could mislead is written out.
-pub(super) fn text(text: &str) -> String {
+pub(in crate::event) fn text(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if misleads(c) {

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _};
+use tokio::sync::mpsc;
 
 use crate::budget::{Counted, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
+use crate::event::export::Recorded;
 use crate::ledger::{Filter, PostError, Reader, Report, SessionRow};
 use crate::payment::{Limit, PaymentId, SessionId};
 
@@ -141,6 +143,38 @@ fn list(connection: &Connection, filter: &Filter) -> Result<Vec<SpendEvent>, Fau
     Ok(found)
 }
 
+/// One statement sees one state of the file, however long the receiver takes.
+fn walk(
+    connection: &Connection,
+    filter: &Filter,
+    rows: &mpsc::Sender<Recorded>,
+) -> Result<(), Fault> {
+    let sql = "SELECT r.seq, r.hash, r.event FROM record r JOIN payment p ON p.id = r.payment
+               WHERE p.last = r.seq AND r.event IS NOT NULL ORDER BY r.seq";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut found = statement.query([])?;
+    let mut left = filter.most();
+    while let Some(row) = found.next()? {
+        let event = event(&row.get::<_, String>(2)?)?;
+        if !filter.fits(&event) {
+            continue;
+        }
+        let recorded = Recorded {
+            event,
+            record_seq: row.get::<_, i64>(0)?.cast_unsigned(),
+            record_hash: hex::encode(row.get::<_, Vec<u8>>(1)?),
+        };
+        let Some(next) = left.checked_sub(1) else {
+            break;
+        };
+        left = next;
+        if rows.blocking_send(recorded).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 fn history(connection: &Connection, id: PaymentId) -> Result<Vec<SpendEvent>, Fault> {
     let sql = "WITH RECURSIVE back(seq) AS (
                  SELECT last FROM payment WHERE id = ?1
@@ -222,6 +256,10 @@ impl Reader for File {
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError> {
         self.ask(move |c| events(c, after, limit)).await
+    }
+
+    async fn walk(&self, filter: Filter, rows: mpsc::Sender<Recorded>) -> Result<(), PostError> {
+        self.ask(move |c| walk(c, &filter, &rows)).await
     }
 
     async fn verify(&self) -> Result<Report, PostError> {

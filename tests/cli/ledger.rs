@@ -1,0 +1,83 @@
+//! The ledger for other programs: exports.
+
+use serde_json::Value;
+
+use crate::support::{Home, SHOP, Street, there_is};
+
+/// One settled payment of 0.01 USD and one refusal, made through the proxy.
+fn spent() -> Option<Street> {
+    let street = Street::new();
+    if !there_is("curl") {
+        return None;
+    }
+    let script = format!("curl -sS {SHOP}/forecast; curl -sS {SHOP}/luxury");
+    street.home.run(&["--agent", "bot"], &script).ok();
+    Some(street)
+}
+
+fn export(home: &Home, options: &[&str]) -> String {
+    let args = ["ledger", "export"].iter().chain(options);
+    home.farepass(args).ok().out
+}
+
+#[test]
+fn an_export_has_what_the_list_has() {
+    let Some(street) = spent() else { return };
+    let home = &street.home;
+    let listed = home.farepass(["ledger", "list", "--json"]).ok().json();
+    let lines = export(home, &[]);
+    let [line] = lines.lines().collect::<Vec<_>>()[..] else {
+        panic!("{lines}")
+    };
+    let mut row: Value = serde_json::from_str(line).unwrap();
+    let members = row.as_object_mut().unwrap();
+    assert!(members.remove("record_seq").unwrap().is_u64());
+    let hash = members.remove("record_hash").unwrap();
+    assert_eq!(row, listed[0], "the fields of the list");
+    let verified = home.farepass(["ledger", "verify", "--json"]).ok().json();
+    assert_eq!(
+        hash.as_str().unwrap().len(),
+        verified["head"].as_str().unwrap().len()
+    );
+    assert_eq!(export(home, &["--denied"]).lines().count(), 2);
+
+    let csv = export(home, &["--format", "csv"]);
+    assert!(
+        csv.starts_with("id,time,state,") && csv.ends_with("\r\n"),
+        "{csv}"
+    );
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    assert!(csv.contains(",0.01,0.01,\"USD\","), "{csv}");
+    let focus = export(home, &["--format", "focus", "--denied"]);
+    assert!(focus.starts_with("BilledCost,"), "{focus}");
+    let costs: Vec<&str> = focus
+        .lines()
+        .skip(1)
+        .filter_map(|l| l.split(',').next())
+        .collect();
+    assert_eq!(costs, ["0.01", "0.00"], "a refusal costs nothing");
+}
+
+#[test]
+fn an_export_is_of_a_period_or_a_session() {
+    let Some(street) = spent() else { return };
+    let home = &street.home;
+    let rows = |options: &[&str]| export(home, options).lines().count();
+    assert_eq!(rows(&["--from", "2020-01-01"]), 1);
+    assert_eq!(rows(&["--to", "2020-01-01T00:00:00Z"]), 0);
+    assert_eq!(rows(&["--session", "ses_0"]), 0);
+    for (option, value, word) in [
+        ("--from", "yesterday", "2026-01-31"),
+        ("--format", "xml", "jsonl, csv or focus"),
+    ] {
+        home.farepass(["ledger", "export", option, value])
+            .failed(2, &[word]);
+    }
+    let empty = Home::ready();
+    assert_eq!(export(&empty, &["--format", "jsonl"]), "");
+    assert_eq!(
+        export(&empty, &["--format", "csv"]).lines().count(),
+        1,
+        "the head"
+    );
+}
