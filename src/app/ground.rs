@@ -44,7 +44,10 @@ impl Ground {
         let ledger = ledger::open(&config.state_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(clock::System::starting_at(ledger.newest().await?));
         let authority = Arc::new(Authority::open_or_create(&config.tls.ca_dir)?);
-        let upstream_tls = UpstreamTls::new(&config.tls.extra_roots, Some(&authority))?;
+        let upstream_tls = UpstreamTls::new(&config.tls, Some(&authority))?;
+        for host in &config.tls.insecure_hosts {
+            tracing::warn!(%host, "the certificate of this host is not verified (tls.insecure_hosts); nothing is paid there");
+        }
         if let Some(dir) = &options.handout {
             let written = handout::write(dir, authority.certificate_pem());
             written.map_err(|source| StartError::File {

@@ -121,6 +121,7 @@ impl From<TlsError> for Failure {
             | TlsError::Exposed { .. }
             | TlsError::Half { .. }
             | TlsError::Unusable { .. }
+            | TlsError::Secret(_)
             | TlsError::Expired { .. } => Exit::Usage,
         };
         Self::new(exit, error)

@@ -15,9 +15,10 @@ use super::refuse::{self, ClientError};
 use super::replay::Replay;
 use super::serve::{Conn, Way};
 use super::target::Target;
-use super::upgrade;
+use super::{Proxy, upgrade};
 use crate::payment::{Asked, Reason, Refusal, Session};
 use crate::protocol;
+use crate::tls::Trust;
 
 /// Answers one request. Never fails: every error is an answer.
 pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
@@ -40,7 +41,7 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
     let answer = match conn
         .proxy
         .upstream
-        .send(&conn.lane, route.key(), first)
+        .send(&conn.lane, route.key(&conn.proxy), first)
         .await
     {
         Ok(answer) => answer,
@@ -68,6 +69,7 @@ async fn carried(conn: &Conn, asked: &Asked) -> Response<Body> {
 /// The upstream's answer as it is, without what belongs to its hop.
 pub(super) fn delivered(mut response: Response<Body>) -> Response<Body> {
     headers::clean(response.headers_mut());
+    headers::keep_here(response.headers_mut());
     response
 }
 
@@ -136,12 +138,21 @@ impl Route {
     }
 
     /// The connection that may carry it.
-    pub(super) fn key(&self) -> Key {
+    pub(super) fn key(&self, proxy: &Proxy) -> Key {
         Key {
+            trust: self.trust(proxy),
             session: Arc::clone(&self.session.id.0),
             secure: self.secure,
             target: self.target.clone(),
         }
+    }
+
+    /// How its upstream is met.
+    pub(super) fn trust(&self, proxy: &Proxy) -> Trust {
+        proxy
+            .upstream
+            .tls
+            .trust(&self.target.host, self.target.port)
     }
 
     /// The question as the policy sees it.

@@ -23,7 +23,7 @@ pub(super) enum UpstreamError {
     Connect(io::Error),
     #[error("the TLS handshake took too long")]
     HandshakeTimeout,
-    #[error("the certificate was not accepted")]
+    #[error("{}", .0.sentence())]
     Certificate(VerifyFailure),
     #[error("the TLS handshake failed")]
     Tls,

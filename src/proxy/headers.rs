@@ -50,6 +50,12 @@ pub(super) fn clean(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade
 }
 
+/// Removes what would lead an agent around the proxy: another place or protocol for the same host
+/// (RFC 7838). HTTP/3 is not proxied.
+pub(super) fn keep_here(headers: &mut HeaderMap) {
+    remove_all(headers, &header::ALT_SVC);
+}
+
 fn remove_all(headers: &mut HeaderMap, name: &HeaderName) {
     if headers.contains_key(name) {
         headers.remove(name);

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::body::Body;
 use super::target::Target;
+use crate::tls::Trust;
 
 /// Whose connection to where (threat T-14).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +17,8 @@ pub(super) struct Key {
     pub(super) session: Arc<str>,
     pub(super) secure: bool,
     pub(super) target: Target,
+    /// Whether it is verified, and which certificate of ours it may see.
+    pub(super) trust: Trust,
 }
 
 pub(super) type H1 = http1::SendRequest<Body>;

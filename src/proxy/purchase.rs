@@ -29,6 +29,10 @@ pub(super) async fn purchase(
     asks: Asks,
 ) -> Response<Body> {
     let mut asked = route.asked(&replay.method, &replay.uri);
+    if !route.trust(&conn.proxy).verified() {
+        let refusal = conn.proxy.payer.refuse(&asked, unverified()).await;
+        return refused(conn, &refusal, asks.original);
+    }
     let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
         return refuse::stopped();
     };
@@ -84,7 +88,7 @@ async fn pay(
     let answer = conn
         .proxy
         .upstream
-        .send(&conn.lane, route.key(), request)
+        .send(&conn.lane, route.key(&conn.proxy), request)
         .await;
     failpoint::reach("after-send");
     let payload = signed.payload.value.clone();
@@ -120,6 +124,14 @@ fn carry(request: &mut Request<Body>, name: HeaderName, value: HeaderValue) {
             .headers_mut()
             .insert(header::CACHE_CONTROL, no_store);
     }
+}
+
+/// No rule can allow it: whoever answers there may be anybody (threat T-02).
+fn unverified() -> Refusal {
+    Refusal::new(
+        Reason::InsecureTransport,
+        "the certificate of this host is not verified (tls.insecure_hosts), so nothing is paid there",
+    )
 }
 
 fn not_replayable(why: NotReplayable) -> Refusal {

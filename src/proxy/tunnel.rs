@@ -88,8 +88,10 @@ async fn intercept(
         let config = proxy
             .interceptor
             .answer(&target.host, &start.client_hello());
-        let config = config.map_err(io::Error::other)?;
-        start.into_stream(config).await
+        match config {
+            Ok(config) => start.into_stream(config).await,
+            Err(e) => Err(refuse_hello(start.io, &target, e).await),
+        }
     };
     let tls = timeout(proxy.limits.handshake_timeout, handshake)
         .await
@@ -99,6 +101,22 @@ async fn intercept(
         _ => serve::Over::TlsH1,
     };
     serve::tunnelled(proxy, tls, target, session, over).await
+}
+
+/// `unrecognized_name`, fatal (RFC 6066 section 3), in the clear as nothing is agreed yet: a client
+/// that hides its name (ECH) or means another one learns why it is not served.
+const UNRECOGNISED: &[u8] = &[0x15, 3, 3, 0, 2, 2, 112];
+
+async fn refuse_hello(
+    mut io: Rewound<TcpStream>,
+    target: &Target,
+    why: crate::tls::Refused,
+) -> io::Error {
+    tracing::info!(%target, error = %why, "closed a tunnel whose TLS is for somebody else");
+    // The client may be gone already.
+    let _ = io.write_all(UNRECOGNISED).await;
+    let _ = io.shutdown().await;
+    io::Error::other(why)
 }
 
 /// Pinned clients and hosts that no rule could pay: the upstream's own certificate, unread bytes.

@@ -249,7 +249,12 @@ impl Upstream {
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, UpstreamError> {
         let name = ServerName::try_from(String::from(&*key.target.host))
             .map_err(|_| UpstreamError::Certificate(VerifyFailure::Name))?;
-        let connector = self.tls.connector(&key.session, h2);
+        if !key.trust.verified() {
+            tracing::warn!(target = %key.target, "the certificate of this host is not verified (tls.insecure_hosts); nothing is paid there");
+        }
+        let connector = self
+            .tls
+            .connector(&key.session, key.target.port, key.trust, h2);
         let handshake = connector.connect(name, tcp);
         match timeout(self.limits.handshake_timeout, handshake).await {
             Err(_) => Err(UpstreamError::HandshakeTimeout),

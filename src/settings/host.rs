@@ -108,6 +108,15 @@ impl HostPattern {
             }
     }
 
+    /// One host, without a star?
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        match &self.name {
+            Name::Exactly(_) => true,
+            Name::Below(_) | Name::Any => false,
+        }
+    }
+
     /// Every host, of some port or of the default ones?
     #[must_use]
     pub fn is_any(&self) -> bool {

@@ -12,12 +12,14 @@ use crate::money::Usd;
 mod cidr;
 mod grammar;
 mod host;
+mod identity;
 mod limits;
 mod read;
 
 pub use cidr::{Cidr, NotCidr};
 pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Span};
 pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};
+pub use identity::ClientCertificate;
 pub use limits::Limits;
 pub use read::{name, network, path};
 
@@ -65,6 +67,12 @@ pub struct Tls {
     pub passthrough: Vec<HostPattern>,
     /// PEM files of roots that are believed besides the system's.
     pub extra_roots: Vec<PathBuf>,
+    /// PEM files of revocation lists.
+    pub crls: Vec<PathBuf>,
+    /// Who we are to hosts that ask for a certificate of ours.
+    pub client_certificates: Vec<ClientCertificate>,
+    /// Hosts whose certificate is not verified: each named exactly, and never paid (threat T-02).
+    pub insecure_hosts: Vec<HostPattern>,
 }
 
 /// Where the proxy may connect to.

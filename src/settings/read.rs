@@ -9,9 +9,10 @@ use http::StatusCode;
 use crate::money::{Network, v1_network};
 use crate::section::{Section, SectionError};
 
+use super::identity;
 use super::{
-    Egress, HostPattern, Intercept, Listen, RefusalBody, Refusals, Sessions, Span, Tls, Unproven,
-    normalise_host,
+    ClientCertificate, Egress, HostPattern, Intercept, Listen, RefusalBody, Refusals, Sessions,
+    Span, Tls, Unproven, normalise_host,
 };
 
 impl Listen {
@@ -103,12 +104,20 @@ impl Tls {
         let passthrough = section.or("passthrough", vec![], hosts)?;
         let paths = |s: Section| s.list(|item| path(item, base));
         let extra_roots = section.or("extra_roots", vec![], paths)?;
+        let crls = section.or("crls", vec![], paths)?;
+        let certificates = |s: Section| s.list(|item| ClientCertificate::read(item, base));
+        let client_certificates = section.or("client_certificates", vec![], certificates)?;
+        let exact = |s: Section| s.list(identity::exact_host);
+        let insecure_hosts = section.or("insecure_hosts", vec![], exact)?;
         section.finish()?;
         Ok(Self {
             ca_dir,
             intercept,
             passthrough,
             extra_roots,
+            crls,
+            client_certificates,
+            insecure_hosts,
         })
     }
 }

@@ -14,11 +14,16 @@ use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
+use crate::wallet::secret_file::SecretFileError;
+
 /// One year: long enough to be forgotten about, short enough that a lost key dies (threat T-06).
 const LIFETIME: Duration = Duration::days(365);
 
 /// Clocks of agents may be a little behind.
 const BACKDATED: Duration = Duration::hours(1);
+
+/// In the subject of every authority of ours: what a person sees in a list of trusted roots.
+pub(super) const ORGANISATION: &str = "Farepass: trust on this machine only";
 
 /// What is wrong with the authority's files, or with a root to trust.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,9 @@ pub enum TlsError {
         /// Its end, a date.
         at: String,
     },
+    /// A key of ours that cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
     /// Key generation or the TLS library failed.
     #[error("{0}")]
     Crypto(String),
@@ -174,6 +182,22 @@ impl Authority {
         &self.certificate
     }
 
+    /// Every certificate of this installation: the one in use, and those it replaced, which agents
+    /// may still trust.
+    ///
+    /// # Errors
+    /// When its folder cannot be read.
+    pub fn all_certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let mut all = vec![self.certificate.clone()];
+        let Some(dir) = self.path.parent() else {
+            return Ok(all);
+        };
+        for (_, certificate) in retired(dir)? {
+            all.push(certificate);
+        }
+        Ok(all)
+    }
+
     /// The file that the certificate is in.
     #[must_use]
     pub fn certificate_path(&self) -> &Path {
@@ -196,6 +220,35 @@ impl Authority {
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }
+}
+
+/// Certificates that were replaced: `ca-<first digits of the fingerprint>.pem` beside the one in use.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn retired(dir: &Path) -> Result<Vec<(PathBuf, CertificateDer<'static>)>, TlsError> {
+    let mut found = vec![];
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(e) => return Err(TlsError::file(dir, e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|e| TlsError::file(dir, e))?.path();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        if !name.starts_with("ca-") || !name.ends_with(".pem") || name.starts_with("ca-key") {
+            continue;
+        }
+        let pem = fs::read(&path).map_err(|e| TlsError::file(&path, e))?;
+        if let Ok(certificate) = CertificateDer::from_pem_slice(&pem) {
+            found.push((path, certificate));
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(found)
 }
 
 struct Facts {
@@ -230,10 +283,7 @@ fn create(dir: &Path, certificate: &Path, key: &Path) -> Result<(), TlsError> {
         .take(8)
         .collect::<String>();
     let mut name = DistinguishedName::new();
-    name.push(
-        DnType::OrganizationName,
-        "Farepass: trust on this machine only",
-    );
+    name.push(DnType::OrganizationName, ORGANISATION);
     name.push(DnType::CommonName, format!("Farepass local CA {install}"));
     let now = OffsetDateTime::now_utc();
     let mut params = CertificateParams::default();

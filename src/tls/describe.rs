@@ -6,7 +6,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::X509Name;
+
+use super::authority::ORGANISATION;
 
 /// What a person wants to know about a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,22 @@ pub fn describe(pem: &str) -> Option<Description> {
         not_after: parsed.validity().not_after.to_datetime(),
         der: der.to_vec(),
     })
+}
+
+/// Is this the certificate of a Farepass authority, of this installation or another?
+pub(super) fn is_farepass(der: &[u8]) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(der) else {
+        return false;
+    };
+    let mut names = parsed.subject().iter_organization();
+    names.any(|name| name.as_str().is_ok_and(|text| text == ORGANISATION))
+}
+
+/// Since when a revocation list should have been replaced, if it should.
+pub(super) fn stale(der: &[u8]) -> Option<OffsetDateTime> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    let until = list.next_update()?.to_datetime();
+    (until < OffsetDateTime::now_utc()).then_some(until)
 }
 
 /// One certificate as PEM (RFC 7468).

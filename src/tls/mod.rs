@@ -1,15 +1,20 @@
 //! TLS on both sides: the local authority that agents trust, the leaves it signs, and the
-//! verification of upstreams that nothing can switch off.
+//! verification of upstreams, which nothing switches off but a host's own line in the file.
 
 mod authority;
 mod describe;
+mod insecure;
 mod interceptor;
 mod leaf;
+mod trust;
 mod truststore;
 mod upstream;
+mod verdict;
 
-pub use authority::{Authority, TlsError};
+pub use authority::{Authority, TlsError, retired};
 pub use describe::{Description, bundle, describe, pem, platform_roots, subject_hash};
 pub use interceptor::{Interceptor, Refused};
+pub use trust::Trust;
 pub use truststore::java_truststore;
-pub use upstream::{UpstreamTls, VerifyFailure, verify_failure};
+pub use upstream::UpstreamTls;
+pub use verdict::{VerifyFailure, verify_failure};

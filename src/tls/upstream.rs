@@ -1,70 +1,86 @@
 //! The merchant's side of TLS: strict verification against the platform's roots and the operator's
-//! extra roots. There is no switch to turn it off.
+//! extra roots. Only a host's own line in the file switches it off, for that host.
 
-use std::collections::HashMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
+use lru::LruCache;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use tokio_rustls::TlsConnector;
 
 use super::authority::{Authority, TlsError};
+use super::describe::is_farepass;
+use super::insecure::Anyone;
+use super::trust::{Hosts, Trust};
+use crate::settings::Tls;
 
-/// Tickets kept per session and protocol: as many hosts as an agent returns to.
+/// Tickets kept per connector: as many hosts as an agent returns to.
 const TICKETS: usize = 256;
 
-/// Sessions whose tickets are remembered. A forgotten one only costs full handshakes.
-const SESSIONS: usize = 256;
+/// Connectors whose tickets are remembered. A forgotten one only costs full handshakes.
+const CONNECTORS: NonZeroUsize = match NonZeroUsize::new(512) {
+    Some(n) => n,
+    None => NonZeroUsize::MIN,
+};
 
-/// Connectors to upstreams. Each session has its own ticket store, so that no session can be
-/// recognised by, or ride on, another's connection (threat T-14).
+/// Connectors to upstreams. No two sessions, ports or kinds of trust share a ticket store, so that no
+/// session can be recognised by, or ride on, another's connection (threat T-14). Within a store
+/// tickets are kept by host name.
 pub struct UpstreamTls {
-    base: ClientConfig,
+    strict: ClientConfig,
+    provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
-    sessions: Mutex<HashMap<Arc<str>, Connectors>>,
+    hosts: Hosts,
+    connectors: Mutex<LruCache<Way, TlsConnector>>,
 }
 
-/// The two connectors of a session: one offers HTTP/1.1 alone, one HTTP/2 first.
-#[derive(Clone)]
-struct Connectors {
-    h1: TlsConnector,
-    h2: TlsConnector,
+/// Whose tickets.
+#[derive(PartialEq, Eq, Hash)]
+struct Way {
+    session: Arc<str>,
+    port: u16,
+    trust: Trust,
+    h2: bool,
 }
 
 impl UpstreamTls {
-    /// Trusts the platform's roots and `extra_roots` (PEM files). The local authority is left out
-    /// even when the platform trusts it: a stolen CA key must not impersonate upstreams (threat T-07).
+    /// Trusts the platform's roots and the operator's. Farepass authorities are left out even when
+    /// the platform trusts them: a stolen CA key must not impersonate upstreams (threat T-07).
     ///
     /// # Errors
-    /// When an extra root cannot be read or holds no certificate, or nothing is trusted at all.
-    pub fn new(extra_roots: &[PathBuf], own: Option<&Authority>) -> Result<Self, TlsError> {
-        let own = own.map(Authority::certificate_der);
-        let mut roots = RootCertStore::empty();
-        for root in rustls_native_certs::load_native_certs().certs {
-            if own != Some(&root) {
-                // A platform root that does not parse could verify nothing anyway.
-                let _ = roots.add(root);
-            }
-        }
-        for path in extra_roots {
-            add_file(&mut roots, path, own)?;
-        }
-        let roots = Arc::new(roots);
+    /// When a file cannot be read or holds nothing of use, or a key is open to others.
+    pub fn new(settings: &Tls, own: Option<&Authority>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let base = ClientConfig::builder_with_provider(provider)
+        let roots = Arc::new(roots(settings, own)?);
+        let crypto = |e: &dyn std::fmt::Display| TlsError::Crypto(e.to_string());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|e| TlsError::Crypto(e.to_string()))?
-            .with_root_certificates(Arc::clone(&roots))
-            .with_no_client_auth();
+            .map_err(|e| crypto(&e))?;
+        let strict = match crls(settings)? {
+            lists if lists.is_empty() => config.with_root_certificates(Arc::clone(&roots)),
+            // A list says who was revoked; of issuers without a list nothing is known, as always. One
+            // that is past its time still tells the truth about those on it.
+            lists => {
+                let builder = WebPkiServerVerifier::builder_with_provider(
+                    Arc::clone(&roots),
+                    Arc::clone(&provider),
+                );
+                let verifier = builder.with_crls(lists).allow_unknown_revocation_status();
+                config.with_webpki_verifier(verifier.build().map_err(|e| crypto(&e))?)
+            }
+        };
         Ok(Self {
-            base,
+            strict: strict.with_no_client_auth(),
+            hosts: Hosts::open(settings, &provider)?,
+            provider,
             roots,
-            sessions: Mutex::default(),
+            connectors: Mutex::new(LruCache::new(CONNECTORS)),
         })
     }
 
@@ -74,43 +90,73 @@ impl UpstreamTls {
         Arc::clone(&self.roots)
     }
 
-    /// The connector for one connection of `session`; `h2` offers HTTP/2 first.
+    /// How this host is met.
     #[must_use]
-    pub fn connector(&self, session: &Arc<str>, h2: bool) -> TlsConnector {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() >= SESSIONS && !sessions.contains_key(session) {
-            sessions.clear();
-        }
-        let made = sessions
-            .entry(Arc::clone(session))
-            .or_insert_with(|| self.connectors());
-        if h2 { made.h2.clone() } else { made.h1.clone() }
+    pub fn trust(&self, host: &str, port: u16) -> Trust {
+        self.hosts.trust(host, port)
     }
 
-    fn connectors(&self) -> Connectors {
-        let with = |protocols: &[&[u8]]| {
-            let mut config = self.base.clone();
-            config.resumption = Resumption::in_memory_sessions(TICKETS);
-            config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
-            TlsConnector::from(Arc::new(config))
+    /// The connector for one connection of `session`; `h2` offers HTTP/2 first.
+    #[must_use]
+    pub fn connector(&self, session: &Arc<str>, port: u16, trust: Trust, h2: bool) -> TlsConnector {
+        let way = Way {
+            session: Arc::clone(session),
+            port,
+            trust,
+            h2,
         };
-        Connectors {
-            h1: with(&[b"http/1.1"]),
-            h2: with(&[b"h2", b"http/1.1"]),
+        let mut connectors = self
+            .connectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let made = connectors.get_or_insert(way, || self.connect_as(trust, h2));
+        made.clone()
+    }
+
+    fn connect_as(&self, trust: Trust, h2: bool) -> TlsConnector {
+        let mut config = self.strict.clone();
+        if let Some(certificate) = self.hosts.shown(trust) {
+            config.client_auth_cert_resolver = certificate;
+        }
+        if !trust.verified() {
+            let anyone = Anyone::new(&self.provider);
+            config.dangerous().set_certificate_verifier(anyone);
+        }
+        config.resumption = Resumption::in_memory_sessions(TICKETS);
+        config.alpn_protocols = match h2 {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => vec![b"http/1.1".to_vec()],
+        };
+        TlsConnector::from(Arc::new(config))
+    }
+}
+
+fn roots(settings: &Tls, own: Option<&Authority>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in rustls_native_certs::load_native_certs().certs {
+        if !is_farepass(&root) {
+            // A platform root that does not parse could verify nothing anyway.
+            let _ = roots.add(root);
         }
     }
+    let ours = own.map(Authority::all_certificates).transpose()?;
+    let ours = ours.unwrap_or_default();
+    for path in &settings.extra_roots {
+        add_file(&mut roots, path, &ours)?;
+    }
+    Ok(roots)
 }
 
 fn add_file(
     roots: &mut RootCertStore,
     path: &PathBuf,
-    own: Option<&CertificateDer<'_>>,
+    ours: &[CertificateDer<'static>],
 ) -> Result<(), TlsError> {
     let pem = fs::read(path).map_err(|e| TlsError::file(path, e))?;
     let mut found = 0;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|e| TlsError::unusable(path, e))?;
-        if own == Some(&certificate) {
+        if ours.contains(&certificate) {
             return Err(TlsError::unusable(
                 path,
                 "this is Farepass's own CA; it must not vouch for upstreams",
@@ -127,64 +173,24 @@ fn add_file(
     Ok(())
 }
 
-/// What was wrong with an upstream's certificate, as far as an agent needs to tell cases apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerifyFailure {
-    /// It is for another name.
-    Name,
-    /// Past its end.
-    Expired,
-    /// Before its start.
-    NotYetValid,
-    /// No trusted root signed it.
-    UnknownRoot,
-    /// Revoked.
-    Revoked,
-    /// Not for servers.
-    Purpose,
-    /// A bad or unsupported signature, a broken encoding, an unknown critical extension.
-    Invalid,
-}
-
-impl VerifyFailure {
-    /// The stable code: `certificate_name`, `certificate_expired`, …
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Name => "certificate_name",
-            Self::Expired => "certificate_expired",
-            Self::NotYetValid => "certificate_not_yet_valid",
-            Self::UnknownRoot => "certificate_unknown_root",
-            Self::Revoked => "certificate_revoked",
-            Self::Purpose => "certificate_purpose",
-            Self::Invalid => "certificate_invalid",
+fn crls(settings: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let mut all = vec![];
+    for path in &settings.crls {
+        let pem = fs::read(path).map_err(|e| TlsError::file(path, e))?;
+        let before = all.len();
+        for list in CertificateRevocationListDer::pem_slice_iter(&pem) {
+            let list = list.map_err(|e| TlsError::unusable(path, e))?;
+            if let Some(at) = super::describe::stale(&list) {
+                tracing::warn!(file = %path.display(), since = %at, "this revocation list is past its time; newer revocations are missed");
+            }
+            all.push(list);
+        }
+        if all.len() == before {
+            return Err(TlsError::unusable(
+                path,
+                "no PEM revocation list (X509 CRL) in it",
+            ));
         }
     }
-}
-
-/// Was this handshake error about the certificate, and what about it?
-#[must_use]
-pub fn verify_failure(error: &std::io::Error) -> Option<VerifyFailure> {
-    let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(problem) = inner else {
-        return matches!(inner, rustls::Error::NoCertificatesPresented)
-            .then_some(VerifyFailure::Invalid);
-    };
-    Some(match problem {
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            VerifyFailure::Name
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            VerifyFailure::Expired
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            VerifyFailure::NotYetValid
-        }
-        CertificateError::UnknownIssuer => VerifyFailure::UnknownRoot,
-        CertificateError::Revoked => VerifyFailure::Revoked,
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            VerifyFailure::Purpose
-        }
-        _ => VerifyFailure::Invalid,
-    })
+    Ok(all)
 }

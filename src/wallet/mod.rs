@@ -13,7 +13,7 @@ mod key;
 mod keystore;
 pub mod local;
 mod public_keys;
-mod secret_file;
+pub mod secret_file;
 
 /// Every kind of wallet that can be opened.
 pub const WALLETS: &[WalletKind] = &[local::KIND];

@@ -54,7 +54,7 @@ pub enum SecretFileError {
 ///
 /// # Errors
 /// When it is missing, open to others, or no file.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
+pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let failed = |source: io::Error| failure(path, source);
     // Looked at before it is opened, since opening a pipe would wait for its writer.
     check(path, &std::fs::metadata(path).map_err(failed)?)?;

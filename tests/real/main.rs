@@ -5,9 +5,11 @@
 
 mod adversarial;
 mod bodies;
+mod certificates;
 mod clients;
 mod crash;
 mod fail_points;
 mod hostile;
 mod interop;
+mod reuse;
 mod support;

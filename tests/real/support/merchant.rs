@@ -23,6 +23,32 @@ pub(crate) struct Seen {
     pub(crate) target: String,
     pub(crate) head: Head,
     pub(crate) body: Body,
+    pub(crate) shaken: Shaken,
+}
+
+/// What a TLS handshake said about the client.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shaken {
+    /// The common name in its certificate, when it showed one.
+    pub(crate) client: Option<String>,
+    /// It came back with a ticket.
+    pub(crate) resumed: bool,
+}
+
+impl Shaken {
+    fn of(tls: &rustls::ServerConnection) -> Self {
+        use x509_parser::prelude::FromDer as _;
+        let shown = tls.peer_certificates().and_then(<[_]>::first);
+        let client = shown.map(|der| {
+            let (_, parsed) = x509_parser::prelude::X509Certificate::from_der(der).unwrap();
+            let name = parsed.subject().iter_common_name().next().unwrap();
+            name.as_str().unwrap().to_owned()
+        });
+        Self {
+            client,
+            resumed: tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        }
+    }
 }
 
 impl Seen {
@@ -74,20 +100,30 @@ impl Merchant {
     pub(crate) fn start(
         script: impl Fn(&Seen, &mut dyn Write) -> io::Result<After> + Send + Sync + 'static,
     ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::new());
-        let root = dir.path().join("merchant-ca.pem");
-        std::fs::write(&root, &authority.pem).unwrap();
-        let seen = Arc::new(Mutex::new(vec![]));
-        let stage = Stage {
-            script: Arc::new(script),
-            seen: Arc::clone(&seen),
-        };
+        let pem = authority.pem.clone();
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_cert_resolver(authority);
+        Self::serving(config, &pem, script)
+    }
+
+    /// The same with TLS of one's own; `roots` are those to trust, PEM.
+    pub(crate) fn serving(
+        config: rustls::ServerConfig,
+        roots: &str,
+        script: impl Fn(&Seen, &mut dyn Write) -> io::Result<After> + Send + Sync + 'static,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("merchant-ca.pem");
+        std::fs::write(&root, roots).unwrap();
+        let seen = Arc::new(Mutex::new(vec![]));
+        let stage = Stage {
+            script: Arc::new(script),
+            seen: Arc::clone(&seen),
+        };
         let tls = stage.clone().listen(Some(Arc::new(config)));
         let plain = stage.listen(None);
         Self {
@@ -102,6 +138,31 @@ impl Merchant {
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+/// A script that asks 0.01 USD for everything, and sells to whoever pays.
+pub(crate) fn shop(seen: &Seen, out: &mut dyn Write) -> io::Result<After> {
+    if seen.payment().is_some() {
+        out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsold")?;
+        return Ok(After::Keep);
+    }
+    let terms = serde_json::json!({
+        "x402Version": 2,
+        "error": "Payment required",
+        "resource": { "url": format!("https://{}{}", seen.host, seen.target), "mimeType": "text/plain" },
+        "accepts": [{
+            "scheme": "exact", "network": "eip155:84532", "amount": "10000", "asset": super::USDC,
+            "payTo": "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC", "maxTimeoutSeconds": 60,
+            "extra": { "name": "USDC", "version": "2" },
+        }],
+    });
+    use base64::Engine as _;
+    let terms = base64::engine::general_purpose::STANDARD.encode(terms.to_string());
+    write!(
+        out,
+        "HTTP/1.1 402 Payment Required\r\nPAYMENT-REQUIRED: {terms}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+    )?;
+    Ok(After::Keep)
 }
 
 pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -139,12 +200,14 @@ impl Stage {
         let after = match config {
             Some(config) => {
                 let tls = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
-                self.requests(&mut BufReader::with_capacity(
-                    1 << 16,
-                    rustls::StreamOwned::new(tls, socket),
-                ))
+                let stream = rustls::StreamOwned::new(tls, socket);
+                let mut stream = BufReader::with_capacity(1 << 16, stream);
+                self.requests(&mut stream, |stream| Shaken::of(&stream.conn))
             }
-            None => self.requests(&mut BufReader::with_capacity(1 << 16, socket)),
+            None => {
+                let mut stream = BufReader::with_capacity(1 << 16, socket);
+                self.requests(&mut stream, |_| Shaken::default())
+            }
         };
         if let Ok(After::Reset) = after {
             // Linger zero makes the close a reset.
@@ -155,7 +218,11 @@ impl Stage {
         after.map(|_| ())
     }
 
-    fn requests<S: Read + Write>(&self, stream: &mut BufReader<S>) -> io::Result<After> {
+    fn requests<S: Read + Write>(
+        &self,
+        stream: &mut BufReader<S>,
+        shaken: impl Fn(&S) -> Shaken,
+    ) -> io::Result<After> {
         loop {
             let Some(head) = http::read_head(stream)? else {
                 return Ok(After::Close);
@@ -183,6 +250,7 @@ impl Stage {
                 target: words.next().unwrap_or_default(),
                 head,
                 body,
+                shaken: shaken(stream.get_ref()),
             };
             self.seen.lock().unwrap().push(seen.clone());
             let after = (self.script)(&seen, stream.get_mut())?;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod agent;
 pub(crate) mod cases;
+pub(crate) mod certs;
 pub(crate) mod chain;
 pub(crate) mod curl;
 pub(crate) mod http;
@@ -12,6 +13,7 @@ pub(crate) mod merchant;
 pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod stand;
+pub(crate) mod wire;
 
 /// USDC on the test network, as in the built-in table.
 pub(crate) const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";

@@ -19,6 +19,8 @@ pub(crate) struct Setup {
     pub(crate) dir: tempfile::TempDir,
     /// `--log`: warnings, unless a test looks for more.
     pub(crate) log: &'static str,
+    /// Its environment, besides ours.
+    pub(crate) env: Vec<(&'static str, PathBuf)>,
     key: [u8; 32],
 }
 
@@ -42,6 +44,7 @@ impl Setup {
             config,
             dir,
             log: "warn",
+            env: vec![],
             key,
         }
     }
@@ -119,6 +122,7 @@ impl Setup {
         ] {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.args(args).current_dir(self.dir.path());
         command.stdin(Stdio::null());
         command
