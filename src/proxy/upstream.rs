@@ -8,7 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,6 +21,7 @@ use super::failure::UpstreamError;
 use super::headers;
 use super::pool::{H1, H2, Key, Pool, Spoken};
 use super::target::Target;
+use crate::protocol;
 use crate::settings::Limits;
 use crate::tls::{UpstreamTls, VerifyFailure, verify_failure};
 
@@ -132,8 +133,17 @@ impl Upstream {
     ) -> Result<Response<Incoming>, UpstreamError> {
         absolute_form(&mut request, &key.target)?;
         *request.version_mut() = Version::HTTP_2;
-        sender.ready().await?;
-        Ok(sender.send_request(request).await?)
+        if sender.ready().await.is_ok() {
+            let again = repeatable(&request);
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(response),
+                // A stream that was reset on a living connection is an answer of sorts.
+                Err(failed) => request = unanswered(failed, again.filter(|_| sender.is_closed()))?,
+            }
+        }
+        let mut fresh = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
+        fresh.ready().await?;
+        Ok(fresh.send_request(request).await?)
     }
 
     async fn over_h1(
@@ -147,12 +157,9 @@ impl Upstream {
             let again = repeatable(&request);
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.keep(lane, key, sender, response)),
-                Err(mut failed) => match failed.take_message().or(again) {
-                    // Closed under our feet before a response: the request is sent anew (RFC 9112
-                    // section 9.3.1), when it was not written or does no harm twice.
-                    Some(unsent) => request = unsent,
-                    None => return Err(failed.into_error().into()),
-                },
+                // Closed under our feet before a response: the request is sent anew, once (RFC 9112
+                // section 9.3.1), when it was not written or does no harm twice.
+                Err(failed) => request = unanswered(failed, again)?,
             }
         }
         let mut sender = self.dial_h1(&key).await?;
@@ -283,19 +290,37 @@ impl Upstream {
     }
 }
 
-/// A copy of a request that may be sent twice without harm: idempotent (RFC 9110 section 9.2.2) and
-/// without a body.
+/// The request of a failed sending, if it may be sent once more: it never left, or `again` is a copy
+/// that does no harm twice and nothing that could be an answer came.
+fn unanswered(
+    mut failed: TrySendError<Request<Body>>,
+    again: Option<Request<Body>>,
+) -> Result<Request<Body>, UpstreamError> {
+    if let Some(unsent) = failed.take_message() {
+        return Ok(unsent);
+    }
+    let error = failed.into_error();
+    match again {
+        Some(copy) if !error.is_parse() => Ok(copy),
+        Some(_) | None => Err(error.into()),
+    }
+}
+
+/// A copy of a request that may be sent twice without harm: idempotent (RFC 9110 section 9.2.2),
+/// without a body, and not paid. Whoever took a payment once may take it for an answer that never
+/// comes, so a payload is sent again by the rules for unknown outcomes only (threat M-11).
 fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     let harmless = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
     );
-    if !harmless || !request.body().is_end_stream() {
+    if !harmless || !request.body().is_end_stream() || protocol::carried(request.headers()) {
         return None;
     }
     let mut copy = Request::new(Body::Empty);
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
+    *copy.version_mut() = request.version();
     copy.headers_mut().clone_from(request.headers());
     Some(copy)
 }
