@@ -31,6 +31,7 @@ mod record;
 mod refusals;
 mod settle;
 mod sweep;
+mod waiting;
 
 use about::About;
 pub use about::Paid;
@@ -39,7 +40,8 @@ use outstanding::{Again, Outstanding};
 use plan::Plan;
 pub use received::Received;
 pub use refusals::over_limit;
-pub use settle::Settled;
+pub use settle::{Recorded, Recourse, Settled};
+pub use waiting::Waiting;
 
 /// A wallet that does not answer within this time may have signed.
 const WALLET_DEADLINE: Duration = Duration::from_secs(15);
@@ -103,6 +105,8 @@ pub struct Signed {
     again: Again,
     asked: Asked,
     resent: bool,
+    /// Who wants the answer; `None` when nobody said.
+    waiting: Option<Arc<Waiting>>,
 }
 
 impl Payer {
@@ -160,6 +164,7 @@ impl Payer {
                     asked: asked.clone(),
                     again,
                     resent: true,
+                    waiting: None,
                 });
             }
             Err(refusal) => return Err(self.deny(about, refusal).await),
@@ -192,13 +197,13 @@ impl Payer {
             let detail = "the proxy is shutting down and signs nothing new";
             return Err(Refusal::new(Reason::Draining, detail));
         }
-        if let Some(request) = asked.request
-            && policy.payable(&asked.host, asked.port)
-            && let Some(again) = self.outstanding.find(request, self.surely())?
-        {
-            return Ok(Some(again));
+        match asked.request {
+            Some(request) if policy.payable(&asked.host, asked.port) => {
+                self.outstanding.left_behind(request)?;
+                self.outstanding.find(request, self.surely())
+            }
+            Some(_) | None => Ok(None),
         }
-        Ok(None)
     }
 
     /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
@@ -262,12 +267,14 @@ impl Payer {
                 payload: payload.clone(),
                 asked: asked.clone(),
                 resent: false,
+                waiting: None,
                 again: Again {
                     payload,
                     protocol: plan.protocol,
                     paid: Paid::new(about.id(), &plan.approval, remaining),
                     on_unknown: plan.approval.on_unknown,
                     until: self.hold_until(&plan.approval),
+                    claimed: false,
                     about,
                 },
             }),

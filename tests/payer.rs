@@ -14,7 +14,7 @@ use farepass::event::{Flag, Sink, SpendEvent, State};
 use farepass::ledger::sessions::{self, Wanted};
 use farepass::ledger::{self, Filter, Ledger};
 use farepass::money::{Network, Usd, canonical_assets};
-use farepass::payer::{Parts, Payer};
+use farepass::payer::{Parts, Payer, Waiting};
 use farepass::payment::{
     Asked, Challenge, Instruction, Nonce, PaymentId, Reason, Refusal, RequestKey, Session,
     Signature,
@@ -683,6 +683,114 @@ async fn what_was_delivered_is_bought_anew() {
     assert_eq!(stage.spent().await.1, 4);
 }
 
+impl Stage {
+    fn retryable(&self) -> Asked {
+        Asked {
+            request: Some(RequestKey([1; 32])),
+            ..self.asked("api.example.com")
+        }
+    }
+
+    /// A purchase that is under way, and the agent that waits for it.
+    async fn under_way(&self) -> (farepass::payer::Signed, Arc<Waiting>) {
+        let waiting = Arc::new(Waiting::default());
+        self.payer.begin(RequestKey([1; 32]), &waiting);
+        let (asked, challenge) = (self.retryable(), challenge("1000"));
+        let signed = self.payer.authorize(&asked, &challenge).await.unwrap();
+        let signed = signed.awaited(Arc::clone(&waiting));
+        (signed, waiting)
+    }
+}
+
+/// Threat M-12: the first request is still on its way when the agent's patience ends.
+#[tokio::test]
+async fn an_agent_that_hung_up_and_asks_again_buys_once() {
+    let stage = Stage::usual().await;
+    let headers = receipt(&paid());
+    let (first, waiting) = stage.under_way().await;
+    let (id, payload) = (first.id(), first.payload.value.clone());
+    waiting.leave();
+    let refusal = stage.exchange(1, None).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::OutcomeUnknown);
+    assert_eq!(refusal.payment, Some(id));
+    assert!(refusal.retryable);
+    // The answer comes to nobody: settled, but not delivered.
+    stage
+        .payer
+        .settle(first, Some((StatusCode::OK, &headers)))
+        .await;
+    drop(waiting);
+    let again = stage.exchange(1, Some((StatusCode::OK, &headers))).await;
+    assert_eq!(again.unwrap(), (id, payload));
+    assert_eq!(stage.spent().await, (Usd(1_000_000), 1));
+    assert_eq!(stage.wallet.seen.lock().unwrap().len(), 1, "one signature");
+    let anew = stage.exchange(1, Some((StatusCode::OK, &headers))).await;
+    assert_ne!(anew.unwrap().0, id, "delivered: the next is a purchase");
+}
+
+/// Threat X-07: two that both wait are two purchases, each on its own account.
+#[tokio::test]
+async fn two_agents_that_both_wait_buy_twice() {
+    let stage = Stage::usual().await;
+    let (first, _one) = stage.under_way().await;
+    let (second, _two) = stage.under_way().await;
+    assert_ne!(first.id(), second.id());
+    assert_ne!(first.payload.value, second.payload.value);
+    assert_eq!(stage.spent().await.1, 2);
+}
+
+/// Nobody waits any more when it would be signed: nothing is.
+#[tokio::test]
+async fn an_agent_that_left_before_the_signature_pays_nothing() {
+    let stage = Stage::usual().await;
+    let waiting = Arc::new(Waiting::default());
+    stage.payer.begin(RequestKey([1; 32]), &waiting);
+    waiting.leave();
+    let asked = stage.retryable();
+    let refusal = stage.payer.authorize(&asked, &challenge("1000")).await;
+    assert_eq!(refusal.err().unwrap().reason, Reason::OutcomeUnknown);
+    assert_eq!(stage.spent().await.1, 0);
+    drop(waiting);
+    assert!(stage.exchange(1, None).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_that_was_broken_off_is_asked_for_again_and_not_bought_again() {
+    let stage = Stage::usual().await;
+    let headers = receipt(&paid());
+    let (first, _waiting) = stage.under_way().await;
+    let id = first.id();
+    let settled = stage
+        .payer
+        .settle(first, Some((StatusCode::OK, &headers)))
+        .await;
+    stage.payer.broken_off(settled.record.recourse.unwrap());
+    let none = HeaderMap::new();
+    // In vain, in every way; what was settled stays settled, and is told once.
+    for answer in [None, Some((StatusCode::PAYMENT_REQUIRED, &none))] {
+        assert_eq!(stage.exchange(1, answer).await.unwrap().0, id);
+        let row = stage.newest().await;
+        assert_eq!((row.id, row.state), (id, State::Settled));
+        assert_eq!(row.receipt.as_deref(), Some("claimed"));
+        assert_eq!(
+            row.transaction,
+            paid()["transaction"].as_str().map(Into::into)
+        );
+    }
+    assert_eq!(
+        stage
+            .exchange(1, Some((StatusCode::OK, &headers)))
+            .await
+            .unwrap()
+            .0,
+        id
+    );
+    assert_eq!(stage.spent().await, (Usd(1_000_000), 1));
+    let seen = stage.watcher.0.lock().unwrap();
+    let settled = seen.iter().filter(|e| e.state == State::Settled);
+    assert_eq!(settled.count(), 1, "sums of watchers count it once");
+}
+
 #[tokio::test]
 async fn a_restart_remembers_the_request_but_not_the_payload() {
     let stage = Stage::usual().await;
@@ -768,7 +876,7 @@ async fn evidence_is_noted_and_moves_no_sum() {
             digest: digest.clone(),
             echoed,
         };
-        stage.payer.received(*settled.event, received).await;
+        stage.payer.received(*settled.record.event, received).await;
         let row = stage.newest().await;
         assert_eq!((row.state, row.flags), (State::Settled, flags));
         let delivery = row.delivery.unwrap();
@@ -813,7 +921,7 @@ async fn watchers_hear_of_states_once_and_of_flags() {
         digest: Some("ab".repeat(32)),
         echoed: false,
     };
-    stage.payer.received(*settled.event, received).await;
+    stage.payer.received(*settled.record.event, received).await;
     for _ in 0..3 {
         stage.exchange(1, None).await.unwrap();
     }

@@ -2,9 +2,10 @@
 //! the same payload or a refusal, never a second payment (threats M-11, M-12).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::about::{About, Paid};
+use super::waiting::Waiting;
 use crate::clock::Timestamp;
 use crate::payment::{Payload, PaymentId, Reason, Refusal, RequestKey};
 use crate::policy::OnUnknown;
@@ -16,6 +17,9 @@ const RESENDS: u8 = 3;
 /// Requests that are remembered. What is forgotten beyond that stays counted in the ledger.
 const REMEMBERED: usize = 10_000;
 
+/// Requests being paid, after which those that ended are cleared away.
+const FLYING: usize = 4096;
+
 /// A payload that can be sent again.
 #[derive(Clone)]
 pub(super) struct Again {
@@ -25,6 +29,8 @@ pub(super) struct Again {
     pub(super) paid: Paid,
     pub(super) on_unknown: OnUnknown,
     pub(super) until: Timestamp,
+    /// A receipt claims it, but the agent did not get what it paid for.
+    pub(super) claimed: bool,
 }
 
 /// One payment that may have been charged.
@@ -37,11 +43,45 @@ struct Held {
 }
 
 #[derive(Default)]
-pub(super) struct Outstanding(Mutex<HashMap<RequestKey, Held>>);
+pub(super) struct Outstanding {
+    held: Mutex<HashMap<RequestKey, Held>>,
+    /// Requests that are being paid right now, and who waits for them.
+    flying: Mutex<HashMap<RequestKey, Vec<Weak<Waiting>>>>,
+}
 
 impl Outstanding {
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestKey, Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request that is about to be paid. Known as such until the last of `waiting` is dropped.
+    pub(super) fn begin(&self, request: RequestKey, waiting: &Arc<Waiting>) {
+        let mut flying = self.flying.lock().unwrap_or_else(PoisonError::into_inner);
+        if flying.len() >= FLYING {
+            flying.retain(|_, all| all.iter().any(|w| w.strong_count() > 0));
+        }
+        let all = flying.entry(request).or_default();
+        all.retain(|w| w.strong_count() > 0);
+        all.push(Arc::downgrade(waiting));
+    }
+
+    /// Is this very request being paid for an agent that gave up waiting? Then it is that agent's own
+    /// retry. Two that both wait are two purchases.
+    ///
+    /// # Errors
+    /// The refusal. The answer may still come; then the same payload is sent again.
+    pub(super) fn left_behind(&self, request: RequestKey) -> Result<(), Refusal> {
+        let flying = self.flying.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = flying.get(&request).into_iter().flatten();
+        let Some(left) = all.filter_map(Weak::upgrade).find(|w| w.is_gone()) else {
+            return Ok(());
+        };
+        let detail = "this request is being paid already, and its answer is still awaited";
+        Err(Refusal {
+            retryable: true,
+            payment: left.payment(),
+            ..Refusal::new(Reason::OutcomeUnknown, detail)
+        })
     }
 
     /// Was this very request paid before, with an outcome that nobody knows?
@@ -68,7 +108,10 @@ impl Outstanding {
             held.resends += 1;
             return Ok(Some(again.clone()));
         }
-        let detail = "this request was paid before, and nobody knows yet whether it was charged";
+        let detail = match held.again.as_ref().is_some_and(|again| again.claimed) {
+            true => "this request was paid before, and its answer did not arrive whole",
+            false => "this request was paid before, and nobody knows yet whether it was charged",
+        };
         Err(Refusal {
             retryable: true,
             resets_at: Some(held.until),

@@ -10,7 +10,7 @@ use crate::budget::Entry;
 use crate::event::{Delivery, Flag, SpendEvent, State};
 use crate::failpoint;
 use crate::ledger::PostError;
-use crate::payment::{Asked, Claim, Reason, Receipt, Refusal};
+use crate::payment::{Claim, Reason, Receipt, Refusal, RequestKey};
 
 /// What the answer to the paid request means.
 pub struct Settled {
@@ -19,75 +19,106 @@ pub struct Settled {
     /// Set when the answer must not reach the agent as if nothing were wrong: the merchant asked
     /// again (`already_paid`), denied settlement, or did not answer (`outcome_unknown`).
     pub refusal: Option<Refusal>,
-    /// What was recorded, for the evidence that comes with the body.
-    pub event: Box<SpendEvent>,
+    /// For what comes with the body.
+    pub record: Recorded,
 }
+
+/// What was recorded when the head of a paid answer had come.
+pub struct Recorded {
+    /// Delivery evidence is added to it.
+    pub event: Box<SpendEvent>,
+    /// For an answer that the merchant may yet break off.
+    pub recourse: Option<Recourse>,
+}
+
+/// The right to send the same payload again, should the answer not arrive whole.
+pub struct Recourse(Box<(RequestKey, Again)>);
 
 impl Payer {
     /// Records what came back: the head of the answer to the paid request, or `None` when there was
     /// none. A receipt settles; anything else is unknown, and counts until `sweep`.
     pub async fn settle(&self, signed: Signed, answer: Option<Answer<'_>>) -> Settled {
         let Signed {
-            again,
+            mut again,
             asked,
             resent,
+            waiting,
             ..
         } = signed;
         let (protocol, about, mut paid) = (again.protocol, again.about.clone(), again.paid.clone());
         let status = answer.map(|(status, _)| status);
         let receipt = answer.map_or(Receipt::Absent, |(_, headers)| protocol.receipt(headers));
         let id = about.id();
+        let before = again.claimed;
         let (entry, state) = match &receipt {
+            // Claimed once is claimed: what comes for the same payload later takes nothing back.
+            _ if before => (Entry::Note { id }, State::Settled),
             Receipt::Claimed(_) => {
                 let charged = about.price();
                 (Entry::Settle { id, charged }, State::Settled)
             }
             Receipt::Denied { .. } | Receipt::Absent => (Entry::Note { id }, State::Unknown),
         };
+        again.claimed |= matches!(receipt, Receipt::Claimed(_));
         let mut event = about.event(self.clock.now(), state);
         event.flags = flags(&about, &receipt, status);
         event.delivery = answer.map(delivery);
-        match &receipt {
-            Receipt::Claimed(claim) => {
+        match before {
+            true => {
                 event.receipt = Some("claimed".into());
-                event.amount_settled = claim.amount;
-                event.transaction.clone_from(&claim.transaction);
+                event.transaction.clone_from(&paid.transaction);
             }
-            Receipt::Denied { why, transaction } => {
-                event.receipt = Some("denied".into());
-                event.reason = (!why.is_empty()).then(|| why.clone());
-                event.transaction.clone_from(transaction);
-            }
-            Receipt::Absent => event.receipt = Some("absent".into()),
+            false => says(&mut event, &receipt),
         }
         paid.transaction.clone_from(&event.transaction);
-        self.remember(&asked, again, usable(&receipt, status));
+        again.paid.transaction.clone_from(&event.transaction);
+        let usable = usable(&receipt, status);
+        let now = self.clock.now();
+        self.breaker.record(&asked.host, &asked.path, usable, now);
+        // An answer that comes when the agent has left is no merchant's fault, but nobody has it.
+        let arrives = usable && !waiting.is_some_and(|w| w.is_gone());
+        let recourse = self.remember(asked.request, again, arrives);
         let news = match (resent, state) {
             // A payload that was sent again, in vain: the state is what it was.
             (true, State::Unknown) => News::Flags,
+            _ if before => News::Flags,
             _ => News::State,
         };
         failpoint::reach("before-settle");
         self.tell(vec![entry], event.clone(), news).await;
         failpoint::reach("after-settle");
         Settled {
-            event: Box::new(event),
-            refusal: refusal(&about, &receipt, status),
+            refusal: refusal(&about, &receipt, status, before),
+            record: Recorded {
+                event: Box::new(event),
+                recourse,
+            },
             paid,
         }
+    }
+
+    /// The merchant broke its answer off: the agent's next request like it is a retry, not a purchase.
+    pub fn broken_off(&self, recourse: Recourse) {
+        let (request, again) = *recourse.0;
+        self.outstanding.hold(request, again, self.surely());
     }
 }
 
 impl Payer {
     /// A request without a usable answer may be asked again, and must not be paid again.
-    fn remember(&self, asked: &Asked, again: Again, usable: bool) {
-        let now = self.clock.now();
-        self.breaker.record(&asked.host, &asked.path, usable, now);
-        match asked.request {
-            Some(request) if usable => self.outstanding.forget(request),
-            Some(request) => self.outstanding.hold(request, again, self.surely()),
-            None => {}
+    fn remember(
+        &self,
+        request: Option<RequestKey>,
+        again: Again,
+        arrives: bool,
+    ) -> Option<Recourse> {
+        let request = request?;
+        if arrives {
+            self.outstanding.forget(request);
+            return Some(Recourse(Box::new((request, again))));
         }
+        self.outstanding.hold(request, again, self.surely());
+        None
     }
 
     /// Finds the requests behind payments that a crash or restart left open.
@@ -104,6 +135,23 @@ impl Payer {
             }
         }
         Ok(())
+    }
+}
+
+/// What the receipt says, for the record.
+fn says(event: &mut SpendEvent, receipt: &Receipt) {
+    match receipt {
+        Receipt::Claimed(claim) => {
+            event.receipt = Some("claimed".into());
+            event.amount_settled = claim.amount;
+            event.transaction.clone_from(&claim.transaction);
+        }
+        Receipt::Denied { why, transaction } => {
+            event.receipt = Some("denied".into());
+            event.reason = (!why.is_empty()).then(|| why.clone());
+            event.transaction.clone_from(transaction);
+        }
+        Receipt::Absent => event.receipt = Some("absent".into()),
     }
 }
 
@@ -158,9 +206,19 @@ fn delivery((status, headers): Answer<'_>) -> Delivery {
     }
 }
 
-/// Asking for money again after it was taken is no answer that an agent could use.
-fn refusal(about: &About, receipt: &Receipt, status: Option<StatusCode>) -> Option<Refusal> {
+/// Asking for money again after it was taken is no answer that an agent could use. `claimed`: an
+/// earlier receipt said so.
+fn refusal(
+    about: &About,
+    receipt: &Receipt,
+    status: Option<StatusCode>,
+    claimed: bool,
+) -> Option<Refusal> {
     let (reason, detail) = match (status, receipt) {
+        (Some(StatusCode::PAYMENT_REQUIRED), _) if claimed => (
+            Reason::AlreadyPaid,
+            "this request was paid, its answer was lost, and the merchant gives it no second time",
+        ),
         (Some(StatusCode::PAYMENT_REQUIRED), Receipt::Denied { .. }) => (
             Reason::OutcomeUnknown,
             "the merchant says that settlement failed; the payload can still be charged",
@@ -168,6 +226,10 @@ fn refusal(about: &About, receipt: &Receipt, status: Option<StatusCode>) -> Opti
         (Some(StatusCode::PAYMENT_REQUIRED), Receipt::Claimed(_) | Receipt::Absent) => (
             Reason::AlreadyPaid,
             "this request was paid once, and the merchant asks again; nothing more is signed",
+        ),
+        (None, _) if claimed => (
+            Reason::AlreadyPaid,
+            "this request was paid, its answer was lost, and now there is none",
         ),
         (None, _) => (
             Reason::OutcomeUnknown,

@@ -13,7 +13,7 @@ use memchr::memmem::Finder;
 
 use super::body::{Polled, Stream};
 use crate::event::SpendEvent;
-use crate::payer::{Payer, Received};
+use crate::payer::{Payer, Received, Recorded, Recourse};
 
 /// A paid answer's body on its way to the agent.
 pub(super) struct Watched {
@@ -21,6 +21,7 @@ pub(super) struct Watched {
     hash: digest::Context,
     needles: Needles,
     report: Option<Report>,
+    recourse: Option<Recourse>,
 }
 
 /// Whom to tell what was received.
@@ -31,12 +32,12 @@ struct Report {
 }
 
 impl Watched {
-    /// Watches the answer that was recorded as `settled`, and was paid with the header `payload`.
+    /// Watches the answer that was recorded as `record`, and was paid with the header `payload`.
     pub(super) fn new(
         stream: Stream,
         headers: &HeaderMap,
         payer: Arc<Payer>,
-        settled: Box<SpendEvent>,
+        record: Recorded,
         payload: &HeaderValue,
     ) -> Self {
         let mut needles = Needles::of(payload);
@@ -54,9 +55,10 @@ impl Watched {
             needles,
             report: Some(Report {
                 payer,
-                settled,
+                settled: record.event,
                 received,
             }),
+            recourse: record.recourse,
             stream,
         };
         if watched.stream.is_end() {
@@ -77,7 +79,8 @@ impl Watched {
                 }
             }
             Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => self.broken_off(),
+            Poll::Pending => {}
         }
         polled
     }
@@ -106,6 +109,15 @@ impl Watched {
         if let Some(mut report) = self.report.take() {
             report.received.digest = Some(hex::encode(self.hash.clone().finish()));
             report.send();
+        }
+    }
+}
+
+impl Watched {
+    /// The merchant's doing, not the agent's: whoever asks the same again has not got it yet.
+    fn broken_off(&mut self) {
+        if let (Some(report), Some(recourse)) = (&self.report, self.recourse.take()) {
+            report.payer.broken_off(recourse);
         }
     }
 }

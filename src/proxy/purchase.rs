@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 
 use super::body::Body;
 use super::challenge::Asks;
@@ -15,7 +16,7 @@ use super::replay::Replay;
 use super::serve::Conn;
 use super::tee::NotReplayable;
 use crate::failpoint;
-use crate::payer::Paid;
+use crate::payer::{Paid, Recorded, Settled, Waiting};
 use crate::payment::{Asked, Reason, Refusal};
 use crate::settings::RefusalBody;
 
@@ -38,13 +39,38 @@ pub(super) async fn purchase(
     };
     let turns = conn.proxy.turns(&asked.session.id.0);
     let conn = Arc::clone(conn);
+    let agent = Agent::default();
+    let waiting = Arc::clone(&agent.waiting);
     let task = tokio::spawn(async move {
         let _in_flight = permit;
         let _turn = turns.acquire().await;
-        pay(&conn, &route, &mut asked, replay, asks).await
+        pay(&conn, &route, &mut asked, replay, asks, waiting).await
     });
     // A panic in the task is a bug of ours; the ledger already counts what it signed.
-    task.await.unwrap_or_else(|_| refuse::stopped())
+    let answer = task.await.unwrap_or_else(|_| refuse::stopped());
+    agent.answered();
+    answer
+}
+
+/// The agent, as long as it waits. Dropping it means that it hung up.
+#[derive(Default)]
+struct Agent {
+    waiting: Arc<Waiting>,
+    answered: bool,
+}
+
+impl Agent {
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.waiting.leave();
+        }
+    }
 }
 
 async fn pay(
@@ -53,6 +79,7 @@ async fn pay(
     asked: &mut Asked,
     replay: Replay,
     asks: Asks,
+    waiting: Arc<Waiting>,
 ) -> Response<Body> {
     let payer = &conn.proxy.payer;
     let payable = payer.policy().payable(&asked.host, asked.port);
@@ -60,6 +87,7 @@ async fn pay(
     let again = match replay.again(&asked.session.id.0, &host).await {
         Ok((request, key)) => {
             asked.request = Some(key);
+            payer.begin(key, &waiting);
             Some(request)
         }
         // The policy's own refusal comes first where no rule could pay.
@@ -70,7 +98,7 @@ async fn pay(
         }
     };
     let signed = match (payer.authorize(asked, &asks.challenge).await, again) {
-        (Ok(signed), Some(request)) => (signed, request),
+        (Ok(signed), Some(request)) => (signed.awaited(waiting), request),
         (Ok(signed), None) => {
             // The policy changed in between: the payload is never sent, and counts until it dies.
             let settled = payer.settle(signed, None).await;
@@ -94,14 +122,17 @@ async fn pay(
     let payload = signed.payload.value.clone();
     // Every path past `authorize` comes through here: the payload may be charged whatever came back.
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));
-    let settled = payer.settle(signed, head).await;
-    match (answer, settled.refusal) {
-        (Ok(response), None) => {
-            let (head, stream) = conn.stream(response).into_parts();
-            let payer = Arc::clone(payer);
-            let body = Watched::new(stream, &head.headers, payer, settled.event, &payload);
-            let body = Body::Evidence(Box::new(body));
-            told(Response::from_parts(head, body), &settled.paid)
+    let Settled {
+        paid,
+        refusal,
+        record,
+    } = payer.settle(signed, head).await;
+    let handed_over = conn.proxy.refusals.body == RefusalBody::Original;
+    match (answer, refusal) {
+        (Ok(response), None) => told(watched(conn, response, record, &payload), &paid),
+        // What reaches the agent is looked at, whatever stands around it.
+        (Ok(response), Some(refusal)) if handed_over => {
+            refused(conn, &refusal, watched(conn, response, record, &payload))
         }
         (Ok(response), Some(refusal)) => {
             refused(conn, &refusal, conn.stream(response).map(Body::Stream))
@@ -113,6 +144,19 @@ async fn pay(
             refuse::refused(&refusal, status)
         }
     }
+}
+
+/// The answer to a paid request, its body looked at on the way.
+fn watched(
+    conn: &Conn,
+    response: Response<Incoming>,
+    record: Recorded,
+    payload: &HeaderValue,
+) -> Response<Body> {
+    let (head, stream) = conn.stream(response).into_parts();
+    let payer = Arc::clone(&conn.proxy.payer);
+    let body = Watched::new(stream, &head.headers, payer, record, payload);
+    Response::from_parts(head, Body::Evidence(Box::new(body)))
 }
 
 /// The payment header, once; and no cache may keep what was paid for (threat X-04).

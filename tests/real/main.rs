@@ -11,5 +11,6 @@ mod crash;
 mod fail_points;
 mod hostile;
 mod interop;
+mod retries;
 mod reuse;
 mod support;

@@ -12,6 +12,7 @@ pub(crate) mod json;
 pub(crate) mod merchant;
 pub(crate) mod proxy;
 pub(crate) mod python;
+pub(crate) mod shop;
 pub(crate) mod stand;
 pub(crate) mod wire;
 
