@@ -1,7 +1,7 @@
 //! Payment protocols spoken over HTTP 402. Pure: heads and bytes in, values out; every function is
 //! total and every length bounded.
 
-use http::{HeaderMap, StatusCode, header, response};
+use http::{HeaderMap, HeaderName, StatusCode, header, response};
 
 use crate::clock::Timestamp;
 use crate::money::Asset;
@@ -137,20 +137,38 @@ fn instruct(terms: &Terms<'_>, valid_after: u64) -> Result<Instruction, Problem>
     })
 }
 
+/// Is this a header with a receipt or a challenge, which only merchants send?
+#[must_use]
+pub fn is_receipt(name: &HeaderName) -> bool {
+    let mut known = RECEIPT_HEADERS.iter().chain(&[x402_v2::REQUIRED]);
+    known.any(|known| same_name(name.as_str().as_bytes(), known.as_bytes()))
+}
+
+/// Is this a header with a payment?
+#[must_use]
+pub fn is_payment(name: &HeaderName) -> bool {
+    let mut known = PAYMENT_HEADERS.iter();
+    known.any(|known| same_name(name.as_str().as_bytes(), known.as_bytes()))
+}
+
+/// The same name to a merchant behind a gateway that writes `-` and `_` as one, as CGI did.
+#[must_use]
+pub fn same_name(name: &[u8], known: &[u8]) -> bool {
+    let same = |(a, b): (&u8, &u8)| a == b || (*a == b'_' && *b == b'-');
+    name.len() == known.len() && name.iter().zip(known).all(same)
+}
+
 /// Does this request already carry a payment, in any protocol that is known to exist? Then the
 /// agent pays for itself, or tries to look as if it did; both are refused.
 #[must_use]
 pub fn carried(headers: &HeaderMap) -> bool {
-    let named = PAYMENT_HEADERS
-        .iter()
-        .any(|name| headers.contains_key(*name));
-    let pays = |value: &header::HeaderValue| value.as_bytes().split(|b| *b == b',').any(is_payment);
-    named || headers.get_all(header::AUTHORIZATION).iter().any(pays)
+    let pays = |value: &header::HeaderValue| value.as_bytes().split(|b| *b == b',').any(is_scheme);
+    headers.keys().any(is_payment) || headers.get_all(header::AUTHORIZATION).iter().any(pays)
 }
 
 /// Do these credentials start with a scheme that is a payment? Schemes ignore case (RFC 9110
 /// section 11.1).
-fn is_payment(credentials: &[u8]) -> bool {
+fn is_scheme(credentials: &[u8]) -> bool {
     let words = credentials.trim_ascii_start();
     let scheme = words
         .split(u8::is_ascii_whitespace)

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::evidence::Watched as Evidence;
+use super::headers;
 use super::tee::Tee;
 
 /// Why a body ended early.
@@ -47,8 +48,13 @@ impl Stream {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => {
+            Poll::Ready(mut frame) => {
                 self.silence = None;
+                if let Some(Ok(frame)) = &mut frame
+                    && let Some(trailers) = frame.trailers_mut()
+                {
+                    headers::clean_trailers(trailers);
+                }
                 Poll::Ready(frame.map(|f| f.map_err(BodyError::Connection)))
             }
             Poll::Pending => {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use aws_lc_rs::digest::{self, SHA256};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 use http_body::SizeHint;
 use memchr::memmem::Finder;
@@ -41,9 +41,7 @@ impl Watched {
         payload: &HeaderValue,
     ) -> Self {
         let mut needles = Needles::of(payload);
-        let echoed = headers
-            .values()
-            .any(|value| needles.found(value.as_bytes()));
+        let echoed = needles.in_fields(headers);
         needles.tail.clear();
         let received = Received {
             length: 0,
@@ -73,6 +71,8 @@ impl Watched {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     self.see(data);
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    self.look_at(trailers);
                 }
                 if self.stream.is_end() {
                     self.end();
@@ -101,6 +101,12 @@ impl Watched {
         report.received.length = report.received.length.saturating_add(data.len() as u64);
         if !report.received.echoed {
             report.received.echoed = self.needles.found(data);
+        }
+    }
+
+    fn look_at(&mut self, trailers: &HeaderMap) {
+        if let Some(report) = &mut self.report {
+            report.received.echoed |= self.needles.in_fields(trailers);
         }
     }
 
@@ -137,7 +143,8 @@ impl Report {
     }
 }
 
-/// Our payload as it would look in an answer: the whole header, or the signature inside it.
+/// Our payload as it would look in an answer: the part of it that can be charged, in every writing
+/// that costs nothing to look for. What is compressed or encrypted on its way is not seen.
 struct Needles {
     finders: Vec<Finder<'static>>,
     /// The end of what was seen, for a needle that is cut by a frame.
@@ -145,25 +152,32 @@ struct Needles {
     longest: usize,
 }
 
-const MARK: &[u8] = b"\"signature\":\"";
+const MARK: &[u8] = b"\"signature\":\"0x";
+
+/// Digits of the first half of a signature (its `r`): enough to know it by, also where it is
+/// handed out in its parts.
+const HALF: usize = 64;
 
 impl Needles {
     fn of(payload: &HeaderValue) -> Self {
-        let mut finders = vec![Finder::new(payload.as_bytes()).into_owned()];
-        let decoded = STANDARD.decode(payload.as_bytes()).unwrap_or_default();
-        if let Some(at) = memchr::memmem::find(&decoded, MARK) {
-            let rest = decoded.get(at + MARK.len()..).unwrap_or_default();
-            let end = memchr::memchr(b'"', rest).unwrap_or_default();
-            let signature = rest.get(..end).unwrap_or_default();
-            if signature.len() > 64 {
-                finders.push(Finder::new(signature).into_owned());
-            }
-        }
+        let needles = chargeable(payload.as_bytes());
+        let finders = match needles.as_slice() {
+            [] => vec![Finder::new(payload.as_bytes()).into_owned()],
+            found => found.iter().map(|n| Finder::new(n).into_owned()).collect(),
+        };
         Self {
             longest: finders.iter().map(|f| f.needle().len()).max().unwrap_or(0),
             finders,
             tail: Vec::new(),
         }
+    }
+
+    /// Is a needle in one of these values?
+    fn in_fields(&mut self, fields: &HeaderMap) -> bool {
+        fields.values().any(|value| {
+            self.tail.clear();
+            self.found(value.as_bytes())
+        })
     }
 
     /// Is a needle in this piece, or across its border with the one before?
@@ -188,35 +202,112 @@ impl Needles {
     }
 }
 
+/// The digits of the signature inside, in both cases, and what they look like within the payload's own
+/// base64. All three are letters and digits only (no byte of a hexadecimal digit sets the bits of `+` or
+/// `/`), so escapes of JSON, URLs and HTML leave them alone.
+fn chargeable(payload: &[u8]) -> Vec<Vec<u8>> {
+    let token = payload.rsplit(|b| *b == b' ').next().unwrap_or_default();
+    let end = token
+        .iter()
+        .rposition(|b| *b != b'=')
+        .map_or(0, |at| at + 1);
+    let token = token.get(..end).unwrap_or_default();
+    let decoded = STANDARD_NO_PAD.decode(token);
+    let Ok(decoded) = decoded.or_else(|_| URL_SAFE_NO_PAD.decode(token)) else {
+        return vec![];
+    };
+    let Some(at) = memchr::memmem::find(&decoded, MARK).map(|at| at + MARK.len()) else {
+        return vec![];
+    };
+    let half = decoded.get(at..at + HALF).unwrap_or_default();
+    // Whole groups of three bytes and four letters, so that nothing around them shows.
+    let (first, last) = (at.div_ceil(3), (at + HALF) / 3);
+    let within = token.get(first * 4..last * 4).unwrap_or_default();
+    if half.is_empty() || !half.iter().all(u8::is_ascii_hexdigit) || within.is_empty() {
+        return vec![];
+    }
+    vec![
+        half.to_ascii_lowercase(),
+        half.to_ascii_uppercase(),
+        within.to_vec(),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
-    fn needles() -> (Needles, String, String) {
-        let signature = format!("0x{}", "ab".repeat(65));
-        let json = format!("{{\"payload\":{{\"signature\":\"{signature}\"}}}}");
-        let header = STANDARD.encode(json);
-        let value = HeaderValue::try_from(&header).unwrap();
-        (Needles::of(&value), header, signature)
+    const SIGNATURE: &str = "0x1f00c0ffee9d8c7b6a5f4e3d2c1b0a9988776655443322110aabbccddeeff0123\
+        77a1b2c3d4e5f60718293a4b5c6d7e8f90112233445566778899aabbccddeeff1c";
+
+    /// A payload in which the signature begins at each of the three places of a group.
+    fn payloads() -> impl Iterator<Item = String> {
+        let json = |pad: usize| {
+            let pad = format!("???>>>{}", "?".repeat(pad));
+            format!("{{\"p\":\"{pad}\",\"payload\":{{\"signature\":\"{SIGNATURE}\"}}}}")
+        };
+        (0..3).map(move |pad| STANDARD.encode(json(pad)))
+    }
+
+    fn echoed(payload: &str, page: &str, size: usize) -> bool {
+        let mut needles = Needles::of(&HeaderValue::try_from(payload).unwrap());
+        page.as_bytes().chunks(size).any(|c| needles.found(c))
     }
 
     #[test]
-    fn an_echo_is_found_however_it_is_cut() {
-        for which in 0..2 {
-            for size in [1, 7, 100, 4096] {
-                let (mut needles, header, signature) = needles();
-                let text = if which == 0 { header } else { signature };
+    fn an_echo_is_found_however_it_is_written_and_cut() {
+        for payload in payloads() {
+            assert!(payload.contains(['+', '/']), "{payload}");
+            let url = payload
+                .replace('+', "%2B")
+                .replace('/', "%2F")
+                .replace('=', "%3d");
+            let bare = &SIGNATURE[2..];
+            for text in [
+                payload.clone(),
+                url.clone(),
+                format!("\"{}\"", payload.replace('/', "\\/")),
+                payload.replace('+', "&#43;").replace('/', "&#x2f;"),
+                payload.replace('+', "-").replace('/', "_").replace('=', ""),
+                SIGNATURE.to_owned(),
+                bare.to_uppercase(),
+                format!("{{\"r\":\"0x{}\",\"v\":28,\"s\":\"…\"}}", &bare[..64]),
+            ] {
                 let page = format!("{}{text}{}", "x".repeat(333), "y".repeat(333));
-                let found = page.as_bytes().chunks(size).any(|c| needles.found(c));
-                assert!(found, "pieces of {size}");
+                for size in [1, 7, 64, 100, 4096] {
+                    assert!(echoed(&payload, &page, size), "{text}, pieces of {size}");
+                }
+            }
+        }
+    }
+
+    /// Everything in a payload but its signature is the merchant's own, or known to everybody.
+    #[test]
+    fn other_text_is_no_echo() {
+        for payload in payloads() {
+            let at = payload.len() / 2;
+            let others = [
+                format!("0x{}", "ba".repeat(65)),
+                payload[..at - 40].to_owned(),
+                payload[payload.len() - 40..].to_owned(),
+                STANDARD.encode("{\"p\":\"\",\"payload\":{\"signature\":\"0x00\"}}"),
+            ];
+            for other in others {
+                assert!(!echoed(&payload, &other.repeat(3), 10), "{other}");
             }
         }
     }
 
     #[test]
-    fn other_text_is_no_echo() {
-        let (mut needles, header, _) = needles();
-        let other = "0x".to_owned() + &"ba".repeat(65) + &header[..header.len() - 1];
-        assert!(!other.as_bytes().chunks(10).any(|c| needles.found(c)));
+    fn a_payload_of_another_kind_is_looked_for_as_it_is() {
+        for payload in ["L402 abc:def", "%%%", "e30="] {
+            assert!(echoed(payload, &format!("<{payload}>"), 3));
+            assert!(!echoed(payload, "something else entirely", 3));
+        }
+        let mpp = STANDARD.encode(format!("{{\"payload\":{{\"signature\":\"{SIGNATURE}\"}}}}"));
+        let mpp = mpp.replace('+', "-").replace('/', "_").replace('=', "");
+        assert!(echoed(&format!("Payment {mpp}"), SIGNATURE, 9));
     }
 }

@@ -68,7 +68,7 @@ async fn carried(conn: &Conn, asked: &Asked) -> Response<Body> {
 
 /// The upstream's answer as it is, without what belongs to its hop.
 pub(super) fn delivered(mut response: Response<Body>) -> Response<Body> {
-    headers::clean(response.headers_mut());
+    headers::clean_response(response.headers_mut());
     headers::keep_here(response.headers_mut());
     response
 }

@@ -2,6 +2,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::protocol;
+
 /// Hop-by-hop fields that go whether or not `Connection` names them. `Transfer-Encoding` is ours to
 /// choose per hop; `Trailer` describes the message and stays.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -17,7 +19,41 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Fields that a `Connection` header cannot take away: they frame or route the message.
 const PROTECTED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TE];
 
+/// Header names of ours begin so.
 const PREFIX: &str = "farepass-";
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// `clean` for what an agent sends: a receipt means nothing on a request, and could make a merchant's
+/// books lie (threat H-09).
+pub(super) fn clean_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    remove_if(headers, protocol::is_receipt);
+    clean(headers)
+}
+
+/// `clean` for what a merchant sends: nobody speaks in our name to the agent (threat H-10).
+pub(super) fn clean_response(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let forged = |line: &HeaderValue| {
+        let text = line.as_bytes().to_ascii_lowercase();
+        memchr::memmem::find(&text, b"farepass").is_some()
+    };
+    if headers.get_all(PROXY_STATUS).iter().any(forged) {
+        headers.remove(PROXY_STATUS);
+    }
+    clean(headers)
+}
+
+/// Removes from trailers what decides about messages and money: those who read it there would read
+/// something else than those who do not (RFC 9110 section 6.5.1, threat H-08).
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_if(trailers, |name| {
+        HOP_BY_HOP.iter().chain(&PROTECTED).any(|n| n == name)
+            || is_ours(name)
+            || protocol::is_payment(name)
+            || protocol::is_receipt(name)
+            || matches!(*name, header::AUTHORIZATION | header::TRAILER)
+    });
+}
 
 /// Removes hop-by-hop fields, what `Connection` nominates, and every `Farepass-*` field. Returns the
 /// protocol of a real upgrade (`Connection: upgrade` and one `Upgrade` field), if it is one.
@@ -39,14 +75,7 @@ pub(super) fn clean(headers: &mut HeaderMap) -> Option<HeaderValue> {
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let ours: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(PREFIX))
-        .cloned()
-        .collect();
-    for name in &ours {
-        remove_all(headers, name);
-    }
+    remove_if(headers, is_ours);
     upgrade
 }
 
@@ -54,6 +83,19 @@ pub(super) fn clean(headers: &mut HeaderMap) -> Option<HeaderValue> {
 /// (RFC 7838). HTTP/3 is not proxied.
 pub(super) fn keep_here(headers: &mut HeaderMap) {
     remove_all(headers, &header::ALT_SVC);
+}
+
+/// A gateway in front of a merchant may write `-` for `_`.
+fn is_ours(name: &HeaderName) -> bool {
+    let start = name.as_str().as_bytes().get(..PREFIX.len());
+    start.is_some_and(|start| protocol::same_name(start, PREFIX.as_bytes()))
+}
+
+fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let found: Vec<HeaderName> = headers.keys().filter(|n| unwanted(n)).cloned().collect();
+    for name in &found {
+        headers.remove(name);
+    }
 }
 
 fn remove_all(headers: &mut HeaderMap, name: &HeaderName) {
@@ -131,6 +173,58 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, ["content-length", "host", "te", "x-other"]);
         assert_eq!(headers["te"], "trailers");
+    }
+
+    #[test]
+    fn receipts_on_requests_and_our_words_from_merchants_go() {
+        let mut request = map(&[
+            ("payment-response", "forged"),
+            ("X-Payment-Response", "forged"),
+            ("x_payment_response", "forged"),
+            ("payment-receipt", "forged"),
+            ("payment-required", "forged"),
+            ("farepass-session", "other"),
+            ("farepass_session", "other"),
+            ("x-kept", "1"),
+        ]);
+        clean_request(&mut request);
+        assert_eq!(request, map(&[("x-kept", "1")]));
+        let lines = [
+            ("payment-response", "a receipt is the merchant's to send"),
+            ("proxy-status", "cdn.test; error=dns_error"),
+        ];
+        let mut response = map(&lines);
+        clean_response(&mut response);
+        assert_eq!(response, map(&lines));
+        for forged in ["farepass; error=http_request_denied", "a, \"FarePass\""] {
+            let mut response = map(&[("proxy-status", "cdn.test"), ("proxy-status", forged)]);
+            response.append("farepass-decision", HeaderValue::from_static("denied"));
+            clean_response(&mut response);
+            assert!(response.is_empty(), "{response:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_carry_neither_money_nor_framing() {
+        let mut trailers = map(&[
+            ("grpc-status", "0"),
+            ("x-checksum", "1"),
+            ("x-payment", "forged"),
+            ("X_PAYMENT", "forged"),
+            ("payment-signature", "forged"),
+            ("payment-authorization", "forged"),
+            ("authorization", "Payment forged"),
+            ("payment-response", "forged"),
+            ("payment-required", "forged"),
+            ("farepass-payment", "pay_1"),
+            ("content-length", "0"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "close"),
+            ("host", "other"),
+            ("trailer", "x"),
+        ]);
+        clean_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("grpc-status", "0"), ("x-checksum", "1")]));
     }
 
     #[test]

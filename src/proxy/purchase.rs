@@ -11,6 +11,7 @@ use super::body::Body;
 use super::challenge::Asks;
 use super::evidence::Watched;
 use super::exchange::{Route, delivered};
+use super::failure::UpstreamError;
 use super::refuse::{self, quoted};
 use super::replay::Replay;
 use super::serve::Conn;
@@ -122,17 +123,28 @@ async fn pay(
     let payload = signed.payload.value.clone();
     // Every path past `authorize` comes through here: the payload may be charged whatever came back.
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));
+    let settled = payer.settle(signed, head).await;
+    conclude(conn, answer, settled, &payload)
+}
+
+/// What the agent gets once the answer is on the books.
+fn conclude(
+    conn: &Conn,
+    answer: Result<Response<Incoming>, UpstreamError>,
+    settled: Settled,
+    payload: &HeaderValue,
+) -> Response<Body> {
     let Settled {
         paid,
         refusal,
         record,
-    } = payer.settle(signed, head).await;
+    } = settled;
     let handed_over = conn.proxy.refusals.body == RefusalBody::Original;
     match (answer, refusal) {
-        (Ok(response), None) => told(watched(conn, response, record, &payload), &paid),
+        (Ok(response), None) => told(watched(conn, response, record, payload), &paid),
         // What reaches the agent is looked at, whatever stands around it.
         (Ok(response), Some(refusal)) if handed_over => {
-            refused(conn, &refusal, watched(conn, response, record, &payload))
+            refused(conn, &refusal, watched(conn, response, record, payload))
         }
         (Ok(response), Some(refusal)) => {
             refused(conn, &refusal, conn.stream(response).map(Body::Stream))

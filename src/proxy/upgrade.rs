@@ -19,7 +19,7 @@ pub(super) struct Upgrade {
 
 /// Cleans the request's header fields and finds out whether it is an upgrade. Only HTTP/1.1 has them.
 pub(super) fn wanted(parts: &mut Parts) -> Option<Upgrade> {
-    let protocol = headers::clean(&mut parts.headers)?;
+    let protocol = headers::clean_request(&mut parts.headers)?;
     if parts.version != Version::HTTP_11 {
         return None;
     }
@@ -49,7 +49,7 @@ pub(super) fn accept(response: Response<Incoming>, wanted: Option<Upgrade>) -> R
             tracing::debug!(error = %e, "upgraded connection ended");
         }
     });
-    if let Some(protocol) = headers::clean(&mut head.headers) {
+    if let Some(protocol) = headers::clean_response(&mut head.headers) {
         nominate(&mut head.headers, protocol);
     }
     head.extensions.clear();

@@ -13,4 +13,5 @@ mod hostile;
 mod interop;
 mod retries;
 mod reuse;
+mod strangers;
 mod support;

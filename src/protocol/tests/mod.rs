@@ -106,6 +106,8 @@ fn a_payment_of_the_agents_own_is_seen_in_every_spelling() {
         ("x-payment", "e30="),
         ("PAYMENT-SIGNATURE", ""),
         ("payment-authorization", "x"),
+        ("x_payment", "e30="),
+        ("Payment_Signature", "e30="),
         ("authorization", "Payment eyJ9"),
         ("authorization", "l402 macaroon:preimage"),
         ("authorization", "  LSAT\tx:y"),
