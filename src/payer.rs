@@ -18,7 +18,7 @@ use crate::failpoint;
 use crate::ledger::{Ledger, Post, PostError};
 use crate::money::{Network, Usd};
 use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Signature};
-use crate::policy::{Approval, Policy};
+use crate::policy::Policy;
 use crate::settings::Unproven;
 use crate::wallet::{Wallet, WalletError};
 
@@ -178,6 +178,7 @@ impl Payer {
             Ok(remaining) => remaining,
             Err(problem) => {
                 let refusal = refusals::of_post(&problem, &plan.approval);
+                about.unreserved(&problem);
                 return Err(self.deny(about, refusal).await);
             }
         };
@@ -186,7 +187,7 @@ impl Payer {
         failpoint::reach("after-sign");
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
             Ok(signature) => self.seal(about, asked, &plan, remaining, &signature).await,
-            Err(problem) => Err(self.unsigned(about, &problem).await),
+            Err(problem) => Err(self.unsigned(about, asked, &plan, &problem).await),
         }
     }
 
@@ -220,7 +221,7 @@ impl Payer {
             session: asked.session.id.clone(),
             amount: plan.approval.price,
             limits: limits.cloned().collect(),
-            until: self.hold_until(&plan.approval),
+            until: plan.until,
             // A session is over when either clock says so: one of them may have slept.
             now: now.max(self.clock.wall()),
             nonce: plan.nonce.clone(),
@@ -235,13 +236,6 @@ impl Payer {
         self.observe(&event);
         let spent = posted.session_counted.map_or(Usd(0), |c| c.amount);
         Ok(asked.session.budget.minus(spent).unwrap_or(Usd(0)))
-    }
-
-    /// Until then the payload can be charged: its validity is written in wall time.
-    fn hold_until(&self, approval: &Approval) -> Timestamp {
-        self.clock
-            .wall()
-            .after_secs(approval.valid_for.saturating_add(SKEW))
     }
 
     /// The time that has come by either clock. A payload is dead when this is past its hold: a wall
@@ -273,7 +267,7 @@ impl Payer {
                     protocol: plan.protocol,
                     paid: Paid::new(about.id(), &plan.approval, remaining),
                     on_unknown: plan.approval.on_unknown,
-                    until: self.hold_until(&plan.approval),
+                    until: plan.until,
                     claimed: false,
                     about,
                 },
@@ -281,14 +275,26 @@ impl Payer {
             // The wallet signed, so the hold stays, though the payload goes nowhere.
             Err(problem) => {
                 let why = WalletError::Unknown(problem.detail);
-                Err(self.unsigned(about, &why).await)
+                Err(self.unsigned(about, asked, plan, &why).await)
             }
         }
     }
 
     /// No payload. Certainly nothing signed gives the reservation back; anything else keeps it.
-    async fn unsigned(&self, about: About, problem: &WalletError) -> Refusal {
+    async fn unsigned(
+        &self,
+        about: About,
+        asked: &Asked,
+        plan: &Plan<'_>,
+        problem: &WalletError,
+    ) -> Refusal {
         let now = self.clock.now();
+        if let Some(request) = asked.request
+            && !problem.is_final()
+        {
+            self.outstanding
+                .recall(request, about.id(), plan.until, self.surely());
+        }
         let (entry, state) = match problem.is_final() {
             true => {
                 let because = Because::NeverSigned;

@@ -939,3 +939,45 @@ async fn watchers_hear_of_states_once_and_of_flags() {
     assert_eq!(flagged.len(), 3, "an empty answer, and two resends in vain");
     assert_eq!(flagged[0].flags, [Flag::PaidNotDelivered]);
 }
+
+#[tokio::test]
+async fn a_wallet_that_may_have_signed_is_not_asked_again_for_the_same_request() {
+    let stage = Stage::usual().await;
+    *stage.wallet.answer.lock().unwrap() = Err(WalletError::Unknown("lost".into()));
+    let asked = Asked {
+        request: Some(RequestKey([9; 32])),
+        ..stage.asked("api.example.com")
+    };
+    let challenge = challenge("10000");
+    let first = stage.payer.authorize(&asked, &challenge).await.err();
+    *stage.wallet.answer.lock().unwrap() = Ok(());
+    let again = stage.payer.authorize(&asked, &challenge).await.err();
+    let again = again.expect("refused");
+    assert_eq!(again.reason, Reason::OutcomeUnknown);
+    assert_eq!(again.payment, first.unwrap().payment);
+    assert_eq!(stage.wallet.seen.lock().unwrap().len(), 1);
+    // Once the payload is dead, if there is one, the request may be paid for.
+    stage.clock.0.fetch_add(120, Ordering::SeqCst);
+    assert!(stage.payer.authorize(&asked, &challenge).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_reopens_nothing() {
+    let setup = Setup {
+        chain: Some(false),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let signed = stage.buy("10000").await.unwrap_or_else(|r| panic!("{r}"));
+    stage.clock.0.fetch_add(120, Ordering::SeqCst);
+    assert_eq!(stage.payer.sweep().await.unwrap(), 1);
+    let none = HeaderMap::new();
+    let answer = Some((StatusCode::BAD_GATEWAY, &none));
+    stage.payer.settle(signed, answer).await;
+    let row = stage.newest().await;
+    assert_eq!((row.state, row.charged), (State::Released, None));
+    assert_eq!(row.flags, [Flag::PaidNotDelivered]);
+    assert_eq!(stage.spent().await.0, Usd(0));
+    let flagged = stage.watcher.1.lock().unwrap();
+    assert_eq!(flagged.len(), 1, "the state is told once");
+}

@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::event::{SpendEvent, State};
+use crate::ledger::PostError;
 use crate::money::{Amount, Network, Usd};
 use crate::payment::{Asked, Challenge, PaymentId, Requirement};
 use crate::policy::{Approval, Policy};
@@ -66,6 +67,17 @@ impl About {
         self.event.nonce = Some(terms.nonce.to_string());
         self.event.valid_before = Some(terms.now.secs().saturating_add(terms.valid_for));
         self.event.wallet = wallet.into();
+    }
+
+    /// The ledger did not promise the reservation. It may have stored it all the same, and then the id
+    /// is a payment's that counts, and no refusal's.
+    pub(super) fn unreserved(&mut self, problem: &PostError) {
+        match problem {
+            PostError::Rejected(_) => {}
+            PostError::Unavailable(_) | PostError::Damaged(_) => {
+                self.event.id = PaymentId::default();
+            }
+        }
     }
 
     /// A refusal gets an id of its own, unless it already has the payment's. `None`: there is none.

@@ -126,7 +126,8 @@ impl Outstanding {
         self.insert(request, id, until, Some(again), now);
     }
 
-    /// Remembers what a crash or restart left open; its payload is gone, its money is not.
+    /// Remembers what a crash, a restart or a silent wallet left open; its payload is gone, its money
+    /// is not.
     pub(super) fn recall(
         &self,
         request: RequestKey,

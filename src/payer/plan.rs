@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::about::About;
-use super::{Payer, refusals};
+use super::{Payer, SKEW, refusals};
 use crate::clock::Timestamp;
 use crate::payment::{Asked, Challenge, Instruction, Offer, Reason, Refusal};
 use crate::policy::{self, Approval, Facts, Mode, Policy};
@@ -19,6 +19,9 @@ pub(super) struct Plan<'a> {
     pub(super) protocol: &'static dyn Protocol,
     pub(super) wallet: &'a dyn Wallet,
     pub(super) nonce: String,
+    /// Until then the payload can be charged. Its validity is written in wall time; a wall that is set
+    /// anew meanwhile changes nothing about that.
+    pub(super) until: Timestamp,
 }
 
 /// Why there is no plan: this offer cannot be taken, or none can.
@@ -101,13 +104,14 @@ impl Payer {
             let detail = "the operating system gives no randomness, so nothing is signed";
             Refusal::new(Reason::WalletUnavailable, detail)
         })?;
+        let wall = self.clock.wall();
         let terms = Terms {
             requirement: &approval.requirement,
             asset: &approval.asset,
             payer: &payer,
             id,
             nonce,
-            now: self.clock.wall(),
+            now: wall,
             valid_for: approval.valid_for,
         };
         let instruction = protocol.instruct(&terms).map_err(|problem| Stuck {
@@ -119,6 +123,7 @@ impl Payer {
         })?;
         about.signing(&terms, wallet.name());
         Ok(Plan {
+            until: wall.after_secs(approval.valid_for.saturating_add(SKEW)),
             nonce: format!(
                 "{payer} {} {} {nonce}",
                 approval.requirement.network, approval.asset.address

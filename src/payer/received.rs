@@ -5,9 +5,6 @@ use super::record::News;
 use crate::budget::Entry;
 use crate::event::{Delivery, Flag, SpendEvent};
 
-/// No payload dies so soon, so nobody else has written about the payment since.
-const RECENT_MS: u64 = 5_000;
-
 /// What the agent was handed of a paid answer's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -25,15 +22,12 @@ impl Payer {
     pub async fn received(&self, settled: SpendEvent, received: Received) {
         let now = self.clock.now();
         let id = settled.id;
-        let last = match now.0.saturating_sub(settled.time.0) > RECENT_MS {
-            // A stream may outlast its payment's validity; the sweeper may have closed it since.
-            true => self.ledger.payment(id).await.ok().flatten(),
-            false => None,
-        };
         let mut event = SpendEvent {
             time: now,
-            ..last.unwrap_or(settled)
+            ..settled
         };
+        // A stream may outlast its payment's validity.
+        self.swept(&mut event).await;
         let flags = event.flags.clone();
         let delivery = event.delivery.get_or_insert_with(Delivery::default);
         delivery.length = Some(received.length);

@@ -70,6 +70,7 @@ impl Payer {
             }
             false => says(&mut event, &receipt),
         }
+        let swept = matches!(entry, Entry::Note { .. }) && self.swept(&mut event).await;
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
         let usable = usable(&receipt, status);
@@ -78,11 +79,10 @@ impl Payer {
         // An answer that comes when the agent has left is no merchant's fault, but nobody has it.
         let arrives = usable && !waiting.is_some_and(|w| w.is_gone());
         let recourse = self.remember(asked.request, again, arrives);
-        let news = match (resent, state) {
-            // A payload that was sent again, in vain: the state is what it was.
-            (true, State::Unknown) => News::Flags,
-            _ if before => News::Flags,
-            _ => News::State,
+        // A payload that was sent again, in vain, or to no new end: the state is what it was.
+        let news = match swept || before || resent && state == State::Unknown {
+            true => News::Flags,
+            false => News::State,
         };
         failpoint::reach("before-settle");
         self.tell(vec![entry], event.clone(), news).await;

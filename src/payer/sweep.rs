@@ -1,6 +1,6 @@
 //! Closing what was left open and can no longer be charged. No proof, no refund.
 
-use super::Payer;
+use super::{Payer, SKEW};
 use crate::budget::{Because, Entry};
 use crate::clock::Timestamp;
 use crate::event::{SpendEvent, State};
@@ -29,6 +29,31 @@ impl Payer {
             closed += 1;
         }
         Ok(closed)
+    }
+
+    /// A payment whose payload is dead may have been closed while its answer was on the way. Then what
+    /// closed it stands; returns whether it was.
+    pub(super) async fn swept(&self, event: &mut SpendEvent) -> bool {
+        let dies = event.valid_before.map(|s| s.saturating_add(SKEW));
+        // By the clock that never steps back: the wall may have been set since it was closed.
+        if dies.is_none_or(|at| self.clock.now() < Timestamp::from_secs(at)) {
+            return false;
+        }
+        // What closed it may still wait for its commit.
+        let _ = self.ledger.flush().await;
+        let Ok(Some(last)) = self.ledger.payment(event.id).await else {
+            return false;
+        };
+        match last.state {
+            State::Reserved | State::Unknown | State::Denied => false,
+            State::Settled | State::Released => {
+                event.state = last.state;
+                event.charged = last.charged;
+                event.confirmed = last.confirmed;
+                event.reason = last.reason;
+                true
+            }
+        }
     }
 
     /// The chain's word, else the operator's, else it counts.
