@@ -26,6 +26,7 @@ use crate::wallet::harden::harden;
 mod error;
 mod ground;
 mod handout;
+mod parent;
 
 pub use error::StartError;
 use ground::{Doors, Ground};
@@ -107,6 +108,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         upstream_tls: ground.upstream_tls,
         intercept: config.tls.intercept,
         passthrough: config.tls.passthrough,
+        parent: ground.parent,
         egress: config.egress,
         limits: config.limits,
         refusals: config.refusals,

@@ -228,7 +228,6 @@ fn keys_that_nothing_enforces_yet_are_refused() {
         "telemetry: {}",
         "ledger: {}",
         "listen: { transparent: 127.0.0.1:1 }",
-        "egress: { upstream_proxy: x }",
     ] {
         let errors = said(&format!("version: 1\n{top}\n"));
         assert!(errors.contains("is not supported yet"), "{top}: {errors}");
@@ -305,6 +304,12 @@ fn files_that_are_wrong_are_told_so() {
         budget("scope: agent, limit: \"1 USD\", window: day, warn_at: 80%"),
         budget("scope: agent, limit: 1.5, window: day"),
         top("mode: obsreve"),
+        top("egress: { upstream_proxy: \"https://proxy.test:3128\" }"),
+        top("egress: { upstream_proxy: { url: \"http://user:secret@proxy.test:3128\" } }"),
+        top("egress: { upstream_proxy: \"http://proxy.test\" }"),
+        top("tls: { insecure_hosts: [\"*.test\"] }"),
+        top("tls: { client_certificates: [{ hosts: [], cert_file: c, key_file: k }] }"),
+        top("tls: { client_certificates: [{ hosts: [\"*\"], cert_file: c, key_file: k }] }"),
         top("unproven: maybe"),
         top("refusals: { status: 404 }"),
         top("refusals: { body: theirs }"),

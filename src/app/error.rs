@@ -33,6 +33,9 @@ pub enum StartError {
     /// The authority, or the roots to trust.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The proxy to go through.
+    #[error("egress.upstream_proxy: {0}")]
+    Parent(String),
     /// A listener.
     #[error("cannot listen on {address}: {}", reason(source))]
     Listen {

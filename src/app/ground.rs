@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::{Options, StartError, handout};
+use super::{Options, StartError, handout, parent};
 use crate::admin::Token;
 use crate::admin::sessions::{self, Opened, Usual};
 use crate::clock::{self, Clock};
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::ledger::sessions::ensure_default;
 use crate::ledger::{self, Ledger};
 use crate::payment::SessionId;
+use crate::proxy::Parent;
 use crate::tls::{Authority, UpstreamTls};
 use crate::wallet::{self, Wallet};
 
@@ -27,6 +28,7 @@ pub(super) struct Ground {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) authority: Arc<Authority>,
     pub(super) upstream_tls: UpstreamTls,
+    pub(super) parent: Option<Parent>,
     pub(super) doors: Doors,
     pub(super) token: Token,
     pub(super) usual: Usual,
@@ -45,6 +47,10 @@ impl Ground {
         let clock: Arc<dyn Clock> = Arc::new(clock::System::starting_at(ledger.newest().await?));
         let authority = Arc::new(Authority::open_or_create(&config.tls.ca_dir)?);
         let upstream_tls = UpstreamTls::new(&config.tls, Some(&authority))?;
+        let parent = parent::parent(&config.egress, &|name| std::env::var(name).ok())?;
+        if let Some(Parent { host, port, .. }) = &parent {
+            tracing::info!("connections go through the proxy at {host}:{port}");
+        }
         for host in &config.tls.insecure_hosts {
             tracing::warn!(%host, "the certificate of this host is not verified (tls.insecure_hosts); nothing is paid there");
         }
@@ -79,6 +85,7 @@ impl Ground {
             clock,
             authority,
             upstream_tls,
+            parent,
             doors,
             token,
             usual,

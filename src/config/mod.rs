@@ -140,7 +140,7 @@ impl Config {
             ca_dir: base.join("certs"),
             ..Tls::default()
         });
-        let egress = section.or("egress", Egress::default(), Egress::read);
+        let egress = section.or("egress", Egress::default(), |s| Egress::read(s, &base));
         let limits = section.or("limits", Limits::default(), Limits::read);
         let refusals = section.or("refusals", Refusals::default(), Refusals::read);
         let sessions = section.or("sessions", Sessions::default(), Sessions::read);

@@ -5,15 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::eyeballs::first_of;
 use super::failure::UpstreamError;
+use super::parent::{self, Parent, ParentFailure};
 use super::target::Target;
 use crate::settings::Egress;
-
-/// How long one address may hang before the next is tried beside it (RFC 8305 section 5).
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Addresses of one name that are tried. More only delay the error.
 const ADDRESSES: usize = 8;
@@ -21,6 +19,7 @@ const ADDRESSES: usize = 8;
 /// Opens TCP connections within the operator's egress rules.
 pub(super) struct Dialer {
     pub(super) egress: Egress,
+    pub(super) parent: Option<Parent>,
     /// Ports that this process listens on: never a destination on this machine (threats S-06, S-07).
     pub(super) own_ports: Vec<u16>,
     pub(super) connect_timeout: Duration,
@@ -29,14 +28,46 @@ pub(super) struct Dialer {
 impl Dialer {
     /// A connected socket to an address that was checked, without Nagle's delay.
     pub(super) async fn connect(&self, target: &Target) -> Result<TcpStream, UpstreamError> {
+        let pinned = self.egress.pinned(&target.host, target.port).is_some();
+        let parent = self
+            .parent
+            .as_ref()
+            .filter(|p| !pinned && p.carries(target));
+        if let Some(parent) = parent {
+            return self.through(parent, target).await;
+        }
         let addresses = self.addresses(target).await?;
         let connected = timeout(self.connect_timeout, first_of(addresses)).await;
-        let stream = connected.map_err(|_| UpstreamError::ConnectTimeout)??;
+        let connected = connected.map_err(|_| UpstreamError::ConnectTimeout)?;
+        let stream = connected.map_err(UpstreamError::Connect)?;
         if self.is_own(&stream).map_err(UpstreamError::Connect)? {
             return Err(UpstreamError::Forbidden);
         }
-        stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
         Ok(stream)
+    }
+
+    /// A tunnel through the parent. It resolves the name, so what can be judged here is the name:
+    /// port, literal address, and no name of its own neighbourhood (threat S-08).
+    async fn through(&self, parent: &Parent, target: &Target) -> Result<TcpStream, UpstreamError> {
+        if !self.egress.ports.contains(&target.port) {
+            return Err(UpstreamError::PortForbidden);
+        }
+        let allowed = match target.address() {
+            Some(address) => self.may_reach(address),
+            None => !parent::is_local(&target.host),
+        };
+        if !allowed {
+            return Err(UpstreamError::Forbidden);
+        }
+        let addresses = parent.addresses(self.connect_timeout).await?;
+        let connected = timeout(self.connect_timeout, first_of(addresses)).await;
+        let connected = connected.map_err(|_| ParentFailure::Timeout)?;
+        let stream = connected.map_err(|_| ParentFailure::Unreachable)?;
+        if self.is_own(&stream).map_err(UpstreamError::Connect)? {
+            return Err(UpstreamError::Forbidden);
+        }
+        let tunnel = parent.tunnel(stream, target, self.connect_timeout).await;
+        Ok(tunnel?)
     }
 
     async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, UpstreamError> {
@@ -87,27 +118,6 @@ impl Dialer {
         Ok(self.own_ports.contains(&peer.port())
             && (canonical(peer.ip()).is_loopback() || peer.ip() == stream.local_addr()?.ip()))
     }
-}
-
-/// The first address that answers; each has a head start on the next.
-async fn first_of(addresses: Vec<SocketAddr>) -> Result<TcpStream, UpstreamError> {
-    let mut attempts = JoinSet::new();
-    for (n, address) in addresses.into_iter().enumerate() {
-        let wait = NEXT_ADDRESS.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
-        attempts.spawn(async move {
-            tokio::time::sleep(wait).await;
-            TcpStream::connect(address).await
-        });
-    }
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    while let Some(attempt) = attempts.join_next().await {
-        match attempt {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(e)) => last = e,
-            Err(e) => last = io::Error::other(e),
-        }
-    }
-    Err(UpstreamError::Connect(last))
 }
 
 /// IPv4 inside IPv6 (mapped, NAT64, 6to4) is judged as the IPv4 address it reaches.

@@ -4,6 +4,7 @@ use std::io;
 
 use http::StatusCode;
 
+use super::parent::ParentFailure;
 use crate::tls::VerifyFailure;
 
 /// Why there is no response. Each has a stable code, an HTTP status and an RFC 9209 error type.
@@ -21,6 +22,8 @@ pub(super) enum UpstreamError {
     ConnectTimeout,
     #[error("the connection failed")]
     Connect(io::Error),
+    #[error(transparent)]
+    Parent(#[from] ParentFailure),
     #[error("the TLS handshake took too long")]
     HandshakeTimeout,
     #[error("{}", .0.sentence())]
@@ -47,6 +50,7 @@ impl UpstreamError {
                 "connection_refused"
             }
             Self::Connect(_) => "connection_failed",
+            Self::Parent(failure) => failure.code(),
             Self::HandshakeTimeout => "tls_timeout",
             Self::Certificate(failure) => failure.code(),
             Self::Tls => "tls_error",
@@ -64,6 +68,7 @@ impl UpstreamError {
             | Self::ConnectTimeout
             | Self::HandshakeTimeout
             | Self::FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Parent(failure) => failure.status(),
             Self::Dns
             | Self::Connect(_)
             | Self::Certificate(_)
@@ -85,6 +90,7 @@ impl UpstreamError {
                 "connection_refused"
             }
             Self::Connect(_) => "destination_unavailable",
+            Self::Parent(failure) => failure.proxy_error(),
             Self::HandshakeTimeout => "connection_timeout",
             Self::Certificate(_) => "tls_certificate_error",
             Self::Tls => "tls_protocol_error",

@@ -18,12 +18,14 @@ mod connect;
 mod dial;
 mod evidence;
 mod exchange;
+mod eyeballs;
 mod failure;
 mod flood;
 mod headers;
 mod identify;
 mod io;
 mod listen;
+mod parent;
 mod pool;
 mod purchase;
 mod refuse;
@@ -35,6 +37,7 @@ mod tunnel;
 mod upgrade;
 mod upstream;
 
+pub use parent::Parent;
 pub use target::{NotTarget, Target};
 
 /// Everything a proxy is made of; `app` builds it.
@@ -55,6 +58,8 @@ pub struct Parts {
     pub passthrough: Vec<HostPattern>,
     /// Where connections may go.
     pub egress: Egress,
+    /// The proxy that connections go through.
+    pub parent: Option<Parent>,
     /// Bounds on everything.
     pub limits: Limits,
     /// How refusals look.
@@ -112,6 +117,7 @@ impl Proxy {
         let upstream = upstream::Upstream {
             dialer: dial::Dialer {
                 egress: parts.egress,
+                parent: parts.parent,
                 own_ports: parts.own_ports,
                 connect_timeout: parts.limits.connect_timeout,
             },

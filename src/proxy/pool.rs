@@ -33,7 +33,7 @@ pub(super) enum Spoken {
     OnlyH1,
 }
 
-/// Idle connections kept in all: about 20 KiB each.
+/// Connections kept in all, of each version: about 20 KiB each.
 const IDLE_TOTAL: usize = 1024;
 
 #[derive(Default)]
@@ -41,6 +41,16 @@ struct Shelves {
     h1: HashMap<Key, Vec<(H1, Instant)>>,
     h1_total: usize,
     h2: HashMap<Key, (Arc<OnceCell<Spoken>>, Instant)>,
+}
+
+impl Shelves {
+    /// Makes room. Whoever uses that connection goes on with it; the next one opens another.
+    fn forget_oldest(&mut self) {
+        let oldest = self.h2.iter().min_by_key(|(_, (_, used))| *used);
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            self.h2.remove(&key);
+        }
+    }
 }
 
 /// Connections that wait for their next request.
@@ -100,6 +110,9 @@ impl Pool {
         {
             *used = Instant::now();
             return Arc::clone(cell);
+        }
+        if shelves.h2.len() >= IDLE_TOTAL && !shelves.h2.contains_key(key) {
+            shelves.forget_oldest();
         }
         let cell = Arc::new(OnceCell::new());
         shelves

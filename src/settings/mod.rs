@@ -14,6 +14,7 @@ mod grammar;
 mod host;
 mod identity;
 mod limits;
+mod parent;
 mod read;
 
 pub use cidr::{Cidr, NotCidr};
@@ -21,6 +22,7 @@ pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Sp
 pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};
 pub use identity::ClientCertificate;
 pub use limits::Limits;
+pub use parent::{Through, UpstreamProxy};
 pub use read::{name, network, path};
 
 /// The three listeners. An agent needs the first only.
@@ -84,8 +86,8 @@ pub struct Egress {
     pub ports: Vec<u16>,
     /// Pinned names: normalised host and port to address. Implies permission for that address.
     pub resolve: BTreeMap<(String, u16), SocketAddr>,
-    /// `http://host:port` of a parent proxy. Never taken from the environment.
-    pub upstream_proxy: Option<String>,
+    /// The proxy that connections go through.
+    pub upstream_proxy: UpstreamProxy,
 }
 
 impl Default for Egress {
@@ -96,7 +98,7 @@ impl Default for Egress {
             allow_private: vec![],
             ports: vec![443, 80],
             resolve: BTreeMap::new(),
-            upstream_proxy: None,
+            upstream_proxy: UpstreamProxy::None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::section::{Section, SectionError};
 use super::identity;
 use super::{
     ClientCertificate, Egress, HostPattern, Intercept, Listen, RefusalBody, Refusals, Sessions,
-    Span, Tls, Unproven, normalise_host,
+    Span, Tls, Unproven, UpstreamProxy, normalise_host,
 };
 
 impl Listen {
@@ -133,30 +133,25 @@ fn not_every_host(item: Section) -> Result<HostPattern, SectionError> {
 }
 
 impl Egress {
-    /// Reads `egress:`.
+    /// Reads `egress:`. Paths start at `base`.
     ///
     /// # Errors
     /// With the place of what cannot be read.
-    pub fn read(mut section: Section) -> Result<Self, SectionError> {
+    pub fn read(mut section: Section, base: &Path) -> Result<Self, SectionError> {
         let default = Self::default();
         let ranges = |s: Section| s.list(Section::parse);
         let allow_private = section.or("allow_private", vec![], ranges)?;
         let port = |s: Section| s.number(1..=65_535).map(|p| u16::try_from(p).unwrap_or(0));
         let ports = section.or("ports", default.ports, |s| s.list(port))?;
         let resolve = section.or("resolve", BTreeMap::new(), resolve)?;
-        if section
-            .peek("upstream_proxy")
-            .is_some_and(|s| !s.is_nothing())
-        {
-            section.not_yet("upstream_proxy")?;
-        }
-        section.take("upstream_proxy");
+        let parent = |s: Section| UpstreamProxy::read(s, base);
+        let upstream_proxy = section.or("upstream_proxy", default.upstream_proxy, parent)?;
         section.finish()?;
         Ok(Self {
             allow_private,
             ports,
             resolve,
-            upstream_proxy: None,
+            upstream_proxy,
         })
     }
 }

@@ -11,6 +11,7 @@ mod crash;
 mod fail_points;
 mod hostile;
 mod interop;
+mod parent;
 mod retries;
 mod reuse;
 mod strangers;

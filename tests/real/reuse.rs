@@ -169,3 +169,66 @@ fn no_answer_shows_a_way_around_the_proxy() {
         );
     }
 }
+
+/// With Nagle's algorithm a second small write waits for the acknowledgement of the first, which the
+/// other side delays by 40 ms.
+#[test]
+fn no_small_write_waits_for_an_acknowledgement() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    const ROUNDS: usize = 60;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Answers in two small pieces, to requests that come in two small pieces.
+    let pause = || crate::support::linger(Duration::from_millis(1));
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.set_nodelay(true).unwrap();
+        let mut from = BufReader::new(socket.try_clone().unwrap());
+        loop {
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                if from.read_line(&mut line).unwrap_or(0) == 0 {
+                    return;
+                }
+            }
+            from.read_exact(&mut [0; 4]).unwrap();
+            socket
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+                .unwrap();
+            pause();
+            socket.write_all(b"ab").unwrap();
+            pause();
+            socket.write_all(b"cd").unwrap();
+        }
+    });
+    let mut setup = Setup::new();
+    setup.resolve(&format!("{A}:80"), port.into());
+    let proxy = setup.start();
+    let mut socket = TcpStream::connect(proxy.address()).unwrap();
+    socket.set_nodelay(true).unwrap();
+    let mut from = BufReader::new(socket.try_clone().unwrap());
+    let mut took = vec![];
+    for _ in 0..ROUNDS {
+        let begun = std::time::Instant::now();
+        write!(
+            socket,
+            "POST http://{A}/ HTTP/1.1\r\nHost: {A}\r\nContent-Length: 4\r\n\r\n"
+        )
+        .unwrap();
+        pause();
+        socket.write_all(b"ab").unwrap();
+        pause();
+        socket.write_all(b"cd").unwrap();
+        let answer = crate::support::http::read_answer(&mut from, "POST").unwrap();
+        assert_eq!(answer.text(), "abcd");
+        took.push(begun.elapsed());
+    }
+    // A connection is acknowledged eagerly when it is young; and a busy machine slows some rounds.
+    let mut later = took.split_off(ROUNDS / 2);
+    later.sort();
+    let quarter = later[later.len() / 4];
+    assert!(quarter < Duration::from_millis(30), "{later:?}");
+}

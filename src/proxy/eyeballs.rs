@@ -1,0 +1,138 @@
+//! Several addresses of one name: the families take turns, and none that is silent holds up the next
+//! (RFC 8305).
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// How long one address may hang before the next is tried beside it (RFC 8305 section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// The first address that answers, without Nagle's delay. One that fails makes way at once, one that
+/// is silent after a moment; the caller says how long all of them together may take.
+pub(super) async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = in_turns(addresses).into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    loop {
+        match waiting.next() {
+            Some(address) => drop(attempts.spawn(TcpStream::connect(address))),
+            None if attempts.is_empty() => return Err(last),
+            None => {}
+        }
+        tokio::select! {
+            Some(attempt) = attempts.join_next() => match attempt {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(e)) => last = e,
+                Err(e) => last = io::Error::other(e),
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+/// The resolver's order, but IPv6 and IPv4 by turns: a family that leads nowhere costs one wait.
+fn in_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else {
+        return addresses;
+    };
+    let (one, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    let mut all = vec![];
+    loop {
+        let pair = (one.next(), other.next());
+        if pair == (None, None) {
+            return all;
+        }
+        all.extend(pair.0);
+        all.extend(pair.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn families_take_turns_in_the_resolvers_order() {
+        let given = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(at);
+        let turns = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(at);
+        assert_eq!(in_turns(given.to_vec()), turns);
+        let one = ["1.1.1.1:1", "2.2.2.2:1"].map(at);
+        assert_eq!(in_turns(one.to_vec()), one);
+        assert_eq!(in_turns(vec![]), []);
+    }
+
+    /// An address that takes no more connections and does not say so: its queue is full.
+    fn silent() -> (SocketAddr, Vec<Socket>) {
+        let tcp = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let listener = tcp();
+        listener.bind(&at("127.0.0.1:0").into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut held = vec![listener];
+        for _ in 0..4 {
+            let client = tcp();
+            client.set_nonblocking(true).unwrap();
+            let _ = client.connect(&address);
+            held.push(client);
+        }
+        (address.as_socket().unwrap(), held)
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_costs_a_moment_only() {
+        let (silent, _held) = silent();
+        let alone = tokio::time::timeout(NEXT_ADDRESS, TcpStream::connect(silent)).await;
+        assert!(alone.is_err(), "it is silent");
+        let good = TcpListener::bind("127.0.0.1:0").unwrap();
+        let begun = Instant::now();
+        let both = first_of(vec![silent, good.local_addr().unwrap()]);
+        let stream = tokio::time::timeout(Duration::from_secs(10), both).await;
+        let stream = stream.unwrap();
+        assert_eq!(
+            stream.unwrap().peer_addr().unwrap(),
+            good.local_addr().unwrap()
+        );
+        let took = begun.elapsed();
+        assert!(took >= NEXT_ADDRESS, "it had its head start: {took:?}");
+        // A lost SYN is sent again after a second: that would be the silent address's own time.
+        assert!(took < Duration::from_millis(900), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_costs_nothing() {
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+        let refuses = gone.local_addr().unwrap();
+        drop(gone);
+        let good = TcpListener::bind("127.0.0.1:0").unwrap();
+        let begun = Instant::now();
+        let many = vec![
+            refuses,
+            refuses,
+            refuses,
+            refuses,
+            good.local_addr().unwrap(),
+        ];
+        let stream = first_of(many).await.unwrap();
+        assert!(stream.nodelay().unwrap(), "small writes do not wait");
+        assert!(begun.elapsed() < NEXT_ADDRESS, "{:?}", begun.elapsed());
+        let error = first_of(vec![refuses]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
