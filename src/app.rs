@@ -112,6 +112,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         egress: config.egress,
         limits: config.limits,
         refusals: config.refusals,
+        via: config.via,
         own_ports: vec![proxy_at.port(), admin_at.port()],
         draining: drains.clone(),
     });

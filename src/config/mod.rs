@@ -35,6 +35,8 @@ pub struct Config {
     pub limits: Limits,
     /// What unpaid agents are told.
     pub refusals: Refusals,
+    /// Our name in `Via` fields; none are added without one.
+    pub via: Option<String>,
     /// Who signs, in the order of preference.
     pub wallets: Vec<WalletEntry>,
     /// What sessions get.
@@ -143,6 +145,11 @@ impl Config {
         let egress = section.or("egress", Egress::default(), |s| Egress::read(s, &base));
         let limits = section.or("limits", Limits::default(), Limits::read);
         let refusals = section.or("refusals", Refusals::default(), Refusals::read);
+        let via = |s: Section| match s.is_nothing() {
+            true => Ok(None),
+            false => settings::name(s).map(Some),
+        };
+        let via = section.or("via", None, via);
         let sessions = section.or("sessions", Sessions::default(), Sessions::read);
         let unproven = section.or("unproven", Unproven::default(), Unproven::read);
         let listen = problems.keep(listen).unwrap_or_default();
@@ -162,6 +169,7 @@ impl Config {
             state_dir: problems.keep(state_dir).unwrap_or_default(),
             egress: problems.keep(egress).unwrap_or_default(),
             refusals: problems.keep(refusals).unwrap_or_default(),
+            via: problems.keep(via).flatten(),
             unproven: problems.keep(unproven).unwrap_or_default(),
             base,
             listen,

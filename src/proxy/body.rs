@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,9 +10,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
+use super::activity::Activity;
 use super::evidence::Watched as Evidence;
+use super::expect::{Held, Last};
 use super::headers;
 use super::tee::Tee;
 
@@ -26,6 +27,9 @@ pub(super) enum BodyError {
     /// Nothing came for `limits.idle_timeout`.
     #[error("the body was silent for too long")]
     Idle,
+    /// The upstream answered without it.
+    #[error("the upstream answered without the body")]
+    Unwanted,
 }
 
 /// What comes from one side, with a bound on its silences.
@@ -34,6 +38,8 @@ pub(super) struct Stream {
     idle: Duration,
     /// Only while waiting: a body whose bytes are there costs no timer.
     silence: Option<Pin<Box<Sleep>>>,
+    /// Of an answer that came before the request's body was asked for.
+    _last: Option<Last>,
 }
 
 impl Stream {
@@ -43,7 +49,14 @@ impl Stream {
             incoming,
             idle,
             silence: None,
+            _last: None,
         }
+    }
+
+    /// The body of an answer after which its connection ends.
+    pub(super) fn last(mut self, last: Option<Last>) -> Self {
+        self._last = last;
+        self
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
@@ -97,30 +110,14 @@ pub(super) enum Body {
     Stream(Stream),
     /// Straight through, with a copy for a second sending.
     Tee(Tee),
+    /// Any of these, once the upstream wants it.
+    Held(Held),
     /// The copy, or a part that was looked at, then the rest.
     Pieces(Pieces),
     /// Straight through, and looked at on the way.
     Evidence(Box<Evidence>),
     /// Any of these, with a note of when it last moved.
     Watched(Box<Self>, Arc<Activity>),
-}
-
-/// When an upload last moved, so that a long one is not taken for a silent upstream.
-pub(super) struct Activity {
-    base: Instant,
-    millis: AtomicU64,
-}
-
-impl Activity {
-    fn moved(&self) {
-        let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.millis.store(now, Ordering::Relaxed);
-    }
-
-    /// The moment of the last movement.
-    pub(super) fn last(&self) -> Instant {
-        self.base + Duration::from_millis(self.millis.load(Ordering::Relaxed))
-    }
 }
 
 impl Body {
@@ -132,6 +129,7 @@ impl Body {
             | Self::Full(_)
             | Self::Stream(_)
             | Self::Tee(_)
+            | Self::Held(_)
             | Self::Evidence(_)
             | Self::Watched(..) => None,
         };
@@ -140,10 +138,7 @@ impl Body {
 
     /// The same body, and a note of when it last moved.
     pub(super) fn watched(self) -> (Self, Arc<Activity>) {
-        let activity = Arc::new(Activity {
-            base: Instant::now(),
-            millis: AtomicU64::new(0),
-        });
+        let activity = Activity::new();
         (
             Self::Watched(Box::new(self), Arc::clone(&activity)),
             activity,
@@ -166,6 +161,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Stream(stream) => stream.poll(cx),
             Self::Tee(tee) => tee.poll(cx),
+            Self::Held(held) => held.poll(cx),
             Self::Pieces(pieces) => pieces.poll(cx),
             Self::Evidence(evidence) => evidence.poll(cx),
             Self::Watched(body, activity) => {
@@ -184,6 +180,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => bytes.is_none(),
             Self::Stream(stream) => stream.is_end(),
             Self::Tee(tee) => tee.is_end(),
+            Self::Held(held) => held.is_end(),
             Self::Pieces(p) => p.first.is_empty() && p.rest.is_none() && p.trailers.is_none(),
             Self::Evidence(evidence) => evidence.is_end(),
             Self::Watched(body, _) => body.is_end_stream(),
@@ -196,6 +193,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => SizeHint::with_exact(length(bytes.iter())),
             Self::Stream(stream) => stream.size(),
             Self::Tee(tee) => tee.size(),
+            Self::Held(held) => held.size(),
             Self::Pieces(pieces) => pieces.size_hint(),
             Self::Evidence(evidence) => evidence.size(),
             Self::Watched(body, _) => body.size_hint(),

@@ -10,6 +10,7 @@ use http::{HeaderMap, Response, StatusCode, header, response};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Body, Pieces, Stream};
+use super::framing;
 use crate::payment::{Challenge, Problem, Reason};
 use crate::protocol;
 use crate::settings::Limits;
@@ -54,7 +55,13 @@ pub(super) async fn read(answer: Response<Stream>, limits: &Limits) -> Demand {
         (DRAINED, DRAIN_TIME)
     };
     let read = Part::read(stream, most, time).await;
-    let text = read.text(&head, wanted, limits.challenge_body);
+    let text = match wanted && framing::ends_with_connection(&head) {
+        true => Err(Problem::new(
+            Reason::MalformedChallenge,
+            "nothing but the end of the connection ends the challenge's body",
+        )),
+        false => read.text(&head, wanted, limits.challenge_body),
+    };
     let (text, problem) = match text {
         Ok(text) => (text, None),
         Err(problem) => (None, Some(problem)),

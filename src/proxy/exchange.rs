@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
 use super::body::Body;
 use super::challenge::{self, Demand};
+use super::framing;
 use super::headers;
 use super::pool::Key;
 use super::purchase;
@@ -25,12 +26,13 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
     let (mut parts, body) = request.into_parts();
     let route = match Route::of(conn, &parts).await {
         Ok(route) => route,
-        Err(e) => return e.response(),
+        Err(e) => return refused(e, parts.version),
     };
     if protocol::carried(&parts.headers) {
         return carried(conn, &route.asked(&parts.method, &parts.uri)).await;
     }
     let upgrade = upgrade::wanted(&mut parts);
+    conn.via(&mut parts.headers, parts.version);
     let payable = conn
         .proxy
         .payer
@@ -48,12 +50,23 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
         Err(e) => return refuse::gateway(&e),
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return upgrade::accept(answer, upgrade);
+        return upgrade::accept(conn, answer, upgrade);
     }
     match challenge::read(conn.stream(answer), &conn.proxy.limits).await {
-        Demand::Nothing(answer) => delivered(answer),
+        Demand::Nothing(answer) => delivered(conn, answer),
         Demand::Payment(asks) => purchase::purchase(conn, route, replay, asks).await,
     }
+}
+
+/// A request that is wrong in itself. What follows it on its connection may be more of the same wrong,
+/// so nothing does; HTTP/2 keeps its requests apart.
+fn refused(error: ClientError, version: Version) -> Response<Body> {
+    let mut response = error.response();
+    if error.doubtful() && version < Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 /// Only the proxy pays: a payment header of the agent's own would go around the ledger (threat H-09).
@@ -66,10 +79,13 @@ async fn carried(conn: &Conn, asked: &Asked) -> Response<Body> {
     refuse::refused(&refusal, conn.proxy.refusals.status)
 }
 
-/// The upstream's answer as it is, without what belongs to its hop.
-pub(super) fn delivered(mut response: Response<Body>) -> Response<Body> {
+/// The upstream's answer as it is, without what belongs to its hop: fields, and the version, which is
+/// that of whoever sends the message on (RFC 9110 section 6.2).
+pub(super) fn delivered(conn: &Conn, mut response: Response<Body>) -> Response<Body> {
     headers::clean_response(response.headers_mut());
     headers::keep_here(response.headers_mut());
+    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    conn.via(response.headers_mut(), version);
     response
 }
 
@@ -88,6 +104,7 @@ impl Route {
         if matches!(parts.method, Method::TRACE | Method::CONNECT) {
             return Err(ClientError::Method);
         }
+        framing::request(parts)?;
         if parts
             .uri
             .authority()
@@ -117,24 +134,37 @@ impl Route {
                 }
             }
         };
-        route
-            .pinned(parts)
-            .then_some(route)
-            .ok_or(ClientError::Misdirected)
+        route.pinned(parts).map(|()| route)
     }
 
     /// Does everything that names a host in this request name the destination?
-    fn pinned(&self, parts: &Parts) -> bool {
+    fn pinned(&self, parts: &Parts) -> Result<(), ClientError> {
         let port = self.default_port();
         let mut hosts = parts.headers.get_all(header::HOST).iter();
-        let host = hosts.next();
-        if hosts.next().is_some() {
-            return false;
+        let (host, authority) = (hosts.next(), parts.uri.authority());
+        let named = match parts.version {
+            Version::HTTP_11 => host.is_some(),
+            // HTTP/1.0 knows no `Host`; inside a tunnel its destination is known all the same.
+            Version::HTTP_10 => true,
+            _ => host.is_some() || authority.is_some(),
+        };
+        if !named || hosts.next().is_some() {
+            return Err(ClientError::Host);
+        }
+        if parts.uri.scheme_str().is_some_and(|s| s != self.scheme()) {
+            return Err(ClientError::Form);
         }
         let same = |name: &str| self.target.is_named_by(name, port);
         let header_ok = host.is_none_or(|h| h.to_str().is_ok_and(same));
-        let uri_ok = parts.uri.authority().is_none_or(|a| same(a.as_str()));
-        header_ok && uri_ok && (host.is_some() || parts.uri.authority().is_some() || old(parts))
+        let uri_ok = authority.is_none_or(|a| same(a.as_str()));
+        match header_ok && uri_ok {
+            true => Ok(()),
+            false => Err(ClientError::Misdirected),
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     /// The connection that may carry it.
@@ -171,9 +201,4 @@ impl Route {
     fn default_port(&self) -> u16 {
         if self.secure { 443 } else { 80 }
     }
-}
-
-/// HTTP/1.0 knows no `Host`; inside a tunnel its destination is known all the same.
-fn old(parts: &Parts) -> bool {
-    parts.version == http::Version::HTTP_10
 }

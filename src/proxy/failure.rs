@@ -36,6 +36,8 @@ pub(super) enum UpstreamError {
     Closed,
     #[error("the response is not HTTP")]
     Protocol,
+    #[error("the request's body broke off or is not what its head says")]
+    RequestBody,
 }
 
 impl UpstreamError {
@@ -57,13 +59,16 @@ impl UpstreamError {
             Self::FirstByteTimeout => "response_timeout",
             Self::Closed => "connection_terminated",
             Self::Protocol => "protocol_error",
+            Self::RequestBody => "request_body_broken",
         }
     }
 
-    /// 403 for what our own rules forbid, 504 for what took too long, else 502.
+    /// 403 for what our own rules forbid, 400 for what the agent broke, 504 for what took too long,
+    /// else 502.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::PortForbidden | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::RequestBody => StatusCode::BAD_REQUEST,
             Self::DnsTimeout
             | Self::ConnectTimeout
             | Self::HandshakeTimeout
@@ -97,6 +102,7 @@ impl UpstreamError {
             Self::FirstByteTimeout => "http_response_timeout",
             Self::Closed => "connection_terminated",
             Self::Protocol => "http_protocol_error",
+            Self::RequestBody => "http_request_error",
         }
     }
 }
@@ -105,6 +111,8 @@ impl From<hyper::Error> for UpstreamError {
     fn from(error: hyper::Error) -> Self {
         if error.is_parse() {
             Self::Protocol
+        } else if error.is_user() {
+            Self::RequestBody
         } else {
             Self::Closed
         }

@@ -1,5 +1,6 @@
 //! Which header fields cross the proxy (RFC 9110 section 7.6.1), and which never do.
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::protocol;
@@ -18,6 +19,21 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 
 /// Fields that a `Connection` header cannot take away: they frame or route the message.
 const PROTECTED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TE];
+
+/// Fields that authorise, route or describe a message, and so must come before its body (RFC 9110
+/// section 6.5.1).
+const NEVER_TRAILERS: [HeaderName; 10] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::MAX_FORWARDS,
+    header::SET_COOKIE,
+    header::TRAILER,
+];
 
 /// Header names of ours begin so.
 const PREFIX: &str = "farepass-";
@@ -38,7 +54,7 @@ pub(super) fn clean_response(headers: &mut HeaderMap) -> Option<HeaderValue> {
         memchr::memmem::find(&text, b"farepass").is_some()
     };
     if headers.get_all(PROXY_STATUS).iter().any(forged) {
-        headers.remove(PROXY_STATUS);
+        remove_if(headers, |name| *name == PROXY_STATUS);
     }
     clean(headers)
 }
@@ -51,7 +67,7 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
             || is_ours(name)
             || protocol::is_payment(name)
             || protocol::is_receipt(name)
-            || matches!(*name, header::AUTHORIZATION | header::TRAILER)
+            || NEVER_TRAILERS.contains(name)
     });
 }
 
@@ -63,26 +79,39 @@ pub(super) fn clean(headers: &mut HeaderMap) -> Option<HeaderValue> {
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .filter(|name| !PROTECTED.contains(name))
         .collect();
-    for name in nominated.iter().chain(&HOP_BY_HOP) {
-        remove_all(headers, name);
-    }
     // TE says what the next hop may send; only `trailers` is about the message.
     let trailers = headers
         .get_all(header::TE)
         .iter()
         .any(|v| tokens(v).any(|t| t.eq_ignore_ascii_case("trailers")));
-    remove_all(headers, &header::TE);
+    remove_if(headers, |name| {
+        HOP_BY_HOP.contains(name)
+            || nominated.contains(name)
+            || is_ours(name)
+            || *name == header::TE && !trailers
+    });
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    remove_if(headers, is_ours);
     upgrade
 }
 
 /// Removes what would lead an agent around the proxy: another place or protocol for the same host
 /// (RFC 7838). HTTP/3 is not proxied.
 pub(super) fn keep_here(headers: &mut HeaderMap) {
-    remove_all(headers, &header::ALT_SVC);
+    remove_if(headers, |name| *name == header::ALT_SVC);
+}
+
+/// Adds this proxy to the way that a message came (RFC 9110 section 7.6.3).
+pub(super) fn via(headers: &mut HeaderMap, version: Version, name: &str) {
+    let version = match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    };
+    if let Ok(value) = HeaderValue::try_from(format!("{version} {name}")) {
+        headers.append(header::VIA, value);
+    }
 }
 
 /// A gateway in front of a merchant may write `-` for `_`.
@@ -91,17 +120,23 @@ fn is_ours(name: &HeaderName) -> bool {
     start.is_some_and(|start| protocol::same_name(start, PREFIX.as_bytes()))
 }
 
+/// Takes fields away and leaves the others in their order, which `HeaderMap::remove` does not.
 fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    let found: Vec<HeaderName> = headers.keys().filter(|n| unwanted(n)).cloned().collect();
-    for name in &found {
-        headers.remove(name);
+    if !headers.keys().any(&unwanted) {
+        return;
     }
-}
-
-fn remove_all(headers: &mut HeaderMap, name: &HeaderName) {
-    if headers.contains_key(name) {
-        headers.remove(name);
+    let mut left = HeaderMap::with_capacity(headers.keys_len());
+    let mut name = None;
+    for (next, value) in std::mem::take(headers) {
+        // Further values of a field come without its name.
+        if let Some(next) = next {
+            name = (!unwanted(&next)).then_some(next);
+        }
+        if let Some(name) = &name {
+            left.append(name.clone(), value);
+        }
     }
+    *headers = left;
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
@@ -245,6 +280,25 @@ mod tests {
         clean(&mut headers);
         let cookies: Vec<_> = headers.get_all("set-cookie").iter().collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
+    }
+
+    #[test]
+    fn what_stays_keeps_its_order() {
+        let mut headers = map(&[
+            ("a", "1"),
+            ("connection", "b"),
+            ("b", "2"),
+            ("c", "3"),
+            ("keep-alive", "x"),
+            ("d", "4"),
+            ("c", "5"),
+        ]);
+        clean(&mut headers);
+        let line = |(name, value): (&HeaderName, &HeaderValue)| {
+            format!("{name}: {}", value.to_str().unwrap())
+        };
+        let left: Vec<_> = headers.iter().map(line).collect();
+        assert_eq!(left, ["a: 1", "c: 3", "c: 5", "d: 4"]);
     }
 
     #[test]

@@ -12,15 +12,19 @@ use crate::payment::SessionId;
 use crate::settings::{Egress, HostPattern, Intercept, Limits, Refusals};
 use crate::tls::{Interceptor, UpstreamTls};
 
+mod activity;
 mod body;
 mod challenge;
 mod connect;
+mod crowd;
 mod dial;
 mod evidence;
 mod exchange;
+mod expect;
 mod eyeballs;
 mod failure;
 mod flood;
+mod framing;
 mod headers;
 mod identify;
 mod io;
@@ -29,6 +33,7 @@ mod parent;
 mod pool;
 mod purchase;
 mod refuse;
+mod relay;
 mod replay;
 mod serve;
 mod target;
@@ -64,6 +69,8 @@ pub struct Parts {
     pub limits: Limits,
     /// How refusals look.
     pub refusals: Refusals,
+    /// Our name in `Via` fields; `None` adds none.
+    pub via: Option<String>,
     /// Ports that this process listens on; never a destination on this machine.
     pub own_ports: Vec<u16>,
     /// Turns true when the process shuts down.
@@ -81,7 +88,11 @@ pub struct Proxy {
     pool: Arc<pool::Pool>,
     limits: Limits,
     refusals: Refusals,
+    via: Option<String>,
     flood: flood::Flood,
+    crowd: Arc<crowd::Crowd>,
+    /// One permit per tunnel whose bytes are only copied.
+    tunnels: Arc<Semaphore>,
     /// One permit per exchange that is being paid; all of them together mean that none is.
     purchases: Arc<Semaphore>,
     /// By session: who may pay now, and who waits (`limits.payments_in_flight`).
@@ -112,8 +123,6 @@ impl Proxy {
             parts.limits.pool_idle_timeout,
             parts.limits.pool_idle,
         ));
-        let flood_connections = parts.limits.connections_per_second;
-        let flood_leaves = parts.limits.leaves_per_second;
         let upstream = upstream::Upstream {
             dialer: dial::Dialer {
                 egress: parts.egress,
@@ -136,10 +145,13 @@ impl Proxy {
             passthrough: parts.passthrough,
             upstream,
             pool,
+            flood: flood::Flood::new(&parts.limits),
+            crowd: crowd::Crowd::new(parts.limits.connections_per_client),
+            tunnels: Arc::new(Semaphore::new(parts.limits.tunnels)),
             limits: parts.limits,
             refusals: parts.refusals,
+            via: parts.via,
             turns: Mutex::default(),
-            flood: flood::Flood::new(flood_connections, flood_leaves),
             purchases: Arc::new(Semaphore::new(PURCHASES as usize)),
             draining: parts.draining,
         })

@@ -141,7 +141,7 @@ fn conclude(
     } = settled;
     let handed_over = conn.proxy.refusals.body == RefusalBody::Original;
     match (answer, refusal) {
-        (Ok(response), None) => told(watched(conn, response, record, payload), &paid),
+        (Ok(response), None) => told(conn, watched(conn, response, record, payload), &paid),
         // What reaches the agent is looked at, whatever stands around it.
         (Ok(response), Some(refusal)) if handed_over => {
             refused(conn, &refusal, watched(conn, response, record, payload))
@@ -210,7 +210,7 @@ fn refused(conn: &Conn, refusal: &Refusal, original: Response<Body>) -> Response
     let settings = &conn.proxy.refusals;
     let observing = refusal.reason == Reason::ObserveMode;
     if settings.body == RefusalBody::Original || observing {
-        let mut response = delivered(original);
+        let mut response = delivered(conn, original);
         refuse::explain(response.headers_mut(), refusal);
         return response;
     }
@@ -223,8 +223,8 @@ fn refused(conn: &Conn, refusal: &Refusal, original: Response<Body>) -> Response
 }
 
 /// The merchant's answer byte for byte, plus what was paid for it (RFC 9651 item with parameters).
-fn told(response: Response<Body>, paid: &Paid) -> Response<Body> {
-    let mut response = delivered(response);
+fn told(conn: &Conn, response: Response<Body>, paid: &Paid) -> Response<Body> {
+    let mut response = delivered(conn, response);
     let transaction = paid
         .transaction
         .as_deref()

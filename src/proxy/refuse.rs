@@ -120,16 +120,38 @@ pub(super) enum ClientError {
     Credentials,
     #[error("TRACE and CONNECT inside a tunnel are not forwarded")]
     Method,
+    #[error("a request names its host in exactly one Host field")]
+    Host,
+    #[error("the request target has a form that does not fit its method or its tunnel")]
+    Form,
+    #[error("the end of the request is in doubt: its transfer coding is not `chunked` alone")]
+    Framing,
+    #[error("too many tunnels are open (limits.tunnels)")]
+    Crowded,
 }
 
 impl ClientError {
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Self::Target(_) | Self::NotProxyForm | Self::UserInfo => StatusCode::BAD_REQUEST,
+            Self::Target(_)
+            | Self::NotProxyForm
+            | Self::UserInfo
+            | Self::Host
+            | Self::Form
+            | Self::Framing => StatusCode::BAD_REQUEST,
+            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Credentials => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
+    }
+
+    /// Was the request itself wrong, rather than where it was sent or by whom?
+    pub(super) fn doubtful(self) -> bool {
+        matches!(
+            self.status(),
+            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
+        )
     }
 
     fn code(self) -> &'static str {
@@ -140,6 +162,10 @@ impl ClientError {
             Self::UserInfo => "user_information",
             Self::Credentials => "proxy_authentication_required",
             Self::Method => "method_not_forwarded",
+            Self::Host => "host_field_invalid",
+            Self::Form => "request_target_invalid",
+            Self::Framing => "framing_invalid",
+            Self::Crowded => "too_many_tunnels",
         }
     }
 

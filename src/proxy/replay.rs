@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, header};
 use tokio::time::timeout;
 
 use super::body::{Body, Stream};
@@ -20,6 +20,8 @@ pub(super) struct Replay {
     pub(super) uri: Uri,
     /// Absent for hosts that no rule could pay.
     headers: Option<HeaderMap>,
+    /// How the agent wrote the names of its header fields.
+    extensions: Extensions,
     body: Copy,
 }
 
@@ -50,6 +52,7 @@ impl Replay {
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             headers: limit.map(|_| parts.headers.clone()),
+            extensions: limit.map(|_| parts.extensions.clone()).unwrap_or_default(),
             body: copy,
         };
         let mut first = Request::new(body);
@@ -57,6 +60,7 @@ impl Replay {
         *first.uri_mut() = parts.uri;
         *first.version_mut() = parts.version;
         *first.headers_mut() = parts.headers;
+        *first.extensions_mut() = parts.extensions;
         (first, replay)
     }
 
@@ -88,7 +92,9 @@ impl Replay {
         session: &str,
         host: &str,
     ) -> Result<(Request<Body>, RequestKey), NotReplayable> {
-        let headers = self.headers.take().ok_or(NotReplayable::NotKept)?;
+        let mut headers = self.headers.take().ok_or(NotReplayable::NotKept)?;
+        // The body is at hand now: nothing is gained by waiting for a word before it.
+        headers.remove(header::EXPECT);
         let body = match std::mem::replace(&mut self.body, Copy::Empty) {
             Copy::Empty => Body::Empty,
             Copy::Not => return Err(NotReplayable::NotKept),
@@ -102,6 +108,7 @@ impl Replay {
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.headers_mut() = headers;
+        *request.extensions_mut() = self.extensions;
         Ok((request, key))
     }
 }

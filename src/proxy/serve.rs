@@ -3,16 +3,22 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Response;
+use http::{HeaderMap, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
+use super::activity::{Activity, Noted};
 use super::body::Stream;
 use super::exchange::exchange;
+use super::expect::Last;
+use super::headers;
 use super::target::Target;
 use super::upstream::Lane;
 use super::{Proxy, turned};
@@ -40,8 +46,16 @@ impl Conn {
     }
 
     /// An answer whose body has its bound on silence.
-    pub(super) fn stream(&self, answer: Response<Incoming>) -> Response<Stream> {
-        answer.map(|incoming| self.body(incoming))
+    pub(super) fn stream(&self, mut answer: Response<Incoming>) -> Response<Stream> {
+        let last = answer.extensions_mut().remove::<Last>();
+        answer.map(|incoming| self.body(incoming).last(last))
+    }
+
+    /// Adds our name to a message of this version, if the operator gave us one.
+    pub(super) fn via(&self, headers: &mut HeaderMap, version: Version) {
+        if let Some(name) = &self.proxy.via {
+            headers::via(headers, version, name);
+        }
     }
 }
 
@@ -111,22 +125,26 @@ where
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.header_count)
         .max_header_size(limits.header_bytes)
+        .preserve_header_case(true)
         .auto_date_header(false);
-    let mut draining = conn.proxy.draining.clone();
+    let bounds = Bounds::of(&conn.proxy);
+    let io = TokioIo::new(Noted::new(io, &bounds.activity));
     let conn = Arc::new(conn);
     let service = service_fn(move |request| {
         let conn = Arc::clone(&conn);
         async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
     });
-    let connection = builder
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
+    let connection = builder.serve_connection(io, service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served.map_err(io::Error::other),
-        () = turned(&mut draining) => connection.as_mut().graceful_shutdown(),
+        () = bounds.silence() => return Err(io::ErrorKind::TimedOut.into()),
+        () = bounds.end() => connection.as_mut().graceful_shutdown(),
     }
-    connection.await.map_err(io::Error::other)
+    tokio::select! {
+        served = connection => served.map_err(io::Error::other),
+        () = bounds.silence() => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 async fn h2<S>(conn: Conn, io: S) -> io::Result<()>
@@ -139,18 +157,58 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.header_bytes_u32())
+        .max_pending_accept_reset_streams(limits.h2_resets)
+        .max_local_error_reset_streams(limits.h2_errors)
         .auto_date_header(false);
-    let mut draining = conn.proxy.draining.clone();
+    let bounds = Bounds::of(&conn.proxy);
+    let io = TokioIo::new(Noted::new(io, &bounds.activity));
     let conn = Arc::new(conn);
     let service = service_fn(move |request| {
         let conn = Arc::clone(&conn);
         async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(io), service);
+    let connection = builder.serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served.map_err(io::Error::other),
-        () = turned(&mut draining) => connection.as_mut().graceful_shutdown(),
+        () = bounds.silence() => return Err(io::ErrorKind::TimedOut.into()),
+        () = bounds.end() => connection.as_mut().graceful_shutdown(),
     }
-    connection.await.map_err(io::Error::other)
+    tokio::select! {
+        served = connection => served.map_err(io::Error::other),
+        () = bounds.silence() => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// When a client connection must end, whatever its client wants.
+struct Bounds {
+    activity: Arc<Activity>,
+    idle: Duration,
+    until: Instant,
+    draining: watch::Receiver<bool>,
+}
+
+impl Bounds {
+    fn of(proxy: &Proxy) -> Self {
+        Self {
+            activity: Activity::new(),
+            idle: proxy.limits.connection_idle,
+            until: Instant::now() + proxy.limits.connection_lifetime,
+            draining: proxy.draining.clone(),
+        }
+    }
+
+    /// No byte has moved for too long: there is nobody to be polite to.
+    async fn silence(&self) {
+        self.activity.silence(self.idle).await;
+    }
+
+    /// It is old, or the process drains: the requests on it are still answered.
+    async fn end(&self) {
+        let mut draining = self.draining.clone();
+        tokio::select! {
+            () = turned(&mut draining) => {}
+            () = sleep_until(self.until) => {}
+        }
+    }
 }

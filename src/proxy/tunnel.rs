@@ -12,17 +12,16 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::io::Rewound;
+use super::refuse::{self, ClientError};
+use super::relay::{Place, relay};
 use super::target::Target;
-use super::{Proxy, connect, refuse, serve, turned};
+use super::{Proxy, connect, serve};
 use crate::payment::Session;
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 0x16;
-
-/// Read buffer of a blind tunnel, each way.
-const COPY: usize = 64 * 1024;
 
 /// Answers CONNECT and serves what comes through the tunnel. `first` came with the CONNECT head.
 pub(super) async fn open(
@@ -82,7 +81,7 @@ async fn intercept(
     target: Target,
     session: Arc<Session>,
 ) -> io::Result<()> {
-    proxy.flood.leaf().await;
+    proxy.flood.leaf(&session.id.0).await;
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
         let config = proxy
@@ -126,17 +125,14 @@ async fn blind(
     first: Bytes,
     target: Target,
 ) -> io::Result<()> {
+    let Some(place) = Place::take(&proxy) else {
+        return connect::answer(&mut stream, ClientError::Crowded.response()).await;
+    };
     let mut upstream = match proxy.upstream.tunnel(&target).await {
         Ok(upstream) => upstream,
         Err(e) => return connect::answer(&mut stream, refuse::gateway(&e)).await,
     };
     stream.write_all(ESTABLISHED).await?;
     upstream.write_all(&first).await?;
-    let mut draining = proxy.draining.clone();
-    tokio::select! {
-        copied = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut upstream, COPY, COPY) => {
-            copied.map(|_| ())
-        }
-        () = turned(&mut draining) => Ok(()),
-    }
+    relay(&proxy, place, stream, upstream).await
 }

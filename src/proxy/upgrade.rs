@@ -1,5 +1,7 @@
 //! Protocol upgrades, WebSocket above all: after the 101 the bytes are none of our business.
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Response, Version};
@@ -10,7 +12,9 @@ use hyper_util::rt::TokioIo;
 use super::body::Body;
 use super::failure::UpstreamError;
 use super::headers;
-use super::refuse;
+use super::refuse::{self, ClientError};
+use super::relay::{Place, relay};
+use super::serve::Conn;
 
 /// An agent's wish to speak something else (RFC 9110 section 7.8).
 pub(super) struct Upgrade {
@@ -18,14 +22,23 @@ pub(super) struct Upgrade {
 }
 
 /// Cleans the request's header fields and finds out whether it is an upgrade. Only HTTP/1.1 has them.
+///
+/// `h2c` is not carried on: requests inside it would go around the policy, and whoever asks for it must
+/// be content without (RFC 9110 section 7.8).
 pub(super) fn wanted(parts: &mut Parts) -> Option<Upgrade> {
+    let client = parts.extensions.remove::<OnUpgrade>();
     let protocol = headers::clean_request(&mut parts.headers)?;
-    if parts.version != Version::HTTP_11 {
+    if parts.version != Version::HTTP_11 || names_h2c(&protocol) {
         return None;
     }
-    let client = parts.extensions.remove::<OnUpgrade>()?;
+    let client = client?;
     nominate(&mut parts.headers, protocol);
     Some(Upgrade { client })
+}
+
+fn names_h2c(protocol: &HeaderValue) -> bool {
+    let mut names = protocol.as_bytes().split(|b| *b == b',');
+    names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
 fn nominate(headers: &mut HeaderMap, protocol: HeaderValue) {
@@ -34,24 +47,33 @@ fn nominate(headers: &mut HeaderMap, protocol: HeaderValue) {
 }
 
 /// Hands the 101 over and joins the two streams; a 101 that nobody asked for is an error.
-pub(super) fn accept(response: Response<Incoming>, wanted: Option<Upgrade>) -> Response<Body> {
+pub(super) fn accept(
+    conn: &Arc<Conn>,
+    response: Response<Incoming>,
+    wanted: Option<Upgrade>,
+) -> Response<Body> {
     let Some(Upgrade { client }) = wanted else {
         return refuse::gateway(&UpstreamError::Protocol);
     };
+    let Some(place) = Place::take(&conn.proxy) else {
+        return ClientError::Crowded.response();
+    };
     let (mut head, incoming) = response.into_parts();
     let upstream = hyper::upgrade::on(Response::from_parts(head.clone(), incoming));
+    let proxy = Arc::clone(&conn.proxy);
     tokio::spawn(async move {
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
             return;
         };
-        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-        if let Err(e) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
+        let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        if let Err(e) = relay(&proxy, place, client, upstream).await {
             tracing::debug!(error = %e, "upgraded connection ended");
         }
     });
     if let Some(protocol) = headers::clean_response(&mut head.headers) {
         nominate(&mut head.headers, protocol);
     }
+    // Among them is our own end of the upgraded connection.
     head.extensions.clear();
     Response::from_parts(head, Body::Empty)
 }

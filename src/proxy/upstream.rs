@@ -17,7 +17,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Body;
 use super::dial::Dialer;
+use super::expect::{self, Gate, Last};
 use super::failure::UpstreamError;
+use super::framing;
 use super::headers;
 use super::pool::{H1, H2, Key, Pool, Spoken};
 use super::target::Target;
@@ -152,11 +154,13 @@ impl Upstream {
         key: Key,
         mut request: Request<Body>,
     ) -> Result<Response<Incoming>, UpstreamError> {
+        let asked = request.version();
         origin_form(&mut request, &key)?;
+        let (mut request, gate) = expect::hold(request, asked, self.limits.expect_timeout);
         if let Some(mut sender) = self.reusable(lane, &key).await {
             let again = repeatable(&request);
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.keep(lane, key, sender, response)),
+                Ok(response) => return self.keep(lane, key, sender, gate, response),
                 // Closed under our feet before a response: the request is sent anew, once (RFC 9112
                 // section 9.3.1), when it was not written or does no harm twice.
                 Err(failed) => request = unanswered(failed, again)?,
@@ -164,7 +168,7 @@ impl Upstream {
         }
         let mut sender = self.dial_h1(&key).await?;
         let response = sender.send_request(request).await?;
-        Ok(self.keep(lane, key, sender, response))
+        self.keep(lane, key, sender, gate, response)
     }
 
     /// This client's last connection, else an idle one of the same session.
@@ -183,16 +187,24 @@ impl Upstream {
         self.pool.take(key)
     }
 
-    /// Where the connection goes while its response streams.
+    /// Where the connection goes while its response streams. One whose end is in doubt goes nowhere.
     fn keep(
         &self,
         lane: &Lane,
         key: Key,
         mut sender: H1,
+        gate: Option<Arc<Gate>>,
         response: Response<Incoming>,
-    ) -> Response<Incoming> {
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let (mut head, body) = response.into_parts();
+        framing::response(&mut head)?;
+        let mut response = Response::from_parts(head, body);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return response;
+            return Ok(response);
+        }
+        if let Some(gate) = gate.filter(|gate| gate.answered()) {
+            response.extensions_mut().insert(Last::of(gate));
+            return Ok(response);
         }
         if lane.h2 {
             let pool = Arc::clone(&self.pool);
@@ -205,7 +217,7 @@ impl Upstream {
             let mut last = lane.last.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some((key, sender));
         }
-        response
+        Ok(response)
     }
 
     async fn dial_h1(&self, key: &Key) -> Result<H1, UpstreamError> {
@@ -238,6 +250,8 @@ impl Upstream {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(self.limits.header_bytes_u32())
+            .max_pending_accept_reset_streams(self.limits.h2_resets)
+            .max_local_error_reset_streams(self.limits.h2_errors)
             .handshake(TokioIo::new(tls))
             .await?;
         tokio::spawn(async move {
@@ -279,6 +293,7 @@ impl Upstream {
         let (sender, connection) = http1::Builder::new()
             .max_headers(self.limits.header_count)
             .max_header_size(self.limits.header_bytes)
+            .preserve_header_case(true)
             .handshake(TokioIo::new(io))
             .await?;
         tokio::spawn(async move {
@@ -322,6 +337,7 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     copy.uri_mut().clone_from(request.uri());
     *copy.version_mut() = request.version();
     copy.headers_mut().clone_from(request.headers());
+    copy.extensions_mut().clone_from(request.extensions());
     Some(copy)
 }
 
@@ -341,6 +357,18 @@ fn origin_form(request: &mut Request<Body>, key: &Key) -> Result<(), UpstreamErr
         headers::join_cookies(request.headers_mut());
     }
     *request.version_mut() = Version::HTTP_11;
+    let sized = request.headers().contains_key(header::CONTENT_LENGTH);
+    let headers = request.headers_mut();
+    if headers.contains_key(header::TE) {
+        headers.append(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if !sized && !request.body().is_end_stream() {
+        // Said outright: without it the HTTP library takes a GET for one without a body.
+        let chunked = HeaderValue::from_static("chunked");
+        request
+            .headers_mut()
+            .insert(header::TRANSFER_ENCODING, chunked);
+    }
     Ok(())
 }
 

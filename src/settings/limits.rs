@@ -22,11 +22,18 @@ pub struct Limits {
     /// Most bytes of a head, request or response, all header lines together. Above the 16 KiB that
     /// common servers take, with room for a challenge header of full length. Default 96 KiB.
     pub header_bytes: usize,
-    /// Most header lines of a head. Default 128: browsers send about 30.
+    /// Most header lines of a head. Default 100: browsers send about 30, and the parser keeps so many
+    /// without asking for memory.
     pub header_count: usize,
     /// Most connections of agents at once; the next ones wait to be accepted. Each may cost a replay
     /// copy and two TLS states. Default 10,000: memory, not this, is the bound of a small sidecar.
     pub connections: usize,
+    /// Most of these connections from one address; one more is turned away. A hostile client leaves
+    /// half of them to the others. Default 5,000.
+    pub connections_per_client: usize,
+    /// Most tunnels whose bytes are only copied: hosts that are not opened, and connections after an
+    /// upgrade such as WebSocket. Each keeps two sockets and up to four buffers. Default 2,000.
+    pub tunnels: usize,
     /// From the first byte of a request to the end of its head, and from the accepted connection to
     /// the first byte. Slow senders must not hold connections. Default 30 s.
     pub header_timeout: Duration,
@@ -40,6 +47,16 @@ pub struct Limits {
     /// From the answer to CONNECT to the agent's first byte inside the tunnel. Protocols in which
     /// the server speaks first must not hang. Default 10 s.
     pub first_byte_timeout: Duration,
+    /// How long a connection of an agent lives on while no byte moves on it either way. Longer than
+    /// `idle_timeout`, `upstream_total` and a person's approval, because all of these are silent; it ends
+    /// idle HTTP/2 connections and clients that ask and never read. Default 10 min.
+    pub connection_idle: Duration,
+    /// How long a connection of an agent may live, tunnel or not; then it ends with the request that is
+    /// on it, and a tunnel at once. Credentials and routes change in that time. Default 24 h.
+    pub connection_lifetime: Duration,
+    /// How long a request body with `Expect: 100-continue` is held back for the upstream's word. Upstreams
+    /// that do not know it say nothing, and clients wait about as long. Default 1 s.
+    pub expect_timeout: Duration,
     /// From the end of a request to the head of its response. It bounds no body, so streams are not
     /// cut, and it must outlast a settlement on a slow chain (seconds to a minute). Default 60 s.
     pub upstream_total: Duration,
@@ -55,6 +72,12 @@ pub struct Limits {
     pub pool_idle: usize,
     /// Most requests at once on one HTTP/2 connection of an agent. Default 128.
     pub h2_streams: u32,
+    /// Most HTTP/2 streams that a peer opens and takes back before they were looked at; one more ends the
+    /// connection (CVE-2023-44487). Browsers take back a page's worth. Default 64.
+    pub h2_resets: usize,
+    /// Most HTTP/2 streams of a connection that end in an error of the peer's making; one more ends the
+    /// connection (CVE-2025-8671). Default 256.
+    pub h2_errors: usize,
     /// How long an idle upstream connection is kept: less than the 60 s after which common servers
     /// close it. Default 50 s.
     pub pool_idle_timeout: Duration,
@@ -64,6 +87,9 @@ pub struct Limits {
     /// Most intercepted handshakes a second, each of which may sign a leaf; the next ones wait. Both
     /// cores are busy at about half of it. Default 5,000.
     pub leaves_per_second: NonZeroU32,
+    /// Most of these handshakes in one session; its next ones wait. An agent that asks for ever new names
+    /// keeps only itself busy. Default 500.
+    pub leaves_per_session: NonZeroU32,
     /// Most leaf certificates kept. A leaf and its key have about 2 KB. Default 1024.
     pub leaves: usize,
 }
@@ -71,10 +97,15 @@ pub struct Limits {
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-const PER_SECOND: NonZeroU32 = match NonZeroU32::new(5_000) {
-    Some(n) => n,
-    None => NonZeroU32::MIN,
-};
+const PER_SECOND: NonZeroU32 = rate(5_000);
+const PER_SESSION: NonZeroU32 = rate(500);
+
+const fn rate(n: u32) -> NonZeroU32 {
+    match NonZeroU32::new(n) {
+        Some(n) => n,
+        None => NonZeroU32::MIN,
+    }
+}
 
 impl Default for Limits {
     fn default() -> Self {
@@ -83,22 +114,30 @@ impl Default for Limits {
             challenge_body: MIB,
             requirements: 32,
             header_bytes: 96 * KIB,
-            header_count: 128,
+            header_count: 100,
             connections: 10_000,
+            connections_per_client: 5_000,
+            tunnels: 2_000,
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             first_byte_timeout: Duration::from_secs(10),
+            connection_idle: Duration::from_secs(600),
+            connection_lifetime: Duration::from_secs(24 * 3600),
+            expect_timeout: Duration::from_secs(1),
             upstream_total: Duration::from_secs(60),
             validity: Duration::from_secs(300),
             drain: Duration::from_secs(25),
             payments_in_flight: 64,
             pool_idle: 32,
             h2_streams: 128,
+            h2_resets: 64,
+            h2_errors: 256,
             pool_idle_timeout: Duration::from_secs(50),
             connections_per_second: PER_SECOND,
             leaves_per_second: PER_SECOND,
+            leaves_per_session: PER_SESSION,
             leaves: 1024,
         }
     }
@@ -150,6 +189,14 @@ impl Limits {
             ("requirements", &mut self.requirements, 256),
             ("header_count", &mut self.header_count, 10_000),
             ("connections", &mut self.connections, 1_000_000),
+            (
+                "connections_per_client",
+                &mut self.connections_per_client,
+                1_000_000,
+            ),
+            ("tunnels", &mut self.tunnels, 1_000_000),
+            ("h2_resets", &mut self.h2_resets, 10_000),
+            ("h2_errors", &mut self.h2_errors, 10_000),
             ("payments_in_flight", &mut self.payments_in_flight, 10_000),
             ("pool_idle", &mut self.pool_idle, 10_000),
             ("leaves", &mut self.leaves, 1_000_000),
@@ -165,6 +212,7 @@ impl Limits {
         for (key, limit) in [
             ("connections_per_second", &mut self.connections_per_second),
             ("leaves_per_second", &mut self.leaves_per_second),
+            ("leaves_per_session", &mut self.leaves_per_session),
         ] {
             let rate = section.or(key, limit.get().into(), |s| s.number(1..=1_000_000))?;
             let rate = u32::try_from(rate).ok().and_then(NonZeroU32::new);
@@ -180,6 +228,9 @@ impl Limits {
             ("connect_timeout", &mut self.connect_timeout),
             ("idle_timeout", &mut self.idle_timeout),
             ("first_byte_timeout", &mut self.first_byte_timeout),
+            ("connection_idle", &mut self.connection_idle),
+            ("connection_lifetime", &mut self.connection_lifetime),
+            ("expect_timeout", &mut self.expect_timeout),
             ("upstream_total", &mut self.upstream_total),
             ("drain", &mut self.drain),
             ("pool_idle_timeout", &mut self.pool_idle_timeout),

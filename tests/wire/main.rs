@@ -1,0 +1,8 @@
+//! HTTP on the wire, byte by byte: raw agents, raw merchants, the real binary between them.
+#![cfg(test)]
+
+mod differ;
+mod quirks;
+mod support;
+mod vectors_request;
+mod vectors_response;
