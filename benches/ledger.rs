@@ -57,6 +57,7 @@ fn reserve(n: u64) -> Post {
         nonce: format!(
             "eip155:84532 0x036CbD53842c5426634e7929541eC2318f3dCF7e 0x857b06519E91e3A54538791bDbb0E22373e36b66 {id}"
         ),
+        host: "api.example.com".into(),
     };
     let event = SpendEvent {
         id,

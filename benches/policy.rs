@@ -91,6 +91,7 @@ fn main() {
             .map(|n| (n, payer))
             .into_iter()
             .collect(),
+        ..Facts::default()
     };
     let parsed = protocol::read(&protocol::recognise(&head), &head, None);
     assert!(decide(&policy, &asked, &parsed, &facts, NOW).is_ok());

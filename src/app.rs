@@ -20,6 +20,7 @@ use crate::payer::{self, Payer};
 use crate::payment::SessionId;
 use crate::policy::{Mode, Policy};
 use crate::proxy::{self, Proxy};
+use crate::settings::Unproven;
 use crate::tls::{Authority, Interceptor};
 use crate::wallet::harden::harden;
 
@@ -81,23 +82,13 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     if let Err(error) = harden() {
         tracing::warn!(%error, "this process could not be shielded from others of the same user");
     }
-    let ground = Ground::lay(&config, &options).await?;
+    let mut ground = Ground::lay(&config, &options).await?;
     let metrics = Arc::new(Metrics::default());
     let mut sinks = options.sinks;
     sinks.push(Arc::clone(&metrics) as Arc<dyn Sink>);
     let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
-    let payer = Arc::new(Payer::new(payer::Parts {
-        policy: Arc::new(config.policy),
-        ledger: Arc::clone(&ground.ledger),
-        wallets: ground.wallets,
-        clock: Arc::clone(&ground.clock),
-        fresh: payer::os_randomness(),
-        sinks,
-        unproven: config.unproven,
-    }));
-    // What a crash left open, and what died in the meantime.
-    payer.sweep().await?;
-    payer.recall().await?;
+    let judgement = (config.policy, config.unproven);
+    let payer = payer(&mut ground, judgement, &config.state_dir, sinks).await?;
     let (drain, drains) = watch::channel(false);
     let (proxy_at, admin_at) = (ground.doors.proxy_at, ground.doors.admin_at);
     let proxy = Proxy::new(proxy::Parts {
@@ -118,6 +109,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     });
     let admin = Admin::new(admin::Parts {
         ledger: Arc::clone(&ground.ledger),
+        payer: Arc::clone(&payer),
         clock: Arc::clone(&ground.clock),
         token: ground.token,
         proxy: proxy_at,
@@ -136,6 +128,29 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         own_session: ground.own_session,
     };
     house.open(ground.doors, &config.state_dir, drain, drains)
+}
+
+/// Who pays, with everything closed that died while nobody was there.
+async fn payer(
+    ground: &mut Ground,
+    (policy, unproven): (Policy, Unproven),
+    state_dir: &Path,
+    sinks: Vec<Arc<dyn Sink>>,
+) -> Result<Arc<Payer>, StartError> {
+    let payer = Arc::new(Payer::new(payer::Parts {
+        policy: Arc::new(policy),
+        ledger: Arc::clone(&ground.ledger),
+        wallets: std::mem::take(&mut ground.wallets),
+        clock: Arc::clone(&ground.clock),
+        fresh: payer::os_randomness(),
+        sinks,
+        unproven,
+        admin_url: format!("http://{}", ground.doors.admin_at),
+        stopped: stopped(state_dir),
+    }));
+    payer.sweep().await?;
+    payer.recall().await?;
+    Ok(payer)
 }
 
 /// Every part, before anybody is let in.
@@ -218,6 +233,17 @@ impl Running {
         while self.beside.join_next().await.is_some() {}
         drop(self.beacon);
     }
+}
+
+/// The operator's file that stops all payments, as long as it is there: for who has no command at hand.
+const STOP_FILE: &str = "freeze";
+
+fn stopped(state_dir: &Path) -> payer::Stopped {
+    let file = state_dir.join(STOP_FILE);
+    // What cannot be looked up might be there.
+    Box::new(
+        move || !matches!(file.symlink_metadata(), Err(e) if e.kind() == std::io::ErrorKind::NotFound),
+    )
 }
 
 /// "May pay": the ledger can promise, somebody can sign, and the end is not near.

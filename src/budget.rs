@@ -7,11 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::money::Usd;
-use crate::payment::{Limit, PaymentId, Session, SessionId};
+use crate::payment::{ApprovalId, Limit, PaymentId, Session, SessionId};
+use crate::settings::Percent;
 
+pub mod facts;
 mod judge;
+mod reject;
+mod remember;
 
+pub use facts::{Asked, Asking, Fact, Frozen};
 pub use judge::{apply, judge};
+pub use reject::Reject;
 
 /// One bucket of one account: everything but released payments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +90,8 @@ pub struct Book {
     pub sessions: BTreeMap<SessionId, Opened>,
     /// Who was ever charged under which nonce.
     pub nonces: BTreeMap<String, PaymentId>,
+    /// What is remembered, by key.
+    pub facts: BTreeMap<String, Fact>,
 }
 
 /// What one entry changes: the new value of each row it touches, `None` for a row that goes.
@@ -97,6 +105,8 @@ pub struct Change {
     pub session: Option<(SessionId, Option<Opened>)>,
     /// The nonce.
     pub nonce: Option<(String, Option<PaymentId>)>,
+    /// What is remembered or forgotten.
+    pub facts: Vec<(String, Option<Fact>)>,
 }
 
 impl Book {
@@ -117,6 +127,9 @@ impl Book {
             payment: change.payment.map(|(k, v)| swap(&mut self.payments, k, v)),
             session: change.session.map(|(k, v)| swap(&mut self.sessions, k, v)),
             nonce: change.nonce.map(|(k, v)| swap(&mut self.nonces, k, v)),
+            facts: (change.facts.into_iter())
+                .map(|(k, v)| swap(&mut self.facts, k, v))
+                .collect(),
         }
     }
 }
@@ -163,6 +176,9 @@ pub enum Entry {
         /// What the payload is charged under: wallet address, network, asset and on-chain nonce in
         /// one text. Nothing is ever reserved twice under one.
         nonce: String,
+        /// The merchant's host, without a port. Empty in records of older programs.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        host: String,
     },
     /// It was charged, or nothing proves the opposite.
     Settle {
@@ -178,6 +194,82 @@ pub enum Entry {
         /// Why that is certain.
         because: Because,
     },
+    /// The recipient is the one seen first at this host and network, or nobody was seen there yet.
+    Payee {
+        /// The merchant's host.
+        host: String,
+        /// CAIP-2.
+        network: String,
+        /// The recipient, normalised.
+        pay_to: String,
+        /// When.
+        now: Timestamp,
+        /// A person approved the change: from now on it is this one.
+        #[serde(default)]
+        approved: bool,
+    },
+    /// The price is not more than so many hundredths above the lowest one paid on this route.
+    Price {
+        /// The merchant's host.
+        host: String,
+        /// HTTP method.
+        method: String,
+        /// Path without query.
+        path: String,
+        /// What it costs now.
+        price: Usd,
+        /// How far above the lowest it may be; `None` for any distance.
+        increase: Option<Percent>,
+        /// When.
+        now: Timestamp,
+        /// A person approved the price: from now on it is the one to compare with.
+        #[serde(default)]
+        approved: bool,
+    },
+    /// What is known of a host is forgotten, as if it had never been paid.
+    Forget {
+        /// The merchant's host.
+        host: String,
+    },
+    /// Nothing more is reserved there.
+    Freeze {
+        /// Whose payments.
+        what: Frozen,
+        /// When.
+        now: Timestamp,
+        /// What the operator says about it.
+        why: String,
+    },
+    /// Payments may be reserved there again.
+    Unfreeze {
+        /// Whose payments.
+        what: Frozen,
+    },
+    /// A person is asked.
+    Ask {
+        /// What for.
+        asking: Box<Asking>,
+    },
+    /// A person answered.
+    Answer {
+        /// Which question.
+        id: ApprovalId,
+        /// Yes or no.
+        approve: bool,
+        /// When.
+        now: Timestamp,
+    },
+    /// The approved payment is made, once.
+    UseApproval {
+        /// Which approval.
+        id: ApprovalId,
+        /// What is paid now: must be what was approved.
+        digest: String,
+        /// The payment.
+        payment: PaymentId,
+        /// When.
+        now: Timestamp,
+    },
     /// No money involved: a refusal, or an answer without a receipt.
     Note {
         /// The payment or refusal.
@@ -190,7 +282,16 @@ impl Entry {
     #[must_use]
     pub fn payment(&self) -> Option<PaymentId> {
         match self {
-            Self::OpenSession { .. } | Self::CloseSession { .. } => None,
+            Self::OpenSession { .. }
+            | Self::CloseSession { .. }
+            | Self::Payee { .. }
+            | Self::Price { .. }
+            | Self::Forget { .. }
+            | Self::Freeze { .. }
+            | Self::Unfreeze { .. }
+            | Self::Ask { .. }
+            | Self::Answer { .. }
+            | Self::UseApproval { .. } => None,
             Self::Reserve { id, .. }
             | Self::Settle { id, .. }
             | Self::Release { id, .. }
@@ -204,7 +305,17 @@ impl Entry {
         match self {
             Self::OpenSession { session, .. } => Some(&session.id),
             Self::CloseSession { session } | Self::Reserve { session, .. } => Some(session),
-            Self::Settle { .. } | Self::Release { .. } | Self::Note { .. } => None,
+            Self::Settle { .. }
+            | Self::Release { .. }
+            | Self::Note { .. }
+            | Self::Payee { .. }
+            | Self::Price { .. }
+            | Self::Forget { .. }
+            | Self::Freeze { .. }
+            | Self::Unfreeze { .. }
+            | Self::Ask { .. }
+            | Self::Answer { .. }
+            | Self::UseApproval { .. } => None,
         }
     }
 }
@@ -219,54 +330,5 @@ pub enum Because {
     Expired {
         /// Time of the proof.
         now: Timestamp,
-    },
-}
-
-/// Why an entry changes nothing. Ordered by precedence: the first that applies is the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Reject {
-    /// The same id with other terms.
-    #[error("the payment exists with different terms")]
-    ExistsDifferent,
-    /// Unknown id.
-    #[error("no such payment")]
-    NoSuchPayment,
-    /// Unknown session.
-    #[error("no such session")]
-    NoSuchSession,
-    /// The session exists, is open and not expired.
-    #[error("the session is still open")]
-    SessionOpen,
-    /// Closed by the operator.
-    #[error("the session is closed")]
-    SessionClosed,
-    /// Past its expiry.
-    #[error("the session expired at {at}")]
-    SessionExpired {
-        /// When.
-        at: Timestamp,
-    },
-    /// Already closed another way.
-    #[error("the payment is {0:?}")]
-    WrongStage(Stage),
-    /// The payload is still valid.
-    #[error("the payload can still be charged")]
-    TooEarly,
-    /// More than was reserved.
-    #[error("charged more than reserved")]
-    OverCharge,
-    /// Another payment is charged under this nonce.
-    #[error("the nonce was used before")]
-    NonceUsed,
-    /// Does not fit the counters.
-    #[error("the amount overflows")]
-    Overflow,
-    /// A limit would be passed.
-    #[error("{} would pass its limit of {}", limit.account, limit.amount)]
-    OverLimit {
-        /// Which.
-        limit: Limit,
-        /// What counts there already.
-        counted: Counted,
     },
 }

@@ -15,7 +15,7 @@ use crate::budget::{Because, Entry};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Sink, State};
 use crate::failpoint;
-use crate::ledger::{Ledger, Post, PostError};
+use crate::ledger::Ledger;
 use crate::money::{Network, Usd};
 use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Signature};
 use crate::policy::Policy;
@@ -24,11 +24,15 @@ use crate::wallet::{Wallet, WalletError};
 
 mod about;
 mod breaker;
+mod consent;
+mod freeze;
 mod outstanding;
 mod plan;
+mod rates;
 mod received;
 mod record;
 mod refusals;
+mod reserve;
 mod settle;
 mod sweep;
 mod waiting;
@@ -36,8 +40,12 @@ mod waiting;
 use about::About;
 pub use about::Paid;
 use breaker::Breaker;
+use consent::Bells;
+pub use consent::{Pending, Unpaid, answer};
+pub use freeze::{forget, freeze, unfreeze};
 use outstanding::{Again, Outstanding};
 use plan::Plan;
+use rates::Rates;
 pub use received::Received;
 pub use refusals::over_limit;
 pub use settle::{Recorded, Recourse, Settled};
@@ -80,7 +88,14 @@ pub struct Parts {
     pub sinks: Vec<Arc<dyn Sink>>,
     /// What becomes of payments that nothing proves.
     pub unproven: Unproven,
+    /// Beginning of the URLs at which a person answers questions.
+    pub admin_url: String,
+    /// Says whether the operator stopped all payments by other means than the ledger: a file.
+    pub stopped: Stopped,
 }
+
+/// Asked before every payment; must not block for long.
+pub type Stopped = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Decides and pays. One policy snapshot per request.
 pub struct Payer {
@@ -95,6 +110,10 @@ pub struct Payer {
     draining: AtomicBool,
     outstanding: Outstanding,
     breaker: Breaker,
+    bells: Bells,
+    rates: Rates,
+    admin_url: String,
+    stopped: Stopped,
 }
 
 /// A payload that may now be charged. The ledger already says so: losing this value loses nothing.
@@ -122,6 +141,10 @@ impl Payer {
             policy: RwLock::new(parts.policy),
             ledger: parts.ledger,
             wallets: parts.wallets,
+            rates: Rates::new(Arc::clone(&parts.clock)),
+            bells: Bells::default(),
+            admin_url: parts.admin_url,
+            stopped: parts.stopped,
             clock: parts.clock,
             fresh: parts.fresh,
             sinks: parts.sinks.into(),
@@ -148,12 +171,24 @@ impl Payer {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Decides, reserves, signs. Everything that can fail without money comes before the
-    /// reservation. Every refusal is recorded.
+    /// Decides, reserves, signs, without waiting for anybody. Every refusal is recorded.
     ///
     /// # Errors
     /// The refusal that the agent is to be told; also for a wallet or ledger that is not there.
     pub async fn authorize(&self, asked: &Asked, challenge: &Challenge) -> Result<Signed, Refusal> {
+        match self.consider(asked, challenge).await {
+            Ok(signed) => Ok(signed),
+            Err(Unpaid::Refused(refusal)) => Err(refusal),
+            Err(Unpaid::Pending(pending)) => Err(self.unanswered(*pending).await),
+        }
+    }
+
+    /// Decides, reserves, signs. Everything that can fail without money comes before the
+    /// reservation. Every refusal is recorded.
+    ///
+    /// # Errors
+    /// The refusal that the agent is to be told, or that a person was asked and may answer yet.
+    pub async fn consider(&self, asked: &Asked, challenge: &Challenge) -> Result<Signed, Unpaid> {
         let policy = self.policy();
         let mut about = About::new(asked, &policy, self.clock.now());
         match self.known(&policy, asked) {
@@ -167,27 +202,59 @@ impl Payer {
                     waiting: None,
                 });
             }
-            Err(refusal) => return Err(self.deny(about, refusal).await),
+            Err(refusal) => return Err(self.refused(about, refusal).await),
         }
-        let plan = match self.prepare(&policy, asked, challenge, &mut about) {
+        let known = match self.remembered(&policy, asked).await {
+            Ok(known) => known,
+            Err(problem) => {
+                let refusal = refusals::of_ledger(&problem);
+                return Err(self.refused(about, refusal).await);
+            }
+        };
+        let planned = self.prepare(&policy, asked, challenge, known, &mut about);
+        let plan = match planned.and_then(|plan| self.in_rate(&plan.approval).map(|()| plan)) {
             Ok(plan) => plan,
-            Err(refusal) => return Err(self.deny(about, refusal).await),
+            Err(refusal) => return Err(self.refused(about, refusal).await),
+        };
+        let granted = match &plan.approval.duties.consent {
+            None => None,
+            Some(consent) => match self.consent(consent, asked, &plan, &about).await {
+                Ok(granted) => Some(granted),
+                Err(Unpaid::Refused(refusal)) => return Err(self.refused(about, refusal).await),
+                Err(pending @ Unpaid::Pending(_)) => return Err(pending),
+            },
         };
         failpoint::reach("before-reserve");
-        let remaining = match self.reserve(asked, &about, &plan).await {
+        let remaining = match self.reserve(asked, &about, &plan, granted).await {
             Ok(remaining) => remaining,
             Err(problem) => {
                 let refusal = refusals::of_post(&problem, &plan.approval);
                 about.unreserved(&problem);
-                return Err(self.deny(about, refusal).await);
+                return Err(self.refused(about, refusal).await);
             }
         };
+        let signed = self.sign(about, asked, &plan, remaining).await;
+        signed.map_err(Unpaid::Refused)
+    }
+
+    async fn refused(&self, about: About, refusal: Refusal) -> Unpaid {
+        Unpaid::Refused(self.deny(about, refusal).await)
+    }
+
+    /// The wallet's turn, after the reservation.
+    async fn sign(
+        &self,
+        about: About,
+        asked: &Asked,
+        plan: &Plan<'_>,
+        remaining: Usd,
+    ) -> Result<Signed, Refusal> {
         failpoint::reach("before-sign");
         let signed = timeout(WALLET_DEADLINE, plan.wallet.sign(&plan.instruction)).await;
         failpoint::reach("after-sign");
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
-            Ok(signature) => self.seal(about, asked, &plan, remaining, &signature).await,
-            Err(problem) => Err(self.unsigned(about, asked, &plan, &problem).await),
+            Ok(signature) => self.seal(about, asked, plan, remaining, &signature).await,
+            Err(problem) => Err(self.unsigned(about, asked, plan, &problem).await),
         }
     }
 
@@ -198,6 +265,9 @@ impl Payer {
             let detail = "the proxy is shutting down and signs nothing new";
             return Err(Refusal::new(Reason::Draining, detail));
         }
+        if policy.payable(&asked.host, asked.port) {
+            self.thawed(asked)?;
+        }
         match asked.request {
             Some(request) if policy.payable(&asked.host, asked.port) => {
                 self.outstanding.left_behind(request)?;
@@ -205,37 +275,6 @@ impl Payer {
             }
             Some(_) | None => Ok(None),
         }
-    }
-
-    /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
-    async fn reserve(
-        &self,
-        asked: &Asked,
-        about: &About,
-        plan: &Plan<'_>,
-    ) -> Result<Usd, PostError> {
-        let now = self.clock.now();
-        let limits = plan.approval.limits.iter().filter(|l| !l.is_session());
-        let entry = Entry::Reserve {
-            id: about.id(),
-            session: asked.session.id.clone(),
-            amount: plan.approval.price,
-            limits: limits.cloned().collect(),
-            until: plan.until,
-            // A session is over when either clock says so: one of them may have slept.
-            now: now.max(self.clock.wall()),
-            nonce: plan.nonce.clone(),
-        };
-        let event = about.event(now, State::Reserved);
-        let post = Post {
-            time: now,
-            entries: vec![entry],
-            event: Some(event.clone()),
-        };
-        let posted = self.ledger.post(post).await?;
-        self.observe(&event);
-        let spent = posted.session_counted.map_or(Usd(0), |c| c.amount);
-        Ok(asked.session.budget.minus(spent).unwrap_or(Usd(0)))
     }
 
     /// The time that has come by either clock. A payload is dead when this is past its hold: a wall

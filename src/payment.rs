@@ -10,8 +10,10 @@ use crate::clock::Timestamp;
 use crate::evm;
 use crate::money::{Amount, Network, Usd};
 
+mod id;
 mod reason;
 
+pub use id::{ApprovalId, NotApprovalId, NotPaymentId, PaymentId};
 pub use reason::Reason;
 
 /// A session's public name: `default`, or `ses_` and 16 hexadecimal digits. Not a secret.
@@ -22,70 +24,6 @@ pub struct SessionId(pub Arc<str>);
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Made before anything is sent, and kept with the nonce it is charged under, so one id can be
-/// charged once. Written `pay_` and 32 hexadecimal digits.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(try_from = "String", into = "String")]
-pub struct PaymentId(pub u128);
-
-impl PaymentId {
-    /// A new one: 48 bits of milliseconds, then 80 random bits, so that neighbours in time are
-    /// neighbours in the ledger.
-    #[must_use]
-    pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
-        let tail = random.iter().fold(0, |sum, b| sum << 8 | u128::from(*b));
-        Self(u128::from(now.0) << 80 | tail)
-    }
-
-    /// When it was made.
-    #[must_use]
-    pub fn made(self) -> Timestamp {
-        Timestamp(u64::try_from(self.0 >> 80).unwrap_or_default())
-    }
-}
-
-/// Why a text is no payment id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a payment id is pay_ and 32 hexadecimal digits")]
-pub struct NotPaymentId;
-
-impl fmt::Display for PaymentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pay_{:032x}", self.0)
-    }
-}
-
-impl FromStr for PaymentId {
-    type Err = NotPaymentId;
-
-    fn from_str(text: &str) -> Result<Self, NotPaymentId> {
-        let digits = text.strip_prefix("pay_").ok_or(NotPaymentId)?;
-        let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if digits.len() != 32 || !digits.bytes().all(lower) {
-            return Err(NotPaymentId);
-        }
-        u128::from_str_radix(digits, 16)
-            .map(Self)
-            .map_err(|_| NotPaymentId)
-    }
-}
-
-impl TryFrom<String> for PaymentId {
-    type Error = NotPaymentId;
-
-    fn try_from(text: String) -> Result<Self, NotPaymentId> {
-        text.parse()
-    }
-}
-
-impl From<PaymentId> for String {
-    fn from(id: PaymentId) -> Self {
-        id.to_string()
     }
 }
 
@@ -297,6 +235,8 @@ pub struct Refusal {
     pub resets_at: Option<Timestamp>,
     /// The payment it is about, when money may have moved.
     pub payment: Option<PaymentId>,
+    /// Where a person may approve it.
+    pub approve_url: Option<String>,
 }
 
 impl Refusal {
@@ -312,6 +252,7 @@ impl Refusal {
             retryable: false,
             resets_at: None,
             payment: None,
+            approve_url: None,
         }
     }
 }
@@ -320,7 +261,7 @@ impl Refusal {
 /// in `last`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
-    /// `session:ID@CREATED`, `budget:NAME:WHO`.
+    /// `session:ID@CREATED`, `budget:NAME:WHO`, `rate:RULE:WHO`.
     pub account: String,
     /// Oldest bucket that counts.
     pub first: u64,
@@ -349,6 +290,12 @@ impl Limit {
             payments: None,
             resets_at: None,
         }
+    }
+
+    /// Does it bound how often is paid, and no sum?
+    #[must_use]
+    pub fn is_rate(&self) -> bool {
+        self.account.starts_with("rate:")
     }
 
     /// Is this the cap of a session?

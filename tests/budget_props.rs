@@ -6,10 +6,14 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use farepass::budget::{Because, Book, Counted, Entry, Payment, Reject, Stage, apply, judge};
+use farepass::budget::{
+    Asked, Asking, Because, Book, Counted, Entry, Fact, Frozen, Payment, Reject, Stage, apply,
+    judge,
+};
 use farepass::clock::{Timestamp, Window};
 use farepass::money::{Amount, Asset, Usd};
-use farepass::payment::{Limit, PaymentId, Session, SessionId};
+use farepass::payment::{ApprovalId, Limit, PaymentId, Session, SessionId};
+use farepass::settings::Percent;
 
 const WIDTH: u64 = 3;
 const MAX: u64 = 100;
@@ -58,6 +62,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
             until: Timestamp(50),
             now: Timestamp(now),
             nonce: format!("n{nonce}"),
+            host: format!("h{}", id.0 % 2),
         }),
         2 => (id(), 0u64..60).prop_map(|(id, n)| Entry::Settle { id, charged: Usd(n) }),
         1 => id().prop_map(|id| Entry::Release { id, because: Because::NeverSigned }),
@@ -73,6 +78,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
         1 => (0u64..2).prop_map(|id| Entry::CloseSession {
             session: SessionId(format!("s{id}").into()),
         }),
+        4 => memories(),
     ];
     // Without sessions nothing can be paid, so every run begins with two.
     proptest::collection::vec(one, 0..60).prop_map(|rest| {
@@ -82,6 +88,128 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
         });
         opened.chain(rest).collect()
     })
+}
+
+/// Entries about facts: two hosts, two recipients, a few prices, two approvals, all freezes.
+fn memories() -> impl Strategy<Value = Entry> {
+    let host = || (0u8..2).prop_map(|h| format!("h{h}"));
+    let now = || (0u64..12).prop_map(Timestamp);
+    let what = || {
+        prop_oneof![
+            Just(Frozen::All),
+            host().prop_map(Frozen::Host),
+            Just(Frozen::Agent("bot".into())),
+        ]
+    };
+    prop_oneof![
+        3 => (host(), 0u8..2, now(), any::<bool>()).prop_map(|(host, who, now, approved)| Entry::Payee {
+            host,
+            network: "eip155:1".into(),
+            pay_to: format!("0x{who}"),
+            now,
+            approved: approved && who == 1,
+        }),
+        3 => (host(), 0u64..300, proptest::option::of(0u16..100), now(), 0u8..8).prop_map(
+            |(host, price, increase, now, approved)| Entry::Price {
+                host,
+                method: "GET".into(),
+                path: "/".into(),
+                price: Usd(price),
+                increase: increase.map(Percent),
+                now,
+                approved: approved == 0,
+            }
+        ),
+        1 => host().prop_map(|host| Entry::Forget { host }),
+        1 => (what(), now()).prop_map(|(what, now)| Entry::Freeze { what, now, why: String::new() }),
+        3 => what().prop_map(|what| Entry::Unfreeze { what }),
+        2 => (0u128..2, 0u8..2, 0u64..12, 1u64..9).prop_map(|(id, digest, at, life)| Entry::Ask {
+            asking: Box::new(asking(id, digest, at, life)),
+        }),
+        2 => (0u128..2, any::<bool>(), now()).prop_map(|(id, approve, now)| Entry::Answer {
+            id: ApprovalId(id),
+            approve,
+            now,
+        }),
+        2 => (0u128..2, 0u8..2, 0u128..10, now()).prop_map(|(id, digest, payment, now)| Entry::UseApproval {
+            id: ApprovalId(id),
+            digest: digest.to_string(),
+            payment: PaymentId(payment),
+            now,
+        }),
+    ]
+}
+
+fn asking(id: u128, digest: u8, at: u64, life: u64) -> Asking {
+    Asking {
+        id: ApprovalId(id),
+        digest: digest.to_string(),
+        because: vec!["above".into()],
+        session: SessionId("s0".into()),
+        agent: "bot".into(),
+        method: "GET".into(),
+        host: "h0".into(),
+        path: "/".into(),
+        rule: "r".into(),
+        network: "eip155:1".into(),
+        asset: "USDC".into(),
+        amount: Amount(1),
+        pay_to: "0x1".into(),
+        price: Usd(1),
+        asked: Timestamp(at),
+        expires: Timestamp(at + life),
+        stage: Asked::Waiting,
+    }
+}
+
+/// What one entry may do to what is remembered.
+fn facts_obey(before: &Book, book: &Book, entry: &Entry) {
+    for (key, old) in &before.facts {
+        match (old, book.facts.get(key)) {
+            (_, None) => assert!(
+                matches!(entry, Entry::Forget { .. } | Entry::Unfreeze { .. }),
+                "{key} was forgotten by {entry:?}"
+            ),
+            (Fact::Price { lowest, .. }, Some(Fact::Price { lowest: new, .. })) => {
+                let approved = matches!(entry, Entry::Price { approved: true, .. });
+                assert!(
+                    new <= lowest || approved,
+                    "{key} crept from {lowest} to {new}"
+                );
+            }
+            (Fact::Payee { pay_to, .. }, Some(Fact::Payee { pay_to: new, .. })) => {
+                let approved = matches!(entry, Entry::Payee { approved: true, .. });
+                assert!(
+                    new == pay_to || approved,
+                    "{key} changed from {pay_to} to {new}"
+                );
+            }
+            (Fact::Approval(old), Some(Fact::Approval(new))) => {
+                if matches!(new.stage, Asked::Used { .. }) && old.stage != new.stage {
+                    assert!(
+                        matches!(old.stage, Asked::Approved { .. }),
+                        "used without a yes"
+                    );
+                    assert_eq!(old.digest, new.digest);
+                }
+                if matches!(new.stage, Asked::Approved { .. }) && old.stage != new.stage {
+                    assert_eq!(old.stage, Asked::Waiting, "a yes to what was over");
+                }
+            }
+            (_, Some(_)) => {}
+        }
+    }
+    if let Entry::Reserve { id, .. } = entry
+        && !before.payments.contains_key(id)
+        && book.payments.contains_key(id)
+    {
+        let freezes = before.facts.keys().filter(|k| k.starts_with("freeze "));
+        for key in freezes {
+            let host = format!("freeze host h{}", id.0 % 2);
+            let others = key.starts_with("freeze host") && *key != host;
+            assert!(others, "reserved under `{key}`");
+        }
+    }
 }
 
 /// Every sum says what the payments say.
@@ -196,6 +324,7 @@ proptest! {
             sums_agree(&book);
             limits_hold(&book);
             payment_obeys(&before, &book, entry);
+            facts_obey(&before, &book, entry);
         }
     }
 
@@ -257,6 +386,7 @@ proptest! {
                 until: Timestamp(0),
                 now,
                 nonce: i.to_string(),
+                host: String::new(),
             };
             if apply(&mut book, &reserve).is_ok() {
                 paid.push((now, amount));
@@ -378,6 +508,7 @@ fn second_payment(session: &Session, renewed: Option<Session>) -> Result<(), Rej
         until: Timestamp(0),
         now: Timestamp(now),
         nonce: id.to_string(),
+        host: String::new(),
     };
     apply(&mut book, &open(session.clone(), None)).unwrap();
     apply(&mut book, &reserve(1, 0)).unwrap();
@@ -447,6 +578,7 @@ fn two_limits_on_one_account_count_a_payment_once() {
         until: Timestamp(0),
         now: Timestamp(0),
         nonce: "n".into(),
+        host: String::new(),
     };
     assert_eq!(apply(&mut book, &reserve), Ok(()));
     assert_eq!(book.total("a", 0).unwrap().amount, Usd(60));

@@ -53,6 +53,7 @@ fn reserve(id: u128, session: &str, amount: u64, limits: Vec<Limit>) -> Entry {
         until: Timestamp(9),
         now: Timestamp(5),
         nonce: format!("nonce {id}"),
+        host: "api.example.com".into(),
     }
 }
 

@@ -63,6 +63,7 @@ fn reserve(id: u128, amount: u64) -> Post {
         until: Timestamp(9),
         now: Timestamp(5),
         nonce: format!("nonce {id}"),
+        host: "api.example.com".into(),
     };
     post(id, State::Reserved, entry)
 }

@@ -108,6 +108,7 @@ fn facts() -> Facts {
     let payer = |network: &str| (network.parse::<Network>().unwrap(), PAYER.to_owned());
     Facts {
         payers: vec![payer(SEPOLIA), payer("eip155:42161")],
+        ..Facts::default()
     }
 }
 

@@ -57,7 +57,7 @@ impl Admin {
                 }
             }
             ["payments", ..] => Err(Problem::Method("GET")),
-            _ => Err(Problem::NotFound),
+            _ => self.control(head, &parts, body).await,
         }
     }
 

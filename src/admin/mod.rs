@@ -21,10 +21,12 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::ledger::Ledger;
+use crate::payer::Payer;
 
 mod api;
 mod beacon;
 pub mod client;
+pub mod control;
 mod problem;
 pub mod sessions;
 mod token;
@@ -59,6 +61,8 @@ pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
 pub struct Parts {
     /// The book.
     pub ledger: Arc<dyn Ledger>,
+    /// Takes the operator's answers and freezes.
+    pub payer: Arc<Payer>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// The operator's token.
@@ -157,6 +161,7 @@ impl Admin {
                 "text/plain; version=0.0.4; charset=utf-8",
                 (self.parts.metrics)(),
             )),
+            _ if path.starts_with("/approvals/") && read => Ok(control::page()),
             _ => {
                 let inside = path.strip_prefix("/api/v1/").ok_or(Problem::NotFound)?;
                 if !self.parts.token.admits(&head.headers) {

@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::money::Usd;
 use crate::payment::{Limit, PaymentId, Session};
 
+use super::remember;
 use super::{Because, Book, Change, Counted, Entry, Mark, Opened, Payment, Reject, Stage};
 
 /// Judges an entry and enters it. On `Ok` the book has changed, on `Err` it has not; the same entry
@@ -43,6 +44,14 @@ pub fn judge(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         Entry::Reserve { .. } => reserve(book, entry),
         Entry::Settle { id, charged } => close(book, *id, Stage::Settled, *charged),
         Entry::Release { id, because } => release(book, *id, *because),
+        Entry::Payee { .. }
+        | Entry::Price { .. }
+        | Entry::Forget { .. }
+        | Entry::Freeze { .. }
+        | Entry::Unfreeze { .. }
+        | Entry::Ask { .. }
+        | Entry::Answer { .. }
+        | Entry::UseApproval { .. } => remember::judge(book, entry),
         Entry::Note { .. } => Ok(Change::default()),
     }
 }
@@ -83,6 +92,7 @@ fn reserve(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         until,
         now,
         nonce,
+        host,
     } = entry
     else {
         return Ok(Change::default());
@@ -104,7 +114,9 @@ fn reserve(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         Some(_) => return Err(Reject::ExistsDifferent),
         None => {}
     }
-    payable(opened.ok_or(Reject::NoSuchSession)?, *now)?;
+    let opened = opened.ok_or(Reject::NoSuchSession)?;
+    remember::thawed(book, host, &opened.session.agent)?;
+    payable(opened, *now)?;
     if book.nonces.contains_key(nonce) {
         return Err(Reject::NonceUsed);
     }
@@ -118,6 +130,7 @@ fn reserve(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         nonce: Some((nonce.clone(), Some(*id))),
         payment: Some((*id, Some(payment))),
         session: None,
+        facts: remember::met(book, host, *now),
     })
 }
 

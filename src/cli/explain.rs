@@ -185,7 +185,10 @@ fn facts(config: &Config) -> Facts {
             payers.push((network.clone(), address.unwrap_or_else(|| OURSELVES.into())));
         }
     }
-    Facts { payers }
+    Facts {
+        payers,
+        ..Facts::default()
+    }
 }
 
 /// The first limit that does not hold the payment as well.

@@ -6,14 +6,17 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args as _, ColorChoice, FromArgMatches};
 
+mod approve;
 mod ca;
 mod check;
 mod completions;
 mod demo;
 mod explain;
 mod failure;
+mod freeze;
 mod init;
 mod ledger;
+mod merchant;
 mod owner;
 mod run;
 mod serve;
@@ -108,6 +111,11 @@ const COMMANDS: &[Entry] = &[
     entry::<explain::Explain>(),
     entry::<session::Session>(),
     entry::<ledger::Ledger>(),
+    entry::<approve::Approve>(),
+    entry::<approve::Deny>(),
+    entry::<freeze::Freeze>(),
+    entry::<freeze::Unfreeze>(),
+    entry::<merchant::Merchant>(),
     entry::<ca::Ca>(),
     entry::<completions::Completions>(),
 ];

@@ -7,13 +7,15 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
-use super::Failure;
+use super::{Exit, Failure};
 use crate::admin::client::{Client, ClientError};
 use crate::admin::sessions::{self, Usual, Wanted};
-use crate::clock::{self, Clock as _};
+use crate::budget::{Asking, Frozen};
+use crate::clock::{self, Clock as _, Timestamp};
 use crate::config::Config;
-use crate::ledger::{self, Ledger, OpenError};
-use crate::payment::SessionId;
+use crate::ledger::{self, Ledger, OpenError, PostError};
+use crate::payer;
+use crate::payment::{ApprovalId, SessionId};
 
 /// Between two tries to get at a ledger that is in use.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -81,9 +83,9 @@ pub(super) async fn open_session(config: &Config, wanted: &Wanted) -> Result<Val
 
 /// Closes a session.
 pub(super) async fn close_session(state_dir: &Path, id: &SessionId) -> Result<(), Failure> {
+    let path = format!("sessions/{id}");
     patiently(async || {
         let Some(ledger) = owned(state_dir)? else {
-            let path = format!("sessions/{id}");
             return Try::of(asked(state_dir, Method::DELETE, &path, &Value::Null).await);
         };
         let now = clock::System::starting_at(ledger.newest().await?).now();
@@ -93,6 +95,94 @@ pub(super) async fn close_session(state_dir: &Path, id: &SessionId) -> Result<()
     })
     .await
     .map(drop)
+}
+
+/// Answers a question, and gives it as it stands then.
+pub(super) async fn answer(
+    config: &Config,
+    id: ApprovalId,
+    approve: bool,
+) -> Result<Asking, Failure> {
+    let word = if approve { "approve" } else { "deny" };
+    let path = format!("approvals/{id}/{word}");
+    let answered = change(
+        config,
+        (Method::POST, &path, Value::Null),
+        async |ledger, now| {
+            let asking = payer::answer(ledger, id, approve, now).await?;
+            Ok(serde_json::to_value(asking).unwrap_or_default())
+        },
+    );
+    let unreadable = |e| Failure::new(Exit::Failed, format_args!("the answer is not one: {e}"));
+    serde_json::from_value(answered.await?).map_err(unreadable)
+}
+
+/// Freezes payments.
+pub(super) async fn freeze(config: &Config, what: Frozen, why: &str) -> Result<(), Failure> {
+    let mut body = whose(&what);
+    if let Value::Object(members) = &mut body {
+        members.insert("why".into(), why.into());
+    }
+    let done = change(
+        config,
+        (Method::POST, "freezes", body),
+        async |ledger, now| {
+            payer::freeze(ledger, what.clone(), why, now).await?;
+            Ok(Value::Null)
+        },
+    );
+    done.await.map(drop)
+}
+
+/// Allows them again.
+pub(super) async fn unfreeze(config: &Config, what: Frozen) -> Result<(), Failure> {
+    let asked = (Method::DELETE, "freezes", whose(&what));
+    let done = change(config, asked, async |ledger, now| {
+        payer::unfreeze(ledger, what.clone(), now).await?;
+        Ok(Value::Null)
+    });
+    done.await.map(drop)
+}
+
+/// Forgets a host.
+pub(super) async fn forget(config: &Config, host: &str) -> Result<(), Failure> {
+    let path = format!("merchants/{host}");
+    let done = change(
+        config,
+        (Method::DELETE, &path, Value::Null),
+        async |ledger, now| {
+            payer::forget(ledger, host, now).await?;
+            Ok(Value::Null)
+        },
+    );
+    done.await.map(drop)
+}
+
+fn whose(what: &Frozen) -> Value {
+    match what {
+        Frozen::All => serde_json::json!({ "scope": "all" }),
+        Frozen::Host(name) => serde_json::json!({ "scope": "host", "name": name }),
+        Frozen::Agent(name) => serde_json::json!({ "scope": "agent", "name": name }),
+    }
+}
+
+/// Changes the ledger: as its owner, or by asking the one who is.
+async fn change(
+    config: &Config,
+    (method, path, body): (Method, &str, Value),
+    mut directly: impl AsyncFnMut(&dyn Ledger, Timestamp) -> Result<Value, PostError>,
+) -> Result<Value, Failure> {
+    let dir = &config.state_dir;
+    patiently(async || {
+        let Some(ledger) = owned(dir)? else {
+            return Try::of(asked(dir, method.clone(), path, &body).await);
+        };
+        let now = clock::System::starting_at(ledger.newest().await?).now();
+        let done = directly(&*ledger, now).await?;
+        ledger.flush().await?;
+        Ok(Try::Got(done))
+    })
+    .await
 }
 
 /// The ledger, or nothing when somebody else owns it.

@@ -8,13 +8,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::terminal::Talk;
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::app::{self, Options, Running};
+use crate::budget::Frozen;
 use crate::config::Config;
 
 /// Run the proxy as a service
 ///
 /// Runs in the foreground until it is told to stop. Spend events go to stdout, one JSON object a line;
 /// everything else to stderr. SIGTERM and SIGINT sign nothing new, let open payments finish, and end
-/// it; a second one ends it at once. SIGHUP reads the policy again.
+/// it; a second one ends it at once. SIGHUP reads the policy again. SIGUSR1 freezes all payments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -62,6 +63,7 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
             asked = signals.next() => match asked {
                 Asked::Stop => break,
                 Asked::Reload => reload(&file, &running),
+                Asked::Freeze => freeze(&running).await,
             },
             () = running.failed() => {
                 return Err(Failure::new(Exit::Failed, "a part of the proxy ended by itself; this is a bug"));
@@ -92,16 +94,24 @@ fn reload(file: &Path, running: &Running) {
     }
 }
 
+async fn freeze(running: &Running) {
+    if let Err(error) = running.payer.freeze(Frozen::All, "SIGUSR1").await {
+        tracing::error!(%error, "the freeze could not be stored; stop this process to stop payments");
+    }
+}
+
 /// What a signal asks for.
 enum Asked {
     Stop,
     Reload,
+    Freeze,
 }
 
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -110,6 +120,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -118,10 +129,11 @@ impl Signals {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user.recv() => Asked::Freeze,
         }
     }
 
     async fn stop(&mut self) {
-        while let Asked::Reload = self.next().await {}
+        while let Asked::Reload | Asked::Freeze = self.next().await {}
     }
 }

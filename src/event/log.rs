@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry;
 
-use super::{Sink, SpendEvent, State};
+use super::{Notice, Sink, SpendEvent, State};
 
 mod background;
 mod plain;
@@ -192,6 +192,12 @@ impl Sink for Log {
 
     fn flagged(&self, event: &SpendEvent) {
         tracing::info!(target: SPEND, record = %named(event, "flagged"));
+    }
+
+    fn notice(&self, notice: &Notice) {
+        // Every field is a string or a number: this cannot fail.
+        let json = serde_json::to_string(notice).unwrap_or_default();
+        tracing::info!(target: SPEND, record = %plain::json(&json));
     }
 }
 

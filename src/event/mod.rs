@@ -10,6 +10,9 @@ use crate::payment::{PaymentId, SessionId};
 pub mod export;
 pub mod log;
 pub mod metrics;
+mod notice;
+
+pub use notice::Notice;
 
 /// Where a payment stands. `reserved`, `unknown` and `settled` count against every budget they touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -216,4 +219,6 @@ pub trait Sink: Send + Sync {
     fn observe(&self, event: &SpendEvent);
     /// Called when the state is as before, but there is something new to look at in `flags`.
     fn flagged(&self, _event: &SpendEvent) {}
+    /// Called when there is something to tell that is no payment.
+    fn notice(&self, _notice: &Notice) {}
 }

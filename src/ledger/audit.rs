@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use crate::budget::{Book, Change, Counted, Entry, Mark, Opened, Payment, Stage, judge};
+use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Payment, Stage, judge};
 use crate::event::SpendEvent;
 use crate::money::Usd;
 use crate::payment::{PaymentId, SessionId};
@@ -224,6 +224,19 @@ impl Audit {
         }
         for id in right.into_keys() {
             self.problem(format!("session {id} is missing"));
+        }
+    }
+
+    /// Compares every stored fact with what the records say.
+    pub(super) fn check_facts(&mut self, rows: impl Iterator<Item = (String, Fact)>) {
+        let mut right = std::mem::take(&mut self.book.facts);
+        for (key, stored) in rows {
+            if right.remove(&key) != Some(stored) {
+                self.problem(format!("the fact `{key}` differs from its records"));
+            }
+        }
+        for key in right.into_keys() {
+            self.problem(format!("the fact `{key}` is missing"));
         }
     }
 

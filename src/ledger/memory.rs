@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::budget::{Book, Counted, Entry, Payment, Stage, judge};
+use crate::budget::{Book, Counted, Fact, Frozen, Payment, Stage, judge};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
@@ -58,10 +58,7 @@ impl Memory {
             }
         }
         inner.record(&post)?;
-        Ok(Posted {
-            seq: inner.head().seq,
-            session_counted: post.entries.iter().find_map(|e| inner.session_counted(e)),
-        })
+        Ok(Posted::new(inner.head().seq, &inner.book, &post.entries))
     }
 }
 
@@ -91,14 +88,6 @@ impl Inner {
         };
         self.records.push((record, post.event.clone()));
         Ok(())
-    }
-
-    fn session_counted(&self, entry: &Entry) -> Option<Counted> {
-        let Entry::Reserve { session, .. } = entry else {
-            return None;
-        };
-        let opened = self.book.sessions.get(session)?;
-        self.book.total(&Limit::session(&opened.session).account, 0)
     }
 
     fn row(&self, id: &SessionId) -> Option<SessionRow> {
@@ -205,6 +194,19 @@ impl Reader for Memory {
         Ok(())
     }
 
+    async fn fact(&self, key: &str) -> Result<Option<Fact>, PostError> {
+        Ok(self.lock().book.facts.get(key).cloned())
+    }
+
+    async fn facts(&self, prefix: &str) -> Result<Vec<(String, Fact)>, PostError> {
+        let inner = self.lock();
+        let here = inner.book.facts.range(prefix.to_owned()..);
+        let here = here.take_while(|(key, _)| key.starts_with(prefix));
+        Ok(here
+            .map(|(key, fact)| (key.clone(), fact.clone()))
+            .collect())
+    }
+
     async fn verify(&self) -> Result<Report, PostError> {
         let inner = self.lock();
         let mut audit = Audit::new(ID);
@@ -224,6 +226,8 @@ impl Reader for Memory {
         audit.check_payments(payments);
         let sessions = inner.book.sessions.iter();
         audit.check_sessions(sessions.map(|(id, o)| (id.clone(), o.clone())));
+        let facts = inner.book.facts.iter();
+        audit.check_facts(facts.map(|(key, fact)| (key.clone(), fact.clone())));
         Ok(audit.report())
     }
 
@@ -245,6 +249,10 @@ impl Ledger for Memory {
 
     async fn flush(&self) -> Result<(), PostError> {
         Ok(())
+    }
+
+    fn frozen(&self, host: &str, agent: &str) -> Option<Frozen> {
+        Frozen::among(&self.lock().book.facts, host, agent)
     }
 
     fn healthy(&self) -> Result<(), PostError> {

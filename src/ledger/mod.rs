@@ -6,12 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::budget::{Counted, Entry, Opened, Payment, Reject};
+use crate::budget::{Book, Counted, Entry, Fact, Frozen, Opened, Payment, Reject};
 use crate::clock::Timestamp;
 use crate::event::export::Recorded;
 use crate::event::{SpendEvent, State};
 use crate::money::Usd;
-use crate::payment::{PaymentId, Session, SessionId};
+use crate::payment::{Limit, PaymentId, Session, SessionId};
 
 mod audit;
 mod chain;
@@ -133,6 +133,33 @@ pub struct Posted {
     pub seq: u64,
     /// What counts in the session's account after it, for a reservation.
     pub session_counted: Option<Counted>,
+    /// What counts after it against each further limit of a reservation, in their order.
+    pub counted: Vec<Counted>,
+}
+
+impl Posted {
+    fn new(seq: u64, book: &Book, entries: &[Entry]) -> Self {
+        let reserved = entries.iter().find_map(|entry| match entry {
+            Entry::Reserve {
+                session, limits, ..
+            } => Some((session, limits)),
+            _ => None,
+        });
+        let Some((session, limits)) = reserved else {
+            return Self {
+                seq,
+                ..Self::default()
+            };
+        };
+        let opened = book.sessions.get(session);
+        let cap = opened.map(|o| Limit::session(&o.session));
+        let total = |limit: &Limit| book.total(&limit.account, limit.first.min(limit.last));
+        Self {
+            seq,
+            session_counted: cap.as_ref().and_then(total),
+            counted: limits.iter().filter_map(total).collect(),
+        }
+    }
 }
 
 /// Who is told what became of a post. Called once, on a thread that must not be held up.
@@ -241,6 +268,10 @@ pub trait Reader: Send + Sync {
     /// The newest record of each payment that fits, the one that changed last at the end, from one
     /// state of the book. Ends early when nobody receives any more.
     async fn walk(&self, filter: Filter, rows: mpsc::Sender<Recorded>) -> Result<(), PostError>;
+    /// What is remembered under a key.
+    async fn fact(&self, key: &str) -> Result<Option<Fact>, PostError>;
+    /// Everything whose key begins so, in the order of the keys.
+    async fn facts(&self, prefix: &str) -> Result<Vec<(String, Fact)>, PostError>;
     /// Walks the whole chain and recomputes every sum.
     async fn verify(&self) -> Result<Report, PostError>;
     /// Time of the newest record, so that a clock behind it is not believed.
@@ -259,6 +290,8 @@ pub trait Ledger: Reader {
     async fn post_soon(&self, post: Post, then: Then);
     /// Returns when everything posted before is durable.
     async fn flush(&self) -> Result<(), PostError>;
+    /// Whose payments are frozen that this one would be among? Asks no disk.
+    fn frozen(&self, host: &str, agent: &str) -> Option<Frozen>;
     /// Can a post be promised right now? For readiness; does not write.
     fn healthy(&self) -> Result<(), PostError>;
 }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::budget::{Counted, Payment};
+use crate::budget::{Counted, Fact, Frozen, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
@@ -23,6 +23,7 @@ use super::{
     SessionRow, Then,
 };
 
+mod facts;
 mod keeper;
 mod read;
 mod shared;
@@ -116,7 +117,8 @@ fn found_or_made(place: &Place) -> Result<(), OpenError> {
 fn check(place: &Place) -> Result<Checked, OpenError> {
     let path = place.ledger();
     let tables = {
-        let connection = store::connect(&path)?;
+        let mut connection = store::connect(&path)?;
+        store::upgrade(&mut connection)?;
         version(&connection)?;
         Tables::open(&path)?
     };
@@ -211,7 +213,7 @@ impl Sqlite {
                 ask,
                 thread: keeper,
             },
-            state: Storage::Ready(checked.tables),
+            state: Storage::Ready(Box::new(checked.tables)),
             since_checkpoint: 0,
             last: writer::Last::default(),
         };
@@ -296,6 +298,10 @@ impl Ledger for Sqlite {
         answer.await.map_err(|_| stopped())?
     }
 
+    fn frozen(&self, host: &str, agent: &str) -> Option<Frozen> {
+        self.shared.frozen(host, agent)
+    }
+
     fn healthy(&self) -> Result<(), PostError> {
         match &self.writer {
             Some(writer) if !writer.is_finished() => self.shared.healthy(),
@@ -344,6 +350,20 @@ impl Reader for Sqlite {
 
     async fn walk(&self, filter: Filter, rows: mpsc::Sender<Recorded>) -> Result<(), PostError> {
         self.file.walk(filter, rows).await
+    }
+
+    async fn fact(&self, key: &str) -> Result<Option<Fact>, PostError> {
+        match self.shared.fact(key) {
+            Some(known) => Ok(known),
+            None => self.file.fact(key).await,
+        }
+    }
+
+    async fn facts(&self, prefix: &str) -> Result<Vec<(String, Fact)>, PostError> {
+        match self.shared.facts(prefix) {
+            Some(known) => Ok(known),
+            None => self.file.facts(prefix).await,
+        }
     }
 
     async fn verify(&self) -> Result<Report, PostError> {

@@ -1,7 +1,7 @@
 //! What every event of one payment has in common, filled in as the payment goes on.
 
 use crate::clock::Timestamp;
-use crate::event::{SpendEvent, State};
+use crate::event::{Flag, SpendEvent, State};
 use crate::ledger::PostError;
 use crate::money::{Amount, Network, Usd};
 use crate::payment::{Asked, Challenge, PaymentId, Requirement};
@@ -51,6 +51,15 @@ impl About {
         self.event.asset = approval.asset.symbol.clone();
         self.event.price = Some(approval.price);
         self.event.rule = Some(approval.rule.clone());
+        let changes = [
+            (approval.duties.recipient_changed, Flag::RecipientChanged),
+            (approval.duties.price_changed, Flag::PriceChanged),
+        ];
+        self.event.flags = changes
+            .iter()
+            .filter(|(c, _)| *c)
+            .map(|(_, f)| *f)
+            .collect();
     }
 
     fn terms(&mut self, requirement: &Requirement) {

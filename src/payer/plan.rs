@@ -8,7 +8,7 @@ use super::about::About;
 use super::{Payer, SKEW, refusals};
 use crate::clock::Timestamp;
 use crate::payment::{Asked, Challenge, Instruction, Offer, Reason, Refusal};
-use crate::policy::{self, Approval, Facts, Mode, Policy};
+use crate::policy::{self, Approval, Facts, Known, Mode, Policy};
 use crate::protocol::{self, Protocol, Terms};
 use crate::wallet::{self, Wallet};
 
@@ -47,12 +47,14 @@ impl Payer {
         policy: &Policy,
         asked: &Asked,
         challenge: &Challenge,
+        known: Known,
         about: &mut About,
     ) -> Result<Plan<'a>, Refusal> {
         about.offered(challenge);
         let now = self.clock.now();
         let facts = Facts {
             payers: self.payers.clone(),
+            known,
         };
         let mut left = Cow::Borrowed(challenge);
         let mut first = None;

@@ -11,7 +11,19 @@ use crate::wallet::WalletError;
 pub(super) fn of_post(problem: &PostError, approval: &Approval) -> Refusal {
     let refusal = match problem {
         PostError::Rejected(reject) => of_reject(reject, approval.price),
-        PostError::Unavailable(_) => {
+        PostError::Unavailable(_) | PostError::Damaged(_) => of_ledger(problem),
+    };
+    Refusal {
+        rule: Some(approval.rule.clone()),
+        price: Some(approval.price),
+        ..refusal
+    }
+}
+
+/// A ledger that cannot be asked.
+pub(super) fn of_ledger(problem: &PostError) -> Refusal {
+    match problem {
+        PostError::Unavailable(_) | PostError::Rejected(_) => {
             let detail = "the ledger cannot store a promise right now, so nothing is paid";
             Refusal {
                 retryable: true,
@@ -22,11 +34,6 @@ pub(super) fn of_post(problem: &PostError, approval: &Approval) -> Refusal {
             let detail = "the ledger needs its operator, so nothing is paid";
             Refusal::new(Reason::LedgerUnavailable, detail)
         }
-    };
-    Refusal {
-        rule: Some(approval.rule.clone()),
-        price: Some(approval.price),
-        ..refusal
     }
 }
 
@@ -44,6 +51,22 @@ fn of_reject(reject: &Reject, price: Usd) -> Refusal {
             let detail = "the amount is more than any budget holds";
             Refusal::new(Reason::OverRequestCap, detail)
         }
+        Reject::Frozen { what } => super::freeze::frozen(what),
+        Reject::PayeeChanged { .. } => {
+            let detail = "the recipient differs from the one that was paid first at this host";
+            Refusal::new(Reason::RecipientChanged, detail)
+        }
+        Reject::PriceRose { lowest } => {
+            let detail = format!("the price rose too far above the {lowest} that was paid here");
+            Refusal::new(Reason::PriceChanged, detail)
+        }
+        Reject::NoSuchApproval | Reject::ApprovalOver | Reject::NotApproved => Refusal {
+            retryable: true,
+            ..Refusal::new(
+                Reason::ApprovalRequired,
+                "what a person approved was used, withdrawn or is over",
+            )
+        },
         Reject::ExistsDifferent
         | Reject::NoSuchPayment
         | Reject::SessionOpen
@@ -59,6 +82,17 @@ fn of_reject(reject: &Reject, price: Usd) -> Refusal {
 /// The limit that a payment of this price would pass.
 #[must_use]
 pub fn over_limit(limit: &Limit, counted: &Counted, price: Usd) -> Refusal {
+    if limit.is_rate() {
+        let most = limit.payments.unwrap_or_default();
+        return Refusal {
+            retryable: true,
+            resets_at: limit.resets_at,
+            ..Refusal::new(
+                Reason::RateLimited,
+                format!("the rule allows {most} payments in this time, and so many were made"),
+            )
+        };
+    }
     let remaining = limit.amount.minus(counted.amount).unwrap_or_default();
     let (reason, what) = if limit.is_session() {
         (Reason::OverSessionCap, "the session's budget")

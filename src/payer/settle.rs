@@ -61,7 +61,7 @@ impl Payer {
         };
         again.claimed |= matches!(receipt, Receipt::Claimed(_));
         let mut event = about.event(self.clock.now(), state);
-        event.flags = flags(&about, &receipt, status);
+        event.flags.extend(flags(&about, &receipt, status));
         event.delivery = answer.map(delivery);
         match before {
             true => {

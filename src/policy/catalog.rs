@@ -6,7 +6,9 @@ use crate::clock::{Timestamp, Window};
 use crate::money::{Asset, Network, Usd};
 use crate::payment::{Asked, Limit};
 use crate::section::{Problems, Section, SectionError};
-use crate::settings::{Span, name};
+use crate::settings::{HostPattern, Percent, Span, name};
+
+use super::Warning;
 
 /// What terms may refer to.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +18,8 @@ pub struct Catalog {
     /// Those that no rule names: they hold for every rule, because a limit that nothing enforces is
     /// worse than one too many.
     pub everywhere: Vec<Arc<Budget>>,
+    /// Named lists of hosts.
+    pub categories: Vec<Category>,
     /// Every asset that has a price: the built-in table and the operator's additions.
     pub assets: Vec<Asset>,
     /// Most seconds that a payload may live (`limits.validity`).
@@ -31,6 +35,15 @@ impl Catalog {
         let here = |a: &&Asset| a.network == *network && a.is(address);
         self.assets.iter().find(here)
     }
+}
+
+/// Hosts that the operator puts under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Category {
+    /// What rules call it.
+    pub name: String,
+    /// Which hosts.
+    pub hosts: Vec<HostPattern>,
 }
 
 /// Whose payments count together.
@@ -61,6 +74,8 @@ pub struct Budget {
     pub window: Window,
     /// Most payments in the window.
     pub payments: Option<u32>,
+    /// From how much of it on the operator is told.
+    pub warn_at: Option<Percent>,
 }
 
 /// The words after `scope:`.
@@ -94,10 +109,26 @@ impl Budget {
         }
     }
 
+    /// When the operator is told about one of its limits.
+    #[must_use]
+    pub fn warning(&self, limit: &Limit) -> Option<Warning> {
+        let at = self.warn_at?;
+        let payments = limit.payments.map(|most| at.of(most.into()).max(1));
+        Some(Warning {
+            account: limit.account.clone(),
+            amount: match limit.amount {
+                Usd(u64::MAX) => limit.amount,
+                Usd(amount) => Usd(at.of(amount)),
+            },
+            payments: payments.and_then(|n| u32::try_from(n).ok()),
+            at,
+        })
+    }
+
     fn read(mut section: Section) -> Result<Self, SectionError> {
         let name = name(section.need("name")?)?;
         let scope = section.need("scope")?.word(SCOPES)?;
-        section.not_yet("warn_at")?;
+        let warn_at = section.take("warn_at").map(warn_at).transpose()?;
         let limit = section.take("limit").map(Section::parse).transpose()?;
         let count = |s: Section| s.number(1..=u64::from(u32::MAX));
         let payments = section.take("payments").map(count).transpose()?;
@@ -113,7 +144,16 @@ impl Budget {
             limit: limit.unwrap_or(Usd(u64::MAX)),
             window,
             payments: payments.and_then(|n| u32::try_from(n).ok()),
+            warn_at,
         })
+    }
+}
+
+fn warn_at(section: Section) -> Result<Percent, SectionError> {
+    let at: Percent = section.clone().parse()?;
+    match at.0 {
+        1..=100 => Ok(at),
+        _ => Err(section.expected("a percentage from 1% to 100%")),
     }
 }
 
@@ -154,6 +194,23 @@ pub(super) fn budgets(section: Option<Section>, problems: &mut Problems) -> Vec<
         budgets.push(Arc::new(budget));
     }
     budgets
+}
+
+/// Reads `categories:`.
+pub(super) fn categories(section: Option<Section>, problems: &mut Problems) -> Vec<Category> {
+    let entries = section.map_or(Ok(vec![]), Section::entries);
+    let mut categories = vec![];
+    for (key, list) in problems.keep(entries).unwrap_or_default() {
+        let place = list.clone();
+        let Some(hosts) = problems.keep(list.list(Section::parse::<HostPattern>)) else {
+            continue;
+        };
+        if hosts.is_empty() {
+            problems.push(place.error("the list of hosts is empty, so the category is nowhere"));
+        }
+        categories.push(Category { name: key, hosts });
+    }
+    categories
 }
 
 /// The budgets that no rule names.

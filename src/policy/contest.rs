@@ -5,7 +5,7 @@ use crate::payment::{Asked, Challenge, Limit, Problem, Reason, Refusal, Requirem
 
 use super::rule::{Pay, Rule};
 use super::terms::{About, Ask, Named};
-use super::{Approval, Facts, Policy};
+use super::{Approval, Duties, Facts, Policy};
 
 /// One way to pay that was refused, and how far it came.
 pub(super) struct Missed {
@@ -27,6 +27,7 @@ pub struct Verdict {
 /// Everything known about one way to pay, before any term is asked.
 pub(super) fn ask<'a>(
     policy: &'a Policy,
+    rule: &'a str,
     asked: &'a Asked,
     requirement: &'a Requirement,
     facts: &'a Facts,
@@ -37,9 +38,11 @@ pub(super) fn ask<'a>(
         .catalog
         .asset(&requirement.network, &requirement.asset);
     Ask {
+        rule,
         asked,
         requirement,
         payers: &facts.payers,
+        known: &facts.known,
         payer: payer.map(|(_, address)| &**address),
         asset,
         price: asset.and_then(|a| a.price(requirement.amount)),
@@ -96,8 +99,12 @@ pub(super) fn verdicts(pay: &Pay, ask: &Ask<'_>) -> Vec<Verdict> {
 /// The permission, with every limit that the ledger must keep. `None` when a value is missing that
 /// the terms have checked: then nothing is paid.
 pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) -> Option<Approval> {
+    let mut duties = Duties::default();
+    for named in &pay.terms {
+        named.term.duties(ask, &mut duties);
+    }
     let mut limits = vec![Limit::session(&ask.asked.session)];
-    limits.extend(pay.terms.iter().flat_map(|named| named.term.limits(ask)));
+    limits.append(&mut duties.limits);
     ask.payer?;
     Some(Approval {
         rule: rule.name.clone(),
@@ -105,6 +112,7 @@ pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) ->
         asset: ask.asset?.clone(),
         price: ask.price?,
         limits,
+        duties,
         valid_for: ask.requirement.valid_for.min(policy.catalog.validity),
         on_unknown: pay.on_unknown,
     })

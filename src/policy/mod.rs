@@ -13,6 +13,7 @@ use crate::section::{Problems, Section};
 mod catalog;
 mod contest;
 mod glob;
+mod known;
 mod path;
 mod rule;
 pub mod terms;
@@ -20,6 +21,7 @@ mod trial;
 
 pub use catalog::{Budget, Catalog, Scope};
 pub use contest::Verdict;
+pub use known::{Consent, Duties, Known, Warning, payee_text};
 use rule::{Rule, Says};
 pub use trial::{Answer, NotUrl, OURSELVES, Question};
 
@@ -30,6 +32,7 @@ pub struct Policy {
     catalog: Catalog,
     tests: Vec<trial::Trial>,
     hash: String,
+    remembers: bool,
 }
 
 /// What a decision must know besides the policy: facts of the ledger and the wallets, read before.
@@ -37,6 +40,8 @@ pub struct Policy {
 pub struct Facts {
     /// Every network that a wallet may pay on, with the address that would pay.
     pub payers: Vec<(Network, String)>,
+    /// What the ledger remembers of the merchant and the route.
+    pub known: Known,
 }
 
 /// What a payment does when its outcome is not known.
@@ -61,6 +66,8 @@ pub struct Approval {
     pub price: Usd,
     /// What the ledger must keep, the session's cap first.
     pub limits: Vec<Limit>,
+    /// What else comes with it.
+    pub duties: Duties,
     /// Seconds the payload may live.
     pub valid_for: u64,
     /// What to do when the outcome is not known.
@@ -91,9 +98,15 @@ impl Policy {
         catalog.budgets = catalog::budgets(file.take("budgets"), problems);
         let rules = file.take("rules");
         catalog.everywhere = catalog::unnamed(&catalog.budgets, rules.as_ref());
+        catalog.categories = catalog::categories(file.take("categories"), problems);
         let rules = rule::rules(rules, &catalog, problems);
         let tests = trial::read(file.take("tests"), problems);
+        let asks = |rule: &Rule| match &rule.says {
+            Says::Pay(pay) => pay.terms.iter().any(|named| named.term.remembers()),
+            Says::Deny => false,
+        };
         Self {
+            remembers: rules.iter().any(asks),
             mode,
             rules,
             catalog,
@@ -128,6 +141,12 @@ impl Policy {
         self.mode
     }
 
+    /// Does any rule ask what the ledger remembers of merchants?
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.remembers
+    }
+
     /// Every budget of the file.
     #[must_use]
     pub fn budgets(&self) -> &[Arc<Budget>] {
@@ -143,7 +162,7 @@ impl Policy {
 
 fn hash(file: &Section) -> String {
     let mut hasher = Sha256::new();
-    for key in ["mode", "assets", "budgets", "rules"] {
+    for key in ["mode", "assets", "budgets", "categories", "rules"] {
         let text = file.peek(key).map(|s| s.canonical()).unwrap_or_default();
         hasher.update(format!("{key}={text}\n"));
     }
@@ -184,7 +203,7 @@ pub fn decide(
         let detail = format!("the challenge offers more than {most} ways to pay");
         return refuse(Refusal::new(Reason::LimitsExceeded, detail));
     }
-    let ask = |requirement| contest::ask(policy, asked, requirement, facts, now);
+    let ask = |requirement| contest::ask(policy, &rule.name, asked, requirement, facts, now);
     match contest::cheapest(pay, challenge.requirements.iter().map(ask)) {
         Ok(ask) => match contest::approve(policy, rule, pay, &ask) {
             Some(approval) => Ok(approval),

@@ -39,7 +39,7 @@ pub(super) struct Pay {
 }
 
 /// Keys of `pay:` that the contract names and nothing enforces yet.
-const LATER: &[&str] = &["max_price_increase", "rate", "approval", "mcp", "prepay"];
+const LATER: &[&str] = &["mcp", "prepay"];
 
 const ON_UNKNOWN: &[(&str, OnUnknown)] = &[
     ("resend-same", OnUnknown::ResendSame),
@@ -50,13 +50,7 @@ impl Rule {
     pub(super) fn read(mut section: Section, catalog: &Catalog) -> Result<Self, SectionError> {
         let name = name(section.need("name")?)?;
         let mut matches = section.need("match")?;
-        let host_list = matches.need("hosts")?;
-        let host_place = host_list.clone();
-        let hosts = host_list.list(Section::parse::<HostPattern>)?;
-        if hosts.is_empty() {
-            let error = host_place.error("the list of hosts is empty, so the rule never matches");
-            return Err(error.hint("every host is written [\"*\"]"));
-        }
+        let hosts = hosts(&mut matches, catalog)?;
         let mut list = |key: &str| match matches.take(key) {
             Some(list) if list.clone().items()?.is_empty() => Err(list
                 .error(format!(
@@ -101,6 +95,43 @@ impl Rule {
         self.names_host(&asked.host, asked.port)
             && (self.methods.is_empty() || self.methods.contains(&asked.method))
             && (self.agents.is_empty() || self.agents.iter().any(|glob| glob.matches(agent)))
+    }
+}
+
+/// The hosts that a rule is about: those it lists, and those of the categories that it names.
+fn hosts(matches: &mut Section, catalog: &Catalog) -> Result<Vec<HostPattern>, SectionError> {
+    let categories = matches.take("categories");
+    let list = match &categories {
+        Some(_) => matches.take("hosts"),
+        None => Some(matches.need("hosts")?),
+    };
+    let mut hosts = vec![];
+    if let Some(list) = list {
+        let place = list.clone();
+        hosts = list.list(Section::parse::<HostPattern>)?;
+        if hosts.is_empty() {
+            let error = place.error("the list of hosts is empty, so the rule never matches");
+            return Err(error.hint("every host is written [\"*\"]"));
+        }
+    }
+    let Some(categories) = categories else {
+        return Ok(hosts);
+    };
+    let place = categories.clone();
+    for item in categories.items()? {
+        let name = item.clone().text()?;
+        let Some(category) = catalog.categories.iter().find(|c| c.name == name) else {
+            let error = item.error(format!("no category is called \"{}\"", name.escape_debug()));
+            return Err(match catalog.categories.is_empty() {
+                true => error.hint("define it below `categories:` of the file"),
+                false => error.hint_words(&name, catalog.categories.iter().map(|c| &*c.name)),
+            });
+        };
+        hosts.extend(category.hosts.iter().cloned());
+    }
+    match hosts.is_empty() {
+        true => Err(place.error("the list of categories is empty, so the rule never matches")),
+        false => Ok(hosts),
     }
 }
 
@@ -155,6 +186,7 @@ impl Pay {
         let first = |s: Section| s.items().ok()?.into_iter().next()?.text().ok();
         let payee = section.peek("pay_to").and_then(first);
         let on_unknown = section.or("on_unknown", OnUnknown::ResendSame, |s| s.word(ON_UNKNOWN))?;
+        terms::agree(&section)?;
         let terms = terms::read(&mut section, catalog)?;
         section.finish()?;
         Ok(Self {

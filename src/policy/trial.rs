@@ -116,8 +116,10 @@ impl Policy {
         });
         let payee = pay.and_then(|pay| pay.payee.clone());
         let requirement = self.assume(question, payee, facts);
+        let name = rule.map_or("", |rule| &rule.name);
         let verdicts = pay.zip(requirement.as_ref()).map(|(pay, requirement)| {
-            contest::verdicts(pay, &contest::ask(self, &asked, requirement, facts, now))
+            let ask = contest::ask(self, name, &asked, requirement, facts, now);
+            contest::verdicts(pay, &ask)
         });
         let challenge = Challenge {
             requirements: requirement.iter().cloned().collect(),
@@ -173,6 +175,7 @@ impl Policy {
         let payer = |network: &Network| (network.clone(), OURSELVES.to_owned());
         let facts = Facts {
             payers: networks.iter().map(payer).collect(),
+            ..Facts::default()
         };
         let run = |trial: &Trial| {
             let session = Session {

@@ -17,7 +17,7 @@ use super::replay::Replay;
 use super::serve::Conn;
 use super::tee::NotReplayable;
 use crate::failpoint;
-use crate::payer::{Paid, Recorded, Settled, Waiting};
+use crate::payer::{Paid, Pending, Recorded, Settled, Signed, Unpaid, Waiting};
 use crate::payment::{Asked, Reason, Refusal};
 use crate::settings::RefusalBody;
 
@@ -30,27 +30,48 @@ pub(super) async fn purchase(
     replay: Replay,
     asks: Asks,
 ) -> Response<Body> {
-    let mut asked = route.asked(&replay.method, &replay.uri);
+    let asked = route.asked(&replay.method, &replay.uri);
     if !route.trust(&conn.proxy).verified() {
         let refusal = conn.proxy.payer.refuse(&asked, unverified()).await;
         return refused(conn, &refusal, asks.original);
     }
-    let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
-        return refuse::stopped();
-    };
-    let turns = conn.proxy.turns(&asked.session.id.0);
-    let conn = Arc::clone(conn);
     let agent = Agent::default();
-    let waiting = Arc::clone(&agent.waiting);
-    let task = tokio::spawn(async move {
-        let _in_flight = permit;
-        let _turn = turns.acquire().await;
-        pay(&conn, &route, &mut asked, replay, asks, waiting).await
-    });
-    // A panic in the task is a bug of ours; the ledger already counts what it signed.
-    let answer = task.await.unwrap_or_else(|_| refuse::stopped());
-    agent.answered();
-    answer
+    let mut purchase = Purchase {
+        route,
+        asked,
+        again: Again::Of(replay),
+        asks,
+        agent: Arc::clone(&agent.waiting),
+        patient: true,
+    };
+    loop {
+        let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
+            return refuse::stopped();
+        };
+        let turns = conn.proxy.turns(&purchase.asked.session.id.0);
+        let conn = Arc::clone(conn);
+        let task = tokio::spawn(async move {
+            let _in_flight = permit;
+            let _turn = turns.acquire().await;
+            pay(&conn, purchase).await
+        });
+        // A panic in the task is a bug of ours; the ledger already counts what it signed.
+        match task.await {
+            Ok(Outcome::Answer(answer)) => {
+                agent.answered();
+                return *answer;
+            }
+            // Nothing is reserved or signed, so whoever waits here holds nobody up and may hang up.
+            Ok(Outcome::Pending(mut pending, back)) => {
+                pending.answered().await;
+                purchase = *back;
+            }
+            Err(_) => {
+                agent.answered();
+                return refuse::stopped();
+            }
+        }
+    }
 }
 
 /// The agent, as long as it waits. Dropping it means that it hung up.
@@ -74,45 +95,128 @@ impl Drop for Agent {
     }
 }
 
-async fn pay(
+/// Everything that paying needs, also a second time after a person agreed.
+struct Purchase {
+    route: Route,
+    asked: Asked,
+    again: Again,
+    asks: Asks,
+    agent: Arc<Waiting>,
+    /// May it wait for a person?
+    patient: bool,
+}
+
+/// The second sending of the request.
+enum Again {
+    /// Still to be made.
+    Of(Replay),
+    /// Made; absent where no rule could pay.
+    Made(Option<Request<Body>>),
+}
+
+enum Outcome {
+    Answer(Box<Response<Body>>),
+    Pending(Box<Pending>, Box<Purchase>),
+}
+
+impl From<Response<Body>> for Outcome {
+    fn from(answer: Response<Body>) -> Self {
+        Self::Answer(Box::new(answer))
+    }
+}
+
+/// Makes the second sending, or says why there can be none.
+async fn made(
     conn: &Conn,
     route: &Route,
     asked: &mut Asked,
-    replay: Replay,
-    asks: Asks,
-    waiting: Arc<Waiting>,
-) -> Response<Body> {
-    let payer = &conn.proxy.payer;
-    let payable = payer.policy().payable(&asked.host, asked.port);
+    again: Again,
+    agent: &Arc<Waiting>,
+) -> Result<Option<Request<Body>>, NotReplayable> {
+    let replay = match again {
+        Again::Of(replay) => replay,
+        Again::Made(request) => return Ok(request),
+    };
     let host = route.target.to_string();
-    let again = match replay.again(&asked.session.id.0, &host).await {
+    match replay.again(&asked.session.id.0, &host).await {
         Ok((request, key)) => {
             asked.request = Some(key);
-            payer.begin(key, &waiting);
-            Some(request)
+            conn.proxy.payer.begin(key, agent);
+            Ok(Some(request))
         }
         // The policy's own refusal comes first where no rule could pay.
-        Err(NotReplayable::NotKept) if !payable => None,
+        Err(NotReplayable::NotKept)
+            if !conn.proxy.payer.policy().payable(&asked.host, asked.port) =>
+        {
+            Ok(None)
+        }
+        Err(why) => Err(why),
+    }
+}
+
+async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
+    let payer = &conn.proxy.payer;
+    let Purchase {
+        route,
+        mut asked,
+        again,
+        asks,
+        agent,
+        patient,
+    } = purchase;
+    let again = match made(conn, &route, &mut asked, again, &agent).await {
+        Ok(again) => again,
         Err(why) => {
-            let refusal = payer.refuse(asked, not_replayable(why)).await;
-            return refused(conn, &refusal, asks.original);
+            let refusal = payer.refuse(&asked, not_replayable(why)).await;
+            return refused(conn, &refusal, asks.original).into();
         }
     };
-    let signed = match (payer.authorize(asked, &asks.challenge).await, again) {
-        (Ok(signed), Some(request)) => (signed.awaited(waiting), request),
+    let considered = match patient {
+        true => payer.consider(&asked, &asks.challenge).await,
+        false => {
+            let authorized = payer.authorize(&asked, &asks.challenge).await;
+            authorized.map_err(Unpaid::Refused)
+        }
+    };
+    match (considered, again) {
+        (Ok(signed), Some(request)) => {
+            let signed = signed.awaited(agent);
+            send(conn, &route, signed, request).await.into()
+        }
         (Ok(signed), None) => {
             // The policy changed in between: the payload is never sent, and counts until it dies.
             let settled = payer.settle(signed, None).await;
-            return unpaid(conn, settled.refusal, asks.original);
+            unpaid(conn, settled.refusal, asks.original).into()
         }
-        (Err(refusal), _) => return refused(conn, &refusal, asks.original),
-    };
-    let (signed, mut request) = signed;
+        (Err(Unpaid::Refused(refusal)), _) => refused(conn, &refusal, asks.original).into(),
+        (Err(Unpaid::Pending(pending)), again) => {
+            let back = Purchase {
+                route,
+                asked,
+                again: Again::Made(again),
+                asks,
+                agent,
+                patient: false,
+            };
+            Outcome::Pending(pending, Box::new(back))
+        }
+    }
+}
+
+/// Sends the request with its payment, and hands over what comes back.
+async fn send(
+    conn: &Conn,
+    route: &Route,
+    signed: Signed,
+    mut request: Request<Body>,
+) -> Response<Body> {
+    let payer = &conn.proxy.payer;
     carry(
         &mut request,
         signed.payload.name.clone(),
         signed.payload.value.clone(),
     );
+    failpoint::reach("before-send");
     failpoint::reach("before-send");
     let answer = conn
         .proxy

@@ -61,7 +61,7 @@ pub(super) fn refused(refusal: &Refusal, status: StatusCode) -> Response<Body> {
         remaining: refusal.remaining,
         retryable: refusal.retryable,
         resets_at: refusal.resets_at,
-        approve_url: None,
+        approve_url: refusal.approve_url.as_deref(),
         payment: refusal.payment,
     };
     let mut response = problem(status, &document);

@@ -89,8 +89,25 @@ impl fmt::Display for Size {
 }
 
 /// Whole hundredths: `20%`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Percent(pub u16);
+
+impl Percent {
+    /// So many hundredths of a number, rounded down.
+    #[must_use]
+    pub fn of(self, number: u64) -> u64 {
+        let part = u128::from(number) * u128::from(self.0) / 100;
+        u64::try_from(part).unwrap_or(u64::MAX)
+    }
+
+    /// A number and so many hundredths of it, rounded down; saturates.
+    #[must_use]
+    pub fn above(self, number: u64) -> u64 {
+        number.saturating_add(self.of(number))
+    }
+}
 
 /// Why a text is no percentage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

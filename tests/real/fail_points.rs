@@ -192,6 +192,7 @@ fn leave_dead_payments(state: &Path) {
             until: Timestamp(2),
             now: Timestamp(1),
             nonce,
+            host: String::new(),
         };
         let post = Post {
             time: Timestamp(1),

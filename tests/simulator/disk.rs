@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use farepass::budget::{Counted, Entry, Payment};
+use farepass::budget::{Counted, Entry, Fact, Frozen, Payment};
 use farepass::clock::Timestamp;
 use farepass::event::SpendEvent;
 use farepass::event::export::Recorded;
@@ -162,6 +162,10 @@ impl Ledger for Disk {
         now(self.inner.flush())
     }
 
+    fn frozen(&self, host: &str, agent: &str) -> Option<Frozen> {
+        self.inner.frozen(host, agent)
+    }
+
     fn healthy(&self) -> Result<(), PostError> {
         match *self.broken.lock().unwrap() {
             true => Err(unavailable()),
@@ -205,6 +209,12 @@ impl Reader for Disk {
     }
     async fn walk(&self, filter: Filter, to: Sender<Recorded>) -> Result<(), PostError> {
         self.inner.walk(filter, to).await
+    }
+    async fn fact(&self, key: &str) -> Result<Option<Fact>, PostError> {
+        now(self.inner.fact(key))
+    }
+    async fn facts(&self, prefix: &str) -> Result<Vec<(String, Fact)>, PostError> {
+        now(self.inner.facts(prefix))
     }
     async fn verify(&self) -> Result<Report, PostError> {
         now(self.inner.verify())

@@ -319,6 +319,8 @@ impl World {
             }),
             sinks: vec![],
             unproven: self.unproven,
+            admin_url: String::new(),
+            stopped: Box::new(|| false),
         });
         let payer = Arc::new(payer);
         now(async {

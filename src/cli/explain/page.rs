@@ -14,11 +14,16 @@ fn named(limit: &Limit) -> String {
     if limit.is_session() {
         return "session".into();
     }
+    let kind = if limit.is_rate() {
+        "rate per"
+    } else {
+        "budget"
+    };
     let mut parts = limit.account.splitn(3, ':').skip(1);
     let (name, who) = (parts.next(), parts.next());
     match (name, who) {
-        (Some(name), None | Some("")) => format!("budget {name}"),
-        (Some(name), Some(who)) => format!("budget {name} of {who}"),
+        (Some(name), None | Some("")) => format!("{kind} {name}"),
+        (Some(name), Some(who)) => format!("{kind} {name} of {who}"),
         (None, _) => limit.account.clone(),
     }
 }

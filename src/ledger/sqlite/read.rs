@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::mpsc;
 
-use crate::budget::{Counted, Payment};
+use crate::budget::{Counted, Fact, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
 use crate::ledger::{Filter, PostError, Reader, Report, SessionRow};
 use crate::payment::{Limit, PaymentId, SessionId};
 
+use super::facts;
 use super::store::{self, Fault};
 use super::verify;
 
@@ -260,6 +261,17 @@ impl Reader for File {
 
     async fn walk(&self, filter: Filter, rows: mpsc::Sender<Recorded>) -> Result<(), PostError> {
         self.ask(move |c| walk(c, &filter, &rows)).await
+    }
+
+    async fn fact(&self, key: &str) -> Result<Option<Fact>, PostError> {
+        let key = key.to_owned();
+        self.ask(move |c| facts::at(c, &key)).await
+    }
+
+    async fn facts(&self, prefix: &str) -> Result<Vec<(String, Fact)>, PostError> {
+        let prefix = prefix.to_owned();
+        self.ask(move |c| facts::below(c, &prefix, usize::MAX))
+            .await
     }
 
     async fn verify(&self) -> Result<Report, PostError> {

@@ -1,15 +1,17 @@
 //! What the writer tells everybody else after each commit: the sessions, the newest time, and
 //! whether posts can be promised.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicI64;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::budget::{Counted, Opened};
+use crate::budget::facts::key;
+use crate::budget::{Counted, Fact, Frozen, Opened};
 use crate::clock::Timestamp;
 use crate::ledger::{PostError, SessionRow};
 use crate::payment::{Limit, SessionId};
 
+use super::facts;
 use super::store::{self, Fault};
 use super::tables::Changed;
 
@@ -28,7 +30,14 @@ struct Inner {
     secrets: HashMap<String, SessionId>,
     /// By the account of their newest generation.
     accounts: HashMap<String, SessionId>,
+    /// Everything remembered that fits.
+    facts: BTreeMap<String, Fact>,
+    /// Are all facts of the file among them?
+    all_facts: bool,
 }
+
+/// Facts kept at hand. Freezes are kept beyond that.
+const FACTS_MAX: usize = 100_000;
 
 impl Shared {
     pub(super) fn load(connection: &rusqlite::Connection) -> Result<Self, Fault> {
@@ -38,7 +47,14 @@ impl Shared {
             rows: HashMap::new(),
             secrets: HashMap::new(),
             accounts: HashMap::new(),
+            facts: facts::below(connection, "", FACTS_MAX)?
+                .into_iter()
+                .collect(),
+            all_facts: true,
         };
+        inner.all_facts = inner.facts.len() < FACTS_MAX;
+        let freezes = facts::below(connection, key::FREEZES, usize::MAX)?;
+        inner.facts.extend(freezes);
         for (id, opened) in store::sessions(connection)? {
             let account = Limit::session(&opened.session).account;
             let counted = store::total(connection, &account, 0)?;
@@ -70,6 +86,9 @@ impl Shared {
             });
             inner.put(id, &opened, counted);
         }
+        for (key, fact) in changed.facts {
+            inner.remember(key, fact);
+        }
         for (account, counted) in changed.sums {
             if let Some(row) = inner
                 .accounts
@@ -97,6 +116,26 @@ impl Shared {
         self.read().newest
     }
 
+    /// The fact under a key, if it is known here whether there is one.
+    pub(super) fn fact(&self, key: &str) -> Option<Option<Fact>> {
+        let inner = self.read();
+        let fact = inner.facts.get(key).cloned();
+        (fact.is_some() || inner.all_facts).then_some(fact)
+    }
+
+    /// Everything whose key begins so, if all of it is at hand.
+    pub(super) fn facts(&self, prefix: &str) -> Option<Vec<(String, Fact)>> {
+        let inner = self.read();
+        let here = inner.facts.range(prefix.to_owned()..);
+        let here = here.take_while(|(key, _)| key.starts_with(prefix));
+        let all = here.map(|(key, fact)| (key.clone(), fact.clone()));
+        (inner.all_facts || prefix == key::FREEZES).then(|| all.collect())
+    }
+
+    pub(super) fn frozen(&self, host: &str, agent: &str) -> Option<Frozen> {
+        Frozen::among(&self.read().facts, host, agent)
+    }
+
     pub(super) fn session(&self, id: &SessionId) -> Option<SessionRow> {
         self.read().rows.get(id).cloned()
     }
@@ -115,6 +154,20 @@ impl Shared {
 }
 
 impl Inner {
+    fn remember(&mut self, key: String, fact: Option<Fact>) {
+        match fact {
+            None => drop(self.facts.remove(&key)),
+            Some(fact) if self.facts.len() < FACTS_MAX || key.starts_with(key::FREEZES) => {
+                self.facts.insert(key, fact);
+            }
+            Some(_) => {
+                // What is not at hand is asked of the file, so an old value must not stay either.
+                self.facts.remove(&key);
+                self.all_facts = false;
+            }
+        }
+    }
+
     fn put(&mut self, id: SessionId, opened: &Opened, counted: Counted) {
         if let Some(old) = self.rows.get(&id) {
             self.accounts.remove(&Limit::session(&old.session).account);

@@ -12,7 +12,7 @@ use crate::payment::{PaymentId, SessionId};
 use super::tables::Sealed;
 
 /// Raised with every change of the tables.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `record` is the ledger. All other tables can be computed from it; `verify` does.
 /// `record.before` is the record before it about the same payment, so that a payment's history needs
@@ -29,6 +29,10 @@ CREATE TABLE payment(id BLOB PRIMARY KEY, last INTEGER NOT NULL, stage INTEGER, 
 CREATE TABLE nonce(hash INTEGER PRIMARY KEY) STRICT;
 CREATE INDEX open_payment ON payment(until) WHERE stage = 0;
 CREATE TABLE session(id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;";
+
+/// Came with version 2.
+const FACTS: &str =
+    "CREATE TABLE fact(key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;";
 
 /// Why a row cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -106,8 +110,20 @@ pub(super) fn checkpoint(connection: &Connection) -> Result<i64, Fault> {
 pub(super) fn create(connection: &mut Connection, id: &str) -> Result<(), Fault> {
     let tx = connection.transaction()?;
     tx.execute_batch(SCHEMA)?;
+    tx.execute_batch(FACTS)?;
     tx.execute("INSERT INTO meta VALUES ('id', ?1)", [id])?;
     save_head(&tx, Head::genesis(id))?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    Ok(tx.commit()?)
+}
+
+/// Brings the tables of an older program up to date, in one transaction. The records stay as they are.
+pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Fault> {
+    if version(connection)? != 1 {
+        return Ok(());
+    }
+    let tx = connection.transaction()?;
+    tx.execute_batch(FACTS)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }

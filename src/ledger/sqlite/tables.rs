@@ -1,24 +1,28 @@
 //! The tables as their writer sees them: a connection, and the slice of the book that is in use.
 //! Posts are entered in groups: one transaction, one commit, one sync.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::budget::{Book, Change, Counted, Entry, Mark, Opened, Reject, Stage, judge};
+use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Reject, Stage, judge};
 use crate::clock::Timestamp;
 use crate::failpoint;
 use crate::ledger::chain::Head;
 use crate::ledger::{Post, Posted};
 use crate::payment::{Limit, PaymentId, SessionId};
 
+use super::facts;
 use super::store::{self, Fault};
 
 /// Sums kept in memory between commits. Above it they are dropped and read again when needed.
 const CACHED_SUMS_MAX: usize = 100_000;
 /// Open payments kept in memory between commits.
 const CACHED_PAYMENTS_MAX: usize = 50_000;
+
+/// Facts kept in memory between commits.
+const CACHED_FACTS_MAX: usize = 100_000;
 
 /// Owner of a nonce that is in the file already. By whom it was used does not matter to the judge.
 const STORED: PaymentId = PaymentId(u128::MAX);
@@ -47,6 +51,7 @@ impl Sealed {
 pub(super) struct Changed {
     pub(super) sums: Vec<(String, Counted)>,
     pub(super) sessions: Vec<(SessionId, Opened)>,
+    pub(super) facts: Vec<(String, Option<Fact>)>,
 }
 
 /// See the module. After a [`Fault`] it is of no more use: what is cached may not be what is stored.
@@ -57,6 +62,8 @@ pub(super) struct Tables {
     loaded: HashMap<String, u64>,
     /// Newest record of each payment in the book.
     lasts: BTreeMap<PaymentId, u64>,
+    /// Keys whose facts are in the book, or are certainly in no file.
+    known: HashSet<String>,
     head: Head,
 }
 
@@ -66,6 +73,7 @@ struct Dirty {
     sums: BTreeSet<Mark>,
     payments: BTreeSet<PaymentId>,
     sessions: BTreeSet<SessionId>,
+    facts: BTreeSet<String>,
 }
 
 impl Dirty {
@@ -74,6 +82,8 @@ impl Dirty {
             .extend(change.counted.iter().map(|(m, _)| m.clone()));
         self.sessions
             .extend(change.session.iter().map(|(s, _)| s.clone()));
+        self.facts
+            .extend(change.facts.iter().map(|(k, _)| k.clone()));
     }
 }
 
@@ -89,6 +99,7 @@ impl Tables {
             },
             loaded: HashMap::new(),
             lasts: BTreeMap::new(),
+            known: HashSet::new(),
             connection,
             head,
         })
@@ -157,11 +168,7 @@ impl Tables {
             }
         }
         self.append(post, dirty)?;
-        let counted = post.entries.iter().find_map(|e| self.session_counted(e));
-        Ok(Ok(Posted {
-            seq: self.head.seq,
-            session_counted: counted,
-        }))
+        Ok(Ok(Posted::new(self.head.seq, &self.book, &post.entries)))
     }
 
     /// Brings what the judge of this entry will look at into the book.
@@ -169,6 +176,7 @@ impl Tables {
         if let Some(id) = entry.payment() {
             self.load_payment(id)?;
         }
+        self.load_facts(entry)?;
         match entry {
             Entry::Reserve {
                 session,
@@ -196,7 +204,17 @@ impl Tables {
                 }
             }
             // All sessions are always in the book.
-            Entry::OpenSession { .. } | Entry::CloseSession { .. } | Entry::Note { .. } => {}
+            Entry::OpenSession { .. }
+            | Entry::CloseSession { .. }
+            | Entry::Note { .. }
+            | Entry::Payee { .. }
+            | Entry::Price { .. }
+            | Entry::Forget { .. }
+            | Entry::Freeze { .. }
+            | Entry::Unfreeze { .. }
+            | Entry::Ask { .. }
+            | Entry::Answer { .. }
+            | Entry::UseApproval { .. } => {}
         }
         Ok(())
     }
@@ -209,6 +227,28 @@ impl Tables {
             self.lasts.insert(id, last);
             if let Some(payment) = payment {
                 self.book.payments.insert(id, payment);
+            }
+        }
+        Ok(())
+    }
+
+    fn load_facts(&mut self, entry: &Entry) -> Result<(), Fault> {
+        let session = entry.session().and_then(|id| self.book.sessions.get(id));
+        let agent = session.map_or_else(Default::default, |o| o.session.agent.clone());
+        for key in entry.facts(&agent) {
+            if !self.known.contains(&key) {
+                if let Some(fact) = facts::at(&self.connection, &key)? {
+                    self.book.facts.insert(key.clone(), fact);
+                }
+                self.known.insert(key);
+            }
+        }
+        if let Some(prefix) = entry.facts_below() {
+            for (key, fact) in facts::below(&self.connection, &prefix, usize::MAX)? {
+                // What is in the book already is newer than what is in the file.
+                if self.known.insert(key.clone()) {
+                    self.book.facts.insert(key, fact);
+                }
             }
         }
         Ok(())
@@ -240,14 +280,6 @@ impl Tables {
         Ok(())
     }
 
-    fn session_counted(&self, entry: &Entry) -> Option<Counted> {
-        let Entry::Reserve { session, .. } = entry else {
-            return None;
-        };
-        let opened = self.book.sessions.get(session)?;
-        self.book.total(&Limit::session(&opened.session).account, 0)
-    }
-
     fn store(&self, dirty: &Dirty) -> Result<(), Fault> {
         for mark in &dirty.sums {
             if let Some(counted) = self.book.counted.get(mark) {
@@ -269,6 +301,9 @@ impl Tables {
                 store::save_session(&self.connection, id, opened)?;
             }
         }
+        for key in &dirty.facts {
+            facts::save(&self.connection, key, self.book.facts.get(key))?;
+        }
         store::save_head(&self.connection, self.head)
     }
 
@@ -284,6 +319,9 @@ impl Tables {
         Changed {
             sums: sums.filter(|(a, _)| a.starts_with("session:")).collect(),
             sessions: sessions.collect(),
+            facts: (dirty.facts.iter())
+                .map(|key| (key.clone(), self.book.facts.get(key).cloned()))
+                .collect(),
         }
     }
 
@@ -304,6 +342,10 @@ impl Tables {
         if self.book.counted.len() > CACHED_SUMS_MAX {
             self.book.counted.clear();
             self.loaded.clear();
+        }
+        if self.known.len() > CACHED_FACTS_MAX {
+            self.book.facts.clear();
+            self.known.clear();
         }
     }
 }

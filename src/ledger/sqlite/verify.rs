@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use crate::ledger::Report;
 use crate::ledger::audit::{Audit, Seen};
 
+use super::facts;
 use super::store::{self, Fault};
 
 /// Walks every record and compares every row, on one state of the file while others write.
@@ -36,6 +37,7 @@ fn walk(connection: &Connection) -> Result<Report, Fault> {
     let nonces = all(connection, "nonce", "hash", |row| Ok(row.get(0)?))?;
     audit.check_nonces(store::nonce_number, nonces.into_iter());
     audit.check_sessions(store::sessions(connection)?.into_iter());
+    audit.check_facts(facts::all(connection)?.into_iter());
     Ok(audit.report())
 }
 

@@ -89,7 +89,7 @@ pub(super) struct Last {
 
 /// Does the storage work?
 pub(super) enum Storage {
-    Ready(Tables),
+    Ready(Box<Tables>),
     /// It failed. Nothing is promised before it has been opened and verified again.
     Broken {
         why: PostError,
@@ -291,7 +291,7 @@ impl Writer {
         match reopen(&self.path) {
             Ok(tables) => {
                 note(&self.marker, &tables);
-                self.state = Storage::Ready(tables);
+                self.state = Storage::Ready(Box::new(tables));
                 self.shared.health(Ok(()));
                 tracing::warn!("the ledger is verified and available again");
             }

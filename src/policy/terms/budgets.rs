@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::payment::{Limit, Refusal};
+use crate::payment::Refusal;
+use crate::policy::Duties;
 use crate::policy::catalog::{Budget, Catalog};
 use crate::section::{Section, SectionError};
 
@@ -46,9 +47,12 @@ impl Term for Budgets {
         Ok(())
     }
 
-    fn limits(&self, ask: &Ask<'_>) -> Vec<Limit> {
+    fn duties(&self, ask: &Ask<'_>, duties: &mut Duties) {
         let payer = ask.payer.unwrap_or_default();
-        let limit = |b: &Arc<Budget>| b.limit(ask.asked, payer, ask.now);
-        self.0.iter().map(limit).collect()
+        for budget in &self.0 {
+            let limit = budget.limit(ask.asked, payer, ask.now);
+            duties.warnings.extend(budget.warning(&limit));
+            duties.limits.push(limit);
+        }
     }
 }

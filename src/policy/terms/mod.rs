@@ -2,18 +2,22 @@
 
 use crate::clock::Timestamp;
 use crate::money::{Asset, Network, Usd};
-use crate::payment::{Asked, Limit, Refusal, Requirement};
+use crate::payment::{Asked, Refusal, Requirement};
+use crate::policy::{Duties, Known};
 use crate::section::{Section, SectionError};
 
 use super::catalog::Catalog;
 
 mod amount;
+mod approval;
 mod assets;
 mod budgets;
 mod insecure_http;
 mod max;
+mod max_price_increase;
 mod networks;
 mod pay_to;
+mod rate;
 mod resource;
 mod schemes;
 mod transfer_methods;
@@ -22,10 +26,14 @@ mod validity;
 /// The question put to every term: one way to pay, and what we know about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
+    /// The rule that is asked.
+    pub rule: &'a str,
     /// Who asked for what.
     pub asked: &'a Asked,
     /// The way to pay.
     pub requirement: &'a Requirement,
+    /// What the ledger remembers of the merchant and the route.
+    pub known: &'a Known,
     /// Every network that a wallet pays on, with its address.
     pub payers: &'a [(Network, String)],
     /// The address that would pay this.
@@ -46,9 +54,12 @@ pub trait Term: Send + Sync {
     /// A refusal, when it is not.
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal>;
 
-    /// What the ledger must keep besides the session's budget.
-    fn limits(&self, _ask: &Ask<'_>) -> Vec<Limit> {
-        vec![]
+    /// What the ledger and the operator must do for it, when every term has agreed.
+    fn duties(&self, _ask: &Ask<'_>, _duties: &mut Duties) {}
+
+    /// Does it ask what the ledger remembers of merchants?
+    fn remembers(&self) -> bool {
+        false
     }
 }
 
@@ -104,7 +115,10 @@ pub const TERMS: &[TermKind] = &[
     resource::TERM,
     pay_to::TERM,
     max::TERM,
+    max_price_increase::TERM,
+    rate::TERM,
     budgets::TERM,
+    approval::TERM,
 ];
 
 /// The terms of one `pay:`.
@@ -118,4 +132,19 @@ pub(super) fn read(pay: &mut Section, catalog: &Catalog) -> Result<Vec<Named>, S
         terms.extend(term.map(|term| Named { kind, term }));
     }
     Ok(terms)
+}
+
+/// Refuses keys that would contradict each other.
+pub(super) fn agree(pay: &Section) -> Result<(), SectionError> {
+    let approval = pay.peek("approval");
+    let Some(asks) = approval.and_then(|a| a.peek("new_payee")) else {
+        return Ok(());
+    };
+    let pinned = pay.peek("pay_to").and_then(|p| p.text().ok());
+    match pinned.as_deref() == Some("first-seen") && asks.clone().flag().unwrap_or(false) {
+        true => Err(asks
+            .error("`pay_to: first-seen` refuses a new payee, so nobody would be asked")
+            .hint("write `pay_to: any` beside `approval: { new_payee: true }`")),
+        false => Ok(()),
+    }
 }

@@ -1,14 +1,16 @@
-//! `pay_to: any` or a list: who may be paid. Whoever it is, it is an address that can be paid.
+//! `pay_to: any`, a list, or whoever was seen first: who may be paid. Whoever it is, it is an address
+//! that can be paid.
 
 use crate::evm::Address;
 use crate::payment::{Reason, Refusal};
+use crate::policy::{Duties, payee_text};
 use crate::section::{Section, SectionError};
 
 use super::{About, Ask, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "pay_to",
-    doc: "recipients that may be paid: any (if not written), or a list of addresses",
+    doc: "recipients that may be paid: any (if not written), first-seen, or a list of addresses",
     about: About::Deal,
     build: Build::Key(|section, _| Ok(Some(Box::new(section.map_or(Ok(PayTo::Any), read)?)))),
 };
@@ -16,7 +18,20 @@ pub(super) const TERM: TermKind = TermKind {
 enum PayTo {
     Any,
     Listed(Vec<Payee>),
+    /// The one that was paid first at this host on this network.
+    FirstSeen(OnChange),
 }
+
+/// What another recipient does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnChange {
+    /// It is refused.
+    Deny,
+    /// It is paid, and the operator is told.
+    Alert,
+}
+
+const ON_CHANGE: &[(&str, OnChange)] = &[("deny", OnChange::Deny), ("alert", OnChange::Alert)];
 
 #[derive(PartialEq, Eq)]
 enum Payee {
@@ -27,12 +42,15 @@ enum Payee {
 fn read(section: Section) -> Result<PayTo, SectionError> {
     match section.clone().text().as_deref() {
         Ok("any") => return Ok(PayTo::Any),
-        Ok("first-seen") => {
-            let error = section.error("`first-seen` is not supported yet");
-            return Err(error.hint("write the recipients as a list, or any"));
-        }
+        Ok("first-seen") => return Ok(PayTo::FirstSeen(OnChange::Deny)),
         Ok(_) => return Err(section.expected("any, first-seen, or a list of addresses")),
         Err(_) => {}
+    }
+    if section.is_map() {
+        let mut map = section;
+        let on_change = map.need("first-seen")?.word(ON_CHANGE)?;
+        map.finish()?;
+        return Ok(PayTo::FirstSeen(on_change));
     }
     let place = section.clone();
     let payees = section.list(payee)?;
@@ -62,9 +80,32 @@ impl Term for PayTo {
                 let detail = "the recipient is not on the rule's list";
                 Err(Refusal::new(Reason::RecipientNotAllowed, detail))
             }
-            Self::Any | Self::Listed(_) => Ok(()),
+            Self::FirstSeen(OnChange::Deny) if changed(ask) => {
+                let detail = "the recipient differs from the one that was paid first at this host";
+                Err(Refusal::new(Reason::RecipientChanged, detail))
+            }
+            Self::Any | Self::Listed(_) | Self::FirstSeen(_) => Ok(()),
         }
     }
+
+    fn duties(&self, ask: &Ask<'_>, duties: &mut Duties) {
+        match self {
+            Self::Any | Self::Listed(_) => {}
+            // The first one stays known, so that every payment to another is told.
+            Self::FirstSeen(OnChange::Alert) if changed(ask) => duties.recipient_changed = true,
+            Self::FirstSeen(_) => duties.payee = Some(payee_text(ask.requirement)),
+        }
+    }
+
+    fn remembers(&self) -> bool {
+        matches!(self, Self::FirstSeen(_))
+    }
+}
+
+/// Was somebody else paid first at this host on this network?
+pub(super) fn changed(ask: &Ask<'_>) -> bool {
+    let known = ask.known.payee(&ask.requirement.network);
+    known.is_some_and(|known| known != payee_text(ask.requirement))
 }
 
 /// Threat M-06: form, checksum, reserved addresses, the token itself, ourselves.

@@ -1,270 +1,20 @@
 //! The payment transaction, step by step: what the ledger says at every moment, and what gives money
 //! back (nothing but proof).
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use farepass::clock::{Clock, Timestamp};
-use farepass::event::{Flag, Sink, SpendEvent, State};
-use farepass::ledger::sessions::{self, Wanted};
-use farepass::ledger::{self, Filter, Ledger};
-use farepass::money::{Network, Usd, canonical_assets};
+use super::stage::{MERCHANT, NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
+use farepass::clock::Clock;
+use farepass::event::{Flag, State};
+use farepass::ledger::{self, sessions};
+use farepass::money::Usd;
 use farepass::payer::{Parts, Payer, Waiting};
-use farepass::payment::{
-    Asked, Challenge, Instruction, Nonce, PaymentId, Reason, Refusal, RequestKey, Session,
-    Signature,
-};
-use farepass::policy::{Catalog, Policy};
-use farepass::protocol;
-use farepass::section::{Problems, Section};
+use farepass::payment::{Asked, PaymentId, Reason, Refusal, RequestKey};
 use farepass::settings::Unproven;
 use farepass::wallet::{Wallet, WalletError};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::{Value, json};
-
-const NETWORK: &str = "eip155:84532";
-const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
-const MERCHANT: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
-const PAYER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
-const POLICY: &str = "
-rules:
-  - name: data
-    match: { hosts: [api.example.com] }
-    pay: { max: \"0.05 USD\" }
-";
-
-struct Hands(AtomicU64, AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_secs(self.0.load(Ordering::SeqCst))
-    }
-
-    fn wall(&self) -> Timestamp {
-        let ahead = self.1.load(Ordering::SeqCst);
-        Timestamp::from_secs(self.now().secs().saturating_add_signed(ahead))
-    }
-}
-
-/// What the wallet does when it is asked, and what the ledger said at that moment.
-struct Scripted {
-    answer: Mutex<Result<(), WalletError>>,
-    ledger: Arc<dyn Ledger>,
-    networks: Vec<Network>,
-    seen: Mutex<Vec<State>>,
-    chain: Option<bool>,
-}
-
-#[async_trait]
-impl Wallet for Scripted {
-    fn name(&self) -> &str {
-        "main"
-    }
-
-    fn kind(&self) -> &'static str {
-        "scripted"
-    }
-
-    fn address(&self, network: &Network) -> Option<String> {
-        self.networks.contains(network).then(|| PAYER.into())
-    }
-
-    fn networks(&self) -> &[Network] {
-        &self.networks
-    }
-
-    async fn sign(&self, _: &Instruction) -> Result<Signature, WalletError> {
-        let rows = self.ledger.payments(Filter::default()).await.unwrap();
-        self.seen.lock().unwrap().push(rows[0].state);
-        self.answer
-            .lock()
-            .unwrap()
-            .clone()
-            .map(|()| Signature::Evm([7; 65]))
-    }
-
-    async fn settled(&self, _: PaymentId) -> Option<bool> {
-        self.chain
-    }
-}
-
-#[derive(Default)]
-struct Watcher(Mutex<Vec<SpendEvent>>, Mutex<Vec<SpendEvent>>);
-
-impl Sink for Watcher {
-    fn observe(&self, event: &SpendEvent) {
-        self.0.lock().unwrap().push(event.clone());
-    }
-
-    fn flagged(&self, event: &SpendEvent) {
-        self.1.lock().unwrap().push(event.clone());
-    }
-}
-
-struct Stage {
-    payer: Arc<Payer>,
-    ledger: Arc<dyn Ledger>,
-    wallet: Arc<Scripted>,
-    clock: Arc<Hands>,
-    watcher: Arc<Watcher>,
-    session: Arc<Session>,
-}
-
-struct Setup {
-    policy: &'static str,
-    budget: Usd,
-    chain: Option<bool>,
-    unproven: Unproven,
-    ledger: Option<Arc<dyn Ledger>>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            policy: POLICY,
-            budget: Usd(25_000_000),
-            chain: None,
-            unproven: Unproven::Count,
-            ledger: None,
-        }
-    }
-}
-
-impl Setup {
-    async fn stage(self) -> Stage {
-        let mut file = Section::file("test.yaml", self.policy).unwrap();
-        let catalog = Catalog {
-            assets: canonical_assets(),
-            validity: 300,
-            requirements: 32,
-            ..Catalog::default()
-        };
-        let mut problems = Problems::default();
-        let policy = Policy::read(&mut file, catalog, &mut problems);
-        assert!(problems.is_empty(), "{:?}", problems.into_sorted());
-        let ledger = self.ledger.unwrap_or_else(ledger::in_memory);
-        let clock = Arc::new(Hands(AtomicU64::new(1_800_000_000), AtomicI64::new(0)));
-        let wallet = Arc::new(Scripted {
-            answer: Mutex::new(Ok(())),
-            ledger: Arc::clone(&ledger),
-            networks: vec![NETWORK.parse().unwrap()],
-            seen: Mutex::default(),
-            chain: self.chain,
-        });
-        let wanted = Wanted {
-            agent: "bot".into(),
-            budget: self.budget,
-            expires: Duration::from_secs(3600),
-        };
-        let opened = sessions::open(&*ledger, wanted, clock.now()).await;
-        let watcher = Arc::new(Watcher::default());
-        static STAGES: AtomicUsize = AtomicUsize::new(0);
-        let base = STAGES.fetch_add(1, Ordering::SeqCst) * 100_000;
-        let next = AtomicUsize::new(1);
-        let payer = Payer::new(Parts {
-            policy: Arc::new(policy),
-            ledger: Arc::clone(&ledger),
-            wallets: vec![Arc::clone(&wallet) as Arc<dyn Wallet>],
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            fresh: Box::new(move || {
-                let n = next.fetch_add(1, Ordering::SeqCst);
-                let mut nonce = [0; 32];
-                nonce[24..].copy_from_slice(&(n as u64).to_be_bytes());
-                nonce[16..24].copy_from_slice(&(base as u64).to_be_bytes());
-                Some((PaymentId((base + n) as u128), Nonce(nonce)))
-            }),
-            sinks: vec![Arc::clone(&watcher) as Arc<dyn Sink>],
-            unproven: self.unproven,
-        });
-        Stage {
-            payer: Arc::new(payer),
-            ledger,
-            wallet,
-            clock,
-            watcher,
-            session: Arc::new(opened.unwrap().0),
-        }
-    }
-}
-
-impl Stage {
-    async fn usual() -> Self {
-        Setup::default().stage().await
-    }
-
-    fn asked(&self, host: &str) -> Asked {
-        Asked {
-            session: Arc::clone(&self.session),
-            method: http::Method::GET,
-            secure: true,
-            host: host.into(),
-            port: 443,
-            path: "/v1/x".into(),
-            request: None,
-        }
-    }
-
-    async fn buy(&self, amount: &str) -> Result<farepass::payer::Signed, Refusal> {
-        let asked = self.asked("api.example.com");
-        self.payer.authorize(&asked, &challenge(amount)).await
-    }
-
-    async fn newest(&self) -> SpendEvent {
-        self.ledger.flush().await.unwrap();
-        let all = Filter {
-            denied: true,
-            ..Filter::default()
-        };
-        self.ledger.payments(all).await.unwrap().remove(0)
-    }
-
-    async fn spent(&self) -> (Usd, u32) {
-        self.ledger.flush().await.unwrap();
-        let row = self
-            .ledger
-            .session(&self.session.id)
-            .await
-            .unwrap()
-            .unwrap();
-        (row.spent, row.payments)
-    }
-}
-
-fn challenge(amount: &str) -> Challenge {
-    challenge_of(&json!([{
-        "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC,
-        "payTo": MERCHANT, "maxTimeoutSeconds": 60,
-        "extra": { "name": "USDC", "version": "2" }
-    }]))
-}
-
-fn challenge_of(accepts: &Value) -> Challenge {
-    let required = json!({
-        "x402Version": 2,
-        "resource": { "url": "https://api.example.com/v1/x" },
-        "accepts": accepts
-    });
-    let mut response = http::Response::new(());
-    *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
-    let value = HeaderValue::try_from(STANDARD.encode(required.to_string())).unwrap();
-    response.headers_mut().insert("payment-required", value);
-    let (head, ()) = response.into_parts();
-    protocol::read(&protocol::recognise(&head), &head, None)
-}
-
-fn receipt(content: &Value) -> HeaderMap {
-    let value = HeaderValue::try_from(STANDARD.encode(content.to_string())).unwrap();
-    HeaderMap::from_iter([(http::HeaderName::from_static("payment-response"), value)])
-}
-
-fn paid() -> Value {
-    json!({ "success": true, "transaction": format!("0x{}", "ab".repeat(32)), "network": NETWORK, "payer": PAYER })
-}
+use serde_json::json;
 
 #[tokio::test]
 async fn the_reservation_is_there_before_the_wallet_is_asked() {
@@ -805,6 +555,8 @@ async fn a_restart_remembers_the_request_but_not_the_payload() {
         fresh: farepass::payer::os_randomness(),
         sinks: vec![],
         unproven: Unproven::Count,
+        admin_url: String::new(),
+        stopped: Box::new(|| false),
     });
     restarted.recall().await.unwrap();
     let asked = Asked {

@@ -1,0 +1,164 @@
+//! `/api/v1/approvals`, `/freezes` and `/merchants`: what a person decides while the proxy runs.
+
+use bytes::Bytes;
+use http::{Method, StatusCode, request};
+use serde::Deserialize;
+use serde_json::json as value;
+
+use super::Admin;
+use super::problem::{Answer, Problem, json, typed};
+use crate::budget::facts::key;
+use crate::budget::{Asking, Fact, Frozen};
+use crate::ledger::{PostError, Reader};
+use crate::settings::normalise_host;
+
+/// The body of a freeze or unfreeze.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    /// `all`, `host` or `agent`.
+    scope: String,
+    /// Which host or agent.
+    #[serde(default)]
+    name: Option<String>,
+    /// For the record.
+    #[serde(default)]
+    why: String,
+}
+
+/// Most characters of a reason: it is for people.
+const WHY_MAX: usize = 300;
+
+impl Admin {
+    /// Answers what `api` does not.
+    pub(super) async fn control(
+        &self,
+        head: &request::Parts,
+        path: &[&str],
+        body: &Bytes,
+    ) -> Result<Answer, Problem> {
+        let get = head.method == Method::GET;
+        let post = head.method == Method::POST;
+        let ledger = &*self.parts.ledger;
+        match path {
+            ["approvals"] if get => Ok(json(StatusCode::OK, &approvals(ledger).await?)),
+            ["approvals"] => Err(Problem::Method("GET")),
+            ["approvals", id, answer @ ("approve" | "deny")] if post => {
+                let id = id.parse().map_err(|_| Problem::NotFound)?;
+                let asking = self.parts.payer.answer(id, *answer == "approve").await;
+                Ok(json(StatusCode::OK, &asking?))
+            }
+            ["approvals", _, "approve" | "deny"] => Err(Problem::Method("POST")),
+            ["freezes"] if get => Ok(json(StatusCode::OK, &freezes(ledger).await?)),
+            ["freezes"] if post => {
+                let (what, why) = whose(body)?;
+                self.parts.payer.freeze(what, &why).await?;
+                Ok(json(StatusCode::OK, &freezes(ledger).await?))
+            }
+            ["freezes"] if head.method == Method::DELETE => {
+                self.parts.payer.unfreeze(whose(body)?.0).await?;
+                Ok(json(StatusCode::OK, &freezes(ledger).await?))
+            }
+            ["freezes"] => Err(Problem::Method("GET, POST, DELETE")),
+            ["merchants"] if get => Ok(json(StatusCode::OK, &merchants(ledger).await?)),
+            ["merchants"] => Err(Problem::Method("GET")),
+            ["merchants", host] if head.method == Method::DELETE => {
+                let host = normalise_host(host).map_err(|e| Problem::Request(e.to_string()))?;
+                self.parts.payer.forget(&host).await?;
+                Ok(json(StatusCode::OK, &merchants(ledger).await?))
+            }
+            ["merchants", _] => Err(Problem::Method("DELETE")),
+            _ => Err(Problem::NotFound),
+        }
+    }
+}
+
+/// Reads whose payments are meant, and why.
+fn whose(body: &Bytes) -> Result<(Frozen, String), Problem> {
+    let wanted: Whose =
+        serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?;
+    let what = frozen(&wanted.scope, wanted.name.as_deref()).map_err(Problem::Request)?;
+    Ok((what, wanted.why.chars().take(WHY_MAX).collect()))
+}
+
+/// Whose payments: `all`, `host` with a name, `agent` with a name.
+///
+/// # Errors
+/// A sentence about what is wrong.
+pub fn frozen(scope: &str, name: Option<&str>) -> Result<Frozen, String> {
+    match (scope, name) {
+        ("all", None) => Ok(Frozen::All),
+        ("host", Some(name)) => {
+            let host = normalise_host(name).map_err(|e| e.to_string())?;
+            Ok(Frozen::Host(host))
+        }
+        ("agent", Some(name)) if !name.is_empty() && !name.contains(' ') => {
+            Ok(Frozen::Agent(name.to_owned()))
+        }
+        _ => Err("write all, host NAME or agent NAME".into()),
+    }
+}
+
+/// Every question, answered or not, the newest first.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn approvals(ledger: &dyn Reader) -> Result<Vec<Asking>, PostError> {
+    let facts = ledger.facts(key::APPROVALS).await?.into_iter();
+    let asking = |(_, fact)| match fact {
+        Fact::Approval(asking) => Some(*asking),
+        Fact::Frozen { .. } | Fact::Merchant { .. } | Fact::Payee { .. } | Fact::Price { .. } => {
+            None
+        }
+    };
+    let mut all: Vec<Asking> = facts.filter_map(asking).collect();
+    all.sort_by_key(|asking| std::cmp::Reverse(asking.asked));
+    Ok(all)
+}
+
+/// Everything that is frozen.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn freezes(ledger: &dyn Reader) -> Result<Vec<serde_json::Value>, PostError> {
+    let facts = ledger.facts(key::FREEZES).await?;
+    let row = |(name, fact): &(String, Fact)| match fact {
+        Fact::Frozen { since, why } => {
+            let what = name.strip_prefix(key::FREEZES)?;
+            Some(value!({ "what": what, "since": since, "why": why }))
+        }
+        Fact::Merchant { .. } | Fact::Payee { .. } | Fact::Price { .. } | Fact::Approval(_) => None,
+    };
+    Ok(facts.iter().filter_map(row).collect())
+}
+
+/// What is known of every host that was paid.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn merchants(ledger: &dyn Reader) -> Result<Vec<serde_json::Value>, PostError> {
+    let mut rows: Vec<serde_json::Value> = vec![];
+    for (name, fact) in ledger.facts(key::MERCHANTS).await? {
+        let words: Vec<&str> = name.split(' ').collect();
+        let row = match (words.as_slice(), fact) {
+            ([_, host], Fact::Merchant { since }) => value!({ "host": host, "since": since }),
+            ([_, host, "payee", network], Fact::Payee { pay_to, since }) => {
+                value!({ "host": host, "network": network, "pay_to": pay_to, "since": since })
+            }
+            ([_, host, "price", method, path], Fact::Price { lowest, since }) => {
+                value!({ "host": host, "method": method, "path": path, "lowest": lowest, "since": since })
+            }
+            _ => continue,
+        };
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// What a person sees who follows an `approve_url`: it holds no data, so it needs no token.
+pub(super) fn page() -> Answer {
+    const PAGE: &str = "A payment waits for your answer. The end of this URL is its id:\n\n  \
+        farepass approve            what waits\n  farepass approve apr_…      yes, once\n  \
+        farepass deny apr_…         no\n";
+    typed(StatusCode::OK, "text/plain; charset=utf-8", PAGE.to_owned())
+}

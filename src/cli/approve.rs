@@ -1,0 +1,163 @@
+//! `farepass approve` and `farepass deny`: a person's answer to a payment that waits for one.
+
+use std::io::Write as _;
+
+use super::table::{Table, plain, width};
+use super::{Command, Exit, Failure, Terminal, owner, setup};
+use crate::admin::control;
+use crate::budget::{Asked, Asking};
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::payment::ApprovalId;
+
+/// Approve a payment that waits for a person, or list what waits
+///
+/// The approval is for exactly the terms that were asked for, and for one payment. All limits are
+/// checked again when it is made.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  farepass approve            what waits
+  farepass approve apr_…      the id, or the beginning of it")]
+pub(super) struct Approve {
+    /// Its id, or the beginning of it; without one, what waits is listed
+    approval: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Deny a payment that waits for a person, or was approved and not made yet
+#[derive(Debug, clap::Args)]
+pub(super) struct Deny {
+    /// Its id, or the beginning of it
+    approval: String,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command for Approve {
+    const NAME: &'static str = "approve";
+
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let config = setup::config(terminal)?;
+        match self.approval {
+            Some(named) => answer(&config, terminal, &named, true, self.json)?,
+            None => list(&config, terminal, self.json)?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Command for Deny {
+    const NAME: &'static str = "deny";
+
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let config = setup::config(terminal)?;
+        answer(&config, terminal, &self.approval, false, self.json)?;
+        Ok(Exit::Done)
+    }
+}
+
+fn all(config: &Config) -> Result<Vec<Asking>, Failure> {
+    match setup::book(config)? {
+        Some(book) => setup::wait(async { Ok(control::approvals(&*book).await?) }),
+        None => Ok(vec![]),
+    }
+}
+
+fn answer(
+    config: &Config,
+    terminal: &mut Terminal,
+    named: &str,
+    approve: bool,
+    json: bool,
+) -> Result<(), Failure> {
+    let id = find(&all(config)?, named)?;
+    let asking = setup::wait(owner::answer(config, id, approve))?;
+    if json {
+        return terminal.json(&asking);
+    }
+    let word = if approve { "approved" } else { "denied" };
+    writeln!(terminal.out, "{word} {}", describe(&asking))?;
+    Ok(())
+}
+
+fn describe(asking: &Asking) -> String {
+    format!(
+        "{} to {} for {} {}{} of {}",
+        asking.price,
+        plain(&asking.pay_to),
+        plain(&asking.method),
+        plain(&asking.host),
+        plain(&asking.path),
+        plain(&asking.agent)
+    )
+}
+
+fn find(all: &[Asking], named: &str) -> Result<ApprovalId, Failure> {
+    if let Ok(id) = named.parse() {
+        return Ok(id);
+    }
+    let now = clock::wall();
+    let mut fitting = all
+        .iter()
+        .filter(|a| a.is_open(now) && a.id.to_string().starts_with(named));
+    match (fitting.next(), fitting.next()) {
+        (Some(asking), None) if !named.is_empty() => Ok(asking.id),
+        (None, _) => Err(Failure::new(
+            Exit::Failed,
+            format_args!("nothing waits under the id `{}`", plain(named)),
+        )
+        .hint("`farepass approve` lists what waits")),
+        (Some(_), _) => Err(Failure::new(
+            Exit::Usage,
+            format_args!("more than one id begins with `{}`", plain(named)),
+        )),
+    }
+}
+
+fn list(config: &Config, terminal: &mut Terminal, json: bool) -> Result<(), Failure> {
+    let now = clock::wall();
+    let mut open = all(config)?;
+    open.retain(|asking| asking.is_open(now));
+    if json {
+        return terminal.json_list(&open);
+    }
+    if open.is_empty() {
+        terminal.say("nothing waits for an answer");
+        return Ok(());
+    }
+    let heads = [
+        "ID", "STATE", "PRICE", "REQUEST", "AGENT", "BECAUSE", "UNTIL",
+    ];
+    let mut table = Table::new(&heads, 3);
+    for asking in &open {
+        table.row([
+            asking.id.to_string().chars().take(12).collect(),
+            stage(asking.stage).into(),
+            asking.price.to_string(),
+            format!("{} {}{}", asking.method, asking.host, asking.path),
+            asking.agent.clone(),
+            asking.because.join(", "),
+            minute(asking.expires),
+        ]);
+    }
+    Ok(table.write(&mut terminal.out, width())?)
+}
+
+fn stage(stage: Asked) -> &'static str {
+    match stage {
+        Asked::Waiting => "waiting",
+        Asked::Approved { .. } => "approved",
+        Asked::Denied { .. } => "denied",
+        Asked::Used { .. } => "used",
+    }
+}
+
+/// Month, day and time of day.
+fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(5..19).unwrap_or_default().replace('T', " ")
+}

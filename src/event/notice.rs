@@ -1,0 +1,89 @@
+//! What the operator is told besides payments: questions, answers, freezes, budgets that run out.
+
+use serde::Serialize;
+
+use crate::budget::{Asking, Frozen};
+use crate::clock::Timestamp;
+use crate::money::Usd;
+use crate::payment::PaymentId;
+
+/// One thing to tell. Holds no secrets and no merchant text but addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Notice {
+    /// A payment waits for a person.
+    ApprovalRequested {
+        /// When.
+        time: Timestamp,
+        /// Where a person answers.
+        approve_url: String,
+        /// What for.
+        approval: Box<Asking>,
+    },
+    /// A person answered.
+    ApprovalAnswered {
+        /// When.
+        time: Timestamp,
+        /// Yes or no, in `stage`.
+        approval: Box<Asking>,
+    },
+    /// What counts against a budget reached its `warn_at`.
+    BudgetWarning {
+        /// When.
+        time: Timestamp,
+        /// `budget:NAME:WHO`.
+        account: String,
+        /// What the operator wrote: `80%`.
+        at: String,
+        /// What counts now.
+        counted: Usd,
+        /// Of how much.
+        limit: Usd,
+        /// Payments that count now.
+        payments: u32,
+        /// Of how many.
+        payments_limit: Option<u32>,
+        /// The payment that reached it.
+        payment: PaymentId,
+    },
+    /// Payments are frozen.
+    Frozen {
+        /// When.
+        time: Timestamp,
+        /// `all`, `host H`, `agent A`.
+        what: String,
+        /// What the operator wrote.
+        why: String,
+    },
+    /// They are not any more.
+    Unfrozen {
+        /// When.
+        time: Timestamp,
+        /// `all`, `host H`, `agent A`.
+        what: String,
+    },
+}
+
+impl Notice {
+    /// A freeze.
+    #[must_use]
+    pub fn frozen(what: &Frozen, why: &str, time: Timestamp) -> Self {
+        Self::Frozen {
+            time,
+            what: what.to_string(),
+            why: why.to_owned(),
+        }
+    }
+
+    /// Its name in logs: the value of `event`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ApprovalRequested { .. } => "approval_requested",
+            Self::ApprovalAnswered { .. } => "approval_answered",
+            Self::BudgetWarning { .. } => "budget_warning",
+            Self::Frozen { .. } => "frozen",
+            Self::Unfrozen { .. } => "unfrozen",
+        }
+    }
+}

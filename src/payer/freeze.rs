@@ -1,0 +1,108 @@
+//! The kill switch: all payments, those to a host, or those of an agent. Kept in the ledger, so a restart
+//! thaws nothing.
+
+use super::Payer;
+use crate::budget::{Entry, Frozen};
+use crate::clock::Timestamp;
+use crate::event::Notice;
+use crate::ledger::{Ledger, Post, PostError};
+use crate::payment::{Asked, Reason, Refusal};
+
+impl Payer {
+    /// May anything be paid here, by this agent?
+    pub(super) fn thawed(&self, asked: &Asked) -> Result<(), Refusal> {
+        if (self.stopped)() {
+            let detail = "the operator stopped all payments with a file";
+            return Err(Refusal::new(Reason::Frozen, detail));
+        }
+        match self.ledger.frozen(&asked.host, &asked.session.agent) {
+            Some(what) => Err(frozen(&what)),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on nothing more is signed there. What was signed before can still be charged.
+    ///
+    /// # Errors
+    /// When the ledger cannot store it.
+    pub async fn freeze(&self, what: Frozen, why: &str) -> Result<(), PostError> {
+        let now = self.clock.now();
+        freeze(&*self.ledger, what.clone(), why, now).await?;
+        tracing::warn!(%what, why, "payments are frozen");
+        self.notice(&Notice::frozen(&what, why, now));
+        Ok(())
+    }
+
+    /// Payments are possible again.
+    ///
+    /// # Errors
+    /// When the ledger cannot store it.
+    pub async fn unfreeze(&self, what: Frozen) -> Result<(), PostError> {
+        let time = self.clock.now();
+        unfreeze(&*self.ledger, what.clone(), time).await?;
+        tracing::warn!(%what, "payments are no longer frozen");
+        self.notice(&Notice::Unfrozen {
+            time,
+            what: what.to_string(),
+        });
+        Ok(())
+    }
+
+    /// Forgets the recipients and prices of a host: the next ones are the first.
+    ///
+    /// # Errors
+    /// When the ledger cannot store it.
+    pub async fn forget(&self, host: &str) -> Result<(), PostError> {
+        forget(&*self.ledger, host, self.clock.now()).await
+    }
+}
+
+/// The refusal of a payment that is frozen.
+pub(super) fn frozen(what: &Frozen) -> Refusal {
+    let whose = match what {
+        Frozen::All => "all payments",
+        Frozen::Host(_) => "payments to this host",
+        Frozen::Agent(_) => "payments of this agent",
+    };
+    Refusal::new(Reason::Frozen, format!("the operator froze {whose}"))
+}
+
+/// Enters a freeze in the ledger, also without a running proxy.
+///
+/// # Errors
+/// When the ledger cannot store it.
+pub async fn freeze(
+    ledger: &dyn Ledger,
+    what: Frozen,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), PostError> {
+    let why = why.to_owned();
+    enter(ledger, Entry::Freeze { what, now, why }, now).await
+}
+
+/// Takes a freeze back.
+///
+/// # Errors
+/// When the ledger cannot store it.
+pub async fn unfreeze(ledger: &dyn Ledger, what: Frozen, now: Timestamp) -> Result<(), PostError> {
+    enter(ledger, Entry::Unfreeze { what }, now).await
+}
+
+/// Forgets what is known of a host.
+///
+/// # Errors
+/// When the ledger cannot store it.
+pub async fn forget(ledger: &dyn Ledger, host: &str, now: Timestamp) -> Result<(), PostError> {
+    let host = host.to_owned();
+    enter(ledger, Entry::Forget { host }, now).await
+}
+
+async fn enter(ledger: &dyn Ledger, entry: Entry, time: Timestamp) -> Result<(), PostError> {
+    let post = Post {
+        time,
+        entries: vec![entry],
+        event: None,
+    };
+    ledger.post(post).await.map(|_| ())
+}

@@ -1,0 +1,165 @@
+//! The reservation: what the ledger must hold before anybody is asked to sign.
+
+use super::Payer;
+use super::about::About;
+use super::consent::Granted;
+use super::plan::Plan;
+use crate::budget::Fact;
+use crate::budget::facts::key;
+use crate::budget::{Counted, Entry};
+use crate::clock::Timestamp;
+use crate::event::{Notice, State};
+use crate::ledger::{Post, PostError};
+use crate::money::Usd;
+use crate::payment::{Asked, Limit, Reason, Refusal};
+use crate::policy::{Approval, Known, Policy, Warning};
+
+impl Payer {
+    /// What the ledger remembers of the merchant and the route, if any rule asks.
+    pub(super) async fn remembered(
+        &self,
+        policy: &Policy,
+        asked: &Asked,
+    ) -> Result<Known, PostError> {
+        let mut known = Known::default();
+        if !policy.remembers() {
+            return Ok(known);
+        }
+        let host = &asked.host;
+        if let Some(Fact::Merchant { since }) = self.ledger.fact(&key::merchant(host)).await? {
+            known.merchant = Some(since);
+        }
+        let price = key::price(host, asked.method.as_str(), &asked.path);
+        if let Some(Fact::Price { lowest, .. }) = self.ledger.fact(&price).await? {
+            known.price = Some(lowest);
+        }
+        let prefix = key::payees(host);
+        for (key, fact) in self.ledger.facts(&prefix).await? {
+            if let (Some(network), Fact::Payee { pay_to, .. }) = (key.strip_prefix(&prefix), fact) {
+                known.payees.insert(network.to_owned(), pay_to);
+            }
+        }
+        Ok(known)
+    }
+
+    /// A flood is turned away here, before it costs the ledger anything.
+    pub(super) fn in_rate(&self, approval: &Approval) -> Result<(), Refusal> {
+        for (account, rate) in &approval.duties.rates {
+            if let Err(wait) = self.rates.take(*rate, account) {
+                let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                let at = Timestamp(self.clock.now().0.saturating_add(millis));
+                let detail = format!(
+                    "the rule allows {} payments in {} s",
+                    rate.count, rate.seconds
+                );
+                return Err(Refusal {
+                    rule: Some(approval.rule.clone()),
+                    price: Some(approval.price),
+                    retryable: true,
+                    resets_at: Some(at),
+                    ..Refusal::new(Reason::RateLimited, detail)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
+    pub(super) async fn reserve(
+        &self,
+        asked: &Asked,
+        about: &About,
+        plan: &Plan<'_>,
+        granted: Option<Granted>,
+    ) -> Result<Usd, PostError> {
+        let now = self.clock.now();
+        let limits = plan.approval.limits.iter().filter(|l| !l.is_session());
+        let limits: Vec<Limit> = limits.cloned().collect();
+        let mut entries = vec![Entry::Reserve {
+            id: about.id(),
+            session: asked.session.id.clone(),
+            amount: plan.approval.price,
+            limits: limits.clone(),
+            until: plan.until,
+            // A session is over when either clock says so: one of them may have slept.
+            now: now.max(self.clock.wall()),
+            nonce: plan.nonce.clone(),
+            host: asked.host.to_string(),
+        }];
+        entries.extend(memories(asked, &plan.approval, now));
+        entries.extend(granted.map(|granted| Entry::UseApproval {
+            id: granted.id,
+            digest: granted.digest,
+            payment: about.id(),
+            now,
+        }));
+        let event = about.event(now, State::Reserved);
+        let post = Post {
+            time: now,
+            entries,
+            event: Some(event.clone()),
+        };
+        let posted = self.ledger.post(post).await?;
+        self.observe(&event);
+        for (limit, counted) in limits.iter().zip(&posted.counted) {
+            self.warn(about, &plan.approval, limit, *counted);
+        }
+        let spent = posted.session_counted.map_or(Usd(0), |c| c.amount);
+        Ok(asked.session.budget.minus(spent).unwrap_or(Usd(0)))
+    }
+
+    /// Tells of a budget that this payment, and none before it, brought to its `warn_at`.
+    fn warn(&self, about: &About, approval: &Approval, limit: &Limit, counted: Counted) {
+        let mut warnings = approval.duties.warnings.iter();
+        let Some(warning) = warnings.find(|w| w.account == limit.account) else {
+            return;
+        };
+        let before = Counted {
+            amount: counted.amount.minus(approval.price).unwrap_or_default(),
+            payments: counted.payments.saturating_sub(1),
+        };
+        if reached(warning, counted) && !reached(warning, before) {
+            self.notice(&Notice::BudgetWarning {
+                time: self.clock.now(),
+                account: limit.account.clone(),
+                at: warning.at.to_string(),
+                counted: counted.amount,
+                limit: limit.amount,
+                payments: counted.payments,
+                payments_limit: limit.payments,
+                payment: about.id(),
+            });
+        }
+    }
+
+    pub(super) fn notice(&self, notice: &Notice) {
+        self.sinks.iter().for_each(|sink| sink.notice(notice));
+    }
+}
+
+fn reached(warning: &Warning, counted: Counted) -> bool {
+    counted.amount >= warning.amount || warning.payments.is_some_and(|n| counted.payments >= n)
+}
+
+/// What the payment must agree with, or is the first of.
+fn memories(asked: &Asked, approval: &Approval, now: Timestamp) -> Vec<Entry> {
+    let duties = &approval.duties;
+    let agreed = |what| duties.consent.as_ref().is_some_and(|c| c.is_about(what));
+    let payee = duties.payee.as_ref().map(|pay_to| Entry::Payee {
+        host: asked.host.to_string(),
+        network: approval.requirement.network.to_string(),
+        pay_to: pay_to.clone(),
+        now,
+        approved: agreed("new_payee"),
+    });
+    let price = duties.price.map(|increase| Entry::Price {
+        host: asked.host.to_string(),
+        method: asked.method.to_string(),
+        path: asked.path.to_string(),
+        price: approval.price,
+        increase,
+        now,
+        approved: agreed("price_increase"),
+    });
+    payee.into_iter().chain(price).collect()
+}

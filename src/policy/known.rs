@@ -1,0 +1,103 @@
+//! What the ledger remembers and a decision rests on, and what a decision asks of the ledger in return.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use crate::clock::Timestamp;
+use crate::evm::Address;
+use crate::money::{Network, Usd};
+use crate::payment::{Limit, Requirement};
+use crate::settings::{Percent, Rate};
+
+/// What is remembered of one merchant and one route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Since when this host was paid.
+    pub merchant: Option<Timestamp>,
+    /// The recipient first seen on each network, by CAIP-2.
+    pub payees: BTreeMap<String, String>,
+    /// The lowest price that was paid on this route.
+    pub price: Option<Usd>,
+}
+
+impl Known {
+    /// The recipient first seen on a network.
+    #[must_use]
+    pub fn payee(&self, network: &Network) -> Option<&str> {
+        self.payees.get(network.as_str()).map(|p| &**p)
+    }
+
+    /// Is this further above the lowest price than so many hundredths of it?
+    #[must_use]
+    pub fn rose(&self, price: Option<Usd>, increase: Percent) -> bool {
+        match (self.price, price) {
+            (Some(lowest), Some(price)) => price.0 > increase.above(lowest.0),
+            (None, _) | (_, None) => false,
+        }
+    }
+}
+
+/// One spelling per recipient: EVM addresses in lower case, everything else as written.
+#[must_use]
+pub fn payee_text(requirement: &Requirement) -> String {
+    match requirement.network.namespace() {
+        "eip155" => match requirement.pay_to.parse::<Address>() {
+            Ok(address) => address.to_string().to_ascii_lowercase(),
+            Err(_) => requirement.pay_to.clone(),
+        },
+        _ => requirement.pay_to.clone(),
+    }
+}
+
+/// What a permission to pay asks of the ledger and of people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Duties {
+    /// Limits that the ledger must keep, besides the session's.
+    pub limits: Vec<Limit>,
+    /// Rates that are among the limits, by account, for a first look without the ledger.
+    pub rates: Vec<(String, Rate)>,
+    /// When to tell the operator that a budget runs out.
+    pub warnings: Vec<Warning>,
+    /// The recipient must be the first seen, or becomes it.
+    pub payee: Option<String>,
+    /// The price is remembered; with a percentage it is also held against the lowest one.
+    pub price: Option<Option<Percent>>,
+    /// A person must agree.
+    pub consent: Option<Consent>,
+    /// Pay, but tell that it is not the recipient first seen.
+    pub recipient_changed: bool,
+    /// Pay, but tell that the price rose.
+    pub price_changed: bool,
+}
+
+/// Tell the operator when what counts in an account reaches this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The account of one of the limits.
+    pub account: String,
+    /// From this sum on.
+    pub amount: Usd,
+    /// From this number of payments on.
+    pub payments: Option<u32>,
+    /// In hundredths of the limit, as the operator wrote it.
+    pub at: Percent,
+}
+
+/// What a person is asked, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// Why: `above`, `first_host`, `new_payee`, `price_increase`.
+    pub because: Vec<&'static str>,
+    /// How long the request waits for the answer.
+    pub wait: Duration,
+    /// How long question and answer stand.
+    pub valid: Duration,
+}
+
+impl Consent {
+    /// Was a person asked about this?
+    #[must_use]
+    pub fn is_about(&self, what: &str) -> bool {
+        self.because.contains(&what)
+    }
+}

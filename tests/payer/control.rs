@@ -1,0 +1,535 @@
+//! What the operator holds in hand beside budgets: known recipients and prices, rates, questions to a
+//! person, the kill switch, and a word before a budget runs out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::stage::{NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
+use farepass::budget::{Asked as Stage_, Frozen};
+use farepass::event::{Flag, Notice, State};
+use farepass::money::Usd;
+use farepass::payer::{Signed, Unpaid};
+use farepass::payment::{ApprovalId, Reason, Refusal};
+use http::StatusCode;
+use serde_json::json;
+
+const FIRST: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+const OTHER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C9";
+
+async fn stage(policy: &'static str) -> Stage {
+    let setup = Setup {
+        policy,
+        budget: Usd(u64::MAX),
+        ..Setup::default()
+    };
+    setup.stage().await
+}
+
+/// Buys for so many atomic units from one recipient.
+async fn pay(stage: &Stage, amount: &str, pay_to: &str) -> Result<Signed, Refusal> {
+    let challenge = challenge_of(&json!([{
+        "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC,
+        "payTo": pay_to.to_ascii_lowercase(), "maxTimeoutSeconds": 60,
+        "extra": { "name": "USDC", "version": "2" }
+    }]));
+    let asked = stage.asked("api.example.com");
+    stage.payer.authorize(&asked, &challenge).await
+}
+
+async fn delivered(stage: &Stage, signed: Signed) {
+    let headers = receipt(&paid());
+    let answer = Some((StatusCode::OK, &headers));
+    assert_eq!(stage.payer.settle(signed, answer).await.refusal, None);
+}
+
+fn reason<T>(result: Result<T, Refusal>) -> Reason {
+    result.err().expect("a refusal").reason
+}
+
+const PINNED: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { pay_to: first-seen }
+";
+
+#[tokio::test]
+async fn the_recipient_seen_first_stays_the_only_one() {
+    let stage = stage(PINNED).await;
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+    let refusal = pay(&stage, "1000", OTHER).await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::RecipientChanged);
+    assert_eq!(refusal.rule.as_deref(), Some("data"));
+    assert_eq!(
+        stage.spent().await.1,
+        2,
+        "nothing was reserved for the other"
+    );
+    stage.payer.forget("api.example.com").await.unwrap();
+    delivered(&stage, pay(&stage, "1000", OTHER).await.unwrap()).await;
+    assert_eq!(
+        reason(pay(&stage, "1000", FIRST).await),
+        Reason::RecipientChanged
+    );
+}
+
+#[tokio::test]
+async fn of_two_first_recipients_at_once_one_wins() {
+    let stage = stage(PINNED).await;
+    let (one, two) = tokio::join!(pay(&stage, "1000", FIRST), pay(&stage, "1000", OTHER));
+    let reasons: Vec<_> = [one, two].into_iter().filter_map(Result::err).collect();
+    assert_eq!(
+        reasons.len(),
+        1,
+        "the ledger decides, not what was read before"
+    );
+    assert_eq!(reasons[0].reason, Reason::RecipientChanged);
+}
+
+#[tokio::test]
+async fn another_recipient_hides_no_offer_of_the_known_one() {
+    let stage = stage(PINNED).await;
+    delivered(&stage, pay(&stage, "2000", FIRST).await.unwrap()).await;
+    let entry = |amount: &str, pay_to: &str| {
+        json!({
+            "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC,
+            "payTo": pay_to.to_ascii_lowercase(), "maxTimeoutSeconds": 60,
+            "extra": { "name": "USDC", "version": "2" }
+        })
+    };
+    let two = challenge_of(&json!([entry("1000", OTHER), entry("2000", FIRST)]));
+    let asked = stage.asked("api.example.com");
+    let signed = stage.payer.authorize(&asked, &two).await.unwrap();
+    delivered(&stage, signed).await;
+    let row = stage.newest().await;
+    assert_eq!(row.pay_to.to_ascii_lowercase(), FIRST.to_ascii_lowercase());
+}
+
+#[tokio::test]
+async fn a_new_recipient_is_paid_and_told_where_the_rule_says_alert() {
+    let stage = stage(
+        "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { pay_to: { first-seen: alert } }
+",
+    )
+    .await;
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+    for _ in 0..2 {
+        delivered(&stage, pay(&stage, "1000", OTHER).await.unwrap()).await;
+        assert_eq!(stage.newest().await.flags, [Flag::RecipientChanged]);
+    }
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+    assert_eq!(stage.newest().await.flags, []);
+}
+
+#[tokio::test]
+async fn a_price_may_fall_but_never_creeps_up() {
+    let stage = stage(
+        "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max_price_increase: 20% }
+",
+    )
+    .await;
+    for (amount, paid) in [
+        ("1000", true),
+        ("1200", true),
+        ("1201", false),
+        ("1440", false),
+        ("500", true),
+        ("600", true),
+        ("601", false),
+        ("1000", false),
+    ] {
+        match pay(&stage, amount, FIRST).await {
+            Ok(signed) if paid => delivered(&stage, signed).await,
+            Ok(_) => panic!("{amount} was paid"),
+            Err(refusal) => {
+                assert_eq!(
+                    (refusal.reason, paid),
+                    (Reason::PriceChanged, false),
+                    "{amount}"
+                );
+            }
+        }
+    }
+    stage.payer.forget("api.example.com").await.unwrap();
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+}
+
+const RATED: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { rate: 30/m }
+";
+
+#[tokio::test]
+async fn thousand_payments_in_a_minute_are_thirty() {
+    let stage = stage(RATED).await;
+    let mut refused = 0;
+    for n in 0..1000u64 {
+        // Spread over 50 seconds: a bucket that refills would let more through.
+        stage
+            .clock
+            .0
+            .store(1_800_000_000 + n / 20, Ordering::SeqCst);
+        match pay(&stage, "1", FIRST).await {
+            Ok(signed) => delivered(&stage, signed).await,
+            Err(refusal) => {
+                assert_eq!(refusal.reason, Reason::RateLimited);
+                assert!(refusal.retryable && refusal.resets_at.is_some());
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 970);
+    assert_eq!(stage.wallet.seen.lock().unwrap().len(), 30, "signatures");
+    stage.clock.0.store(1_800_000_120, Ordering::SeqCst);
+    delivered(&stage, pay(&stage, "1", FIRST).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_rate_survives_a_restart() {
+    let first = stage(RATED).await;
+    for _ in 0..30 {
+        delivered(&first, pay(&first, "1", FIRST).await.unwrap()).await;
+    }
+    let again = Setup {
+        policy: RATED,
+        ledger: Some(Arc::clone(&first.ledger)),
+        ..Setup::default()
+    };
+    let again = again.stage().await;
+    assert_eq!(reason(pay(&again, "1", FIRST).await), Reason::RateLimited);
+}
+
+const ASKING: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { approval: { above: \"0.01 USD\", wait: 10m } }
+";
+
+async fn waiting(stage: &Stage, amount: &str) -> farepass::payer::Pending {
+    let asked = stage.asked("api.example.com");
+    match stage.payer.consider(&asked, &challenge(amount)).await {
+        Err(Unpaid::Pending(pending)) => *pending,
+        Err(Unpaid::Refused(refusal)) => panic!("{refusal}"),
+        Ok(_) => panic!("paid without a question"),
+    }
+}
+
+fn id_of(refusal: &Refusal) -> ApprovalId {
+    let url = refusal.approve_url.as_deref().unwrap();
+    url.rsplit('/').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_person_agrees_to_exactly_this_and_once() {
+    let stage = stage(ASKING).await;
+    delivered(&stage, stage.buy("10000").await.unwrap()).await;
+    let mut asked = waiting(&stage, "20000").await;
+    let id = id_of(&asked.refusal);
+    assert_eq!(
+        stage.spent().await.1,
+        1,
+        "nothing is reserved while a person thinks"
+    );
+    let payer = Arc::clone(&stage.payer);
+    let (answered, ()) = tokio::join!(payer.answer(id, true), asked.answered());
+    assert!(matches!(answered.unwrap().stage, Stage_::Approved { .. }));
+    // Other terms are another question.
+    assert_eq!(reason(stage.buy("20001").await), Reason::ApprovalRequired);
+    delivered(&stage, stage.buy("20000").await.unwrap()).await;
+    assert_eq!(
+        reason(stage.buy("20000").await),
+        Reason::ApprovalRequired,
+        "used up"
+    );
+    assert_eq!(stage.spent().await, (Usd(30_000_000), 2));
+    let notices = stage.watcher.2.lock().unwrap();
+    let names: Vec<_> = notices.iter().map(Notice::name).collect();
+    assert_eq!(names[..2], ["approval_requested", "approval_answered"]);
+}
+
+#[tokio::test]
+async fn an_answer_before_anybody_waits_is_not_missed() {
+    let stage = stage(ASKING).await;
+    let mut asked = waiting(&stage, "20000").await;
+    stage
+        .payer
+        .answer(id_of(&asked.refusal), true)
+        .await
+        .unwrap();
+    let soon = std::time::Duration::from_secs(5);
+    let heard = tokio::time::timeout(soon, asked.answered()).await;
+    assert!(heard.is_ok(), "it rang before anybody listened");
+}
+
+#[tokio::test]
+async fn no_means_no_also_after_a_yes() {
+    let stage = stage(ASKING).await;
+    let id = id_of(&waiting(&stage, "20000").await.refusal);
+    stage.payer.answer(id, true).await.unwrap();
+    stage.payer.answer(id, false).await.unwrap();
+    let refusal = stage.buy("20000").await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::ApprovalDenied);
+    assert!(stage.payer.answer(id, true).await.is_err(), "it is over");
+    assert_eq!(stage.wallet.seen.lock().unwrap().len(), 0, "signatures");
+    // An hour later it may be asked again.
+    stage.clock.0.fetch_add(3600, Ordering::SeqCst);
+    let unknown = ApprovalId(7);
+    assert!(
+        stage.payer.answer(unknown, true).await.is_err(),
+        "never asked"
+    );
+}
+
+#[tokio::test]
+async fn an_approval_dies_and_limits_are_checked_again() {
+    let policy = "
+budgets:
+  - { name: few, scope: all, limit: \"0.03 USD\", window: day }
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { approval: { above: \"0.01 USD\", valid: 60s } }
+";
+    let stage = stage(policy).await;
+    let refusal = stage.buy("20000").await.err().unwrap();
+    stage.payer.answer(id_of(&refusal), true).await.unwrap();
+    for _ in 0..2 {
+        delivered(&stage, stage.buy("10000").await.unwrap()).await;
+    }
+    assert_eq!(reason(stage.buy("20000").await), Reason::OverBudget);
+    stage.clock.0.fetch_add(61, Ordering::SeqCst);
+    assert_eq!(reason(stage.buy("20000").await), Reason::ApprovalRequired);
+    assert_eq!(stage.wallet.seen.lock().unwrap().len(), 2, "signatures");
+}
+
+#[tokio::test]
+async fn a_session_cannot_flood_a_person_with_questions() {
+    let stage = stage(ASKING).await;
+    for n in 0..100 {
+        let amount = (20_000 + n).to_string();
+        assert_eq!(reason(stage.buy(&amount).await), Reason::ApprovalRequired);
+    }
+    let asked = stage.watcher.2.lock().unwrap().len();
+    assert_eq!(asked, 30);
+}
+
+#[tokio::test]
+async fn a_first_host_a_new_payee_and_a_price_jump_ask() {
+    let stage = stage(
+        "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { approval: { first_host: true, new_payee: true, price_increase: 50% } }
+",
+    )
+    .await;
+    let approve = async |result: Result<Signed, Refusal>, because: &str| {
+        let refusal = result.err().unwrap();
+        assert_eq!(refusal.reason, Reason::ApprovalRequired);
+        assert!(refusal.detail.contains(because), "{}", refusal.detail);
+        stage.payer.answer(id_of(&refusal), true).await.unwrap();
+    };
+    approve(pay(&stage, "1000", FIRST).await, "first_host").await;
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+    delivered(&stage, pay(&stage, "1500", FIRST).await.unwrap()).await;
+    approve(pay(&stage, "1501", FIRST).await, "price_increase").await;
+    delivered(&stage, pay(&stage, "1501", FIRST).await.unwrap()).await;
+    delivered(&stage, pay(&stage, "2000", FIRST).await.unwrap()).await;
+    approve(pay(&stage, "1000", OTHER).await, "new_payee").await;
+    delivered(&stage, pay(&stage, "1000", OTHER).await.unwrap()).await;
+    // What was approved is what is known now.
+    delivered(&stage, pay(&stage, "1000", OTHER).await.unwrap()).await;
+    approve(pay(&stage, "1000", FIRST).await, "new_payee").await;
+}
+
+#[tokio::test]
+async fn a_freeze_holds_for_whom_it_names_and_over_a_restart() {
+    let policy = "
+rules:
+  - name: data
+    match: { hosts: [\"*.example.com\"] }
+    pay: {}
+";
+    let stage = stage(policy).await;
+    let buy = async |host: &str| {
+        let asked = stage.asked(host);
+        let challenge = challenge_of(&json!([{
+            "scheme": "exact", "network": NETWORK, "amount": "10", "asset": USDC, "payTo": FIRST,
+            "maxTimeoutSeconds": 60, "extra": { "name": "USDC", "version": "2" }
+        }]));
+        let mut challenge = challenge;
+        challenge
+            .requirements
+            .iter_mut()
+            .for_each(|r| r.resource = None);
+        let signed = stage.payer.authorize(&asked, &challenge).await;
+        signed.map(drop)
+    };
+    let host = Frozen::Host("a.example.com".into());
+    stage.payer.freeze(host.clone(), "odd").await.unwrap();
+    assert_eq!(reason(buy("a.example.com").await), Reason::Frozen);
+    assert_eq!(buy("b.example.com").await, Ok(()));
+    stage.payer.unfreeze(host).await.unwrap();
+    assert_eq!(buy("a.example.com").await, Ok(()));
+    for what in [Frozen::Agent("bot".into()), Frozen::All] {
+        stage.payer.freeze(what.clone(), "").await.unwrap();
+        assert_eq!(reason(buy("b.example.com").await), Reason::Frozen);
+        let other = Setup {
+            policy,
+            ledger: Some(Arc::clone(&stage.ledger)),
+            ..Setup::default()
+        };
+        let other = other.stage().await;
+        let asked = other.asked("api.example.com");
+        let again = other.payer.authorize(&asked, &challenge("10")).await;
+        assert_eq!(reason(again), Reason::Frozen, "a new process is frozen too");
+        stage.payer.unfreeze(what).await.unwrap();
+    }
+    assert_eq!(buy("b.example.com").await, Ok(()));
+    assert!(buy("elsewhere.test").await.is_err());
+    let other_agent = Frozen::Agent("somebody-else".into());
+    stage.payer.freeze(other_agent, "").await.unwrap();
+    assert_eq!(buy("b.example.com").await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_freeze_also_stops_what_would_be_sent_again() {
+    let stage = Stage::usual().await;
+    let mut asked = stage.asked("api.example.com");
+    asked.request = Some(farepass::payment::RequestKey([7; 32]));
+    let signed = stage
+        .payer
+        .authorize(&asked, &challenge("10000"))
+        .await
+        .unwrap();
+    let settled = stage.payer.settle(signed, None).await;
+    assert_eq!(settled.refusal.unwrap().reason, Reason::OutcomeUnknown);
+    stage.payer.freeze(Frozen::All, "").await.unwrap();
+    let again = stage.payer.authorize(&asked, &challenge("10000")).await;
+    assert_eq!(reason(again), Reason::Frozen);
+}
+
+#[tokio::test]
+async fn a_file_stops_payments_as_long_as_it_is_there() {
+    static THERE: AtomicBool = AtomicBool::new(true);
+    let setup = Setup {
+        stopped: Box::new(|| THERE.load(Ordering::SeqCst)),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    assert_eq!(reason(stage.buy("10000").await), Reason::Frozen);
+    assert_eq!(stage.newest().await.state, State::Denied);
+    THERE.store(false, Ordering::SeqCst);
+    delivered(&stage, stage.buy("10000").await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_budget_that_runs_out_is_told_once() {
+    let stage = stage(
+        "
+budgets:
+  - { name: daily, scope: host, limit: \"0.10 USD\", window: day, payments: 100, warn_at: 80% }
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: {}
+",
+    )
+    .await;
+    for n in 1..=10 {
+        delivered(&stage, stage.buy("10000").await.unwrap()).await;
+        let told = stage.watcher.2.lock().unwrap().len();
+        assert_eq!(told, usize::from(n >= 8), "after {n} of 10");
+    }
+    let notices = stage.watcher.2.lock().unwrap();
+    let Notice::BudgetWarning {
+        account,
+        counted,
+        limit,
+        payments,
+        ..
+    } = &notices[0]
+    else {
+        panic!("{:?}", notices[0]);
+    };
+    assert_eq!(account, "budget:daily:api.example.com");
+    assert_eq!(
+        (*counted, *limit, *payments),
+        (Usd(80_000_000), Usd(100_000_000), 8)
+    );
+}
+
+#[tokio::test]
+async fn every_scope_has_its_own_account() {
+    let stage = stage(
+        "
+budgets:
+  - { name: s, scope: session, limit: \"1 USD\", window: 1h }
+  - { name: a, scope: agent, limit: \"1 USD\", window: 1h }
+  - { name: h, scope: host, limit: \"1 USD\", window: day }
+  - { name: w, scope: wallet, limit: \"1 USD\", window: month }
+  - { name: all, scope: all, limit: \"0.02 USD\", window: day }
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { rate: { host: 5/m, session: 5/m } }
+",
+    )
+    .await;
+    for _ in 0..2 {
+        delivered(&stage, stage.buy("10000").await.unwrap()).await;
+    }
+    let session = format!("budget:s:{}", stage.session.id);
+    let wallet = format!("budget:w:{}", super::stage::PAYER);
+    for account in [
+        &*session,
+        "budget:a:bot",
+        "budget:h:api.example.com",
+        &*wallet,
+        "budget:all:",
+    ] {
+        let counted = stage.ledger.counted(account, 0).await.unwrap();
+        assert_eq!(
+            (counted.amount, counted.payments),
+            (Usd(20_000_000), 2),
+            "{account}"
+        );
+    }
+    assert_eq!(reason(stage.buy("10000").await), Reason::OverBudget);
+    for account in [&*session, "budget:a:bot", "rate:host:data:api.example.com"] {
+        let counted = stage.ledger.counted(account, 0).await.unwrap();
+        assert_eq!(counted.payments, 2, "{account}: all or none");
+    }
+}
+
+#[tokio::test]
+async fn a_category_is_a_name_for_hosts() {
+    let stage = stage(
+        "
+categories:
+  weather: [api.example.com, \"*.sky.example\"]
+rules:
+  - name: data
+    match: { categories: [weather] }
+    pay: {}
+",
+    )
+    .await;
+    delivered(&stage, stage.buy("10000").await.unwrap()).await;
+    let elsewhere = stage.asked("sky.example");
+    let refused = stage.payer.authorize(&elsewhere, &challenge("10000")).await;
+    assert_eq!(reason(refused), Reason::HostNotAllowed);
+}

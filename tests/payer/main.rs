@@ -1,0 +1,6 @@
+//! The payment transaction and everything that may stop it, without a wire.
+#![cfg(test)]
+
+mod control;
+mod stage;
+mod transaction;
