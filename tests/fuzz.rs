@@ -1,4 +1,5 @@
-//! The fuzz targets over their seeds, on any toolchain. `just fuzz` runs them for real.
+//! The fuzz targets over their seeds and some changes of them, on any toolchain. `just fuzz` runs them
+//! for real.
 #![cfg(test)]
 
 use std::fs;
@@ -7,7 +8,13 @@ use std::path::Path;
 #[path = "fuzz/targets.rs"]
 mod targets;
 
-/// Feeds every seed of a target, whole and cut short at a few places.
+/// Changed copies of each seed: a few, or as many as `FAREPASS_CHANGES` says.
+fn changes() -> u64 {
+    let times = std::env::var("FAREPASS_CHANGES").ok();
+    times.map_or(64, |n| n.parse().expect("FAREPASS_CHANGES is a number"))
+}
+
+/// Feeds every seed of a target, whole, cut short at a few places, and changed at a few.
 fn feed(name: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fuzz/corpus")
@@ -23,7 +30,33 @@ fn feed(name: &str, target: fn(&[u8])) {
         for eighth in 0..8 {
             target(&bytes[..bytes.len() * eighth / 8]);
         }
+        for n in 0..changes() {
+            target(&changed(&bytes, n));
+        }
     }
+}
+
+/// The `n`th change: a byte replaced by another of the same text, twice or doubled or left out.
+fn changed(bytes: &[u8], n: u64) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut mixed = n.wrapping_add(1);
+    let mut below = |most: usize| {
+        mixed = mixed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(mixed >> 33).unwrap() % most.max(1)
+    };
+    for _ in 0..=below(2) {
+        let (at, from) = (below(bytes.len()), below(bytes.len()));
+        match (bytes.get(from).copied(), below(4)) {
+            (None, _) => bytes.push(b'0'),
+            (Some(_), 0) => drop(bytes.remove(at)),
+            (Some(byte), 1) => bytes.insert(at, byte),
+            (Some(_), 2) => bytes[at] ^= 1 << below(8),
+            (Some(byte), _) => bytes[at] = byte,
+        }
+    }
+    bytes
 }
 
 #[test]
@@ -44,6 +77,66 @@ fn receipt() {
 #[test]
 fn section() {
     feed("section", targets::section);
+}
+
+#[test]
+fn target() {
+    feed("target", targets::target);
+}
+
+#[test]
+fn words() {
+    feed("words", targets::words);
+}
+
+#[test]
+fn money() {
+    feed("money", targets::money);
+}
+
+#[test]
+fn path() {
+    feed("path", targets::path);
+}
+
+#[test]
+fn config() {
+    feed("config", targets::config);
+}
+
+#[test]
+fn credentials() {
+    feed("credentials", targets::credentials);
+}
+
+#[test]
+fn packed() {
+    feed("packed", targets::packed);
+}
+
+#[test]
+fn entries() {
+    feed("entries", targets::entries);
+}
+
+#[test]
+fn admin() {
+    feed("admin", targets::admin);
+}
+
+#[test]
+fn certificate() {
+    feed("certificate", targets::certificate);
+}
+
+#[test]
+fn key_file() {
+    feed("key_file", targets::key_file);
+}
+
+#[test]
+fn marker() {
+    feed("marker", targets::marker);
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl Part {
             }
         }
         let bytes: Vec<u8> = self.pieces.iter().flatten().copied().collect();
-        decoded(&head.headers, bytes, most)
+        unpacked(&head.headers, bytes, most)
     }
 
     fn body(self) -> Body {
@@ -175,8 +175,16 @@ impl Part {
     }
 }
 
-/// Undoes `gzip` and `deflate` up to `most` bytes (threat D-04). Other codings are nobody's challenge.
-fn decoded(headers: &HeaderMap, bytes: Vec<u8>, most: usize) -> Result<Option<Vec<u8>>, Problem> {
+/// A body without its `gzip` or `deflate`, up to `most` bytes (threat D-04). Other codings are nobody's
+/// challenge.
+///
+/// # Errors
+/// When it is broken, or longer than that.
+pub fn unpacked(
+    headers: &HeaderMap,
+    bytes: Vec<u8>,
+    most: usize,
+) -> Result<Option<Vec<u8>>, Problem> {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let coding = match (codings.next(), codings.next()) {
         (None, _) => return Ok(Some(bytes)),

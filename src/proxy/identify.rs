@@ -49,7 +49,8 @@ impl Doorkeeper {
 
 /// User and password of a Basic credential (RFC 7617). The secret is looked up by its hash, so the
 /// time of the look-up tells nothing about it.
-fn basic(value: &[u8]) -> Option<(String, zeroize::Zeroizing<String>)> {
+#[must_use]
+pub fn basic(value: &[u8]) -> Option<(String, zeroize::Zeroizing<String>)> {
     let text = std::str::from_utf8(value).ok()?;
     let (scheme, encoded) = text.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {

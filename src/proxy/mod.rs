@@ -42,6 +42,8 @@ mod tunnel;
 mod upgrade;
 mod upstream;
 
+pub use challenge::unpacked;
+pub use identify::basic;
 pub use parent::Parent;
 pub use target::{NotTarget, Target};
 

@@ -1,14 +1,31 @@
 //! What is fuzzed: every reader of outside bytes, and what must hold of whatever it makes of them.
 //! Each function is a fuzz target of its own name; `tests/fuzz.rs` runs them over the seeds.
 
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::OnceLock;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use farepass::budget::{Book, Entry, apply};
 use farepass::clock::Timestamp;
-use farepass::money;
-use farepass::payment::{Challenge, Nonce, PaymentId, Receipt, Signature};
+use farepass::config::Config;
+use farepass::event::SpendEvent;
+use farepass::evm::Address;
+use farepass::money::{self, Amount, Network, Usd};
+use farepass::payment::{
+    Challenge, Limit, Nonce, PaymentId, Receipt, RequestKey, Session, SessionId, Signature,
+};
+use farepass::policy::{Catalog, Facts, OURSELVES, Policy, Question};
 use farepass::protocol::{self, PROTOCOLS, Terms};
-use farepass::section::Section;
+use farepass::proxy::{self, Target};
+use farepass::section::{Problems, Section};
+use farepass::settings::{Cidr, HostPattern, Percent, Rate, Size, Span, normalise_host};
+use farepass::wallet::local;
+use farepass::{admin, ledger, tls};
 use http::{HeaderMap, HeaderValue, StatusCode, response};
+use secrecy::SecretString;
 
 /// A version 2 challenge: the header as it is, and the JSON inside it.
 pub(crate) fn x402_v2_read(data: &[u8]) {
@@ -57,6 +74,246 @@ pub(crate) fn section(data: &[u8]) {
             }
             let _ = section.finish();
         }
+    }
+}
+
+/// Where a CONNECT or a URI wants to go: one spelling, which names itself.
+pub(crate) fn target(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for port in [None, Some(443)] {
+        if let Ok(target) = Target::parse(text, port) {
+            assert_eq!(
+                Target::parse(&target.to_string(), None).as_ref(),
+                Ok(&target)
+            );
+            assert!(target.port > 0 && target.is_named_by(&target.authority(443), 443));
+            assert_eq!(normalise_host(&target.host).as_deref(), Ok(&*target.host));
+        }
+    }
+}
+
+/// The small words of the configuration: each is written as it is read.
+pub(crate) fn words(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    twice::<HostPattern>(text);
+    twice::<Cidr>(text);
+    twice::<Span>(text);
+    twice::<Size>(text);
+    twice::<Percent>(text);
+    twice::<Timestamp>(text);
+    let _ = text.parse::<Rate>();
+    if let Ok(pattern) = text.parse::<HostPattern>()
+        && pattern.is_exact()
+        && let Ok(target) = Target::parse(text, Some(443))
+    {
+        assert!(pattern.matches(&target.host, target.port), "{text}");
+    }
+}
+
+/// Sums, networks, addresses, ids: one spelling each, or none (threats M-02 to M-04, M-06).
+pub(crate) fn money(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    twice::<Usd>(text);
+    twice::<Address>(text);
+    for same in [
+        text.parse::<Amount>().ok().map(|v| v.to_string()),
+        text.parse::<Network>().ok().map(|v| v.to_string()),
+        text.parse::<PaymentId>().ok().map(|v| v.to_string()),
+    ] {
+        assert!(same.is_none_or(|same| same == text), "{text:?}");
+    }
+    if let Ok(key) = text.parse::<RequestKey>() {
+        assert_eq!(key.to_string(), text.to_ascii_lowercase());
+    }
+    if let (Ok(amount), [asset, ..]) = (text.parse::<Amount>(), &*money::canonical_assets()) {
+        assert!(
+            asset
+                .price(amount)
+                .is_none_or(|price| price.0 >= u64::from(amount.0 > 0))
+        );
+    }
+}
+
+/// A path, before rules that deny one folder and pay the rest: no spelling of that folder is paid
+/// (threat H-13).
+pub(crate) fn path(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(mut question) = "https://a.example/".parse::<Question>() else {
+        return;
+    };
+    let Ok(uri) = format!("/{text}").parse::<http::uri::PathAndQuery>() else {
+        return;
+    };
+    question.path = uri.path().into();
+    let session = Session {
+        id: SessionId("s".into()),
+        agent: "bot".into(),
+        budget: Usd(1 << 40),
+        created: Timestamp(0),
+        expires: Timestamp(2),
+    };
+    let facts = Facts {
+        payers: vec![("eip155:84532".parse().expect("a network"), OURSELVES.into())],
+    };
+    let answer = policy().answer(&question, &session, &facts, Timestamp(1));
+    let mut plain = uri.path().to_owned();
+    for (code, letter) in [
+        ("%73", "s"),
+        ("%53", "S"),
+        ("%65", "e"),
+        ("%63", "c"),
+        ("%2f", "/"),
+        ("%2F", "/"),
+        ("%2e", "."),
+        ("%2E", "."),
+    ] {
+        plain = plain.replace(code, letter);
+    }
+    let secret = plain.starts_with("/sec/") || plain.split('/').any(|s| s == ".." || s == ".");
+    assert!(!secret || answer.outcome.is_err(), "{}", uri.path());
+}
+
+/// One policy for all paths.
+fn policy() -> &'static Policy {
+    static POLICY: OnceLock<Policy> = OnceLock::new();
+    POLICY.get_or_init(|| {
+        let text =
+            "rules: [{ name: never, match: { hosts: [a.example], paths: [/sec/**] }, deny: true },
+          { name: rest, match: { hosts: [a.example], paths: [/**] }, pay: { max: 1 USD } }]";
+        let catalog = Catalog {
+            assets: money::canonical_assets(),
+            validity: 300,
+            requirements: 32,
+            ..Catalog::default()
+        };
+        let mut file = Section::file("farepass.yaml", text).expect("YAML");
+        Policy::read(&mut file, catalog, &mut Problems::default())
+    })
+}
+
+/// A whole configuration: every error has its line.
+pub(crate) fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Err(errors) = Config::parse(Path::new("farepass.yaml"), text) {
+        assert!(!errors.is_empty());
+        assert!(
+            errors
+                .iter()
+                .all(|e| e.to_string().starts_with("farepass.yaml"))
+        );
+    }
+}
+
+/// Proxy credentials.
+pub(crate) fn credentials(data: &[u8]) {
+    let encoded = format!("Basic {}", STANDARD.encode(data));
+    for value in [data, encoded.as_bytes()] {
+        if let Some((user, _)) = proxy::basic(value) {
+            assert!(!user.contains(':'));
+        }
+    }
+}
+
+/// A packed challenge: never longer than allowed.
+pub(crate) fn packed(data: &[u8]) {
+    const MOST: usize = 64 << 10;
+    for coding in ["gzip", "deflate", "identity", "br"] {
+        let value = HeaderValue::from_static(coding);
+        let headers = HeaderMap::from_iter([(http::header::CONTENT_ENCODING, value)]);
+        if let Ok(Some(out)) = proxy::unpacked(&headers, data.to_vec(), MOST) {
+            assert!(out.len() <= MOST.max(data.len()));
+        }
+    }
+}
+
+/// A record of the ledger: what can be read is written the same, and no row of records passes a cap.
+pub(crate) fn entries(data: &[u8]) {
+    if let Ok(event) = serde_json::from_slice::<SpendEvent>(data) {
+        let text = serde_json::to_string(&event).expect("an event is JSON");
+        assert_eq!(serde_json::from_str(&text).ok(), Some(event));
+    }
+    let Ok(entries) = serde_json::from_slice::<Vec<Entry>>(data) else {
+        return;
+    };
+    let text = serde_json::to_string(&entries).expect("entries are JSON");
+    assert_eq!(serde_json::from_str(&text).ok().as_ref(), Some(&entries));
+    let mut book = Book::default();
+    for entry in &entries {
+        let before = book.clone();
+        if apply(&mut book, entry).is_err() {
+            assert!(book == before, "a rejected entry changed the book");
+        }
+        for opened in book.sessions.values() {
+            let cap = Limit::session(&opened.session);
+            let spent = book.total(&cap.account, 0);
+            assert!(spent.is_some_and(|s| s.amount <= opened.session.budget));
+        }
+    }
+}
+
+/// What the admin API is sent.
+pub(crate) fn admin(data: &[u8]) {
+    if let Ok(wanted) = serde_json::from_slice::<admin::sessions::Wanted>(data) {
+        let text = serde_json::to_string(&wanted).expect("it is JSON");
+        assert!(serde_json::from_str::<admin::sessions::Wanted>(&text).is_ok());
+    }
+    let _ = std::str::from_utf8(data).map(admin::state);
+}
+
+/// A certificate that somebody hands us.
+pub(crate) fn certificate(data: &[u8]) {
+    let _ = tls::subject_hash(data);
+    let _ = tls::describe(&tls::pem(data));
+    let _ = std::str::from_utf8(data).map(tls::describe);
+}
+
+/// A key file, plain or encrypted: a key of an address, or an error without any of it.
+pub(crate) fn key_file(data: &[u8]) {
+    let (_folder, path) = file("wallet.key", data);
+    for passphrase in [None, Some(SecretString::from("open"))] {
+        if let Err(error) = local::address_of(&path, passphrase.as_ref()) {
+            assert!(error.to_string().contains("wallet.key"), "{error}");
+        }
+    }
+}
+
+/// The marker beside a ledger: it is opened, or refused with a reason.
+pub(crate) fn marker(data: &[u8]) {
+    let (folder, _) = file("installed", data);
+    match ledger::open(folder.path()) {
+        Ok(_) => panic!("a marker without its ledger was taken for a first start"),
+        Err(error) => assert!(error.to_string().contains("missing"), "{error}"),
+    }
+}
+
+/// A folder of our own with one private file in it.
+fn file(name: &str, data: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(name);
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::write(&path, data).expect("a file");
+    std::fs::set_permissions(&path, private).expect("its mode");
+    (folder, path)
+}
+
+/// What is read is written, and read again the same.
+fn twice<T: FromStr + Display + PartialEq>(text: &str) {
+    if let Ok(value) = text.parse::<T>() {
+        let written = value.to_string();
+        assert!(
+            written.parse::<T>().is_ok_and(|again| again == value),
+            "{text:?} {written:?}"
+        );
     }
 }
 
