@@ -8,6 +8,7 @@ mod bodies;
 mod certificates;
 mod clients;
 mod crash;
+mod disk;
 mod fail_points;
 mod hostile;
 mod interop;
