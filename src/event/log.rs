@@ -16,7 +16,7 @@ use tracing_subscriber::registry;
 use super::{Notice, Sink, SpendEvent, State};
 
 mod background;
-mod plain;
+pub(super) mod plain;
 
 use background::Background;
 pub(super) use plain::{json as ascii, text as visible};

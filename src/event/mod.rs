@@ -169,7 +169,9 @@ const FIELD_MAX: usize = 300;
 const PATH_MAX: usize = 1024;
 
 impl SpendEvent {
-    /// The same event with every text that others wrote cut to a length that a log can bear.
+    /// The same event with every text that others wrote fit to be kept and shown: cut to a length
+    /// that a log can bear, and without characters that mislead. Everything that lists, exports or
+    /// draws events reads them as they are stored, so it is done before that.
     #[must_use]
     pub fn capped(mut self) -> Self {
         cut(&mut self.path, PATH_MAX);
@@ -205,8 +207,11 @@ impl SpendEvent {
     }
 }
 
-/// Cuts at a character, and shows it.
+/// Cuts at a character, and shows it; spells out what misleads.
 fn cut(text: &mut String, most: usize) {
+    if !text.is_ascii() || text.bytes().any(|b| b.is_ascii_control()) {
+        *text = log::plain::text(text);
+    }
     if let Some((at, _)) = text.char_indices().nth(most) {
         text.truncate(at);
         text.push('…');

@@ -124,7 +124,15 @@ fn nothing_in_an_event_can_forge_a_line() {
     let line = events.trim_end_matches('\n');
     assert!(line.bytes().all(|b| (0x20..0x7f).contains(&b)), "{line}");
     let read: SpendEvent = serde_json::from_str(line).unwrap();
-    assert_eq!(read.path, NASTY, "and nothing is lost");
+    assert_eq!(read.path, plain::text(NASTY), "and nothing is lost");
+    let hidden = [
+        '\r', '\n', '\u{1b}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{200b}', '\u{7f}',
+    ];
+    assert!(!read.path.contains(hidden) && read.path.contains("\\u{202e}"));
+    assert!(
+        read.path.ends_with("é\u{1f600}"),
+        "what anybody can see stays"
+    );
 }
 
 #[test]
