@@ -30,6 +30,7 @@ mod handout;
 mod parent;
 
 pub use error::StartError;
+pub use ground::guard;
 use ground::{Doors, Ground};
 
 /// How often dead payloads are looked for: often enough that a budget is not missed, seldom enough

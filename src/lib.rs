@@ -5,6 +5,7 @@
 
 // Floor 0: values
 pub mod clock;
+pub mod custody;
 pub mod evm;
 pub mod failpoint;
 pub mod money;

@@ -13,6 +13,7 @@ use syn::visit::{self, Visit};
 /// A room, its floor, and whether it is pure: no I/O, environment, clock, randomness, async, floats.
 const ROOMS: &[(&str, u8, bool)] = &[
     ("clock", 0, false),
+    ("custody", 0, false),
     ("evm", 0, true),
     ("failpoint", 0, false),
     ("money", 0, true),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::admin::TokenError;
 use crate::admin::sessions::SessionError;
+use crate::custody::NotOurs;
 use crate::ledger::{OpenError, PostError};
 use crate::section::SectionError;
 use crate::tls::TlsError;
@@ -14,13 +15,8 @@ use crate::tls::TlsError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Whoever can change the policy can spend the wallet.
-    #[error("{} {problem}", file.display())]
-    Unsafe {
-        /// The configuration file.
-        file: PathBuf,
-        /// What is wrong with it, and what to do.
-        problem: String,
-    },
+    #[error(transparent)]
+    Unsafe(#[from] NotOurs),
     /// A wallet cannot be opened.
     #[error(transparent)]
     Wallet(SectionError),

@@ -1,10 +1,7 @@
 //! What a proxy stands on: wallets, ledger, authority, listeners, sessions. Opened in the order in
 //! which a mistake does the least: what the file alone decides first, what leaves traces last.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -14,6 +11,7 @@ use crate::admin::Token;
 use crate::admin::sessions::{self, Opened, Usual};
 use crate::clock::{self, Clock};
 use crate::config::Config;
+use crate::custody::{self, NotOurs};
 use crate::ledger::sessions::ensure_default;
 use crate::ledger::{self, Ledger};
 use crate::payment::SessionId;
@@ -39,7 +37,7 @@ pub(super) struct Ground {
 
 impl Ground {
     pub(super) async fn lay(config: &Config, options: &Options) -> Result<Self, StartError> {
-        guard(&config.file)?;
+        guard(config)?;
         let open = |w: &crate::config::WalletEntry| wallet::open(&w.kind, w.opening());
         let wallets: Result<Vec<_>, _> = config.wallets.iter().map(open).collect();
         let wallets = wallets.map_err(StartError::Wallet)?;
@@ -143,31 +141,17 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     Ok((listener, at))
 }
 
-/// Refuses a configuration that others may change: whoever can change it can spend the wallet
-/// (threat A-01). A group is no other when it is the user's own.
-fn guard(file: &Path) -> Result<(), StartError> {
-    let Ok(about) = fs::metadata(file) else {
-        return Ok(());
-    };
-    let problem = |problem: String| StartError::Unsafe {
-        file: file.into(),
-        problem,
-    };
-    let me = rustix::process::geteuid().as_raw();
-    if about.uid() != me && about.uid() != 0 {
-        return Err(problem(format!(
-            "belongs to user {}, but this process runs as user {me}: whoever may change it may spend the wallet",
-            about.uid()
-        )));
-    }
-    let own_group = about.gid() == me;
-    let others = if own_group { 0o002 } else { 0o022 };
-    if about.mode() & others != 0 {
-        return Err(problem(format!(
-            "may be changed by others (mode {:04o}), who could then spend the wallet; run: chmod go-w {}",
-            about.mode() & 0o7777,
-            file.display()
-        )));
+/// Refuses to stand on what others may change: whoever can change the policy can spend the wallet, and
+/// whoever can change what is trusted can pose as a merchant (threat A-01).
+///
+/// # Errors
+/// The first file or folder that is not ours alone.
+pub fn guard(config: &Config) -> Result<(), NotOurs> {
+    custody::check(&config.file)?;
+    custody::check(&config.state_dir)?;
+    custody::check(&config.tls.ca_dir)?;
+    for root in &config.tls.extra_roots {
+        custody::check(root)?;
     }
     Ok(())
 }

@@ -55,8 +55,12 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
         running.admin,
         running.authority.certificate_path().display()
     ));
-    if no_wallet {
-        terminal.say("farepass: no wallet is configured, so nothing is paid");
+    match no_wallet {
+        true => terminal.say("farepass: no wallet is configured, so nothing is paid"),
+        false => terminal.say(format_args!(
+            "farepass: runs as user {}; an agent of the same user can read its wallet and ledger, so give agents another",
+            rustix::process::geteuid().as_raw()
+        )),
     }
     loop {
         tokio::select! {
@@ -84,6 +88,9 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
 fn reload(file: &Path, running: &Running) {
     match Config::load(Some(file)) {
         Ok(config) => {
+            if let Err(error) = app::guard(&config) {
+                return tracing::error!(%error, "the configuration is not safe; the policy stays as it is");
+            }
             let hash = config.policy.hash().to_owned();
             running.replace_policy(config.policy);
             tracing::info!(policy = %hash, "the policy was read again; other settings are for the next start");

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::zeroize::Zeroizing;
 
+use crate::custody::{self, NotOurs};
+
 /// Bytes of a secret. An encrypted keystore has about 500.
 const LENGTH_MAX: u64 = 64 << 10;
 
@@ -27,6 +29,9 @@ pub enum SecretFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others may put another file in its place.
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
     /// A folder, a device, or longer than any secret.
     #[error("{path} is not a file of at most 64 KiB")]
     NotAFile {
@@ -58,6 +63,7 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let failed = |source: io::Error| failure(path, source);
     // Looked at before it is opened, since opening a pipe would wait for its writer.
     check(path, &std::fs::metadata(path).map_err(failed)?)?;
+    custody::check(path)?;
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     check(path, &metadata)?;

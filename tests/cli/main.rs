@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod books;
+mod custody;
 mod help;
 mod init;
 mod ledger;

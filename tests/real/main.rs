@@ -15,5 +15,6 @@ mod interop;
 mod parent;
 mod retries;
 mod reuse;
+mod secrets;
 mod strangers;
 mod support;
