@@ -162,6 +162,7 @@ pub(crate) fn path(data: &[u8]) {
     };
     let facts = Facts {
         payers: vec![("eip155:84532".parse().expect("a network"), OURSELVES.into())],
+        ..Facts::default()
     };
     let answer = policy().answer(&question, &session, &facts, Timestamp(1));
     let mut plain = uri.path().to_owned();
