@@ -1,6 +1,5 @@
 //! Opening connections to upstreams: one resolution, every address checked before it is dialled.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::time::timeout;
 
 use super::eyeballs::first_of;
 use super::failure::UpstreamError;
+use super::own::Own;
 use super::parent::{self, Parent, ParentFailure};
 use super::target::Target;
 use crate::settings::Egress;
@@ -20,8 +20,8 @@ const ADDRESSES: usize = 8;
 pub(super) struct Dialer {
     pub(super) egress: Egress,
     pub(super) parent: Option<Parent>,
-    /// Ports that this process listens on: never a destination on this machine (threats S-06, S-07).
-    pub(super) own_ports: Vec<u16>,
+    /// What nothing reaches through the proxy: its own listeners, whatever the rules allow.
+    pub(super) own: Own,
     pub(super) connect_timeout: Duration,
 }
 
@@ -40,9 +40,6 @@ impl Dialer {
         let connected = timeout(self.connect_timeout, first_of(addresses)).await;
         let connected = connected.map_err(|_| UpstreamError::ConnectTimeout)?;
         let stream = connected.map_err(UpstreamError::Connect)?;
-        if self.is_own(&stream).map_err(UpstreamError::Connect)? {
-            return Err(UpstreamError::Forbidden);
-        }
         Ok(stream)
     }
 
@@ -53,26 +50,30 @@ impl Dialer {
             return Err(UpstreamError::PortForbidden);
         }
         let allowed = match target.address() {
-            Some(address) => self.may_reach(address),
+            Some(address) => self.may_reach(SocketAddr::new(address, target.port)),
             None => !parent::is_local(&target.host),
         };
         if !allowed {
             return Err(UpstreamError::Forbidden);
         }
-        let addresses = parent.addresses(self.connect_timeout).await?;
+        let mut addresses = parent.addresses(self.connect_timeout).await?;
+        addresses.retain(|at| !self.own.listens(*at));
+        if addresses.is_empty() {
+            return Err(UpstreamError::Forbidden);
+        }
         let connected = timeout(self.connect_timeout, first_of(addresses)).await;
         let connected = connected.map_err(|_| ParentFailure::Timeout)?;
         let stream = connected.map_err(|_| ParentFailure::Unreachable)?;
-        if self.is_own(&stream).map_err(UpstreamError::Connect)? {
-            return Err(UpstreamError::Forbidden);
-        }
         let tunnel = parent.tunnel(stream, target, self.connect_timeout).await;
         Ok(tunnel?)
     }
 
     async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, UpstreamError> {
         if let Some(pinned) = self.egress.pinned(&target.host, target.port) {
-            return Ok(vec![pinned]);
+            return match self.own.listens(pinned) {
+                true => Err(UpstreamError::Forbidden),
+                false => Ok(vec![pinned]),
+            };
         }
         if !self.egress.ports.contains(&target.port) {
             return Err(UpstreamError::PortForbidden);
@@ -93,7 +94,7 @@ impl Dialer {
         }
         let allowed: Vec<SocketAddr> = found
             .into_iter()
-            .filter(|a| self.may_reach(a.ip()))
+            .filter(|a| self.may_reach(*a))
             .take(ADDRESSES)
             .collect();
         if allowed.is_empty() {
@@ -102,21 +103,14 @@ impl Dialer {
         Ok(allowed)
     }
 
-    fn may_reach(&self, address: IpAddr) -> bool {
-        let address = canonical(address);
-        is_public(address)
-            || self
-                .egress
-                .allow_private
-                .iter()
-                .any(|c| c.contains(address))
-    }
-
-    /// A connection from this machine to one of our own listeners, by whatever name.
-    fn is_own(&self, stream: &TcpStream) -> io::Result<bool> {
-        let peer = stream.peer_addr()?;
-        Ok(self.own_ports.contains(&peer.port())
-            && (canonical(peer.ip()).is_loopback() || peer.ip() == stream.local_addr()?.ip()))
+    /// Judged is the address that will be dialled, not the name that led to it (threats S-01, S-03).
+    fn may_reach(&self, at: SocketAddr) -> bool {
+        let address = canonical(at.ip());
+        if self.own.listens(SocketAddr::new(address, at.port())) {
+            return false;
+        }
+        let mut allowed = self.egress.allow_private.iter();
+        (is_public(address) && !self.own.has(address)) || allowed.any(|c| c.contains(address))
     }
 }
 

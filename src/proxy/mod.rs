@@ -29,6 +29,7 @@ mod headers;
 mod identify;
 mod io;
 mod listen;
+mod own;
 mod parent;
 mod pool;
 mod purchase;
@@ -129,7 +130,7 @@ impl Proxy {
             dialer: dial::Dialer {
                 egress: parts.egress,
                 parent: parts.parent,
-                own_ports: parts.own_ports,
+                own: own::Own::new(parts.own_ports),
                 connect_timeout: parts.limits.connect_timeout,
             },
             tls: parts.upstream_tls,

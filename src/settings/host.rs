@@ -67,7 +67,10 @@ pub fn normalise_host(host: &str) -> Result<String, NotHost> {
     }
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     if let Ok(v6) = bare.unwrap_or(host).parse::<Ipv6Addr>() {
-        return Ok(v6.to_string());
+        return match holds_ipv4(v6) {
+            true => Err(NotHost::Number),
+            false => Ok(v6.to_string()),
+        };
     }
     let host = host.strip_suffix('.').unwrap_or(host);
     if let Ok(v4) = host.parse::<Ipv4Addr>() {
@@ -85,6 +88,17 @@ pub fn normalise_host(host: &str) -> Result<String, NotHost> {
         return Err(NotHost::Number);
     }
     Ok(host.to_ascii_lowercase())
+}
+
+/// An IPv4 address in the clothes of IPv6 (mapped, compatible, translated, NAT64, 6to4) would be a
+/// second spelling of a host that rules name by its first. Teredo hides one as well.
+fn holds_ipv4(address: Ipv6Addr) -> bool {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => false,
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => true,
+        [0x64, 0xff9b, ..] | [0x2002, ..] | [0x2001, 0, ..] => true,
+        _ => false,
+    }
 }
 
 /// What ends so is an address to most resolvers (WHATWG URL, "ends in a number checker"):
@@ -241,6 +255,7 @@ mod tests {
             ("127.1", P::Host(NotHost::Number)),
             ("0x7f.0.0.1", P::Host(NotHost::Number)),
             ("2130706433", P::Host(NotHost::Number)),
+            ("[::ffff:10.0.0.1]:80", P::Host(NotHost::Number)),
             ("a*.test", P::Star),
             ("*.*.test", P::Star),
             ("api.*.test", P::Star),
