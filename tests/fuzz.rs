@@ -75,6 +75,11 @@ fn receipt() {
 }
 
 #[test]
+fn client_hello() {
+    feed("client_hello", targets::client_hello);
+}
+
+#[test]
 fn section() {
     feed("section", targets::section);
 }

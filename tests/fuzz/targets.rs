@@ -60,6 +60,16 @@ pub(crate) fn receipt(data: &[u8]) {
     }
 }
 
+/// The first bytes of a redirected connection.
+pub(crate) fn client_hello(data: &[u8]) {
+    if let tls::Peek::Hello(hello) = tls::peek(data) {
+        let name = hello.name.unwrap_or_default();
+        assert!(name.is_ascii() && name.len() <= tls::HELLO_MAX);
+        // What follows a whole message does not change what it says.
+        assert_eq!(tls::peek(&[data, b"more"].concat()), tls::peek(data));
+    }
+}
+
 /// A configuration file.
 pub(crate) fn section(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
