@@ -19,19 +19,21 @@ use crate::ledger::Ledger;
 use crate::payer::{self, Payer};
 use crate::payment::SessionId;
 use crate::policy::{Mode, Policy};
-use crate::proxy::{self, Proxy};
+use crate::proxy::{self, Door, Proxy};
 use crate::settings::Unproven;
 use crate::tls::{Authority, Interceptor};
 use crate::wallet::harden::harden;
 
+mod doors;
 mod error;
 mod ground;
 mod handout;
 mod parent;
 
+use doors::Doors;
 pub use error::StartError;
+use ground::Ground;
 pub use ground::guard;
-use ground::{Doors, Ground};
 
 /// How often dead payloads are looked for: often enough that a budget is not missed, seldom enough
 /// to cost nothing.
@@ -56,6 +58,8 @@ pub struct Options {
 pub struct Running {
     /// The data plane.
     pub proxy: SocketAddr,
+    /// Where redirected connections arrive.
+    pub transparent: Vec<SocketAddr>,
     /// The admin listener.
     pub admin: SocketAddr,
     /// Whom agents trust.
@@ -91,7 +95,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let judgement = (config.policy, config.unproven);
     let payer = payer(&mut ground, judgement, &config.state_dir, sinks).await?;
     let (drain, drains) = watch::channel(false);
-    let (proxy_at, admin_at) = (ground.doors.proxy_at, ground.doors.admin_at);
+    let proxy_at = ground.doors.proxy_at;
     let proxy = Proxy::new(proxy::Parts {
         payer: Arc::clone(&payer),
         ledger: Arc::clone(&ground.ledger),
@@ -105,7 +109,8 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         limits: config.limits,
         refusals: config.refusals,
         via: config.via,
-        own_ports: vec![proxy_at.port(), admin_at.port()],
+        own_ports: ground.doors.ports(),
+        allow_from: config.listen.allow_from,
         draining: drains.clone(),
     });
     let admin = Admin::new(admin::Parts {
@@ -183,12 +188,16 @@ impl House {
         };
         let (over, ends) = watch::channel(false);
         let (mut plane, mut beside) = (JoinSet::new(), JoinSet::new());
-        plane.spawn(self.proxy.serve(doors.proxy));
+        let transparent = doors.transparent.into_iter().map(Door::Transparent);
+        for door in [Door::Proxy(doors.proxy)].into_iter().chain(transparent) {
+            plane.spawn(Arc::clone(&self.proxy).serve(door));
+        }
         beside.spawn(self.admin.serve(doors.admin, ends));
         beside.spawn(sweeper(Arc::clone(&self.payer), drains));
         let lit = beacon.light(state_dir);
         Ok(Running {
             proxy: doors.proxy_at,
+            transparent: doors.transparent_at,
             admin: doors.admin_at,
             authority: self.authority,
             ledger: self.ledger,

@@ -128,6 +128,17 @@ fn every_client_can_be_made_to_show_credentials() {
 }
 
 #[test]
+fn redirected_clients_are_known_by_where_they_come_from() {
+    let listen = |listen: &str| config(&format!("version: 1\nlisten: {{ {listen} }}\n")).listen;
+    let one = listen("transparent: 127.0.0.1:4021");
+    assert_eq!(one.transparent, ["127.0.0.1:4021".parse().unwrap()]);
+    let open =
+        listen("transparent: [0.0.0.0:1, \"[::]:1\"], allow_from: [10.0.0.0/8, \"fd00::/8\"]");
+    assert_eq!(open.transparent.len(), 2);
+    assert!(open.allow_from[1].contains("fd00::1".parse().unwrap()));
+}
+
+#[test]
 fn the_examples_are_well_formed_and_pass_their_own_tests() {
     for (file, rules) in [
         ("config/local.yaml", 6),
@@ -215,13 +226,7 @@ fn keys_that_nothing_enforces_yet_are_refused() {
         let errors = said(&pay(&format!("{{ {key} }}")));
         assert!(errors.contains("is not supported yet"), "{key}: {errors}");
     }
-    for top in [
-        "rpc: {}",
-        "events: {}",
-        "telemetry: {}",
-        "ledger: {}",
-        "listen: { transparent: 127.0.0.1:1 }",
-    ] {
+    for top in ["rpc: {}", "events: {}", "telemetry: {}", "ledger: {}"] {
         let errors = said(&format!("version: 1\n{top}\n"));
         assert!(errors.contains("is not supported yet"), "{top}: {errors}");
     }
@@ -264,6 +269,11 @@ fn files_that_are_wrong_are_told_so() {
         top("listen: { proxy: 4020 }"),
         top("listen: { proxy: \"127.0.0.1:4022\", admin: \"127.0.0.1:4022\" }"),
         top("listen: { proxy: \"0.0.0.0:4020\" }"),
+        top("listen: { transparent: \"127.0.0.1:4022\" }"),
+        top("listen: { transparent: [127.0.0.1:1, \"::1\"] }"),
+        top("listen: { transparent: \"0.0.0.0:4021\" }"),
+        top("listen: { allow_from: [10.0.0.1/8] }"),
+        top("listen: { transparent: 127.0.0.1:1 }\nsessions: { default: none }"),
         top("listen: 127.0.0.1:4020"),
         top("state_dir: [a]"),
         top("tls: { intercept: some }"),

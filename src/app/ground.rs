@@ -1,11 +1,9 @@
 //! What a proxy stands on: wallets, ledger, authority, listeners, sessions. Opened in the order in
 //! which a mistake does the least: what the file alone decides first, what leaves traces last.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-
+use super::doors::Doors;
 use super::{Options, StartError, handout, parent};
 use crate::admin::Token;
 use crate::admin::sessions::{self, Opened, Usual};
@@ -59,7 +57,7 @@ impl Ground {
                 source,
             })?;
         }
-        let doors = Doors::open(config.listen.proxy, config.listen.admin).await?;
+        let doors = Doors::open(&config.listen)?;
         let token = Token::read_or_create(&config.state_dir)?;
         let usual = Usual {
             budget: config.sessions.budget,
@@ -111,34 +109,6 @@ async fn default_session(
         );
     }
     Ok(session.id)
-}
-
-/// The listeners, and where they turned out to be.
-pub(super) struct Doors {
-    pub(super) proxy: TcpListener,
-    pub(super) proxy_at: SocketAddr,
-    pub(super) admin: TcpListener,
-    pub(super) admin_at: SocketAddr,
-}
-
-impl Doors {
-    async fn open(proxy: SocketAddr, admin: SocketAddr) -> Result<Self, StartError> {
-        let (proxy, proxy_at) = bind(proxy).await?;
-        let (admin, admin_at) = bind(admin).await?;
-        Ok(Self {
-            proxy,
-            proxy_at,
-            admin,
-            admin_at,
-        })
-    }
-}
-
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let at = listener.local_addr().map_err(failed)?;
-    Ok((listener, at))
 }
 
 /// Refuses to stand on what others may change: whoever can change the policy can spend the wallet, and

@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError};
 use crate::ledger::{self, Filter, OpenError, Reader};
 use crate::money::Usd;
 use crate::payment::SessionId;
+use crate::settings::Listen;
 
 mod child;
 mod environment;
@@ -139,8 +140,11 @@ impl Source {
             }
         };
         let free = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-        config.listen.proxy = free;
-        config.listen.admin = free;
+        config.listen = Listen {
+            proxy: free,
+            admin: free,
+            ..Listen::default()
+        };
         Ok(config)
     }
 

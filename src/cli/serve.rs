@@ -55,6 +55,11 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
         running.admin,
         running.authority.certificate_path().display()
     ));
+    for address in &running.transparent {
+        terminal.say(format_args!(
+            "farepass: redirected connections arrive at {address}"
+        ));
+    }
     match no_wallet {
         true => terminal.say("farepass: no wallet is configured, so nothing is paid"),
         false => terminal.say(format_args!(

@@ -12,6 +12,7 @@ use crate::settings::{self, Egress, Limits, Listen, Refusals, Sessions, Tls, Unp
 
 mod assets;
 mod find;
+mod guard;
 mod wallets;
 
 pub use find::{Missing, find};
@@ -106,7 +107,7 @@ impl Config {
         let name = file.display().to_string();
         let mut section = Section::file(&name, text).map_err(|e| vec![e])?;
         let mut problems = Problems::default();
-        let proxy = section.peek("listen").and_then(|l| l.peek("proxy"));
+        let listen = section.peek("listen");
         if let Err(error) = version(&mut section) {
             match section.is_map() {
                 true => problems.push(error),
@@ -114,7 +115,9 @@ impl Config {
             }
         }
         let config = Self::read(file, &mut section, &mut problems);
-        problems.keep(guarded(proxy, &config));
+        for unguarded in guard::unguarded(listen, &config) {
+            problems.push(unguarded);
+        }
         for key in LATER {
             problems.keep(section.not_yet(key));
             section.take(key);
@@ -241,18 +244,4 @@ fn version(section: &mut Section) -> Result<(), SectionError> {
             .expected("1")
             .hint("this program reads version 1 of the file")),
     }
-}
-
-/// Whoever reaches a listener without credentials spends the default session; so such a listener is
-/// on loopback.
-fn guarded(proxy: Option<Section>, config: &Config) -> Result<(), SectionError> {
-    let address = config.listen.proxy;
-    let loopback = address.ip().to_canonical().is_loopback();
-    let Some(proxy) = proxy.filter(|_| !loopback && config.sessions.without_credentials) else {
-        return Ok(());
-    };
-    let error = proxy.error(format!(
-        "{address} is not a loopback address, and clients without credentials may spend the default session"
-    ));
-    Err(error.hint("listen on 127.0.0.1, or write `sessions: { default: none }`"))
 }

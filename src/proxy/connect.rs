@@ -35,7 +35,7 @@ pub(super) async fn client(proxy: Arc<Proxy>, mut stream: TcpStream) -> io::Resu
             First::Gone => return Ok(()),
             First::Plain => {
                 let io = Rewound::new(buffer.freeze(), stream);
-                return serve::plain(proxy, io).await;
+                return serve::plain(proxy, io, serve::Way::Open).await;
             }
             First::Broken => return answer(&mut stream, bad_request()).await,
             First::Connect(head) => head,

@@ -122,6 +122,20 @@ impl Route {
                 target: target.clone(),
                 secure: *secure,
             },
+            Way::Redirected { port, session } => {
+                // Of two, the first: both are refused below.
+                let host = parts.headers.get(header::HOST);
+                let host = host.and_then(|h| h.to_str().ok());
+                let target = Target::parse(host.ok_or(ClientError::Host)?, Some(80))?;
+                if target.port != *port {
+                    return Err(ClientError::Misdirected);
+                }
+                Self {
+                    session: Arc::clone(session),
+                    target,
+                    secure: false,
+                }
+            }
             Way::Open => {
                 let authority = parts.uri.authority().ok_or(ClientError::NotProxyForm)?;
                 if parts.uri.scheme_str() != Some("http") {

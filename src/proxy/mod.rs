@@ -1,6 +1,6 @@
 //! The wire: from an accepted socket to an answered request. Read `exchange.rs` first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::ledger::Ledger;
 use crate::payer::Payer;
 use crate::payment::SessionId;
-use crate::settings::{Egress, HostPattern, Intercept, Limits, Refusals};
+use crate::settings::{Cidr, Egress, HostPattern, Intercept, Limits, Refusals};
 use crate::tls::{Interceptor, UpstreamTls};
 
 mod activity;
@@ -39,12 +39,14 @@ mod replay;
 mod serve;
 mod target;
 mod tee;
+mod transparent;
 mod tunnel;
 mod upgrade;
 mod upstream;
 
 pub use challenge::unpacked;
 pub use identify::basic;
+pub use listen::Door;
 pub use parent::Parent;
 pub use target::{NotTarget, Target};
 
@@ -68,6 +70,8 @@ pub struct Parts {
     pub egress: Egress,
     /// The proxy that connections go through.
     pub parent: Option<Parent>,
+    /// Who is served; everybody when it is empty.
+    pub allow_from: Vec<Cidr>,
     /// Bounds on everything.
     pub limits: Limits,
     /// How refusals look.
@@ -94,6 +98,11 @@ pub struct Proxy {
     via: Option<String>,
     flood: flood::Flood,
     crowd: Arc<crowd::Crowd>,
+    allow_from: Vec<Cidr>,
+    /// One permit per client, whatever door it came through.
+    connections: Arc<Semaphore>,
+    /// Blind tunnels that redirected clients are in: our end of each, and the far one.
+    redirected: Mutex<HashSet<transparent::Ends>>,
     /// One permit per tunnel whose bytes are only copied.
     tunnels: Arc<Semaphore>,
     /// One permit per exchange that is being paid; all of them together mean that none is.
@@ -151,6 +160,9 @@ impl Proxy {
             flood: flood::Flood::new(&parts.limits),
             crowd: crowd::Crowd::new(parts.limits.connections_per_client),
             tunnels: Arc::new(Semaphore::new(parts.limits.tunnels)),
+            allow_from: parts.allow_from,
+            connections: Arc::new(Semaphore::new(parts.limits.connections)),
+            redirected: Mutex::default(),
             limits: parts.limits,
             refusals: parts.refusals,
             via: parts.via,
@@ -184,11 +196,16 @@ impl Proxy {
 
     /// Is this host tunnelled without being opened?
     fn blind(&self, target: &Target) -> bool {
-        let listed = |p: &HostPattern| p.matches(&target.host, target.port);
-        self.passthrough.iter().any(listed)
+        self.passes(target)
             || match self.intercept {
                 Intercept::All => false,
                 Intercept::Payable => !self.payer.policy().payable(&target.host, target.port),
             }
+    }
+
+    /// Is it on the list of what always passes unopened?
+    fn passes(&self, target: &Target) -> bool {
+        let listed = |p: &HostPattern| p.matches(&target.host, target.port);
+        self.passthrough.iter().any(listed)
     }
 }

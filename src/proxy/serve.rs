@@ -67,19 +67,22 @@ pub(super) enum Way {
         secure: bool,
         session: Arc<Session>,
     },
+    /// Wherever each request's `Host` says, at this port, over plain HTTP: a client that knows of no
+    /// proxy.
+    Redirected { port: u16, session: Arc<Session> },
     /// Wherever each request says, over plain HTTP. Each brings its credentials.
     Open,
 }
 
-/// Serves plain requests in absolute form.
-pub(super) async fn plain<S>(proxy: Arc<Proxy>, io: S) -> io::Result<()>
+/// Serves plain requests, whose way is open or redirected.
+pub(super) async fn plain<S>(proxy: Arc<Proxy>, io: S, way: Way) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let lane = Lane::new(false, Arc::clone(&proxy.pool));
     let conn = Conn {
         lane: Arc::new(lane),
-        way: Way::Open,
+        way,
         proxy,
     };
     h1(conn, io).await

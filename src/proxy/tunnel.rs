@@ -75,7 +75,8 @@ async fn something(
     }
 }
 
-async fn intercept(
+/// Ends the client's TLS here, with a certificate for the target, and serves what is inside.
+pub(super) async fn intercept(
     proxy: Arc<Proxy>,
     io: Rewound<TcpStream>,
     target: Target,

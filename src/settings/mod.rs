@@ -25,15 +25,18 @@ pub use limits::Limits;
 pub use parent::{Through, UpstreamProxy};
 pub use read::{name, network, path};
 
-/// The three listeners. An agent needs the first only.
+/// The listeners. An agent needs the first only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// CONNECT and absolute-form. A non-loopback address needs client authentication.
     pub proxy: SocketAddr,
-    /// Redirected traffic, whose first destination the kernel knows. Off unless set.
-    pub transparent: Option<SocketAddr>,
+    /// Redirected traffic, whose first destination the kernel knows: an address a family. Off unless
+    /// set.
+    pub transparent: Vec<SocketAddr>,
     /// Health, metrics, dashboard, API. Never reachable through the proxy.
     pub admin: SocketAddr,
+    /// Whom the proxy and the transparent listener serve; everybody when it is empty.
+    pub allow_from: Vec<Cidr>,
 }
 
 impl Default for Listen {
@@ -42,8 +45,9 @@ impl Default for Listen {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
             proxy: loopback(4020),
-            transparent: None,
+            transparent: vec![],
             admin: loopback(4022),
+            allow_from: vec![],
         }
     }
 }

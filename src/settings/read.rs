@@ -22,20 +22,32 @@ impl Listen {
     /// With the place of what cannot be read.
     pub fn read(mut section: Section) -> Result<Self, SectionError> {
         let default = Self::default();
-        section.not_yet("transparent")?;
+        let places = ["admin", "transparent", "proxy"].map(|key| section.peek(key));
         let proxy = section.or("proxy", default.proxy, address)?;
-        let place = section.peek("admin");
+        let transparent = section.or("transparent", vec![], addresses)?;
         let admin = section.or("admin", default.admin, address)?;
-        if let (Some(place), true) = (place, admin == proxy && admin.port() != 0) {
+        let taken = |at: &SocketAddr| at.port() != 0 && *at == admin;
+        let place = places.into_iter().flatten().next();
+        if let (Some(place), true) = (place, taken(&proxy) || transparent.iter().any(taken)) {
             let error = place.error("the admin surface and the proxy cannot share an address");
             return Err(error.hint("agents reach the proxy's port; give `admin` another one"));
         }
+        let allow_from = section.or("allow_from", vec![], |s| s.list(Section::parse))?;
         section.finish()?;
         Ok(Self {
             proxy,
-            transparent: None,
+            transparent,
             admin,
+            allow_from,
         })
+    }
+}
+
+/// One address, or a list: IPv4 and IPv6 are two.
+fn addresses(section: Section) -> Result<Vec<SocketAddr>, SectionError> {
+    match section.clone().text() {
+        Ok(_) => Ok(vec![address(section)?]),
+        Err(_) => section.list(address),
     }
 }
 

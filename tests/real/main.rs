@@ -12,6 +12,7 @@ mod disk;
 mod fail_points;
 mod hostile;
 mod interop;
+mod netns;
 mod parent;
 mod retries;
 mod reuse;

@@ -16,6 +16,7 @@ use crate::cli::{Failure, owner};
 use crate::config::Config;
 use crate::ledger::OpenError;
 use crate::payment::SessionId;
+use crate::settings::Listen;
 
 /// How often it is looked whether the other one is still there. Connections are refused so long.
 const LOOK: Duration = Duration::from_millis(200);
@@ -75,8 +76,11 @@ async fn successor(config: Config, beacon: &Beacon, session: &SessionId) -> Opti
         let Ok(mut config) = Config::load(Some(&config.file)) else {
             break;
         };
-        config.listen.proxy = beacon.proxy;
-        config.listen.admin = SocketAddr::new(beacon.admin.ip(), 0);
+        config.listen = Listen {
+            proxy: beacon.proxy,
+            admin: SocketAddr::new(beacon.admin.ip(), 0),
+            ..Listen::default()
+        };
         let options = Options {
             default_session: Some(session.clone()),
             ..Options::default()

@@ -9,6 +9,7 @@ pub(crate) mod chain;
 pub(crate) mod curl;
 pub(crate) mod http;
 pub(crate) mod json;
+pub(crate) mod lab;
 pub(crate) mod merchant;
 pub(crate) mod proxy;
 pub(crate) mod python;

@@ -21,6 +21,10 @@ pub(crate) struct Setup {
     pub(crate) log: &'static str,
     /// Its environment, besides ours.
     pub(crate) env: Vec<(&'static str, PathBuf)>,
+    /// The program, and what it is started through: here, or on a host of a lab.
+    pub(crate) program: Vec<String>,
+    /// The user that owns its files, when it is another than the test's.
+    pub(crate) user: Option<u32>,
     key: [u8; 32],
 }
 
@@ -45,6 +49,8 @@ impl Setup {
             dir,
             log: "warn",
             env: vec![],
+            program: vec![BINARY.into()],
+            user: None,
             key,
         }
     }
@@ -94,6 +100,15 @@ impl Setup {
         let key = self.dir.path().join("wallet.key");
         fs::write(&key, format!("0x{}\n", hex::encode(self.key))).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        if self.user.is_some() {
+            let entries = fs::read_dir(self.dir.path()).unwrap();
+            for path in entries
+                .map(|e| e.unwrap().path())
+                .chain([self.dir.path().into()])
+            {
+                std::os::unix::fs::chown(path, self.user, self.user).unwrap();
+            }
+        }
     }
 
     /// The wallet's secret key, hexadecimal.
@@ -110,7 +125,8 @@ impl Setup {
 
     /// `farepass ARGS`, its environment free of proxies.
     pub(crate) fn bare(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]);
         for name in [
             "HTTPS_PROXY",
             "https_proxy",

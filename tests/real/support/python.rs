@@ -1,11 +1,15 @@
-//! A Python with requests and httpx, in an environment of its own beside the stand's packages.
+//! A Python with requests, httpx and aiohttp, in an environment of its own beside the stand's packages.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// Pinned, so that the folder can be named after them.
-const PACKAGES: &[&str] = &["requests==2.34.2", "httpx[http2]==0.28.1"];
+const PACKAGES: &[&str] = &[
+    "requests==2.34.2",
+    "httpx[http2]==0.28.1",
+    "aiohttp==3.14.5",
+];
 
 /// The interpreter; the first caller makes the environment. `None` after saying SKIPPED.
 pub(crate) fn python() -> Option<&'static PathBuf> {
@@ -41,7 +45,7 @@ fn make() -> Result<PathBuf, String> {
 }
 
 fn works(python: &PathBuf) -> bool {
-    run(Command::new(python).args(["-c", "import requests, httpx"])).is_ok()
+    run(Command::new(python).args(["-c", "import requests, httpx, aiohttp"])).is_ok()
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

@@ -81,7 +81,7 @@ impl Stand {
         }
     }
 
-    fn port(&self, pointer: &str) -> u64 {
+    pub(crate) fn port(&self, pointer: &str) -> u64 {
         self.ready.pointer(pointer).and_then(Value::as_u64).unwrap()
     }
 

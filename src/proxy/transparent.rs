@@ -1,0 +1,206 @@
+//! Connections that the network redirected here: the client knows of no proxy. The kernel says where
+//! it wanted to go, the client's first bytes say to whom.
+//!
+//! Both are the agent's choice, so neither is believed against the other. The name wins: it is what
+//! the policy judges, what our certificate says, and what is resolved and dialled here, exactly as if
+//! it had come with CONNECT. Of the first destination only the port is left. A pair of a trusted name
+//! and a chosen address therefore leads to the name's own machine, and no payment for the one reaches
+//! the other. Whoever names nobody is known by the address alone, on all these counts.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::io::Rewound;
+use super::relay::{Place, relay};
+use super::serve::{self, Way};
+use super::target::Target;
+use super::{Proxy, tunnel};
+use crate::settings::normalise_host;
+use crate::tls::{HELLO_MAX, Hello, Peek, peek};
+
+/// Both ends of a connection that we opened.
+pub(super) type Ends = (SocketAddr, SocketAddr);
+
+/// Serves one redirected client until it leaves. Its session is that of clients without credentials:
+/// nothing that it could send selects another.
+pub(super) async fn client(
+    proxy: Arc<Proxy>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let meant = destination(&stream)?;
+    // Not redirected at all: a probe, or an agent that dials us. Going on would be a loop.
+    if proxy.upstream.dialer.own.listens(meant) {
+        tracing::debug!(%peer, "closed a connection that nobody redirected");
+        return Ok(());
+    }
+    let admitted = proxy.doorkeeper.admit(&HeaderMap::new()).await;
+    let session = admitted.map_err(io::Error::other)?;
+    let address = Target {
+        host: meant.ip().to_string().into(),
+        port: meant.port(),
+    };
+    // Before the first byte: in some protocols the server speaks first.
+    if proxy.passes(&address) {
+        return blind(&proxy, stream, Bytes::new(), &address, (peer, meant)).await;
+    }
+    let Some((first, said)) = listen(&proxy, &mut stream).await? else {
+        return Ok(());
+    };
+    match said {
+        Peek::Hello(hello) => {
+            let Some(target) = target(&hello, &address) else {
+                tracing::info!(%peer, %address, "closed a connection whose ClientHello names no host");
+                return Ok(());
+            };
+            // A hidden name may be another than the one that is seen, so it passes no list of names.
+            // Opened, the visible name is the one that is served, and the hidden one is never read.
+            if !hello.encrypted && proxy.blind(&target) {
+                return blind(&proxy, stream, first, &target, (peer, meant)).await;
+            }
+            tunnel::intercept(proxy, Rewound::new(first, stream), target, session).await
+        }
+        Peek::Other if first.first().is_some_and(u8::is_ascii_uppercase) => {
+            let port = meant.port();
+            let way = Way::Redirected { port, session };
+            serve::plain(proxy, Rewound::new(first, stream), way).await
+        }
+        Peek::Other | Peek::Partial => {
+            tracing::info!(%peer, %address, "closed a connection that carries neither TLS nor HTTP");
+            Ok(())
+        }
+    }
+}
+
+/// Where the client wanted to go. REDIRECT changed the destination, and connection tracking remembers
+/// the first one; TPROXY changed nothing, so our end of the connection is it.
+fn destination(stream: &TcpStream) -> io::Result<SocketAddr> {
+    let here = stream.local_addr()?;
+    let first = match here.ip().to_canonical().is_ipv4() {
+        true => rustix::net::sockopt::ip_original_dst(stream).map(SocketAddr::from),
+        false => rustix::net::sockopt::ipv6_original_dst(stream).map(SocketAddr::from),
+    };
+    let first = first.unwrap_or(here);
+    Ok(SocketAddr::new(first.ip().to_canonical(), first.port()))
+}
+
+/// Whom this ClientHello asks for: the name in it, else the address. An address in place of the name
+/// (RFC 6066 section 3 forbids it, some send it) says nothing that the connection does not.
+fn target(hello: &Hello, address: &Target) -> Option<Target> {
+    let Some(name) = &hello.name else {
+        return Some(address.clone());
+    };
+    let target = Target {
+        host: normalise_host(name).ok()?.into(),
+        port: address.port,
+    };
+    (target.address().is_none() || target == *address).then_some(target)
+}
+
+/// Reads until it is clear what the client speaks; `None` when it left, or only waits.
+async fn listen(proxy: &Proxy, stream: &mut TcpStream) -> io::Result<Option<(Bytes, Peek)>> {
+    let mut buffer = BytesMut::with_capacity(2048);
+    let mut until = Instant::now() + proxy.limits.first_byte_timeout;
+    loop {
+        let silent = buffer.is_empty();
+        match timeout_at(until, stream.read_buf(&mut buffer)).await {
+            Ok(Ok(0)) | Err(_) => return Ok(None),
+            Ok(Ok(_)) => {}
+            Ok(Err(e)) => return Err(e),
+        }
+        match peek(&buffer) {
+            Peek::Partial if buffer.len() <= 2 * HELLO_MAX => {}
+            said => return Ok(Some((buffer.freeze(), said))),
+        }
+        if silent {
+            until = Instant::now() + proxy.limits.handshake_timeout;
+        }
+    }
+}
+
+/// Unread bytes to where the target really is. `came` are the ends of the client's connection as the
+/// client sees them: when they are ours, our own traffic is redirected back to us, for ever.
+async fn blind(
+    proxy: &Proxy,
+    stream: TcpStream,
+    first: Bytes,
+    target: &Target,
+    came: Ends,
+) -> io::Result<()> {
+    let ends = || {
+        let ends = proxy.redirected.lock();
+        ends.unwrap_or_else(PoisonError::into_inner)
+    };
+    if ends().contains(&came) {
+        tracing::error!(
+            %target,
+            "the proxy's own connections are redirected to it: exempt its user from the redirect"
+        );
+        return Ok(());
+    }
+    let Some(place) = Place::take(proxy) else {
+        tracing::info!(%target, "closed a redirected connection: too many tunnels are open");
+        return Ok(());
+    };
+    let mut upstream = match proxy.upstream.tunnel(target).await {
+        Ok(upstream) => upstream,
+        // Nothing was promised to the client, and no document fits into its protocol.
+        Err(error) => {
+            tracing::info!(%target, %error, "closed a redirected connection");
+            return Ok(());
+        }
+    };
+    let ours = (upstream.local_addr()?, upstream.peer_addr()?);
+    ends().insert(ours);
+    let copied = match upstream.write_all(&first).await {
+        Ok(()) => relay(proxy, place, stream, upstream).await,
+        Err(e) => Err(e),
+    };
+    ends().remove(&ours);
+    copied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_wins_and_the_address_stands_in() {
+        let address = Target::parse("198.51.100.20:8443", None).unwrap();
+        let named = |name: &str| {
+            let hello = Hello {
+                name: Some(name.into()),
+                encrypted: false,
+            };
+            target(&hello, &address).map(|t| t.to_string())
+        };
+        assert_eq!(
+            named("API.Example.com.").as_deref(),
+            Some("api.example.com:8443")
+        );
+        assert_eq!(
+            named("198.51.100.20").as_deref(),
+            Some("198.51.100.20:8443")
+        );
+        for wrong in [
+            "198.51.100.21",
+            "127.1",
+            "2130706433",
+            "::1",
+            "a b",
+            "a..b",
+            "-",
+        ] {
+            assert_eq!(named(wrong), None, "{wrong}");
+        }
+        assert_eq!(target(&Hello::default(), &address), Some(address));
+    }
+}
