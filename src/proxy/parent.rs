@@ -20,7 +20,14 @@ const FIELDS_MAX: usize = 64;
 
 /// Names that mean something else to every resolver: this machine, this network (RFC 6761, 6762, 8375,
 /// and what clouds call their own). A parent would look them up in its own neighbourhood.
-const LOCAL: &[&str] = &["localhost", "local", "internal", "home.arpa", "localdomain"];
+const LOCAL: &[&str] = &[
+    "localhost",
+    "local",
+    "internal",
+    "home.arpa",
+    "localdomain",
+    "invalid",
+];
 
 /// A parent proxy, ready to be asked.
 pub struct Parent {

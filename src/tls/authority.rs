@@ -251,6 +251,37 @@ pub fn retired(dir: &Path) -> Result<Vec<(PathBuf, CertificateDer<'static>)>, Tl
     Ok(found)
 }
 
+/// Puts a new authority in the place of the one in `dir`, which is kept beside it under another name.
+/// Returns the two files that were kept. Whatever happens in between, no key is lost.
+///
+/// # Errors
+/// When there is none, or a file cannot be written.
+pub fn rotate(dir: &Path) -> Result<[PathBuf; 2], TlsError> {
+    let (certificate, key) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
+    let pem = fs::read_to_string(&certificate).map_err(|e| TlsError::file(&certificate, e))?;
+    let der = CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|_| TlsError::unusable(&certificate, "not a PEM certificate"))?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+    let name = hex::encode(digest.as_ref().get(..4).unwrap_or_default());
+    let kept = [
+        dir.join(format!("ca-{name}.pem")),
+        dir.join(format!("ca-key-{name}.pem")),
+    ];
+    let (new, new_key) = (dir.join("ca.pem.new"), dir.join("ca-key.pem.new"));
+    create(dir, &new, &new_key)?;
+    for (old, kept) in [(&certificate, &kept[0]), (&key, &kept[1])] {
+        match fs::hard_link(old, kept) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(TlsError::file(kept, e));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    fs::rename(&new_key, &key).map_err(|e| TlsError::file(&key, e))?;
+    fs::rename(&new, &certificate).map_err(|e| TlsError::file(&certificate, e))?;
+    Ok(kept)
+}
+
 struct Facts {
     ca: bool,
     public_key: Vec<u8>,

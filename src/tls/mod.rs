@@ -12,7 +12,7 @@ mod truststore;
 mod upstream;
 mod verdict;
 
-pub use authority::{Authority, TlsError, retired};
+pub use authority::{Authority, TlsError, retired, rotate};
 pub use describe::{Description, bundle, describe, pem, platform_roots, subject_hash};
 pub use interceptor::{Interceptor, Refused};
 pub use peek::{HELLO_MAX, Hello, Peek, peek};

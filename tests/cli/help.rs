@@ -26,6 +26,9 @@ const PAGES: &[&[&str]] = &[
     &["ca"],
     &["ca", "show"],
     &["ca", "export"],
+    &["ca", "install"],
+    &["ca", "uninstall"],
+    &["ca", "rotate"],
     &["completions"],
 ];
 

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod books;
+mod ca;
 mod custody;
 mod help;
 mod init;
