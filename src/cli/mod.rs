@@ -11,6 +11,7 @@ mod ca;
 mod check;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod failure;
 mod freeze;
@@ -109,6 +110,7 @@ const COMMANDS: &[Entry] = &[
     entry::<init::Init>(),
     entry::<check::Check>(),
     entry::<explain::Explain>(),
+    entry::<doctor::Doctor>(),
     entry::<session::Session>(),
     entry::<ledger::Ledger>(),
     entry::<approve::Approve>(),

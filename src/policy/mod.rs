@@ -128,6 +128,19 @@ impl Policy {
         false
     }
 
+    /// The hosts that some rule pays and names in full, each with its port, in the order of the rules.
+    #[must_use]
+    pub fn paid_hosts(&self) -> Vec<(String, u16)> {
+        let paying = self.rules.iter().filter(|r| matches!(r.says, Says::Pay(_)));
+        let mut all: Vec<(String, u16)> = vec![];
+        for host in paying.flat_map(Rule::named_hosts) {
+            if !all.contains(&host) {
+                all.push(host);
+            }
+        }
+        all
+    }
+
     /// SHA-256 of the policy, 16 hexadecimal digits, as recorded with every spend. Comments and the
     /// order of keys do not count.
     #[must_use]

@@ -84,6 +84,12 @@ impl Rule {
         self.hosts.iter().any(|pattern| pattern.matches(host, port))
     }
 
+    /// The hosts that it names in full, each with its port.
+    pub(super) fn named_hosts(&self) -> impl Iterator<Item = (String, u16)> {
+        let named = self.hosts.iter().filter_map(HostPattern::host);
+        named.map(|(host, port)| (host.to_owned(), port.unwrap_or(443)))
+    }
+
     /// Does it match whatever is asked of its hosts?
     pub(super) fn is_about_hosts_only(&self) -> bool {
         self.methods.is_empty() && self.paths.is_empty() && self.agents.is_empty()

@@ -125,9 +125,15 @@ impl HostPattern {
     /// One host, without a star?
     #[must_use]
     pub fn is_exact(&self) -> bool {
+        self.host().is_some()
+    }
+
+    /// The one host that it means, and its port if one is written. `None` when there is a star.
+    #[must_use]
+    pub fn host(&self) -> Option<(&str, Option<u16>)> {
         match &self.name {
-            Name::Exactly(_) => true,
-            Name::Below(_) | Name::Any => false,
+            Name::Exactly(name) => Some((name, self.port)),
+            Name::Below(_) | Name::Any => None,
         }
     }
 

@@ -13,6 +13,7 @@ const PAGES: &[&[&str]] = &[
     &["init"],
     &["check"],
     &["explain"],
+    &["doctor"],
     &["session"],
     &["session", "create"],
     &["session", "list"],

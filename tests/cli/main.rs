@@ -5,6 +5,7 @@
 mod books;
 mod ca;
 mod custody;
+mod doctor;
 mod help;
 mod init;
 mod ledger;

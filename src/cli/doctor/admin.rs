@@ -1,0 +1,35 @@
+//! The running proxy: does it answer on its admin listener?
+
+use http::Method;
+use serde_json::Value;
+
+use super::finding::Finding;
+use crate::admin::client::{Client, ClientError};
+use crate::config::Config;
+
+pub(super) async fn look(config: &Config) -> Vec<Finding> {
+    let client = match Client::beside(&config.state_dir) {
+        Ok(client) => client,
+        Err(ClientError::NoBeacon(_)) => {
+            let said = "no proxy runs on this state directory; `farepass serve` starts one";
+            return vec![Finding::unknown("admin", said)];
+        }
+        Err(error) => {
+            let mend = format!(
+                "chmod 600 {}",
+                config.state_dir.join("admin.token").display()
+            );
+            return vec![Finding::wrong("admin", error, mend)];
+        }
+    };
+    let at = client.beacon().admin;
+    vec![
+        match client.ask(Method::GET, "sessions", &Value::Null).await {
+            Ok(_) => Finding::ok("admin", format!("the proxy answers at {at}")),
+            Err(error) => {
+                let mend = format!("kill {}; farepass serve", client.beacon().pid);
+                Finding::wrong("admin", error, mend)
+            }
+        },
+    ]
+}

@@ -1,0 +1,72 @@
+//! The local authority, its end, and the certificates that upstreams are met with.
+
+use time::{Duration, OffsetDateTime};
+
+use super::finding::Finding;
+use crate::config::Config;
+use crate::tls::{Authority, TlsError, UpstreamTls, retired};
+
+/// Agents need time to trust a new one.
+const SOON: Duration = Duration::days(30);
+
+pub(super) fn look(config: &Config) -> Vec<Finding> {
+    let dir = &config.tls.ca_dir;
+    let (certificate, key) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
+    if !certificate.exists() && !key.exists() {
+        let said = format!("{} is not there yet", certificate.display());
+        return vec![Finding::wrong("ca", said, "farepass init")];
+    }
+    let authority = match Authority::open(&certificate, &key) {
+        Ok(authority) => authority,
+        Err(e @ TlsError::Exposed { .. }) => {
+            let mend = format!("chmod 600 {}", key.display());
+            return vec![Finding::wrong("ca", e, mend)];
+        }
+        Err(e @ TlsError::Expired { .. }) => {
+            return vec![Finding::wrong("ca", e, "farepass ca rotate")];
+        }
+        Err(e) => {
+            let mend = format!("ls -l {}", dir.display());
+            return vec![Finding::wrong("ca", e, mend)];
+        }
+    };
+    let mut all = vec![end(&authority)];
+    match retired(dir) {
+        Ok(old) if old.is_empty() => {}
+        Ok(old) => all.push(Finding::unknown(
+            "ca",
+            format!(
+                "{} older kept beside it, maybe still trusted by agents",
+                old.len()
+            ),
+        )),
+        Err(e) => all.push(Finding::unknown("ca", e)),
+    }
+    all.push(match UpstreamTls::new(&config.tls, Some(&authority)) {
+        Ok(tls) => {
+            let roots = tls.roots().len();
+            Finding::ok(
+                "upstream tls",
+                format!("merchants are believed by {roots} roots"),
+            )
+        }
+        Err(e) => {
+            let mend = format!("correct `tls:` in {}", config.file.display());
+            Finding::wrong("upstream tls", e, mend)
+        }
+    });
+    for host in &config.tls.insecure_hosts {
+        let said = format!("{host} is not verified (tls.insecure_hosts), and never paid");
+        all.push(Finding::unknown("upstream tls", said));
+    }
+    all
+}
+
+fn end(authority: &Authority) -> Finding {
+    let until = authority.not_after();
+    let said = format!("valid until {}", until.date());
+    match until - OffsetDateTime::now_utc() < SOON {
+        true => Finding::wrong("ca", said, "farepass ca rotate"),
+        false => Finding::ok("ca", said),
+    }
+}

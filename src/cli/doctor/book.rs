@@ -1,0 +1,45 @@
+//! The ledger: is it there, safe, and whole?
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::finding::Finding;
+use crate::config::Config;
+use crate::ledger::{self, OpenError};
+
+/// A walk through millions of records takes longer than somebody wants to wait here.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn look(config: &Config) -> Vec<Finding> {
+    let book = match ledger::read(&config.state_dir) {
+        Ok(book) => book,
+        Err(OpenError::Missing(_)) => {
+            return vec![Finding::ok("ledger", "none yet; the first start makes it")];
+        }
+        Err(error @ OpenError::Unsafe { .. }) => {
+            let mend = format!("chmod -R go= {}", config.state_dir.display());
+            return vec![Finding::wrong("ledger", error, mend)];
+        }
+        Err(error) => return vec![Finding::wrong("ledger", error, "farepass ledger verify")],
+    };
+    vec![match timeout(PATIENCE, book.verify()).await {
+        Err(_) => Finding::unknown("ledger", "too long to verify here: farepass ledger verify"),
+        Ok(Err(error)) => Finding::wrong("ledger", error, "farepass ledger verify"),
+        Ok(Ok(report)) if report.problems.is_empty() => {
+            let (records, payments) = (report.records, report.payments);
+            Finding::ok(
+                "ledger",
+                format!("whole: {records} records, {payments} payments"),
+            )
+        }
+        Ok(Ok(report)) => {
+            let first = report.problems.first().cloned().unwrap_or_default();
+            Finding::wrong(
+                "ledger",
+                format!("DAMAGED: {first}"),
+                "farepass ledger verify",
+            )
+        }
+    }]
+}
