@@ -39,8 +39,8 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
         .policy()
         .payable(&route.target.host, route.target.port);
     let limit = payable.then_some(conn.proxy.limits.replay_body);
-    let (first, replay) = Replay::split(parts, conn.body(body), limit);
-    let answer = match conn
+    let (first, mut replay) = Replay::split(parts, conn.body(body), limit);
+    let mut answer = match conn
         .proxy
         .upstream
         .send(&conn.lane, route.key(&conn.proxy), first)
@@ -50,11 +50,17 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
         Err(e) => return refuse::gateway(&e),
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return upgrade::accept(conn, answer, upgrade);
+        return match upgrade::join(conn, &mut answer, upgrade) {
+            Ok(()) => answer.map(|_| Body::Empty),
+            Err(refusal) => refusal,
+        };
     }
     match challenge::read(conn.stream(answer), &conn.proxy.limits).await {
         Demand::Nothing(answer) => delivered(conn, answer),
-        Demand::Payment(asks) => purchase::purchase(conn, route, replay, asks).await,
+        Demand::Payment(asks) => {
+            replay.upgrade = upgrade;
+            purchase::purchase(conn, route, replay, asks).await
+        }
     }
 }
 
@@ -82,6 +88,10 @@ async fn carried(conn: &Conn, asked: &Asked) -> Response<Body> {
 /// The upstream's answer as it is, without what belongs to its hop: fields, and the version, which is
 /// that of whoever sends the message on (RFC 9110 section 6.2).
 pub(super) fn delivered(conn: &Conn, mut response: Response<Body>) -> Response<Body> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // What belongs to this hop names the protocol (`upgrade::join`).
+        return response;
+    }
     headers::clean_response(response.headers_mut());
     headers::keep_here(response.headers_mut());
     let version = std::mem::replace(response.version_mut(), Version::HTTP_11);

@@ -16,6 +16,7 @@ use super::refuse::{self, quoted};
 use super::replay::Replay;
 use super::serve::Conn;
 use super::tee::NotReplayable;
+use super::upgrade::{self, Upgrade};
 use crate::failpoint;
 use crate::payer::{Paid, Pending, Recorded, Settled, Signed, Unpaid, Waiting};
 use crate::payment::{Asked, Reason, Refusal};
@@ -216,9 +217,9 @@ async fn send(
         signed.payload.name.clone(),
         signed.payload.value.clone(),
     );
+    let upgrade = request.extensions_mut().remove::<Upgrade>();
     failpoint::reach("before-send");
-    failpoint::reach("before-send");
-    let answer = conn
+    let mut answer = conn
         .proxy
         .upstream
         .send(&conn.lane, route.key(&conn.proxy), request)
@@ -228,6 +229,12 @@ async fn send(
     // Every path past `authorize` comes through here: the payload may be charged whatever came back.
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));
     let settled = payer.settle(signed, head).await;
+    if let Ok(response) = &mut answer
+        && response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Err(refusal) = upgrade::join(conn, response, upgrade)
+    {
+        return refusal;
+    }
     conclude(conn, answer, settled, &payload)
 }
 

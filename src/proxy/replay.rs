@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::body::{Body, Stream};
 use super::tee::{self, Kept, NotReplayable};
+use super::upgrade::Upgrade;
 use crate::payment::RequestKey;
 
 /// An agent that is still sending its body when the 402 came gets this long to end it.
@@ -22,6 +23,8 @@ pub(super) struct Replay {
     headers: Option<HeaderMap>,
     /// How the agent wrote the names of its header fields.
     extensions: Extensions,
+    /// The agent's end of the connection, if it wants to speak something else on it.
+    pub(super) upgrade: Option<Upgrade>,
     body: Copy,
 }
 
@@ -53,6 +56,7 @@ impl Replay {
             uri: parts.uri.clone(),
             headers: limit.map(|_| parts.headers.clone()),
             extensions: limit.map(|_| parts.extensions.clone()).unwrap_or_default(),
+            upgrade: None,
             body: copy,
         };
         let mut first = Request::new(body);
@@ -109,6 +113,9 @@ impl Replay {
         *request.uri_mut() = self.uri;
         *request.headers_mut() = headers;
         *request.extensions_mut() = self.extensions;
+        if let Some(upgrade) = self.upgrade {
+            request.extensions_mut().insert(upgrade);
+        }
         Ok((request, key))
     }
 }

@@ -17,6 +17,7 @@ use super::relay::{Place, relay};
 use super::serve::Conn;
 
 /// An agent's wish to speak something else (RFC 9110 section 7.8).
+#[derive(Clone)]
 pub(super) struct Upgrade {
     client: OnUpgrade,
 }
@@ -47,19 +48,18 @@ fn nominate(headers: &mut HeaderMap, protocol: HeaderValue) {
 }
 
 /// Hands the 101 over and joins the two streams; a 101 that nobody asked for is an error.
-pub(super) fn accept(
-    conn: &Arc<Conn>,
-    response: Response<Incoming>,
+pub(super) fn join(
+    conn: &Conn,
+    response: &mut Response<Incoming>,
     wanted: Option<Upgrade>,
-) -> Response<Body> {
+) -> Result<(), Response<Body>> {
     let Some(Upgrade { client }) = wanted else {
-        return refuse::gateway(&UpstreamError::Protocol);
+        return Err(refuse::gateway(&UpstreamError::Protocol));
     };
     let Some(place) = Place::take(&conn.proxy) else {
-        return ClientError::Crowded.response();
+        return Err(ClientError::Crowded.response());
     };
-    let (mut head, incoming) = response.into_parts();
-    let upstream = hyper::upgrade::on(Response::from_parts(head.clone(), incoming));
+    let upstream = hyper::upgrade::on(&mut *response);
     let proxy = Arc::clone(&conn.proxy);
     tokio::spawn(async move {
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
@@ -70,10 +70,9 @@ pub(super) fn accept(
             tracing::debug!(error = %e, "upgraded connection ended");
         }
     });
-    if let Some(protocol) = headers::clean_response(&mut head.headers) {
-        nominate(&mut head.headers, protocol);
+    let headers = response.headers_mut();
+    if let Some(protocol) = headers::clean_response(headers) {
+        nominate(headers, protocol);
     }
-    // Among them is our own end of the upgraded connection.
-    head.extensions.clear();
-    Response::from_parts(head, Body::Empty)
+    Ok(())
 }

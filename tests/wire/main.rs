@@ -2,6 +2,8 @@
 #![cfg(test)]
 
 mod differ;
+mod expect;
+mod frames;
 mod quirks;
 mod support;
 mod vectors_request;
