@@ -26,6 +26,7 @@ use crate::wallet::harden::harden;
 
 mod doors;
 mod error;
+mod files;
 mod ground;
 mod handout;
 mod parent;
@@ -87,6 +88,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     if let Err(error) = harden() {
         tracing::warn!(%error, "this process could not be shielded from others of the same user");
     }
+    files::raise();
     let mut ground = Ground::lay(&config, &options).await?;
     let metrics = Arc::new(Metrics::default());
     let mut sinks = options.sinks;

@@ -4,6 +4,7 @@
 mod differ;
 mod expect;
 mod frames;
+mod limits;
 mod quirks;
 mod support;
 mod vectors_request;

@@ -96,6 +96,26 @@ impl Proxy {
         fs::read_to_string(self.dir.path().join("stderr.log")).unwrap_or_default()
     }
 
+    fn proc(&self, what: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{what}", self.child.id()))
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+
+    /// Open files.
+    pub(crate) fn files(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
     pub(crate) fn alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -110,7 +130,10 @@ impl Proxy {
 
 fn spawn(dir: &tempfile::TempDir) -> Child {
     let file = |name: &str| File::create(dir.path().join(name)).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_farepass"))
+    // With the few open files that a shell usually allows; it must ask for more itself.
+    Command::new("sh")
+        .args(["-c", "ulimit -S -n 256; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_farepass"))
         .args(["serve", "--log", "warn", "--config", "farepass.yaml"])
         .current_dir(dir.path())
         .stdin(Stdio::null())
