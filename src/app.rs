@@ -121,6 +121,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         clock: Arc::clone(&ground.clock),
         token: ground.token,
         proxy: proxy_at,
+        certificate: ground.authority.certificate_pem().to_owned(),
         usual: ground.usual,
         ready: ready(Arc::clone(&ground.ledger), drains.clone(), may_sign),
         metrics: page(metrics, Arc::clone(&proxy)),

@@ -28,6 +28,7 @@ mod beacon;
 pub mod client;
 pub mod control;
 mod problem;
+mod public;
 pub mod sessions;
 mod token;
 
@@ -69,6 +70,8 @@ pub struct Parts {
     pub token: Token,
     /// Where agents connect to, for the URL of a new session.
     pub proxy: SocketAddr,
+    /// The authority's certificate.
+    pub certificate: String,
     /// What a session has unless it is asked otherwise.
     pub usual: sessions::Usual,
     /// Readiness.
@@ -150,7 +153,11 @@ impl Admin {
         let path = head.uri.path();
         let read = head.method == Method::GET || head.method == Method::HEAD;
         match path {
-            "/healthz" | "/readyz" | "/metrics" if !read => Err(Problem::Method("GET, HEAD")),
+            "/healthz" | "/readyz" | "/metrics" | "/ca.pem" | "/proxy.pac" if !read => {
+                Err(Problem::Method("GET, HEAD"))
+            }
+            "/ca.pem" => Ok(public::certificate(&self.parts.certificate)),
+            "/proxy.pac" => Ok(public::auto_configuration(&head, self.parts.proxy)),
             "/healthz" => Ok(text("ok\n".into())),
             "/readyz" => match (self.parts.ready)() {
                 Ok(()) => Ok(text("ready\n".into())),

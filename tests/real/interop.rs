@@ -12,7 +12,7 @@ use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::sha256;
-use crate::support::stand::{Stand, stand};
+use crate::support::stand::{Stand, request, stand};
 
 const SHOP: &str = "https://merchant.stand.test";
 const LIAR: &str = "https://hostile.stand.test";
@@ -570,6 +570,30 @@ fn nobody_reaches_the_admin_surface_through_the_proxy() {
         "by a pinned name: {}",
         answer.status
     );
+}
+
+#[test]
+fn certificate_and_auto_configuration_are_public_on_the_admin_listener_alone() {
+    let proxy = Setup::new().start();
+    let certificate = proxy.ask_admin("/ca.pem").unwrap();
+    let file = std::fs::read_to_string(proxy.ca()).unwrap();
+    assert_eq!((certificate.status, certificate.text()), (200, file));
+    let pac = proxy.ask_admin("/proxy.pac").unwrap();
+    assert_eq!(pac.status, 200);
+    assert_eq!(
+        pac.one("content-type"),
+        Some("application/x-ns-proxy-autoconfig")
+    );
+    let at = proxy.address();
+    let expected = format!("function FindProxyForURL(url, host) {{ return \"PROXY {at}\"; }}\n");
+    assert_eq!(pac.text(), expected);
+    let stolen = proxy.ask_admin("/ca-key.pem").unwrap();
+    assert_eq!(stolen.status, 404);
+    for path in ["/ca.pem", "/proxy.pac"] {
+        let port = proxy.address().port();
+        let plane = request(port, "GET", path, &serde_json::Value::Null).unwrap();
+        assert_eq!(plane.status, 400, "{path}: {}", plane.text());
+    }
 }
 
 #[test]
