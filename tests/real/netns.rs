@@ -65,6 +65,7 @@ fn every_rule_set_beside_the_agent_leads_to_the_merchant() {
         ("sidecar-nft", NONE),
         ("sidecar-iptables", NONE),
         ("sidecar-lockdown", NONE),
+        ("sidecar-deployed", NONE),
         ("sidecar-tproxy", TPROXY),
     ] {
         leads_to_the_merchant(stand, &mut lab, set, "agent", caps);
@@ -169,6 +170,59 @@ fn a_name_and_a_chosen_address_lead_to_the_name() {
         assert_eq!(fetch(curl).unwrap().status, 421, "{version}");
     }
     assert_eq!(lab.other.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_name_that_changes_its_address_leads_to_no_other() {
+    let Some(stand) = stand::stand() else { return };
+    let Some(mut lab) = Lab::up(stand) else {
+        return;
+    };
+    lab.rules("gateway-redirect");
+    let mut setup = lab.setup(stand, "proxy", NONE);
+    // No connection is kept, or it would hide the second answer.
+    setup.config["limits"] = json!({ "pool_idle_timeout": "1ms" });
+    let proxy = setup.start();
+    // A resolver that says the merchant's address first, then the proxy's own loopback, and so on; and
+    // what an agent would want to reach there.
+    let mut resolver = lab.on("proxy", "python3");
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/netns/turncoat.py");
+    let mut resolver = resolver
+        .arg(script)
+        .args(["198.51.100.20", "127.0.0.1"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(resolver.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..6 {
+        let mut curl = lab.curl(&proxy, "http://turncoat.test/free");
+        curl.args(["--resolve", "turncoat.test:80:198.51.100.20"]);
+        let answer = fetch(curl).unwrap();
+        assert!(!answer.text().contains("secret"), "{}", answer.text());
+        seen.insert((
+            answer.status,
+            answer.json()["reason"].as_str().map(str::to_owned),
+        ));
+    }
+    drop(resolver.stdin.take());
+    assert!(resolver.wait().unwrap().success());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
+    assert!(!rest.contains("reached"), "{rest}");
+    assert!(
+        rest.contains("127.0.0.1"),
+        "the second answer was never given: {rest}"
+    );
+    let refused = (403, Some("address_not_allowed".to_owned()));
+    assert!(
+        seen.contains(&refused) && seen.contains(&(200, None)),
+        "{seen:?}"
+    );
 }
 
 #[test]
