@@ -144,6 +144,7 @@ fn the_examples_are_well_formed_and_pass_their_own_tests() {
         ("config/local.yaml", 6),
         ("config/sidecar.yaml", 4),
         ("deploy/k8s/base/farepass.yaml", 4),
+        ("deploy/k8s/transparent/farepass.yaml", 4),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let config = Config::load(Some(&path)).unwrap_or_else(|e| panic!("{e}"));

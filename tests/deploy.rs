@@ -359,3 +359,65 @@ fn paths_and_ports_of_policy_and_manifest_agree() {
         .unwrap();
     assert_eq!(admin, format!("0.0.0.0:{port}"));
 }
+
+/// The overlay `transparent`: its patch of the pod.
+fn patch() -> Value {
+    let [patch] = &documents(&deploy().join("k8s/transparent/pod.yaml"))[..] else {
+        panic!("pod.yaml holds one document");
+    };
+    patch["spec"]["template"]["spec"].clone()
+}
+
+#[test]
+fn the_redirect_is_written_first_and_by_nobody_who_stays() {
+    let patch = patch();
+    let redirect = named(list(&patch, "initContainers"), "redirect");
+    // It ends: the capability is gone before the agent starts.
+    assert!(redirect["restartPolicy"].is_null());
+    let rights = &redirect["securityContext"];
+    assert_eq!(list(&rights["capabilities"], "drop"), ["ALL"]);
+    assert_eq!(list(&rights["capabilities"], "add"), ["NET_ADMIN"]);
+    assert_eq!(rights["readOnlyRootFilesystem"], true);
+    assert_eq!(rights["allowPrivilegeEscalation"], false);
+    assert_eq!(mounts(redirect), ["redirect"].into());
+    assert_eq!(list(&patch, "initContainers").len(), 1);
+    assert!(patch["containers"].is_null(), "the agent gains nothing");
+    let folder = deploy().join("k8s/transparent");
+    let overlay = documents(&folder.join("kustomization.yaml")).remove(0);
+    let generated = list(&overlay, "configMapGenerator").iter();
+    let files = generated.flat_map(|g| list(g, "files"));
+    let patches = list(&overlay, "patches").iter().map(|p| &p["path"]);
+    let mut named: BTreeSet<String> = ["kustomization.yaml".into()].into();
+    named.extend(files.chain(patches).map(|f| f.as_str().unwrap().to_owned()));
+    let there = std::fs::read_dir(&folder).unwrap();
+    let there = there.map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert_eq!(named, there.collect());
+}
+
+#[test]
+fn rules_policy_and_pod_agree_on_user_and_port() {
+    let folder = deploy().join("k8s/transparent");
+    let rules = read(&folder.join("redirect.nft"));
+    let pod = pod();
+    let user = sidecar(&pod)["securityContext"]["runAsUser"].as_u64();
+    let exempt = format!("meta skuid {}", user.unwrap());
+    assert_eq!(rules.matches(&exempt).count(), 2);
+    assert_eq!(rules.matches("skuid").count(), 2, "nobody else is exempt");
+    let config = documents(&folder.join("farepass.yaml")).remove(0);
+    let listeners = list(&config["listen"], "transparent");
+    assert_eq!(listeners, ["127.0.0.1:4021", "[::1]:4021"]);
+    assert!(rules.contains("redirect to :4021"));
+    // The README shows the same rules.
+    let readme = read(&deploy().join("../README.md"));
+    let bare = rules.lines().filter(|l| !l.trim_start().starts_with('#'));
+    let bare: Vec<_> = bare.collect();
+    assert!(readme.contains(&bare.join("\n")), "{bare:?}");
+    // Otherwise it is the base's policy.
+    let base = read(&deploy().join("k8s/base/farepass.yaml"));
+    let own = read(&folder.join("farepass.yaml"));
+    let added: Vec<_> = own
+        .lines()
+        .filter(|l| !base.lines().any(|b| b == *l))
+        .collect();
+    assert_eq!(added.len(), 2, "{added:?}");
+}

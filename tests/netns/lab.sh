@@ -130,6 +130,8 @@ table inet farepass {
 }
 N
     ;;
+  sidecar-deployed) # what the manifests load, and the README shows
+    at agent nft -f "$here/../../deploy/k8s/transparent/redirect.nft" ;;
   sidecar-tproxy)
     keep_marked agent
     at agent nft -f - <<N
