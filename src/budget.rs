@@ -46,7 +46,7 @@ pub enum Stage {
     Reserved,
     /// Closed, counted.
     Settled,
-    /// Closed, not counted.
+    /// Closed, not counted; opened by nothing but [`Entry::Recount`].
     Released,
 }
 
@@ -270,6 +270,14 @@ pub enum Entry {
         /// When.
         now: Timestamp,
     },
+    /// A released payment was charged all the same: the chain shows it. It counts again where it
+    /// counted before, whatever the limits say: money that is gone cannot be refused.
+    Recount {
+        /// The payment.
+        id: PaymentId,
+        /// What it cost.
+        charged: Usd,
+    },
     /// No money involved: a refusal, or an answer without a receipt.
     Note {
         /// The payment or refusal.
@@ -295,6 +303,7 @@ impl Entry {
             Self::Reserve { id, .. }
             | Self::Settle { id, .. }
             | Self::Release { id, .. }
+            | Self::Recount { id, .. }
             | Self::Note { id } => Some(*id),
         }
     }
@@ -307,6 +316,7 @@ impl Entry {
             Self::CloseSession { session } | Self::Reserve { session, .. } => Some(session),
             Self::Settle { .. }
             | Self::Release { .. }
+            | Self::Recount { .. }
             | Self::Note { .. }
             | Self::Payee { .. }
             | Self::Price { .. }

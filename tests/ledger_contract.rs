@@ -105,7 +105,13 @@ impl Dice {
         let limits = vec![limit(format!("x{}", self.roll(3)), last)];
         let reserve = reserve(id, ["s", "t"][self.roll(2) as usize], amount, limits);
         let id = PaymentId(id);
-        match self.roll(9) {
+        match self.roll(10) {
+            // Few: they fill the limits for good, and then nothing is reserved any more.
+            9 if self.roll(8) == 0 => vec![Entry::Recount {
+                id,
+                charged: Usd(self.roll(9)),
+            }],
+            9 => vec![reserve],
             0..3 => vec![reserve],
             3 => vec![
                 reserve,
@@ -701,4 +707,55 @@ async fn walked(ledger: &Arc<dyn Ledger>, filter: Filter) -> Vec<Recorded> {
     let (walked, rows) = tokio::join!(ledger.walk(filter, sender), collect);
     walked.unwrap();
     rows
+}
+
+/// It is known after a restart where a released payment counted, and a verification finds the same.
+#[tokio::test]
+async fn a_released_payment_counts_again_where_it_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || (sqlite().open)(&opening(dir.path())).unwrap();
+    let ledger = open();
+    let session = session("s", 300, 0);
+    ledger.post(open_session(&session, None)).await.unwrap();
+    let limits = vec![limit("x".into(), 3)];
+    for (id, entry) in [
+        (1, reserve(1, "s", 40, limits.clone())),
+        (2, reserve(2, "s", 7, limits)),
+    ] {
+        ledger
+            .post(post(id, State::Reserved, vec![entry]))
+            .await
+            .unwrap();
+    }
+    let release = Entry::Release {
+        id: PaymentId(1),
+        because: Because::NeverSigned,
+    };
+    ledger
+        .post(post(1, State::Released, vec![release]))
+        .await
+        .unwrap();
+    drop(ledger);
+    let ledger = open();
+    let recount = Entry::Recount {
+        id: PaymentId(1),
+        charged: Usd(40),
+    };
+    for _ in 0..2 {
+        let again = post(1, State::Settled, vec![recount.clone()]);
+        ledger.post(again).await.unwrap();
+    }
+    let both = Counted {
+        amount: Usd(47),
+        payments: 2,
+    };
+    for account in ["x", "session:s@0"] {
+        assert_eq!(ledger.counted(account, 0).await.unwrap(), both, "{account}");
+    }
+    assert_eq!(
+        ledger.verify().await.unwrap().problems,
+        Vec::<String>::new()
+    );
+    drop(ledger);
+    assert_eq!(open().counted("x", 0).await.unwrap(), both);
 }

@@ -44,6 +44,7 @@ pub fn judge(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         Entry::Reserve { .. } => reserve(book, entry),
         Entry::Settle { id, charged } => close(book, *id, Stage::Settled, *charged),
         Entry::Release { id, because } => release(book, *id, *because),
+        Entry::Recount { id, charged } => recount(book, *id, *charged),
         Entry::Payee { .. }
         | Entry::Price { .. }
         | Entry::Forget { .. }
@@ -245,6 +246,29 @@ fn close(book: &Book, id: PaymentId, to: Stage, charged: Usd) -> Result<Change, 
                 ..payment.clone()
             }),
         )),
+        ..Change::default()
+    })
+}
+
+/// The only way back from released, and it only adds: no limit is asked, because nothing can be
+/// refused any more, and the next reservation will find the limit reached.
+fn recount(book: &Book, id: PaymentId, charged: Usd) -> Result<Change, Reject> {
+    let payment = book.payments.get(&id).ok_or(Reject::NoSuchPayment)?;
+    match payment.stage {
+        Stage::Released => {}
+        Stage::Settled if payment.amount == charged => return Ok(Change::default()),
+        Stage::Settled | Stage::Reserved => return Err(Reject::WrongStage(payment.stage)),
+    }
+    let payment = Payment {
+        stage: Stage::Settled,
+        amount: charged,
+        ..payment.clone()
+    };
+    let counted = count(book, &payment)?;
+    // After this point the entry must succeed.
+    Ok(Change {
+        counted,
+        payment: Some((id, Some(payment))),
         ..Change::default()
     })
 }

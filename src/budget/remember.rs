@@ -26,6 +26,7 @@ impl Entry {
             | Self::CloseSession { .. }
             | Self::Settle { .. }
             | Self::Release { .. }
+            | Self::Recount { .. }
             | Self::Note { .. } => vec![],
         }
     }
@@ -40,6 +41,7 @@ impl Entry {
             | Self::Reserve { .. }
             | Self::Settle { .. }
             | Self::Release { .. }
+            | Self::Recount { .. }
             | Self::Note { .. }
             | Self::Payee { .. }
             | Self::Price { .. }
@@ -93,6 +95,7 @@ pub(super) fn judge(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         | Entry::Reserve { .. }
         | Entry::Settle { .. }
         | Entry::Release { .. }
+        | Entry::Recount { .. }
         | Entry::Note { .. } => Ok(Change::default()),
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Audit {
     book: Book,
     nonces: BTreeSet<[u8; 32]>,
     seen: BTreeMap<PaymentId, Seen>,
+    /// Kept whole, because they may count again. There are few of them.
+    released: BTreeMap<PaymentId, Payment>,
     problems: Vec<String>,
 }
 
@@ -65,6 +67,7 @@ impl Audit {
             book: Book::default(),
             nonces: BTreeSet::new(),
             seen: BTreeMap::new(),
+            released: BTreeMap::new(),
             problems: Vec::new(),
         }
     }
@@ -129,7 +132,9 @@ impl Audit {
 
     /// Brings a closed payment back into the book, as far as a repeated entry asks for it.
     fn recall(&mut self, id: PaymentId) {
-        if let Some((stage, amount)) = self.seen.get(&id).and_then(|s| s.money)
+        if let Some(payment) = self.released.remove(&id) {
+            self.book.payments.insert(id, payment);
+        } else if let Some((stage, amount)) = self.seen.get(&id).and_then(|s| s.money)
             && stage != Stage::Reserved
         {
             let payment = Payment {
@@ -159,8 +164,11 @@ impl Audit {
                 self.seen.insert(id, Seen::new(seq, payment));
             }
         }
-        if closed {
-            self.book.payments.remove(&id);
+        if closed
+            && let Some(payment) = self.book.payments.remove(&id)
+            && payment.stage == Stage::Released
+        {
+            self.released.insert(id, payment);
         }
     }
 

@@ -197,7 +197,7 @@ impl Tables {
                     self.load_sums(&limit.account, limit.first.min(limit.last))?;
                 }
             }
-            Entry::Settle { id, .. } | Entry::Release { id, .. } => {
+            Entry::Settle { id, .. } | Entry::Release { id, .. } | Entry::Recount { id, .. } => {
                 let payment = self.book.payments.get(id);
                 for (account, bucket) in payment.map(|p| p.marks.clone()).unwrap_or_default() {
                     self.load_sums(&account, bucket)?;
