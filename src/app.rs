@@ -24,6 +24,7 @@ use crate::settings::Unproven;
 use crate::tls::{Authority, Interceptor};
 use crate::wallet::harden::harden;
 
+mod chains;
 mod doors;
 mod error;
 mod files;
@@ -31,6 +32,7 @@ mod ground;
 mod handout;
 mod parent;
 
+pub use chains::chains;
 use doors::Doors;
 pub use error::StartError;
 use ground::Ground;
@@ -156,6 +158,7 @@ async fn payer(
         unproven,
         admin_url: format!("http://{}", ground.doors.admin_at),
         stopped: stopped(state_dir),
+        chains: std::mem::take(&mut ground.chains),
     }));
     payer.sweep().await?;
     payer.recall().await?;
@@ -285,6 +288,7 @@ fn page(metrics: Arc<Metrics>, proxy: Arc<Proxy>) -> admin::Metrics {
 async fn sweeper(payer: Arc<Payer>, mut drains: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let reconciler = payer.reconciler();
     loop {
         tokio::select! {
             _ = drains.wait_for(|d| *d) => return,
@@ -292,6 +296,14 @@ async fn sweeper(payer: Arc<Payer>, mut drains: watch::Receiver<bool>) {
         }
         if let Err(error) = payer.sweep().await {
             tracing::error!(%error, "open payments could not be looked through");
+        }
+        // A chain may be slow, and what is not recorded of it today is found there tomorrow.
+        let round = tokio::select! {
+            _ = drains.wait_for(|d| *d) => return,
+            round = reconciler.round() => round,
+        };
+        if let Err(error) = round {
+            tracing::error!(%error, "what the chains show could not be recorded");
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod protocol;
 pub mod scheme;
 // Floor 2: connectors
+pub mod chain;
 pub mod event;
 pub mod fetch;
 pub mod ledger;

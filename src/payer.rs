@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
 use crate::budget::{Because, Entry};
+use crate::chain::Chains;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Sink, State};
 use crate::failpoint;
@@ -30,6 +31,7 @@ mod outstanding;
 mod plan;
 mod rates;
 mod received;
+mod reconcile;
 mod record;
 mod refusals;
 mod reserve;
@@ -47,6 +49,7 @@ use outstanding::{Again, Outstanding};
 use plan::Plan;
 use rates::Rates;
 pub use received::Received;
+pub use reconcile::{Finding, Outcome, Reconciler};
 pub use refusals::over_limit;
 pub use settle::{Recorded, Recourse, Settled};
 pub use waiting::Waiting;
@@ -92,6 +95,8 @@ pub struct Parts {
     pub admin_url: String,
     /// Says whether the operator stopped all payments by other means than the ledger: a file.
     pub stopped: Stopped,
+    /// Whom to ask for proof.
+    pub chains: Chains,
 }
 
 /// Asked before every payment; must not block for long.
@@ -107,6 +112,7 @@ pub struct Payer {
     fresh: Fresh,
     sinks: Arc<[Arc<dyn Sink>]>,
     unproven: Unproven,
+    reconciler: Arc<Reconciler>,
     draining: AtomicBool,
     outstanding: Outstanding,
     breaker: Breaker,
@@ -136,8 +142,12 @@ impl Payer {
             let address = |n: &Network| Some((n.clone(), w.address(n)?));
             w.networks().iter().filter_map(address)
         });
+        let payers = payers.collect();
+        let sinks: Arc<[Arc<dyn Sink>]> = parts.sinks.into();
+        let (ledger, clock) = (Arc::clone(&parts.ledger), Arc::clone(&parts.clock));
+        let reconciler = Reconciler::new(ledger, parts.chains, clock, Arc::clone(&sinks));
         Self {
-            payers: payers.collect(),
+            payers,
             policy: RwLock::new(parts.policy),
             ledger: parts.ledger,
             wallets: parts.wallets,
@@ -147,7 +157,8 @@ impl Payer {
             stopped: parts.stopped,
             clock: parts.clock,
             fresh: parts.fresh,
-            sinks: parts.sinks.into(),
+            sinks,
+            reconciler: Arc::new(reconciler),
             unproven: parts.unproven,
             draining: AtomicBool::new(false),
             outstanding: Outstanding::default(),
@@ -164,6 +175,12 @@ impl Payer {
     /// Puts a new policy in place. Requests that are under way keep theirs.
     pub fn set_policy(&self, policy: Arc<Policy>) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Who asks the chains.
+    #[must_use]
+    pub fn reconciler(&self) -> Arc<Reconciler> {
+        Arc::clone(&self.reconciler)
     }
 
     /// From now on nothing new is signed; what is open may still settle.

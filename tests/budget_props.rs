@@ -633,6 +633,7 @@ fn a_released_payment_that_was_taken_counts_again_and_fills_its_limits() {
     apply(&mut book, &open(session(0, 0, 10), None)).unwrap();
     let reserve = |id: u128| Entry::Reserve {
         id: PaymentId(id),
+        host: "api.test".into(),
         session: session(0, 0, 10).id,
         amount: Usd(60),
         limits: vec![limit("a", 5)],

@@ -227,7 +227,7 @@ fn keys_that_nothing_enforces_yet_are_refused() {
         let errors = said(&pay(&format!("{{ {key} }}")));
         assert!(errors.contains("is not supported yet"), "{key}: {errors}");
     }
-    for top in ["rpc: {}", "events: {}", "telemetry: {}", "ledger: {}"] {
+    for top in ["events: {}", "telemetry: {}", "ledger: {}"] {
         let errors = said(&format!("version: 1\n{top}\n"));
         assert!(errors.contains("is not supported yet"), "{top}: {errors}");
     }
@@ -285,6 +285,12 @@ fn files_that_are_wrong_are_told_so() {
         top("egress: { ports: [0] }"),
         top("egress: { resolve: { api.example.com: \"127.0.0.1:8443\" } }"),
         top("egress: { resolve: { \"api.example.com:443\": localhost } }"),
+        top("rpc: { \"eip155:84532\": node.example }"),
+        top("rpc: { \"eip155:84532\": \"ftp://user:pass@node.example/key\" }"),
+        top("rpc: { \"eip155:84532\": [\"https://user:pass@node.example/key\"] }"),
+        top("rpc: { \"eip155:84532\": { file: node.url } }"),
+        top("rpc: { base-sepolia: \"https://node.example\" }"),
+        top("rpc: { \"solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp\": \"https://node.example\" }"),
         wallet("networks: [\"eip155:84532\"]"),
         wallet("key_fiel: k, networks: [\"eip155:84532\"]"),
         wallet("key_file: k, networks: [base-sepolia]"),
@@ -529,4 +535,32 @@ proptest::proptest! {
             Err(errors) => proptest::prop_assert!(!errors.is_empty()),
         }
     }
+}
+
+#[test]
+fn a_node_is_named_here_or_in_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("farepass.yaml");
+    let text = "version: 1\nrpc: { \"eip155:1\": \"https://k:s@a.test/k\", \"eip155:10\": { url_file: node.url } }\n";
+    let config = Config::parse(&file, text).unwrap_or_else(|e| panic!("{e:?}"));
+    let [here, there] = config.rpc.as_slice() else {
+        panic!("two nodes")
+    };
+    assert_eq!(here.network.as_str(), "eip155:1");
+    assert!(here.endpoint().is_ok());
+    let said = |e: &farepass::config::RpcEntry| e.endpoint().err().unwrap().to_string();
+    assert!(said(there).contains("there is no file"), "{}", said(there));
+    let node = dir.path().join("node.url");
+    std::fs::write(&node, "sesame\n").unwrap();
+    let mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&node, mode).unwrap();
+    };
+    mode(0o644);
+    assert!(said(there).contains("chmod 600"), "{}", said(there));
+    mode(0o600);
+    assert!(said(there).contains("holds no such URL"), "{}", said(there));
+    assert!(!said(there).contains("sesame"), "{}", said(there));
+    std::fs::write(&node, "https://a.test/sesame\n").unwrap();
+    assert!(there.endpoint().is_ok());
 }

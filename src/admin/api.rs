@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode, request};
+use serde::Deserialize;
 
 use super::problem::{Answer, Problem, json};
 use super::sessions::{self, SessionError, Wanted};
@@ -9,13 +10,23 @@ use super::{Admin, Parts};
 use crate::event::State;
 use crate::ledger::sessions::SessionError as BookError;
 use crate::ledger::{Filter, PostError};
-use crate::payment::SessionId;
+use crate::payment::{PaymentId, SessionId};
 
 /// Payments that one page lists unless it is asked for another number.
 const PAGE: usize = 100;
 
 /// Most that one page may list.
 const PAGE_MAX: usize = 10_000;
+
+/// Most payments of one request to look at chains: each may take a while.
+pub(crate) const RECONCILE_MAX: usize = 8;
+
+/// Which payments to look for on their chains.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reconcile {
+    payments: Vec<PaymentId>,
+}
 
 impl Admin {
     /// Answers a request whose token was checked. `path` is what follows `/api/v1`.
@@ -56,9 +67,28 @@ impl Admin {
                     false => Ok(json(StatusCode::OK, &rows)),
                 }
             }
+            ["reconcile"] if post => self.reconcile(body).await,
+            ["reconcile"] => Err(Problem::Method("POST")),
             ["payments", ..] => Err(Problem::Method("GET")),
             _ => self.control(head, &parts, body).await,
         }
+    }
+
+    /// What the chains show of a few payments, recorded.
+    async fn reconcile(&self, body: &Bytes) -> Result<Answer, Problem> {
+        let wanted: Reconcile =
+            serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?;
+        if wanted.payments.len() > RECONCILE_MAX {
+            let most = format!("at most {RECONCILE_MAX} payments at once");
+            return Err(Problem::Request(most));
+        }
+        let reconciler = self.parts.payer.reconciler();
+        let mut pass = reconciler.pass();
+        let mut findings = vec![];
+        for id in wanted.payments {
+            findings.push(pass.look(id).await?);
+        }
+        Ok(json(StatusCode::OK, &findings))
     }
 
     async fn open_session(&self, body: &Bytes) -> Result<Answer, Problem> {

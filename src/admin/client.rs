@@ -18,6 +18,9 @@ use super::{Beacon, Token, TokenError};
 /// A proxy on this machine answers at once, or not at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// For questions that make it ask others first.
+const LONG_PATIENCE: Duration = Duration::from_secs(300);
+
 /// Most bytes of an answer: ten thousand payments.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
@@ -79,7 +82,11 @@ impl Client {
     ) -> Result<Value, ClientError> {
         let at = self.address();
         let lost = |why: String| ClientError::Connection(at, why);
-        let asked = timeout(PATIENCE, self.exchange(method, path, body));
+        let patience = match path {
+            "reconcile" => LONG_PATIENCE,
+            _ => PATIENCE,
+        };
+        let asked = timeout(patience, self.exchange(method, path, body));
         let (status, text) = asked
             .await
             .map_err(|_| lost("no answer in time".into()))?

@@ -32,6 +32,7 @@ mod public;
 pub mod sessions;
 mod token;
 
+pub(crate) use api::RECONCILE_MAX;
 pub use api::state;
 pub use beacon::{Beacon, Lit};
 use problem::{Answer, Problem};

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::doors::Doors;
-use super::{Options, StartError, handout, parent};
+use super::{Options, StartError, chains, handout, parent};
 use crate::admin::Token;
 use crate::admin::sessions::{self, Opened, Usual};
+use crate::chain::Chains;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::custody::{self, NotOurs};
@@ -25,6 +26,7 @@ pub(super) struct Ground {
     pub(super) authority: Arc<Authority>,
     pub(super) upstream_tls: UpstreamTls,
     pub(super) parent: Option<Parent>,
+    pub(super) chains: Chains,
     pub(super) doors: Doors,
     pub(super) token: Token,
     pub(super) usual: Usual,
@@ -50,6 +52,7 @@ impl Ground {
         for host in &config.tls.insecure_hosts {
             tracing::warn!(%host, "the certificate of this host is not verified (tls.insecure_hosts); nothing is paid there");
         }
+        let chains = chains::open(config, upstream_tls.roots())?;
         if let Some(dir) = &options.handout {
             let written = handout::write(dir, authority.certificate_pem());
             written.map_err(|source| StartError::File {
@@ -81,6 +84,7 @@ impl Ground {
             clock,
             authority,
             upstream_tls,
+            chains,
             parent,
             doors,
             token,

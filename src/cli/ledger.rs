@@ -13,6 +13,7 @@ use crate::ledger::{Filter, Reader};
 use crate::payment::{PaymentId, SessionId};
 
 mod export;
+mod reconcile;
 
 /// What was spent, and whether the books are whole
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,7 @@ enum Action {
         json: bool,
     },
     Export(export::Export),
+    Reconcile(reconcile::Reconcile),
     /// Walk the hash chain of all records and recompute every sum; exit code 5 when something is wrong
     Verify {
         /// As JSON
@@ -84,11 +86,16 @@ impl Command for Ledger {
         match self.action {
             Action::List(list) => list.run(book, terminal),
             Action::Show { payment, json } => {
-                let history = setup::wait(history(book.ok_or_else(|| none(&config))?, &payment))?;
+                let book = book.ok_or_else(|| none(&config))?;
+                let history = setup::wait(history(&*book, &payment))?;
                 show(terminal, &history, json)?;
                 Ok(Exit::Done)
             }
             Action::Export(export) => export.run(book, terminal),
+            Action::Reconcile(reconcile) => {
+                let book = book.ok_or_else(|| none(&config))?;
+                reconcile.run(&config, book, terminal)
+            }
             Action::Verify { json } => verify(book.ok_or_else(|| none(&config))?, terminal, json),
         }
     }
@@ -177,7 +184,7 @@ fn short(id: PaymentId) -> String {
 }
 
 /// Every event of the payment whose id begins so.
-async fn history(book: Arc<dyn Reader>, named: &str) -> Result<Vec<SpendEvent>, Failure> {
+async fn history(book: &dyn Reader, named: &str) -> Result<Vec<SpendEvent>, Failure> {
     if let Ok(id) = named.parse() {
         let history = book.history(id).await?;
         if history.is_empty() {

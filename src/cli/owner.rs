@@ -8,14 +8,16 @@ use http::Method;
 use serde_json::Value;
 
 use super::{Exit, Failure};
+use crate::admin;
 use crate::admin::client::{Client, ClientError};
 use crate::admin::sessions::{self, Usual, Wanted};
+use crate::app;
 use crate::budget::{Asking, Frozen};
 use crate::clock::{self, Clock as _, Timestamp};
 use crate::config::Config;
 use crate::ledger::{self, Ledger, OpenError, PostError};
-use crate::payer;
-use crate::payment::{ApprovalId, SessionId};
+use crate::payer::{self, Finding, Reconciler};
+use crate::payment::{ApprovalId, PaymentId, SessionId};
 
 /// Between two tries to get at a ledger that is in use.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -95,6 +97,39 @@ pub(super) async fn close_session(state_dir: &Path, id: &SessionId) -> Result<()
     })
     .await
     .map(drop)
+}
+
+/// Looks at payments on their chains, a few at a time, and gives what was found.
+pub(super) async fn reconcile(
+    config: &Config,
+    payments: &[PaymentId],
+) -> Result<Vec<Finding>, Failure> {
+    let chains = app::chains(config)?;
+    let dir = &config.state_dir;
+    let mut findings = vec![];
+    for some in payments.chunks(admin::RECONCILE_MAX) {
+        let body = serde_json::json!({ "payments": some });
+        let found = patiently(async || {
+            let Some(ledger) = owned(dir)? else {
+                let asked = asked(dir, Method::POST, "reconcile", &body).await;
+                return Try::of(
+                    asked.map(|found| serde_json::from_value(found).unwrap_or_default()),
+                );
+            };
+            let clock = clock::System::starting_at(ledger.newest().await?);
+            let clock: Arc<dyn clock::Clock> = Arc::new(clock);
+            let own = Reconciler::new(Arc::clone(&ledger), chains.clone(), clock, Arc::new([]));
+            let mut pass = own.pass();
+            let mut found: Vec<Finding> = vec![];
+            for id in some {
+                found.push(pass.look(*id).await?);
+            }
+            ledger.flush().await?;
+            Ok(Try::Got(found))
+        });
+        findings.append(&mut found.await?);
+    }
+    Ok(findings)
 }
 
 /// Answers a question, and gives it as it stands then.

@@ -13,9 +13,11 @@ use crate::settings::{self, Egress, Limits, Listen, Refusals, Sessions, Tls, Unp
 mod assets;
 mod find;
 mod guard;
+mod rpc;
 mod wallets;
 
 pub use find::{Missing, find};
+pub use rpc::RpcEntry;
 pub use wallets::WalletEntry;
 
 /// Everything the operator wrote, and the defaults of what was left out.
@@ -40,6 +42,8 @@ pub struct Config {
     pub via: Option<String>,
     /// Who signs, in the order of preference.
     pub wallets: Vec<WalletEntry>,
+    /// Which chains can be asked, and where.
+    pub rpc: Vec<RpcEntry>,
     /// What sessions get.
     pub sessions: Sessions,
     /// What becomes of payments that nobody can prove.
@@ -81,7 +85,7 @@ impl fmt::Display for Lines<'_> {
 }
 
 /// Keys of the contract that nothing reads yet.
-const LATER: &[&str] = &["rpc", "events", "telemetry", "ledger"];
+const LATER: &[&str] = &["events", "telemetry", "ledger"];
 
 impl Config {
     /// Finds and reads the file. `named` is the one that the command line names.
@@ -169,6 +173,7 @@ impl Config {
         Self {
             file: file.to_path_buf(),
             wallets: wallets::read(section.take("wallets"), &base, problems),
+            rpc: rpc::read(section.take("rpc"), &base, problems),
             state_dir: problems.keep(state_dir).unwrap_or_default(),
             egress: problems.keep(egress).unwrap_or_default(),
             refusals: problems.keep(refusals).unwrap_or_default(),

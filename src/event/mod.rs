@@ -61,6 +61,12 @@ pub enum Flag {
     PriceChanged,
     /// Another recipient than before.
     RecipientChanged,
+    /// The chain shows it taken, and no receipt said so.
+    TakenUnclaimed,
+    /// The chain shows its nonce spent on other terms than were signed.
+    TakenOtherwise,
+    /// It was given back to the budgets, and the chain shows it taken all the same: it counts again.
+    TakenAfterRelease,
 }
 
 impl Flag {
@@ -74,6 +80,9 @@ impl Flag {
             Self::AuthorizationEchoed => "authorization_echoed",
             Self::PriceChanged => "price_changed",
             Self::RecipientChanged => "recipient_changed",
+            Self::TakenUnclaimed => "taken_unclaimed",
+            Self::TakenOtherwise => "taken_otherwise",
+            Self::TakenAfterRelease => "taken_after_release",
         }
     }
 }
@@ -158,9 +167,17 @@ pub struct SpendEvent {
     pub flags: Vec<Flag>,
     /// Seen on the chain by reconciliation.
     pub confirmed: bool,
+    /// The block that shows what became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<u64>,
     /// From the agent's request to this state, milliseconds.
     pub latency_ms: Option<u64>,
 }
+
+/// Reason of a payment that a chain shows dead and unused.
+pub const UNUSED_ON_CHAIN: &str = "unused_on_chain";
+/// Reason of a payment whose nonce a chain shows spent on other terms.
+pub const TAKEN_OTHERWISE: &str = "taken_otherwise";
 
 /// Longest text of a field, in characters. Hosts have 253 at most (RFC 1035), addresses and nonces
 /// 66; paths may have more.
@@ -169,6 +186,20 @@ const FIELD_MAX: usize = 300;
 const PATH_MAX: usize = 1024;
 
 impl SpendEvent {
+    /// Was something signed, and has no chain said its last word about it?
+    #[must_use]
+    pub fn awaits_chain(&self) -> bool {
+        let closed = match self.state {
+            State::Denied => return false,
+            // A reason is the merchant's word here.
+            State::Reserved | State::Unknown => false,
+            State::Settled | State::Released => true,
+        };
+        let last = [UNUSED_ON_CHAIN, TAKEN_OTHERWISE].map(Some);
+        let said = closed && last.contains(&self.reason.as_deref());
+        self.nonce.is_some() && !self.confirmed && !said
+    }
+
     /// The same event with every text that others wrote fit to be kept and shown: cut to a length
     /// that a log can bear, and without characters that mislead. Everything that lists, exports or
     /// draws events reads them as they are stored, so it is done before that.

@@ -158,6 +158,12 @@ impl Reader for Memory {
         Ok(open.map(with_event).collect())
     }
 
+    async fn booked(&self, id: PaymentId) -> Result<Option<(Payment, SpendEvent)>, PostError> {
+        let inner = self.lock();
+        let booked = inner.book.payments.get(&id);
+        Ok(booked.and_then(|p| Some((p.clone(), inner.newest_of(id)?.clone()))))
+    }
+
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         Ok(self.lock().newest_of(id).cloned())
     }

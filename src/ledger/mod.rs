@@ -257,6 +257,8 @@ pub trait Reader: Send + Sync {
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError>;
     /// Reserved and unknown payments with their newest events: what the sweeper must finish.
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError>;
+    /// One payment as the book has it, with its newest event. A refusal is none.
+    async fn booked(&self, id: PaymentId) -> Result<Option<(Payment, SpendEvent)>, PostError>;
     /// The newest event of one payment or refusal.
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError>;
     /// The newest event of each payment that fits.

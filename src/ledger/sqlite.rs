@@ -332,6 +332,10 @@ impl Reader for Sqlite {
         self.file.open().await
     }
 
+    async fn booked(&self, id: PaymentId) -> Result<Option<(Payment, SpendEvent)>, PostError> {
+        self.file.booked(id).await
+    }
+
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         self.file.payment(id).await
     }

@@ -70,7 +70,7 @@ impl Payer {
             }
             false => says(&mut event, &receipt),
         }
-        let swept = matches!(entry, Entry::Note { .. }) && self.swept(&mut event).await;
+        let (entry, swept) = self.stands(entry, &mut event).await;
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
         let usable = usable(&receipt, status);
@@ -105,6 +105,15 @@ impl Payer {
 }
 
 impl Payer {
+    /// What closed a payment meanwhile stands, above all what its chain shows: a claim is no better.
+    async fn stands(&self, entry: Entry, event: &mut SpendEvent) -> (Entry, bool) {
+        let note = matches!(entry, Entry::Note { .. });
+        match (note || self.reconciler.told(event.id)) && self.swept(event).await {
+            true => (Entry::Note { id: event.id }, true),
+            false => (entry, false),
+        }
+    }
+
     /// A request without a usable answer may be asked again, and must not be paid again.
     fn remember(
         &self,

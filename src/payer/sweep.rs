@@ -9,8 +9,9 @@ use crate::ledger::PostError;
 use crate::settings::Unproven;
 
 impl Payer {
-    /// Closes every open payment whose payload has died. Returns how many. Called at start, which
-    /// finishes what a crash left, and every now and then.
+    /// Closes every open payment whose payload has died and whose chain cannot be asked; the others
+    /// are for the [`Reconciler`](super::Reconciler). Returns how many. Called at start, which finishes
+    /// what a crash left, and every now and then.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -22,6 +23,10 @@ impl Payer {
             if payment.until > now {
                 continue;
             }
+            if self.reconciler.knows(&payment, &event) {
+                self.reconciler.want(event.id);
+                continue;
+            }
             failpoint::reach("before-close");
             let (entry, event) = self.close(now, &event, payment.amount).await;
             self.record(vec![entry], event).await;
@@ -31,12 +36,13 @@ impl Payer {
         Ok(closed)
     }
 
-    /// A payment whose payload is dead may have been closed while its answer was on the way. Then what
-    /// closed it stands; returns whether it was.
+    /// A payment whose payload is dead, or that was seen on its chain, may have been closed while its
+    /// answer was on the way. Then what closed it stands; returns whether it was.
     pub(super) async fn swept(&self, event: &mut SpendEvent) -> bool {
         let dies = event.valid_before.map(|s| s.saturating_add(SKEW));
         // By the clock that never steps back: the wall may have been set since it was closed.
-        if dies.is_none_or(|at| self.clock.now() < Timestamp::from_secs(at)) {
+        let dead = dies.is_some_and(|at| self.clock.now() >= Timestamp::from_secs(at));
+        if !dead && !self.reconciler.told(event.id) {
             return false;
         }
         // What closed it may still wait for its commit.
@@ -51,12 +57,20 @@ impl Payer {
                 event.charged = last.charged;
                 event.confirmed = last.confirmed;
                 event.reason = last.reason;
+                event.block = last.block;
+                if last.block.is_some() {
+                    event.transaction = last.transaction;
+                    event.amount_settled = last.amount_settled;
+                }
+                let new = last.flags.iter().filter(|f| !event.flags.contains(f));
+                let new: Vec<_> = new.copied().collect();
+                event.flags.extend(new);
                 true
             }
         }
     }
 
-    /// The chain's word, else the operator's, else it counts.
+    /// The wallet's word, else the operator's, else it counts.
     async fn close(
         &self,
         now: Timestamp,

@@ -32,6 +32,12 @@ pub enum SecretFileError {
     /// Others may put another file in its place.
     #[error(transparent)]
     NotOurs(#[from] NotOurs),
+    /// Not UTF-8.
+    #[error("{path} is no text")]
+    NotText {
+        /// Which.
+        path: PathBuf,
+    },
     /// A folder, a device, or longer than any secret.
     #[error("{path} is not a file of at most 64 KiB")]
     NotAFile {
@@ -74,6 +80,17 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     Ok(bytes)
+}
+
+/// The text of a file that only its owner can read, for other secrets than keys.
+///
+/// # Errors
+/// Those of [`read`], or when it is no text.
+pub fn read_text(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
+    let bytes = read(path)?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| SecretFileError::NotText { path: path.into() })?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// Writes a new file that only its owner can read, on the disk when this returns.

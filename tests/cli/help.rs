@@ -23,6 +23,7 @@ const PAGES: &[&[&str]] = &[
     &["ledger", "list"],
     &["ledger", "show"],
     &["ledger", "export"],
+    &["ledger", "reconcile"],
     &["ledger", "verify"],
     &["ca"],
     &["ca", "show"],

@@ -1,8 +1,8 @@
-//! The ledger for other programs: exports.
+//! The ledger for other programs, and chains that cannot be asked.
 
 use serde_json::Value;
 
-use crate::support::{Home, SHOP, Street, there_is};
+use crate::support::{Home, SHOP, Street, there_is, until};
 
 /// One settled payment of 0.01 USD and one refusal, made through the proxy.
 fn spent() -> Option<Street> {
@@ -80,4 +80,62 @@ fn an_export_is_of_a_period_or_a_session() {
         1,
         "the head"
     );
+}
+
+#[test]
+fn without_a_node_nothing_is_reconciled() {
+    let Some(street) = spent() else { return };
+    let home = &street.home;
+    home.farepass(["ledger", "reconcile"])
+        .failed(2, &["no `rpc`", "hint: rpc:"]);
+    home.configure("rpc: { \"eip155:1\": \"http://127.0.0.1:1/sesame\" }");
+    let none = home.farepass(["ledger", "reconcile", "--json"]).ok();
+    assert_eq!(none.out, "[]\n", "of that chain there is no payment");
+    let listed = home.farepass(["ledger", "list", "--json"]).ok().json();
+    let id = listed[0]["id"].as_str().unwrap();
+    let found = || {
+        let named = ["ledger", "reconcile", "--json", &id[..20]];
+        let found = home.farepass(named).ok().json();
+        let why = found[0]["detail"].as_str().unwrap_or_default().to_owned();
+        (!why.contains("under way")).then(|| (found[0]["outcome"].clone(), why))
+    };
+    let (outcome, why) = until("an old enough payment", found);
+    assert_eq!(outcome, "not_asked");
+    assert!(why.contains("no node for eip155:84532"), "{why}");
+    home.farepass(["ledger", "reconcile", "pay_ff"])
+        .failed(1, &["no payment"]);
+}
+
+/// The same words beside a running proxy, which is asked.
+#[test]
+fn a_running_proxy_asks_for_us() {
+    let Some(street) = spent() else { return };
+    let home = &street.home;
+    home.configure("rpc: { \"eip155:84532\": \"http://u:sesame@127.0.0.1:1/sesame\" }");
+    let service = home.serve(&[]);
+    let found = || {
+        let ended = home.farepass(["ledger", "reconcile", "--json"]);
+        assert!(!ended.err.contains("sesame"), "{ended:?}");
+        let found = ended.json();
+        let why = found[0]["detail"].as_str().unwrap_or_default().to_owned();
+        (!why.contains("under way")).then_some((ended.code, found, why))
+    };
+    let (code, found, why) = until("an old enough payment", found);
+    assert_eq!(code, Some(1), "nobody answered");
+    assert_eq!(
+        (&found[0]["outcome"], &found[0]["state"]),
+        (&"unanswered".into(), &"settled".into())
+    );
+    assert!(
+        why.contains("127.0.0.1:1") && !why.contains("sesame"),
+        "{why}"
+    );
+    let table = home.farepass(["ledger", "reconcile"]);
+    assert_eq!(table.code, Some(1));
+    assert!(table.out.contains("unanswered"), "{table:?}");
+    assert_eq!(service.stop(), Some(0));
+    for log in ["serve.out", "serve.err"] {
+        assert!(!home.read(log).contains("sesame"), "{log}");
+    }
+    home.farepass(["ledger", "verify"]).ok();
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use farepass::chain::Chains;
 use farepass::clock::{Clock, Timestamp};
 use farepass::event::{Notice, Sink, SpendEvent, State};
 use farepass::ledger::sessions::{self, Wanted};
@@ -191,6 +192,7 @@ impl Setup {
             unproven: self.unproven,
             admin_url: "http://127.0.0.1:4022".into(),
             stopped: self.stopped,
+            chains: Chains::default(),
         });
         Stage {
             payer: Arc::new(payer),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::stage::{MERCHANT, NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
+use farepass::chain::Chains;
 use farepass::clock::Clock;
 use farepass::event::{Flag, State};
 use farepass::ledger::{self, sessions};
@@ -557,6 +558,7 @@ async fn a_restart_remembers_the_request_but_not_the_payload() {
         unproven: Unproven::Count,
         admin_url: String::new(),
         stopped: Box::new(|| false),
+        chains: Chains::default(),
     });
     restarted.recall().await.unwrap();
     let asked = Asked {

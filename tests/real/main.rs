@@ -14,6 +14,7 @@ mod hostile;
 mod interop;
 mod netns;
 mod parent;
+mod reconcile;
 mod retries;
 mod reuse;
 mod secrets;

@@ -195,6 +195,9 @@ impl Reader for Disk {
         pause().await;
         open
     }
+    async fn booked(&self, id: PaymentId) -> Result<Option<(Payment, SpendEvent)>, PostError> {
+        now(self.inner.booked(id))
+    }
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         now(self.inner.payment(id))
     }

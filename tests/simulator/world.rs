@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use farepass::chain::Chains;
 use farepass::clock::{Clock, Timestamp, Window};
 use farepass::event::{SpendEvent, State};
 use farepass::ledger::sessions::{self, Wanted};
@@ -321,6 +322,7 @@ impl World {
             unproven: self.unproven,
             admin_url: String::new(),
             stopped: Box::new(|| false),
+            chains: Chains::default(),
         });
         let payer = Arc::new(payer);
         now(async {

@@ -107,6 +107,7 @@ const COLUMNS: &[Column] = &[
     ("request", |e| Cell::maybe(e.request.as_ref())),
     ("flags", |e| Cell::text(flags(e))),
     ("confirmed", |e| Cell::number(e.confirmed)),
+    ("block", |e| Cell::maybe_number(e.block)),
     ("latency_ms", |e| Cell::maybe_number(e.latency_ms)),
 ];
 

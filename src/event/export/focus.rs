@@ -57,6 +57,7 @@ const COLUMNS: &[Column] = &[
     ("Tags", |e| Cell::text(tags(e))),
     ("x_Amount", |e| Cell::maybe_number(e.amount)),
     ("x_Asset", |e| Cell::text(&e.asset)),
+    ("x_Block", |e| Cell::maybe_number(e.block)),
     ("x_Confirmed", |e| Cell::number(e.confirmed)),
     ("x_Flags", |e| Cell::text(flags(e))),
     ("x_Network", |e| Cell::text(&e.network)),

@@ -243,6 +243,14 @@ impl Reader for File {
         self.ask(open).await
     }
 
+    async fn booked(&self, id: PaymentId) -> Result<Option<(Payment, SpendEvent)>, PostError> {
+        self.ask(move |c| {
+            let booked = store::payment_at(c, id)?.and_then(|(_, payment)| payment);
+            Ok(booked.zip(newest_event(c, id)?))
+        })
+        .await
+    }
+
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         self.ask(move |c| newest_event(c, id)).await
     }

@@ -42,6 +42,24 @@ impl Transfer {
         })
     }
 
+    /// The call of `transferWithAuthorization` that takes the money.
+    pub(crate) fn call(&self) -> String {
+        const CALL: &[u8] = b"transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)";
+        let signature = bytes(&self.signature).unwrap();
+        let words = [
+            &address(&self.from).unwrap()[..],
+            &address(&self.to).unwrap(),
+            &word(self.value),
+            &word(u128::from(self.valid_after)),
+            &word(u128::from(self.valid_before)),
+            &bytes(&self.nonce).unwrap(),
+            &word(u128::from(signature[64])),
+            &signature[..64],
+        ];
+        let data = [&keccak(&[CALL])[..4], &words.concat()].concat();
+        format!("0x{}", hex::encode(data))
+    }
+
     /// The address whose key signed exactly these terms for this token.
     pub(crate) fn signer(&self, domain: &Domain) -> Option<String> {
         let separator = keccak(&[

@@ -53,6 +53,53 @@ pub(crate) fn node() -> Result<u32, String> {
 }
 
 impl Stand {
+    /// A stand of one's own, whose chain may be made to jump in time.
+    pub(crate) fn own() -> Option<Self> {
+        super::needs(Self::start())
+    }
+
+    /// The URL of its chain's node.
+    pub(crate) fn node(&self) -> String {
+        self.ready["chain"]["rpc"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks its chain.
+    pub(crate) fn rpc(&self, method: &str, params: &Value) -> Value {
+        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let node = self.node();
+        let port = node.rsplit(':').next().unwrap().parse().unwrap();
+        let answer = request(port, "POST", "/", &question).unwrap();
+        let answer = answer.json();
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Some blocks on top.
+    pub(crate) fn mine(&self, blocks: u64) {
+        for _ in 0..blocks {
+            self.rpc("evm_mine", &json!([]));
+        }
+    }
+
+    /// The chain's clock goes ahead.
+    pub(crate) fn jump(&self, seconds: u64) {
+        self.rpc("evm_increaseTime", &json!([seconds]));
+        self.mine(10);
+    }
+
+    /// Takes the money of a signed transfer: whoever has it may. Gives the transaction's hash.
+    pub(crate) fn take(&self, transfer: &Transfer) -> String {
+        let data = transfer.call();
+        let call = json!({ "from": self.address("poor"), "to": super::USDC, "data": data });
+        let hash = self.rpc("eth_sendTransaction", &json!([call]));
+        let receipt = super::until("a transaction", Duration::from_secs(30), || {
+            let receipt = self.rpc("eth_getTransactionReceipt", &json!([hash]));
+            (!receipt.is_null()).then_some(receipt)
+        });
+        assert_eq!(receipt["status"], "0x1", "{receipt}");
+        hash.as_str().unwrap().to_owned()
+    }
+
     fn start() -> Result<Self, String> {
         node()?;
         let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand");

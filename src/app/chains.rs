@@ -1,0 +1,39 @@
+//! Whom to ask what a chain shows.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+
+use super::StartError;
+use crate::chain::Chains;
+use crate::config::Config;
+use crate::fetch::Fetch;
+use crate::tls::{Authority, TlsError, UpstreamTls};
+
+/// The nodes of `rpc:`, believed by these roots.
+///
+/// # Errors
+/// When a file that holds a URL cannot be used, or no certificate could be verified.
+pub(super) fn open(config: &Config, roots: Arc<RootCertStore>) -> Result<Chains, StartError> {
+    let mut endpoints = vec![];
+    for entry in &config.rpc {
+        let endpoint = entry.endpoint().map_err(StartError::Wallet)?;
+        endpoints.push((entry.network.clone(), endpoint));
+    }
+    let fetch = Fetch::new(roots).map_err(|e| TlsError::Crypto(e.to_string()))?;
+    Ok(Chains::new(endpoints, &fetch))
+}
+
+/// The same for a command, without a proxy. Makes no authority; one that is there vouches for nobody.
+///
+/// # Errors
+/// Those of a start.
+pub fn chains(config: &Config) -> Result<Chains, StartError> {
+    let dir = &config.tls.ca_dir;
+    let own = match dir.join("ca.pem").exists() {
+        true => Some(Authority::open_or_create(dir)?),
+        false => None,
+    };
+    let tls = UpstreamTls::new(&config.tls, own.as_ref())?;
+    open(config, tls.roots())
+}

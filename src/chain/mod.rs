@@ -1,0 +1,269 @@
+//! What an EVM chain says about a signed transfer: the only proof there is. Reads alone; whatever is
+//! unclear, unreachable or contradicts itself is an error, and an error proves nothing.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::evm::Address;
+use crate::fetch::{Fetch, FetchError};
+use crate::money::Network;
+
+mod rpc;
+mod search;
+mod words;
+
+use rpc::Node;
+pub use rpc::{Endpoint, NotEndpoint};
+use words::{Block, Log, Receipt, Used};
+
+/// Blocks on top of one that is believed: chains exchange their newest blocks now and then.
+const DEPTH: u64 = 5;
+
+/// Seconds past its end after which an authorization is taken for dead. No block can be older than
+/// the one before it, so this is only for what a contract may count differently.
+const MARGIN: u64 = 60;
+
+/// Why the chain says nothing. Names hosts at most: URLs may hold credentials.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// No answer.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Not an answer of a node.
+    #[error("{host} answers {method} with status {status}")]
+    Status {
+        /// Who was asked.
+        host: String,
+        /// What for.
+        method: &'static str,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// An error of JSON-RPC.
+    #[error("{host} refuses {method} with error {code}")]
+    Refused {
+        /// Who was asked.
+        host: String,
+        /// What for.
+        method: &'static str,
+        /// The code of JSON-RPC.
+        code: i64,
+    },
+    /// Not what was asked for.
+    #[error("the answer of {host} to {method} cannot be read")]
+    Unreadable {
+        /// Who was asked.
+        host: String,
+        /// What for.
+        method: &'static str,
+    },
+    /// Another chain than the configuration says.
+    #[error("{host} is a node of eip155:{found}, but was named for {network}")]
+    WrongChain {
+        /// Who was asked.
+        host: String,
+        /// The network of the configuration.
+        network: Network,
+        /// What it says it is.
+        found: u64,
+    },
+    /// Two answers that cannot both be true.
+    #[error("the answers of {host} contradict each other: {what}")]
+    Contradiction {
+        /// Who was asked.
+        host: String,
+        /// What cannot be.
+        what: &'static str,
+    },
+}
+
+/// One signed EIP-3009 transfer, as it was agreed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorization {
+    /// The token's contract.
+    pub token: Address,
+    /// Who signed.
+    pub from: Address,
+    /// Who was to be paid.
+    pub to: Address,
+    /// Atomic units.
+    pub value: u128,
+    /// What it is spent under, once.
+    pub nonce: [u8; 32],
+    /// Unix seconds before which it did not exist.
+    pub since: u64,
+    /// Unix seconds, exclusive.
+    pub valid_before: u64,
+    /// The transaction that a receipt names: where to look first, no more.
+    pub claimed: Option<String>,
+}
+
+/// What the chain shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// The money moved as agreed.
+    Taken(Found),
+    /// The nonce is spent, and the money did not move as agreed.
+    Otherwise(Found),
+    /// It was never used, and no block can use it any more.
+    Unused {
+        /// The block that proves it.
+        block: u64,
+        /// That block's time.
+        at: Timestamp,
+    },
+    /// It may be used yet, or was used so lately that the block may still be exchanged.
+    Undecided,
+}
+
+/// Where it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Transaction hash.
+    pub transaction: String,
+    /// Its block.
+    pub block: u64,
+}
+
+/// The chains that can be asked: a closed list.
+#[derive(Clone, Default)]
+pub struct Chains {
+    nodes: Vec<(Network, Arc<Node>)>,
+}
+
+impl Chains {
+    /// One node for each network.
+    #[must_use]
+    pub fn new(endpoints: Vec<(Network, Endpoint)>, fetch: &Fetch) -> Self {
+        let node = |(network, endpoint): (Network, Endpoint)| {
+            let node = Node::new(network.clone(), endpoint, fetch.clone());
+            (network, Arc::new(node))
+        };
+        Self {
+            nodes: endpoints.into_iter().map(node).collect(),
+        }
+    }
+
+    /// Is there nobody to ask?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Can this one be asked?
+    #[must_use]
+    pub fn knows(&self, network: &str) -> bool {
+        self.nodes.iter().any(|(n, _)| n.as_str() == network)
+    }
+
+    /// The chain as it is now. `None` when there is no node for it.
+    ///
+    /// # Errors
+    /// When the node does not answer, or is not of that chain.
+    pub async fn view(&self, network: &str) -> Result<Option<View>, ChainError> {
+        let found = self.nodes.iter().find(|(n, _)| n.as_str() == network);
+        let Some((network, node)) = found else {
+            return Ok(None);
+        };
+        let chain = node.chain_id().await?;
+        if network.chain_id() != Some(chain) {
+            return Err(ChainError::WrongChain {
+                host: node.host(),
+                network: network.clone(),
+                found: chain,
+            });
+        }
+        let latest = node.latest().await?;
+        let deep = node.block(latest.number.saturating_sub(DEPTH)).await?;
+        if deep.timestamp > latest.timestamp {
+            return Err(node.contradiction("an older block is younger"));
+        }
+        Ok(Some(View {
+            node: Arc::clone(node),
+            latest,
+            deep,
+        }))
+    }
+}
+
+/// One chain at one moment.
+pub struct View {
+    node: Arc<Node>,
+    latest: Block,
+    /// Deep enough to be believed.
+    deep: Block,
+}
+
+impl View {
+    /// What became of a signed transfer.
+    ///
+    /// # Errors
+    /// When the answers are missing, unreadable or contradictory. Nothing is known then.
+    pub async fn look(&self, about: &Authorization) -> Result<Sight, ChainError> {
+        if self.node.spent(about, self.deep.number).await? {
+            return self.taken(about).await;
+        }
+        if !self.is_dead(about) {
+            return Ok(Sight::Undecided);
+        }
+        // Nothing can have used it since. Whoever says so all the same is not believed at all.
+        let late = self.node.spent(about, self.latest.number).await?;
+        if late || self.search(about).await?.is_some() {
+            let what = "a dead authorization is both used and unused";
+            return Err(self.node.contradiction(what));
+        }
+        Ok(self.unused())
+    }
+
+    /// No block to come can use it.
+    fn is_dead(&self, about: &Authorization) -> bool {
+        self.deep.timestamp >= about.valid_before.saturating_add(MARGIN)
+    }
+
+    fn unused(&self) -> Sight {
+        Sight::Unused {
+            block: self.deep.number,
+            at: Timestamp::from_secs(self.deep.timestamp),
+        }
+    }
+
+    /// By whom, and how: from the transaction that the receipt names, else from the logs.
+    async fn taken(&self, about: &Authorization) -> Result<Sight, ChainError> {
+        if let Some(claimed) = about.claimed.as_deref().and_then(words::hash)
+            && let Some(receipt) = self.node.receipt(&claimed).await?
+            && receipt.block_number.0 <= self.deep.number
+            && let Some(used) = receipt.used(about)
+        {
+            return Ok(self.judged(about, &receipt, &used));
+        }
+        let nowhere = || self.node.contradiction("a used authorization is in no log");
+        let found = self.search(about).await?.ok_or_else(nowhere)?;
+        let receipt = self.node.receipt(&found.transaction_hash).await?;
+        let (receipt, used) = receipt
+            .and_then(|r| r.used(about).map(|used| (r, used)))
+            .ok_or_else(|| self.node.contradiction("a log is in no transaction"))?;
+        if receipt.block_number != found.block_number {
+            let what = "a transaction is in two blocks";
+            return Err(self.node.contradiction(what));
+        }
+        Ok(self.judged(about, &receipt, &used))
+    }
+
+    /// Did the money move as agreed? What its signer took back moved none and never will.
+    fn judged(&self, about: &Authorization, receipt: &Receipt, used: &Used) -> Sight {
+        let found = Found {
+            transaction: receipt.transaction_hash.to_string(),
+            block: receipt.block_number.0,
+        };
+        match (used.canceled, receipt.moved(about, used)) {
+            (true, _) if self.is_dead(about) => self.unused(),
+            (true, _) => Sight::Undecided,
+            (false, true) => Sight::Taken(found),
+            (false, false) => Sight::Otherwise(found),
+        }
+    }
+
+    async fn search(&self, about: &Authorization) -> Result<Option<Log>, ChainError> {
+        search::find(&self.node, &self.deep, about).await
+    }
+}

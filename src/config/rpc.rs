@@ -1,0 +1,90 @@
+//! `rpc:`: whom to ask what a chain shows. A closed map; what is not in it is never asked.
+
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::chain::Endpoint;
+use crate::money::Network;
+use crate::section::{Problems, Section, SectionError};
+use crate::settings;
+use crate::wallet::secret_file;
+
+/// A node that is not yet asked. Its URL may hold credentials.
+#[derive(Clone)]
+pub struct RpcEntry {
+    /// The network it is a node of.
+    pub network: Network,
+    source: Source,
+    section: Section,
+}
+
+#[derive(Clone)]
+enum Source {
+    Here(Endpoint),
+    File(PathBuf),
+}
+
+impl RpcEntry {
+    /// Where it is. Reads the file that has the URL, if it is in one.
+    ///
+    /// # Errors
+    /// When the file is missing, open to others, or has no URL of a node in it.
+    pub fn endpoint(&self) -> Result<Endpoint, SectionError> {
+        let path = match &self.source {
+            Source::Here(endpoint) => return Ok(endpoint.clone()),
+            Source::File(path) => path,
+        };
+        let text = secret_file::read_text(path).map_err(|e| self.section.error(e.to_string()))?;
+        let url = Zeroizing::new(text.trim().to_owned());
+        Endpoint::new(url).map_err(|e| {
+            let file = path.display();
+            self.section.error(format!("{file} holds no such URL; {e}"))
+        })
+    }
+}
+
+pub(super) fn read(
+    section: Option<Section>,
+    base: &Path,
+    problems: &mut Problems,
+) -> Vec<RpcEntry> {
+    let entries = problems.keep(section.map_or(Ok(vec![]), Section::entries));
+    let entries = entries.unwrap_or_default().into_iter();
+    entries
+        .filter_map(|(name, section)| problems.keep(entry(&name, section, base)))
+        .collect()
+}
+
+fn entry(name: &str, mut section: Section, base: &Path) -> Result<RpcEntry, SectionError> {
+    let shown = name.escape_debug();
+    let place = section.clone();
+    let network: Network = name.parse().map_err(|e| {
+        let error = place.error(format!("`{shown}` is no network"));
+        error.hint(format!("{e}"))
+    })?;
+    if network.chain_id().is_none() {
+        let error = place.error(format!("`{shown}` cannot be asked: EVM networks only"));
+        return Err(error.hint("write eip155: and the number of the chain"));
+    }
+    let source = match section.is_map() && !section.is_nothing() {
+        true => {
+            let file = settings::path(section.need("url_file")?, base)?;
+            section.finish()?;
+            Source::File(file)
+        }
+        // Not quoted in the error: there may be a key in it.
+        false => {
+            let url = Zeroizing::new(section.text()?);
+            Source::Here(Endpoint::new(url).map_err(|e| {
+                let error = place.error(format!("this is no URL of a node; {e}"));
+                error.hint("or keep it in a file of mode 0600: { url_file: rpc.url }")
+            })?)
+        }
+    };
+    Ok(RpcEntry {
+        network,
+        source,
+        section: place,
+    })
+}

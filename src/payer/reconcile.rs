@@ -1,0 +1,327 @@
+//! Payments against what their chains show. Only a chain confirms, and only a chain gives back: what
+//! it does not say leaves a payment as it is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::budget::Payment;
+use crate::chain::{Authorization, ChainError, Chains, View};
+use crate::clock::{Clock, Timestamp};
+use crate::event::{Flag, Sink, SpendEvent, State};
+use crate::evm::Address;
+use crate::ledger::{Ledger, Post, PostError};
+use crate::payment::PaymentId;
+
+mod conclude;
+mod finding;
+mod waiting;
+
+use conclude::{Conclusion, conclude};
+use finding::without;
+pub use finding::{Finding, Outcome};
+use waiting::Waiting;
+
+/// For everything that is asked about one payment.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Milliseconds after its newest event in which a payment is left alone: evidence of its answer may
+/// still be on its way, and would be written over what the chain shows.
+const FRESH: u64 = 6_000;
+
+/// Payments that one round of the sweeper asks about. The rest waits for the next round.
+const ROUND: usize = 32;
+
+/// Asks the chains and records what they show.
+pub struct Reconciler {
+    ledger: Arc<dyn Ledger>,
+    chains: Chains,
+    clock: Arc<dyn Clock>,
+    sinks: Arc<[Arc<dyn Sink>]>,
+    waiting: Mutex<Waiting>,
+}
+
+impl Reconciler {
+    /// Assembles the parts. Asks nobody yet.
+    #[must_use]
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        chains: Chains,
+        clock: Arc<dyn Clock>,
+        sinks: Arc<[Arc<dyn Sink>]>,
+    ) -> Self {
+        Self {
+            ledger,
+            chains,
+            clock,
+            sinks,
+            waiting: Mutex::default(),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is it on a chain that can be asked?
+    pub(super) fn knows(&self, payment: &Payment, event: &SpendEvent) -> bool {
+        self.chains.knows(&event.network) && authorization(payment, event).is_some()
+    }
+
+    /// Could a chain say more about this payment than its newest event does?
+    #[must_use]
+    pub fn concerns(&self, event: &SpendEvent) -> bool {
+        event.awaits_chain() && self.chains.knows(&event.network)
+    }
+
+    /// Was something about it recorded that a late answer must not write over?
+    pub(super) fn told(&self, id: PaymentId) -> bool {
+        self.waiting().told(id)
+    }
+
+    /// Looks at it in one of the next rounds.
+    pub(super) fn want(&self, id: PaymentId) {
+        self.waiting().put(id, Timestamp(0));
+    }
+
+    /// One round beside a running proxy: what is new in the ledger waits its turn, and some of what
+    /// waits is looked at. Returns how many came to an end.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written.
+    pub async fn round(&self) -> Result<usize, PostError> {
+        if self.chains.is_empty() {
+            return Ok(0);
+        }
+        self.notice().await?;
+        let due = self.waiting().due(self.clock.now(), ROUND);
+        let mut pass = self.pass();
+        let mut ended = 0;
+        for (i, id) in due.iter().enumerate() {
+            match pass.look(*id).await {
+                Ok(finding) if finding.outcome.is_open() => {
+                    self.waiting().later(*id, self.clock.now());
+                }
+                Ok(_) => ended += 1,
+                Err(error) => {
+                    let left = due.iter().skip(i);
+                    left.for_each(|id| self.waiting().later(*id, self.clock.now()));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Goes on reading the ledger where it stopped.
+    async fn notice(&self) -> Result<(), PostError> {
+        for _ in 0..waiting::PAGES {
+            let Some(after) = self.waiting().place() else {
+                return Ok(());
+            };
+            let events = self.ledger.events(after, waiting::PAGE).await?;
+            let whole = events.len() == waiting::PAGE;
+            let mut waiting = self.waiting();
+            for (seq, event) in events {
+                let reserved = event.state == State::Reserved;
+                if !reserved && self.concerns(&event) {
+                    waiting.put(event.id, event.time);
+                }
+                waiting.read(seq);
+            }
+            if !whole {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Several looks at the chains as they are now.
+    #[must_use]
+    pub fn pass(&self) -> Pass<'_> {
+        Pass {
+            house: self,
+            views: HashMap::new(),
+        }
+    }
+}
+
+/// Looks that share what they know of each chain. One that failed is not asked again.
+pub struct Pass<'a> {
+    house: &'a Reconciler,
+    views: HashMap<String, Result<Option<View>, ChainError>>,
+}
+
+impl Pass<'_> {
+    /// What a chain shows of one payment, recorded.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written, or has no such payment.
+    pub async fn look(&mut self, id: PaymentId) -> Result<Finding, PostError> {
+        let house = self.house;
+        let no_payment = PostError::Rejected(crate::budget::Reject::NoSuchPayment);
+        let (payment, last) = house.ledger.booked(id).await?.ok_or(no_payment)?;
+        let Some(about) = authorization(&payment, &last) else {
+            return Ok(without(
+                &last,
+                Outcome::NotAsked,
+                "it is no transfer on a chain that can be asked",
+            ));
+        };
+        if !last.awaits_chain() {
+            return Ok(conclude::again(&last));
+        }
+        if house.under_way(&payment, &last) {
+            return Ok(without(
+                &last,
+                Outcome::Undecided,
+                "its request may still be under way",
+            ));
+        }
+        let sight = match timeout(DEADLINE, self.sight(&last.network, &about)).await {
+            Ok(Ok(Some(sight))) => sight,
+            Ok(Ok(None)) => {
+                let why = format!(
+                    "`rpc` of the configuration has no node for {}",
+                    last.network
+                );
+                return Ok(without(&last, Outcome::NotAsked, why));
+            }
+            Ok(Err(error)) => return Ok(without(&last, Outcome::Unanswered, error.to_string())),
+            Err(_) => return Ok(without(&last, Outcome::Unanswered, "no answer in time")),
+        };
+        match conclude(&payment, &last, sight, house.clock.now(), house.surely()) {
+            Some(conclusion) => house.record(&last, conclusion).await,
+            None => Ok(without(
+                &last,
+                Outcome::Undecided,
+                "it may be taken yet, or was too lately",
+            )),
+        }
+    }
+
+    async fn sight(
+        &mut self,
+        network: &str,
+        about: &Authorization,
+    ) -> Result<Option<crate::chain::Sight>, ChainError> {
+        if !self.views.contains_key(network) {
+            let view = self.house.chains.view(network).await;
+            self.views.insert(network.to_owned(), view);
+        }
+        let view = match self.views.get(network) {
+            Some(Ok(Some(view))) => view,
+            Some(Ok(None)) | None => return Ok(None),
+            Some(Err(error)) => return Err(error.clone()),
+        };
+        let sight = view.look(about).await;
+        if let Err(error @ ChainError::Fetch(_)) = &sight {
+            // Somebody who does not answer is not waited for again and again.
+            self.views.insert(network.to_owned(), Err(error.clone()));
+        }
+        sight.map(Some)
+    }
+}
+
+impl Reconciler {
+    /// The time that has come by either clock, as for the payer.
+    fn surely(&self) -> Timestamp {
+        self.clock.now().min(self.clock.wall())
+    }
+
+    fn under_way(&self, payment: &Payment, last: &SpendEvent) -> bool {
+        let open = last.state == State::Reserved && self.surely() < payment.until;
+        let age = self.clock.now().0.saturating_sub(last.time.0);
+        open || age < FRESH
+    }
+
+    /// Durable before anybody is told.
+    async fn record(
+        &self,
+        last: &SpendEvent,
+        conclusion: Conclusion,
+    ) -> Result<Finding, PostError> {
+        let Conclusion {
+            entry,
+            event,
+            outcome,
+        } = conclusion;
+        let post = Post {
+            time: event.time,
+            entries: vec![entry],
+            event: Some(event.clone()),
+        };
+        self.waiting().tell(event.id);
+        match self.ledger.post(post).await {
+            Ok(_) => {}
+            // It went on meanwhile; the next look sees how.
+            Err(PostError::Rejected(reject)) => {
+                return Ok(without(last, Outcome::Undecided, reject.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+        self.tell(last, &event);
+        Ok(Finding {
+            id: event.id,
+            outcome,
+            state: event.state,
+            transaction: event.transaction,
+            detail: None,
+        })
+    }
+
+    /// A payment that was taken behind our back is told loudly.
+    fn tell(&self, last: &SpendEvent, event: &SpendEvent) {
+        let new = |flag: &Flag| event.flags.contains(flag) && !last.flags.contains(flag);
+        let loud = [
+            (
+                Flag::TakenAfterRelease,
+                "a released payment was taken on the chain; it counts again",
+            ),
+            (
+                Flag::TakenOtherwise,
+                "a payment's nonce was spent on other terms than were signed",
+            ),
+            (
+                Flag::TakenUnclaimed,
+                "a payment was taken on the chain, and no receipt said so",
+            ),
+        ];
+        if let Some((_, what)) = loud.iter().find(|(flag, _)| new(flag)) {
+            let transaction = event.transaction.as_deref().unwrap_or_default();
+            tracing::warn!(id = %event.id, host = %event.host, transaction, "{what}");
+        }
+        let flagged = event.flags.iter().any(new);
+        self.sinks
+            .iter()
+            .for_each(|sink| match (last.state == event.state, flagged) {
+                (false, _) => sink.observe(event),
+                (true, true) => sink.flagged(event),
+                (true, false) => {}
+            });
+    }
+}
+
+/// What was signed, from what the book is kept under: wallet, network, asset and nonce.
+fn authorization(payment: &Payment, event: &SpendEvent) -> Option<Authorization> {
+    let mut words = payment.nonce.split(' ');
+    let (from, network, token) = (words.next()?, words.next()?, words.next()?);
+    let nonce = words.next()?.strip_prefix("0x")?;
+    if words.next().is_some() || network != event.network || event.scheme != "exact" {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(nonce, &mut bytes).ok()?;
+    Some(Authorization {
+        token: Address::from_hex(token).ok()?,
+        from: Address::from_hex(from).ok()?,
+        to: Address::from_hex(&event.pay_to).ok()?,
+        value: event.amount?.0,
+        nonce: bytes,
+        since: event.id.made().secs(),
+        valid_before: event.valid_before?,
+        claimed: event.transaction.clone(),
+    })
+}
