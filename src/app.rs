@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Sink;
 use crate::event::metrics::Metrics;
+use crate::event::webhook::Courier;
 use crate::ledger::Ledger;
 use crate::payer::{self, Payer};
 use crate::payment::SessionId;
@@ -31,6 +32,7 @@ mod files;
 mod ground;
 mod handout;
 mod parent;
+mod webhook;
 
 pub use chains::chains;
 use doors::Doors;
@@ -96,6 +98,11 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let mut sinks = options.sinks;
     sinks.push(Arc::clone(&metrics) as Arc<dyn Sink>);
     let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
+    let courier = webhook::open(config.webhook.as_ref(), ground.upstream_tls.roots())?;
+    let courier = courier.map(|(sink, courier)| {
+        sinks.push(sink);
+        courier
+    });
     let judgement = (config.policy, config.unproven);
     let payer = payer(&mut ground, judgement, &config.state_dir, sinks).await?;
     let (drain, drains) = watch::channel(false);
@@ -129,6 +136,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         metrics: page(metrics, Arc::clone(&proxy)),
     });
     let house = House {
+        courier,
         proxy,
         admin,
         payer,
@@ -167,6 +175,7 @@ async fn payer(
 
 /// Every part, before anybody is let in.
 struct House {
+    courier: Option<Courier>,
     proxy: Arc<Proxy>,
     admin: Arc<Admin>,
     payer: Arc<Payer>,
@@ -197,6 +206,9 @@ impl House {
         let transparent = doors.transparent.into_iter().map(Door::Transparent);
         for door in [Door::Proxy(doors.proxy)].into_iter().chain(transparent) {
             plane.spawn(Arc::clone(&self.proxy).serve(door));
+        }
+        if let Some(courier) = self.courier {
+            beside.spawn(courier.run(ends.clone()));
         }
         beside.spawn(self.admin.serve(doors.admin, ends));
         beside.spawn(sweeper(Arc::clone(&self.payer), drains));

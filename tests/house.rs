@@ -51,6 +51,7 @@ const DOORS: &[(&str, &str, &str)] = &[
     ("protocol", "scheme", "an envelope carries a scheme"),
     ("chain", "fetch", "a node is asked over HTTP"),
     ("ledger", "event", "an entry is stored with its event"),
+    ("event", "fetch", "a webhook is a request"),
     ("proxy", "tls", "a tunnel ends in a TLS server"),
     ("app", "admin", "assembly builds it"),
     ("app", "config", "assembly reads the file"),

@@ -32,6 +32,9 @@ pub enum StartError {
     /// The proxy to go through.
     #[error("egress.upstream_proxy: {0}")]
     Parent(String),
+    /// The service for notices.
+    #[error("webhook: {0}")]
+    Webhook(String),
     /// A listener.
     #[error("cannot listen on {address}: {}", reason(source))]
     Listen {

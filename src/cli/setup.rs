@@ -80,7 +80,9 @@ fn one_line(error: &SectionError) -> String {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Unsafe { .. } | StartError::Parent(_) => Self::new(Exit::Usage, error),
+            StartError::Webhook(_) | StartError::Unsafe { .. } | StartError::Parent(_) => {
+                Self::new(Exit::Usage, error)
+            }
             StartError::Wallet(error) => Self::new(Exit::Usage, one_line(&error)),
             StartError::Ledger(error) => error.into(),
             StartError::Book(error) => error.into(),

@@ -40,6 +40,8 @@ pub struct Config {
     pub refusals: Refusals,
     /// Our name in `Via` fields; none are added without one.
     pub via: Option<String>,
+    /// Who is told what a person should know.
+    pub webhook: Option<settings::Webhook>,
     /// Who signs, in the order of preference.
     pub wallets: Vec<WalletEntry>,
     /// Which chains can be asked, and where.
@@ -157,6 +159,7 @@ impl Config {
             false => settings::name(s).map(Some),
         };
         let via = section.or("via", None, via);
+        let webhook = section.or("webhook", None, |s| settings::Webhook::read(s, &base));
         let sessions = section.or("sessions", Sessions::default(), Sessions::read);
         let unproven = section.or("unproven", Unproven::default(), Unproven::read);
         let listen = problems.keep(listen).unwrap_or_default();
@@ -178,6 +181,7 @@ impl Config {
             egress: problems.keep(egress).unwrap_or_default(),
             refusals: problems.keep(refusals).unwrap_or_default(),
             via: problems.keep(via).flatten(),
+            webhook: problems.keep(webhook).flatten(),
             unproven: problems.keep(unproven).unwrap_or_default(),
             base,
             listen,

@@ -11,6 +11,7 @@ pub mod export;
 pub mod log;
 pub mod metrics;
 mod notice;
+pub mod webhook;
 
 pub use notice::Notice;
 

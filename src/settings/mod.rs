@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod parent;
 mod read;
+mod webhook;
 
 pub use cidr::{Cidr, NotCidr};
 pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Span};
@@ -24,6 +25,7 @@ pub use identity::ClientCertificate;
 pub use limits::Limits;
 pub use parent::{Through, UpstreamProxy};
 pub use read::{name, network, path};
+pub use webhook::Webhook;
 
 /// The listeners. An agent needs the first only.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod fail_points;
 mod hostile;
 mod interop;
 mod netns;
+mod operator;
 mod parent;
 mod reconcile;
 mod retries;

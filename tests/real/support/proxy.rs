@@ -308,6 +308,11 @@ impl Proxy {
         self.signal(rustix::process::Signal::HUP);
     }
 
+    /// SIGUSR1.
+    pub(crate) fn freeze(&self) {
+        self.signal(rustix::process::Signal::USR1);
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);

@@ -1,0 +1,231 @@
+//! Notices for the operator's own service, as signed JSON (Standard Webhooks 1.0). Sent beside everything
+//! else: a service that is slow or down holds up no payment and loses no record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
+
+use super::{Notice, Sink, SpendEvent};
+use crate::clock;
+use crate::fetch::Fetch;
+
+const ID: HeaderName = HeaderName::from_static("webhook-id");
+const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// Notices that may wait for a slow service. What comes beyond that is in the log only.
+const WAITING: usize = 256;
+
+/// For one try.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For everything that still waits at the end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Pauses between the tries of one notice.
+const PAUSES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+
+/// Shortest secret: 192 bits, as the specification says.
+const SECRET_MIN: usize = 24;
+
+/// Most bytes of an answer, which nobody reads.
+const ANSWER_MAX: usize = 64 * 1024;
+
+/// What notices are signed with. No `Debug`.
+pub struct Secret(hmac::Key);
+
+/// Why a file holds no secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSecret {
+    /// The part behind `whsec_` is not base64.
+    #[error("what follows whsec_ is not base64")]
+    Encoding,
+    /// Too short to be one.
+    #[error("a webhook secret has 24 bytes at least")]
+    Short,
+}
+
+impl Secret {
+    /// Reads `whsec_` and base64, or the bytes themselves, without white space around them.
+    ///
+    /// # Errors
+    /// [`NotSecret`].
+    pub fn read(bytes: &[u8]) -> Result<Self, NotSecret> {
+        let bytes = bytes.trim_ascii();
+        let key = match bytes.strip_prefix(b"whsec_") {
+            Some(encoded) => {
+                Zeroizing::new(STANDARD.decode(encoded).map_err(|_| NotSecret::Encoding)?)
+            }
+            None => Zeroizing::new(bytes.to_vec()),
+        };
+        if key.len() < SECRET_MIN {
+            return Err(NotSecret::Short);
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
+    }
+
+    /// `v1,` and the base64 of an HMAC-SHA-256 over id, time and body.
+    fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(format!("{id}.{timestamp}.").as_bytes());
+        context.update(body);
+        format!("v1,{}", STANDARD.encode(context.sign()))
+    }
+}
+
+/// The sink. Dropping the last of it ends its task.
+pub struct Webhook {
+    queue: Sender<Bytes>,
+}
+
+/// Sends what the sink takes in. To be run as a task of its own.
+pub struct Courier {
+    queue: Receiver<Bytes>,
+    fetch: Fetch,
+    url: Uri,
+    secret: Secret,
+}
+
+/// A sink and its courier.
+#[must_use]
+pub fn open(fetch: Fetch, url: Uri, secret: Secret) -> (Arc<Webhook>, Courier) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let courier = Courier {
+        queue: receiver,
+        fetch,
+        url,
+        secret,
+    };
+    (Arc::new(Webhook { queue: sender }), courier)
+}
+
+impl Sink for Webhook {
+    /// Payments are in the log and the ledger; a service is told what a person should know.
+    fn observe(&self, _event: &SpendEvent) {}
+
+    fn notice(&self, notice: &Notice) {
+        let Ok(body) = serde_json::to_vec(notice) else {
+            return;
+        };
+        if self.queue.try_send(body.into()).is_err() {
+            tracing::warn!(
+                event = notice.name(),
+                "the webhook is too slow; this notice is in the log only"
+            );
+        }
+    }
+}
+
+impl Courier {
+    /// Runs until `over` turns true. What still waits then is tried once.
+    pub async fn run(mut self, mut over: watch::Receiver<bool>) {
+        loop {
+            let body = tokio::select! {
+                _ = over.wait_for(|over| *over) => break,
+                body = self.queue.recv() => body,
+            };
+            let Some(body) = body else { return };
+            let id = id();
+            tokio::select! {
+                _ = over.wait_for(|over| *over) => break,
+                () = self.deliver(&id, body) => {}
+            }
+        }
+        let farewell = async {
+            while let Ok(body) = self.queue.try_recv() {
+                // The last word: whoever does not take it finds it in the log.
+                let _ = self.send(&id(), body).await;
+            }
+        };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    /// Tries until it is taken, at most five times. The same id each time.
+    async fn deliver(&self, id: &str, body: Bytes) {
+        let mut pauses = PAUSES.iter();
+        loop {
+            match self.send(id, body.clone()).await {
+                Ok(()) => return,
+                Err(problem) => match pauses.next() {
+                    Some(pause) => sleep(*pause).await,
+                    None => {
+                        tracing::warn!(problem, "the webhook did not take a notice");
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn send(&self, id: &str, body: Bytes) -> Result<(), String> {
+        let timestamp = clock::wall().secs();
+        let signature = self.secret.sign(id, timestamp, &body);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(self.url.clone())
+            .header(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )
+            .header(ID, id)
+            .header(TIMESTAMP, timestamp)
+            .header(SIGNATURE, signature)
+            .body(body)
+            .map_err(|e| e.to_string())?;
+        let answer = self.fetch.send(request, PATIENCE, ANSWER_MAX).await;
+        let status = answer.map_err(|e| e.to_string())?.status();
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(format!("it answered {status}")),
+        }
+    }
+}
+
+/// Tells one notice from another. Without randomness it repeats, and a receiver may take it for seen.
+fn id() -> String {
+    let mut random = [0; 12];
+    let _ = getrandom::fill(&mut random);
+    format!("msg_{}", hex::encode(random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the Standard Webhooks specification, computed independently.
+    #[test]
+    fn a_signature_is_what_the_specification_says() {
+        let secret = Secret::read(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+        let body = br#"{"test": 2432232314}"#;
+        assert_eq!(
+            secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body),
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+        );
+    }
+
+    #[test]
+    fn short_and_garbled_secrets_are_refused() {
+        for (text, problem) in [
+            (&b"short"[..], NotSecret::Short),
+            (b"whsec_!!!", NotSecret::Encoding),
+            (b"whsec_AAAA", NotSecret::Short),
+        ] {
+            assert_eq!(Secret::read(text).err(), Some(problem));
+        }
+        assert!(Secret::read(&[b'x'; 24]).is_ok());
+    }
+}

@@ -1,0 +1,251 @@
+//! The operator's hand on a running proxy: answers, freezes, what is remembered, and the service that is
+//! told of it.
+
+use std::io::{BufReader, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::curl::fetch;
+use crate::support::http::{Body, read_body, read_head};
+use crate::support::merchant::{Merchant, shop};
+use crate::support::proxy::{Proxy, Setup};
+use crate::support::until;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAGE: &str = "https://shop.stand.test/report";
+
+/// A merchant that sells everything for a cent, and a proxy with these terms.
+fn scene(pay: &Value) -> (Merchant, Setup) {
+    let merchant = Merchant::start(shop);
+    let mut setup = Setup::new();
+    setup.root(&merchant.root);
+    setup.resolve("shop.stand.test:443", merchant.tls.port().into());
+    setup.config["rules"][0]["pay"] = pay.clone();
+    (merchant, setup)
+}
+
+fn said(proxy: &Proxy, args: &[&str]) -> Value {
+    let out = proxy.setup.run(args);
+    assert!(out.status.success(), "{args:?}: {out:?}");
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn done(proxy: &Proxy, args: &[&str]) {
+    let out = proxy.setup.run(args);
+    assert!(out.status.success(), "{args:?}: {out:?}");
+}
+
+fn paid(merchant: &Merchant) -> usize {
+    merchant
+        .seen()
+        .iter()
+        .filter(|s| s.payment().is_some())
+        .count()
+}
+
+/// The one question that waits.
+fn question(proxy: &Proxy) -> Value {
+    until("a question", PATIENCE, || {
+        let open = said(proxy, &["approve", "--json"]);
+        open.as_array().unwrap().first().cloned()
+    })
+}
+
+/// A service that keeps what it is sent, and checks each signature.
+fn service(secret: &'static [u8]) -> (u16, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let got = Arc::new(Mutex::new(vec![]));
+    let kept = Arc::clone(&got);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let head = read_head(&mut reader).unwrap().unwrap();
+            let Body { start: bytes, .. } = read_body(&head, &mut reader, false).unwrap();
+            let field = |name| head.one(name).unwrap().to_owned();
+            let signed = format!("{}.{}.", field("webhook-id"), field("webhook-timestamp"));
+            let signed = [signed.as_bytes(), &bytes].concat();
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            let right = format!("v1,{}", STANDARD.encode(hmac::sign(&key, &signed)));
+            assert_eq!(field("webhook-signature"), right);
+            let notice: Value = serde_json::from_slice(&bytes).unwrap();
+            kept.lock().unwrap().push(notice);
+            stream
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .unwrap();
+        }
+    });
+    (port, got)
+}
+
+#[test]
+fn a_person_approves_a_request_that_waits() {
+    const SECRET: &[u8] = b"0123456789abcdef0123456789";
+    let (port, told) = service(SECRET);
+    let terms = json!({ "approval": { "above": "0.005 USD", "wait": "2m" } });
+    let (merchant, mut setup) = scene(&terms);
+    let secret = setup.dir.path().join("webhook.secret");
+    let text = format!("whsec_{}\n", STANDARD.encode(SECRET));
+    std::fs::write(&secret, text).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let url = format!("http://127.0.0.1:{port}/hook");
+    setup.config["webhook"] = json!({ "url": url, "secret_file": secret });
+    let mut proxy = setup.start();
+    let child = proxy.curl(PAGE).stdout(Stdio::piped()).spawn().unwrap();
+    let asking = question(&proxy);
+    assert_eq!(
+        (&asking["price"], &asking["host"], &asking["because"]),
+        (
+            &json!("0.01 USD"),
+            &json!("shop.stand.test"),
+            &json!(["above"])
+        )
+    );
+    assert_eq!(paid(&merchant), 0, "nobody answered yet");
+    assert_eq!(proxy.ledger().rows.len(), 0, "nothing is reserved yet");
+    let id = asking["id"].as_str().unwrap();
+    done(&proxy, &["approve", &id[..12]]);
+    let out = child.wait_with_output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&out.stdout).contains("sold"),
+        "{out:?}"
+    );
+    assert_eq!(paid(&merchant), 1);
+    until("two notices", PATIENCE, || {
+        (told.lock().unwrap().len() == 2).then_some(())
+    });
+    let told = told.lock().unwrap();
+    assert_eq!(told[0]["event"], "approval_requested");
+    assert_eq!(told[0]["approval"]["id"], *id);
+    assert!(told[0]["approve_url"].as_str().unwrap().ends_with(id));
+    assert_eq!(told[1]["event"], "approval_answered");
+    drop(told);
+    proxy.assert_verifies();
+    assert!(proxy.stop().success(), "the webhook holds nobody up");
+}
+
+#[test]
+fn a_denied_request_is_told_so_and_pays_nothing() {
+    let terms = json!({ "approval": { "first_host": true, "wait": "2m" } });
+    let (merchant, setup) = scene(&terms);
+    let proxy = setup.start();
+    let child = proxy.curl(PAGE).stdout(Stdio::piped()).spawn().unwrap();
+    let id = question(&proxy)["id"].as_str().unwrap().to_owned();
+    done(&proxy, &["deny", &id]);
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.contains("approval_denied"), "{text}");
+    assert_eq!(paid(&merchant), 0);
+    // Whoever asks again hears the same, and no second question.
+    assert_eq!(proxy.get(PAGE).reason().as_deref(), Some("approval_denied"));
+    let unknown = proxy.setup.run(&["approve", "apr_00"]);
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+}
+
+#[test]
+fn an_approval_survives_a_restart_and_buys_once() {
+    let terms = json!({ "approval": { "above": "0 USD" } });
+    let (merchant, setup) = scene(&terms);
+    let mut proxy = setup.start();
+    let refused = proxy.get(PAGE);
+    assert_eq!(
+        (refused.status, refused.reason().as_deref()),
+        (402, Some("approval_required"))
+    );
+    let url = refused.json()["approve_url"].as_str().unwrap().to_owned();
+    let (_, path) = url.split_once("//").unwrap().1.split_once('/').unwrap();
+    let page = proxy.ask_admin(&format!("/{path}")).unwrap();
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("farepass approve"), "{}", page.text());
+    proxy.kill();
+    let id = url.rsplit('/').next().unwrap().to_owned();
+    // Nobody runs: the command owns the ledger for a moment.
+    done(&proxy, &["approve", &id]);
+    proxy.start_again();
+    let bought = proxy.get(PAGE);
+    assert_eq!((bought.status, bought.text().as_str()), (200, "sold"));
+    let again = proxy.get(PAGE);
+    assert_eq!(again.reason().as_deref(), Some("approval_required"));
+    assert_eq!(paid(&merchant), 1);
+}
+
+#[test]
+fn a_freeze_stops_payments_and_nothing_else() {
+    let (merchant, setup) = scene(&json!({}));
+    let mut proxy = setup.start();
+    let frozen = |proxy: &Proxy| {
+        let answer = proxy.get(PAGE);
+        (answer.status == 402).then(|| answer.reason().unwrap())
+    };
+    assert_eq!(frozen(&proxy), None);
+    done(
+        &proxy,
+        &["freeze", "host", "SHOP.stand.test", "--why", "odd"],
+    );
+    assert_eq!(frozen(&proxy).as_deref(), Some("frozen"));
+    proxy.kill();
+    proxy.start_again();
+    assert_eq!(
+        frozen(&proxy).as_deref(),
+        Some("frozen"),
+        "after a kill too"
+    );
+    let rows = said(&proxy, &["freeze", "--list", "--json"]);
+    assert_eq!(rows[0]["what"], "host shop.stand.test");
+    assert_eq!(rows[0]["why"], "odd");
+    done(&proxy, &["unfreeze", "host", "shop.stand.test"]);
+    assert_eq!(frozen(&proxy), None);
+
+    proxy.freeze();
+    until("the signal", PATIENCE, || frozen(&proxy));
+    assert_eq!(said(&proxy, &["unfreeze", "--json"]), json!([]));
+    assert_eq!(frozen(&proxy), None);
+
+    let file = proxy.setup.state().join("freeze");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(frozen(&proxy).as_deref(), Some("frozen"));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(frozen(&proxy), None);
+    assert_eq!(paid(&merchant), 4);
+    let seen = merchant.seen().len();
+    assert!(
+        seen >= 12,
+        "{seen}: what is frozen is forwarded all the same"
+    );
+    for wrong in [
+        &["freeze", "host"][..],
+        &["freeze", "all", "x"],
+        &["freeze", "h"],
+    ] {
+        assert_eq!(proxy.setup.run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    proxy.assert_verifies();
+}
+
+#[test]
+fn what_is_remembered_of_a_merchant_can_be_seen_and_forgotten() {
+    let terms = json!({ "pay_to": "first-seen", "max_price_increase": "0%" });
+    let (_merchant, setup) = scene(&terms);
+    let proxy = setup.start();
+    assert_eq!(proxy.get(PAGE).status, 200);
+    let rows = said(&proxy, &["merchant", "list", "--json"]);
+    let all = rows.to_string();
+    assert!(
+        all.contains("0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc"),
+        "{all}"
+    );
+    assert!(all.contains("\"lowest\":\"0.01 USD\""), "{all}");
+    assert!(all.contains("\"path\":\"/report\""), "{all}");
+    done(&proxy, &["merchant", "forget", "shop.stand.test"]);
+    assert_eq!(said(&proxy, &["merchant", "list", "--json"]), json!([]));
+    assert_eq!(fetch(proxy.curl(PAGE)).unwrap().status, 200);
+}
