@@ -138,13 +138,21 @@ impl Payer {
         let now = self.surely();
         for (payment, event) in self.ledger.open().await? {
             let request = event.request.as_deref().and_then(|r| r.parse().ok());
-            if let Some(request) = request {
+            if let Some(request) = request.filter(|_| !delivered(&event)) {
                 self.outstanding
                     .recall(request, event.id, payment.until, now);
             }
         }
         Ok(())
     }
+}
+
+/// Did the agent get its answer whole, though without a receipt? Then the next one is a purchase, as it
+/// was before the restart.
+fn delivered(event: &SpendEvent) -> bool {
+    let delivery = event.delivery.as_ref();
+    let whole = delivery.filter(|d| d.digest.is_some() && (200..400).contains(&d.status));
+    whole.is_some() && !event.flags.contains(&Flag::PaidNotDelivered)
 }
 
 /// What the receipt says, for the record.
