@@ -23,6 +23,8 @@ use super::{
     SessionRow, Then,
 };
 
+#[cfg(test)]
+mod explore;
 mod facts;
 mod keeper;
 mod read;

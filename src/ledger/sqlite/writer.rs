@@ -98,8 +98,32 @@ pub(super) enum Storage {
     },
 }
 
+/// Where jobs come from. A test that explores schedules brings its own.
+pub(super) trait Line {
+    /// Waits for the next one; `None` when every sender is gone.
+    fn next(&self) -> Option<Job>;
+    /// One that waits already.
+    fn waiting(&self) -> Option<Job>;
+    /// Waits for the next one no longer than this.
+    fn within(&self, time: Duration) -> Result<Job, RecvTimeoutError>;
+}
+
+impl Line for Receiver<Job> {
+    fn next(&self) -> Option<Job> {
+        self.recv().ok()
+    }
+
+    fn waiting(&self) -> Option<Job> {
+        self.try_recv().ok()
+    }
+
+    fn within(&self, time: Duration) -> Result<Job, RecvTimeoutError> {
+        self.recv_timeout(time)
+    }
+}
+
 /// Runs until every sender is gone and every post is answered.
-pub(super) fn run(mut writer: Writer, jobs: &Receiver<Job>) {
+pub(super) fn run(mut writer: Writer, jobs: &impl Line) {
     while let Some(first) = writer.wait(jobs) {
         let mut group: Vec<Job> = Vec::with_capacity(32);
         group.extend(first);
@@ -123,7 +147,7 @@ pub(super) fn run(mut writer: Writer, jobs: &Receiver<Job>) {
 /// together come back together, and would otherwise wait for one sync of the first of them and one
 /// of their own. They are given a quarter of the time that their last group took. Posts that nobody
 /// waits for wait for company.
-fn gather(group: &mut Vec<Job>, jobs: &Receiver<Job>, last: Last) {
+fn gather(group: &mut Vec<Job>, jobs: &impl Line, last: Last) {
     let is_soon = |job: &Job| {
         matches!(
             job,
@@ -135,7 +159,7 @@ fn gather(group: &mut Vec<Job>, jobs: &Receiver<Job>, last: Last) {
     };
     let started = Instant::now();
     while group.len() < GROUP_MAX {
-        if let Ok(job) = jobs.try_recv() {
+        if let Some(job) = jobs.waiting() {
             group.push(job);
             continue;
         }
@@ -145,7 +169,7 @@ fn gather(group: &mut Vec<Job>, jobs: &Receiver<Job>, last: Last) {
             false if group.len() < last.posts => last.took / 4,
             false => return,
         };
-        match jobs.recv_timeout(wait.saturating_sub(started.elapsed())) {
+        match jobs.within(wait.saturating_sub(started.elapsed())) {
             Ok(job) => group.push(job),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
@@ -154,14 +178,14 @@ fn gather(group: &mut Vec<Job>, jobs: &Receiver<Job>, last: Last) {
 
 impl Writer {
     /// The next job; `Some(None)` when it is time to try the storage again; `None` at the end.
-    fn wait(&self, jobs: &Receiver<Job>) -> Option<Option<Job>> {
+    fn wait(&self, jobs: &impl Line) -> Option<Option<Job>> {
         let Storage::Broken {
             retry: Some(retry), ..
         } = &self.state
         else {
-            return jobs.recv().ok().map(Some);
+            return jobs.next().map(Some);
         };
-        match jobs.recv_timeout(retry.saturating_duration_since(Instant::now())) {
+        match jobs.within(retry.saturating_duration_since(Instant::now())) {
             Ok(job) => Some(Some(job)),
             Err(RecvTimeoutError::Timeout) => Some(None),
             Err(RecvTimeoutError::Disconnected) => None,
