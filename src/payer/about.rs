@@ -99,6 +99,15 @@ impl About {
         Some(self.event.id)
     }
 
+    /// Host, with its port when that is not the default.
+    pub(super) fn host(&self) -> &str {
+        &self.event.host
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.event.path
+    }
+
     pub(super) fn id(&self) -> PaymentId {
         self.event.id
     }

@@ -17,7 +17,7 @@ const HOST_FAILURES: u32 = 20;
 const PAUSE_SECS: u64 = 60;
 
 /// The longest pause.
-const PAUSE_MAX_SECS: u64 = 3600;
+pub(super) const PAUSE_MAX_SECS: u64 = 3600;
 
 /// Circuits that are watched. A new one beyond that makes room by forgetting those that are closed.
 const CIRCUITS: usize = 10_000;
@@ -51,20 +51,31 @@ impl Breaker {
         Ok(())
     }
 
-    /// What became of a paid request.
-    pub(super) fn record(&self, host: &str, path: &str, delivered: bool, now: Timestamp) {
+    /// What became of a paid request. Returns until when a circuit is open that was not before.
+    pub(super) fn record(
+        &self,
+        host: &str,
+        path: &str,
+        delivered: bool,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let mut circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if circuits.len() >= CIRCUITS {
             circuits.retain(|_, c| c.open_until > now);
         }
+        let mut opened = None;
         for (path, most) in [(path, ROUTE_FAILURES), ("", HOST_FAILURES)] {
             let key = (host.to_owned(), path.to_owned());
             if delivered {
                 circuits.remove(&key);
             } else if circuits.len() < CIRCUITS || circuits.contains_key(&key) {
-                circuits.entry(key).or_default().failed(most, now);
+                let circuit = circuits.entry(key).or_default();
+                circuit.failed(most, now);
+                let new = circuit.failures == most;
+                opened = opened.or(new.then_some(circuit.open_until));
             }
         }
+        opened
     }
 }
 

@@ -3,14 +3,19 @@
 use http::{StatusCode, header};
 
 use super::about::{About, Paid};
+use super::breaker::PAUSE_MAX_SECS;
 use super::outstanding::Again;
 use super::record::News;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
+use crate::clock::Timestamp;
 use crate::event::{Delivery, Flag, SpendEvent, State};
 use crate::failpoint;
-use crate::ledger::PostError;
+use crate::ledger::{Filter, PostError};
 use crate::payment::{Claim, Reason, Receipt, Refusal, RequestKey};
+
+/// Payments of the last hour that are looked at after a start: more than enough to know a merchant by.
+const RELEARNED: usize = 1000;
 
 /// What the answer to the paid request means.
 pub struct Settled {
@@ -74,8 +79,7 @@ impl Payer {
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
         let usable = usable(&receipt, status);
-        let now = self.clock.now();
-        self.breaker.record(&asked.host, &asked.path, usable, now);
+        self.notice_delivery(&about, usable);
         // An answer that comes when the agent has left is no merchant's fault, but nobody has it.
         let arrives = usable && !waiting.is_some_and(|w| w.is_gone());
         let recourse = self.remember(asked.request, again, arrives);
@@ -114,6 +118,14 @@ impl Payer {
         }
     }
 
+    /// A merchant that takes without giving is left alone for a while, and the operator hears of it.
+    fn notice_delivery(&self, about: &About, usable: bool) {
+        let (host, now) = (about.host(), self.clock.now());
+        if let Some(until) = self.breaker.record(host, about.path(), usable, now) {
+            tracing::warn!(host, %until, "payments without a usable answer: a circuit is open");
+        }
+    }
+
     /// A request without a usable answer may be asked again, and must not be paid again.
     fn remember(
         &self,
@@ -143,6 +155,24 @@ impl Payer {
                     .recall(request, event.id, payment.until, now);
             }
         }
+        self.relearn().await
+    }
+
+    /// Which merchants lately took payments without delivering: a restart gives them no fresh start.
+    async fn relearn(&self) -> Result<(), PostError> {
+        let since = Timestamp(self.clock.now().0.saturating_sub(PAUSE_MAX_SECS * 1000));
+        let newest = Filter {
+            limit: RELEARNED,
+            ..Filter::default()
+        };
+        for event in self.ledger.payments(newest).await?.into_iter().rev() {
+            if event.time >= since
+                && let Some(usable) = was_usable(&event)
+            {
+                let (host, path) = (&event.host, &event.path);
+                self.breaker.record(host, path, usable, event.time);
+            }
+        }
         Ok(())
     }
 }
@@ -153,6 +183,19 @@ fn delivered(event: &SpendEvent) -> bool {
     let delivery = event.delivery.as_ref();
     let whole = delivery.filter(|d| d.digest.is_some() && (200..400).contains(&d.status));
     whole.is_some() && !event.flags.contains(&Flag::PaidNotDelivered)
+}
+
+/// Was this payment's answer of use? `None` when it ended before there could be one.
+fn was_usable(event: &SpendEvent) -> Option<bool> {
+    let receipt = match event.receipt.as_deref()? {
+        "claimed" => Receipt::Claimed(Claim::default()),
+        _ => Receipt::Absent,
+    };
+    let status = event.delivery.as_ref().map(|d| d.status);
+    Some(usable(
+        &receipt,
+        status.and_then(|s| StatusCode::from_u16(s).ok()),
+    ))
 }
 
 /// What the receipt says, for the record.

@@ -542,24 +542,32 @@ async fn an_answer_that_was_broken_off_is_asked_for_again_and_not_bought_again()
     assert_eq!(settled.count(), 1, "sums of watchers count it once");
 }
 
+impl Stage {
+    /// Another process with the same ledger.
+    async fn restarted(&self) -> Payer {
+        self.ledger.flush().await.unwrap();
+        let setup = Setup::default().stage().await;
+        Payer::new(Parts {
+            policy: setup.payer.policy(),
+            ledger: Arc::clone(&self.ledger),
+            wallets: vec![Arc::clone(&self.wallet) as Arc<dyn Wallet>],
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            fresh: farepass::payer::os_randomness(),
+            sinks: vec![],
+            unproven: Unproven::Count,
+            admin_url: String::new(),
+            stopped: Box::new(|| false),
+            chains: Chains::default(),
+        })
+    }
+}
+
 #[tokio::test]
 async fn a_restart_remembers_the_request_but_not_the_payload() {
     let stage = Stage::usual().await;
     let lost = stage.exchange(1, None).await.unwrap();
     stage.ledger.flush().await.unwrap();
-    let setup = Setup::default().stage().await;
-    let restarted = Payer::new(Parts {
-        policy: setup.payer.policy(),
-        ledger: Arc::clone(&stage.ledger),
-        wallets: vec![Arc::clone(&stage.wallet) as Arc<dyn Wallet>],
-        clock: Arc::clone(&stage.clock) as Arc<dyn Clock>,
-        fresh: farepass::payer::os_randomness(),
-        sinks: vec![],
-        unproven: Unproven::Count,
-        admin_url: String::new(),
-        stopped: Box::new(|| false),
-        chains: Chains::default(),
-    });
+    let restarted = stage.restarted().await;
     restarted.recall().await.unwrap();
     let asked = Asked {
         request: Some(RequestKey([1; 32])),
@@ -602,6 +610,33 @@ async fn a_merchant_that_takes_without_giving_is_left_alone() {
     let refusal = stage.exchange(6, None).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::CircuitOpen);
     assert!(refusal.retryable && refusal.resets_at.is_some());
+}
+
+/// A restart is no fresh start for a merchant either; but one delivery is.
+#[tokio::test]
+async fn a_restart_remembers_who_took_without_giving() {
+    let setup = Setup {
+        budget: Usd(1_000_000_000),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let headers = receipt(&paid());
+    for key in 1..=5 {
+        stage.exchange(key, None).await.unwrap();
+    }
+    let restarted = stage.restarted().await;
+    restarted.recall().await.unwrap();
+    let (asked, challenge) = (stage.asked("api.example.com"), challenge("1000"));
+    let refusal = restarted.authorize(&asked, &challenge).await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::CircuitOpen);
+    assert!(refusal.resets_at.is_some());
+
+    stage.clock.0.fetch_add(61, Ordering::SeqCst);
+    let delivered = stage.exchange(6, Some((StatusCode::OK, &headers))).await;
+    delivered.unwrap();
+    let restarted = stage.restarted().await;
+    restarted.recall().await.unwrap();
+    assert!(restarted.authorize(&asked, &challenge).await.is_ok());
 }
 
 #[tokio::test]
