@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::table::plain;
+
 /// How the process ends. The numbers are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -100,8 +102,9 @@ impl Failure {
             Said::Usage(error) if !error.use_stderr() => error.print(),
             Said::Usage(error) => write!(err, "{}", usage(error)),
             Said::Problem { message, hint } => {
-                writeln!(err, "farepass: {message}").and_then(|()| match hint {
-                    Some(hint) => writeln!(err, "hint: {hint}"),
+                // Files and merchants are quoted in them, and a terminal reads them.
+                writeln!(err, "farepass: {}", plain(message)).and_then(|()| match hint {
+                    Some(hint) => writeln!(err, "hint: {}", plain(hint)),
                     None => Ok(()),
                 })
             }
@@ -129,5 +132,25 @@ impl From<io::Error> for Failure {
             },
             _ => Self::new(Exit::Failed, format_args!("cannot write: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_moves_no_cursor_and_forges_no_line() {
+        let nasty = "x\u{1b}[2J\r\nfarepass: all is well\u{202e}\u{9b}é";
+        let failure = Failure::new(Exit::Failed, nasty).hint(nasty);
+        let mut said = vec![];
+        assert_eq!(failure.report(&mut said), Exit::Failed);
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(said.lines().count(), 2, "{said}");
+        assert!(
+            !said.contains(['\u{1b}', '\r', '\u{202e}', '\u{9b}']),
+            "{said:?}"
+        );
+        assert!(said.starts_with("farepass: x\\u{1b}[2J"), "{said}");
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Args as _, ColorChoice, FromArgMatches};
 
 mod approve;
+mod bug;
 mod ca;
 mod check;
 mod completions;
@@ -155,6 +156,7 @@ fn command_line() -> clap::Command {
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
+    bug::tell();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let plain = arguments
         .iter()
