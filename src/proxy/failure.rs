@@ -30,6 +30,8 @@ pub(super) enum UpstreamError {
     Certificate(VerifyFailure),
     #[error("the TLS handshake failed")]
     Tls,
+    #[error("the host does not speak HTTP/1.1")]
+    NotH1,
     #[error("no response head came in time")]
     FirstByteTimeout,
     #[error("the connection ended without a response")]
@@ -55,7 +57,7 @@ impl UpstreamError {
             Self::Parent(failure) => failure.code(),
             Self::HandshakeTimeout => "tls_timeout",
             Self::Certificate(failure) => failure.code(),
-            Self::Tls => "tls_error",
+            Self::Tls | Self::NotH1 => "tls_error",
             Self::FirstByteTimeout => "response_timeout",
             Self::Closed => "connection_terminated",
             Self::Protocol => "protocol_error",
@@ -78,6 +80,7 @@ impl UpstreamError {
             | Self::Connect(_)
             | Self::Certificate(_)
             | Self::Tls
+            | Self::NotH1
             | Self::Closed
             | Self::Protocol => StatusCode::BAD_GATEWAY,
         }
@@ -98,7 +101,7 @@ impl UpstreamError {
             Self::Parent(failure) => failure.proxy_error(),
             Self::HandshakeTimeout => "connection_timeout",
             Self::Certificate(_) => "tls_certificate_error",
-            Self::Tls => "tls_protocol_error",
+            Self::Tls | Self::NotH1 => "tls_protocol_error",
             Self::FirstByteTimeout => "http_response_timeout",
             Self::Closed => "connection_terminated",
             Self::Protocol => "http_protocol_error",

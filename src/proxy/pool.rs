@@ -1,6 +1,6 @@
 //! Idle upstream connections. Keyed by session, so that no session rides another's connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ struct Shelves {
     h1: HashMap<Key, Vec<(H1, Instant)>>,
     h1_total: usize,
     h2: HashMap<Key, (Arc<OnceCell<Spoken>>, Instant)>,
+    /// Hosts that refused a handshake for HTTP/1.1.
+    not_h1: HashSet<Key>,
 }
 
 impl Shelves {
@@ -119,6 +121,20 @@ impl Pool {
             .h2
             .insert(key.clone(), (Arc::clone(&cell), Instant::now()));
         cell
+    }
+
+    /// Remembers that a host speaks HTTP/2 only, so that no agent of HTTP/1.1 asks it in vain again.
+    pub(super) fn note_not_h1(&self, key: &Key) {
+        let mut shelves = self.lock();
+        if shelves.not_h1.len() >= IDLE_TOTAL {
+            shelves.not_h1.clear();
+        }
+        shelves.not_h1.insert(key.clone());
+    }
+
+    pub(super) fn is_not_h1(&self, key: &Key) -> bool {
+        let shelves = self.lock();
+        !shelves.not_h1.is_empty() && shelves.not_h1.contains(key)
     }
 
     /// Drops what has waited for too long. Called every now and then.

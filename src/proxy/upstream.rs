@@ -25,7 +25,7 @@ use super::pool::{H1, H2, Key, Pool, Spoken};
 use super::target::Target;
 use crate::protocol;
 use crate::settings::Limits;
-use crate::tls::{UpstreamTls, VerifyFailure, verify_failure};
+use crate::tls::{UpstreamTls, VerifyFailure, no_common_protocol, verify_failure};
 
 /// One client connection's way to its upstreams.
 pub(super) struct Lane {
@@ -113,8 +113,9 @@ impl Upstream {
         key: Key,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        if lane.h2
-            && key.secure
+        let upgrade = request.headers().contains_key(header::UPGRADE);
+        if key.secure
+            && (lane.h2 || !upgrade && self.pool.is_not_h1(&key))
             && let Some(sender) = self.h2(&key).await?
         {
             return self.over_h2(&key, sender, request).await;
@@ -166,7 +167,14 @@ impl Upstream {
                 Err(failed) => request = unanswered(failed, again)?,
             }
         }
-        let mut sender = self.dial_h1(&key).await?;
+        let mut sender = match self.dial_h1(&key).await {
+            Err(UpstreamError::NotH1) if !request.headers().contains_key(header::UPGRADE) => {
+                self.pool.note_not_h1(&key);
+                let h2 = self.h2(&key).await?.ok_or(UpstreamError::Closed)?;
+                return self.over_h2(&key, h2, request).await;
+            }
+            dialled => dialled?,
+        };
         let response = sender.send_request(request).await?;
         self.keep(lane, key, sender, gate, response)
     }
@@ -281,7 +289,11 @@ impl Upstream {
             Err(_) => Err(UpstreamError::HandshakeTimeout),
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(e)) => {
-                Err(verify_failure(&e).map_or(UpstreamError::Tls, UpstreamError::Certificate))
+                let other = match !h2 && no_common_protocol(&e) {
+                    true => UpstreamError::NotH1,
+                    false => UpstreamError::Tls,
+                };
+                Err(verify_failure(&e).map_or(other, UpstreamError::Certificate))
             }
         }
     }
@@ -374,7 +386,9 @@ fn origin_form(request: &mut Request<Body>, key: &Key) -> Result<(), UpstreamErr
 
 /// For HTTP/2: scheme, authority and path as pseudo-header fields, and no `Host` beside them.
 fn absolute_form(request: &mut Request<Body>, target: &Target) -> Result<(), UpstreamError> {
-    request.headers_mut().remove(header::HOST);
+    for name in [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING] {
+        request.headers_mut().remove(name);
+    }
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTPS);
     if parts.authority.is_none() {

@@ -19,4 +19,4 @@ pub use peek::{HELLO_MAX, Hello, Peek, peek};
 pub use trust::Trust;
 pub use truststore::java_truststore;
 pub use upstream::UpstreamTls;
-pub use verdict::{VerifyFailure, verify_failure};
+pub use verdict::{VerifyFailure, no_common_protocol, verify_failure};

@@ -1,6 +1,6 @@
 //! What is wrong with an upstream's certificate, in words that stay the same.
 
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error};
 
 /// What was wrong with an upstream's certificate, as far as an agent needs to tell cases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,14 @@ pub fn verify_failure(error: &std::io::Error) -> Option<VerifyFailure> {
         // Not ours to list in full: everything else is about the handshake.
         _ => None,
     }
+}
+
+/// Did the handshake fail because the peer speaks none of the protocols that were offered?
+#[must_use]
+pub fn no_common_protocol(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
+    let alert = Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+    inner == Some(&alert) || inner == Some(&Error::NoApplicationProtocol)
 }
 
 fn verdict(problem: &CertificateError) -> VerifyFailure {

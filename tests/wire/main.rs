@@ -5,6 +5,7 @@ mod differ;
 mod expect;
 mod frames;
 mod limits;
+mod pairs;
 mod quirks;
 mod support;
 mod vectors_request;
