@@ -105,6 +105,15 @@ async fn leaves_are_exact_short_lived_and_not_the_authoritys_key() {
     assert!(ca.validity().time_to_expiration().unwrap().whole_days() <= 365);
     let (ca_id, _) = key_ids(&ca);
     assert!(ca_id.is_some());
+    let purpose = ca.extended_key_usage().unwrap().unwrap().value;
+    assert!(
+        purpose.server_auth && !purpose.client_auth && !purpose.any && purpose.other.is_empty()
+    );
+    assert!(
+        ca.subject()
+            .to_string()
+            .contains("trust on this machine only")
+    );
 
     let mut serials = vec![];
     for host in [
@@ -132,6 +141,10 @@ async fn leaves_are_exact_short_lived_and_not_the_authoritys_key() {
         let purpose = leaf.extended_key_usage().unwrap().unwrap().value;
         assert!(purpose.server_auth && !purpose.client_auth && !purpose.any);
         assert!(leaf.validity().time_to_expiration().unwrap().whole_days() <= 7);
+        let now = ::time::OffsetDateTime::now_utc();
+        let backdated = now - leaf.validity().not_before.to_datetime();
+        assert!(backdated <= ::time::Duration::hours(1), "{backdated}");
+        assert!(leaf.validity().not_after.to_datetime() <= authority.not_after());
         let (own, issuer) = key_ids(&leaf);
         assert!(own.is_some());
         assert_eq!(issuer, ca_id);
@@ -234,4 +247,28 @@ fn half_an_authority_is_not_replaced() {
         strangers.to_string().contains("does not belong"),
         "{strangers}"
     );
+}
+
+/// An authority whose own end is near: no leaf may outlive it.
+#[tokio::test]
+async fn no_leaf_outlives_its_authority() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let end = ::time::OffsetDateTime::now_utc() + ::time::Duration::hours(2);
+    params.not_after = end;
+    let (certificate, file) = (dir.path().join("ca.pem"), dir.path().join("ca-key.pem"));
+    std::fs::write(&certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&file, key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let authority = Arc::new(Authority::open(&certificate, &file).unwrap());
+    let interceptor = Interceptor::new(Arc::clone(&authority), 64).unwrap();
+    let shaken = handshake(&authority, &interceptor, "a.test", "a.test", &[])
+        .await
+        .unwrap();
+    let (_, leaf) = X509Certificate::from_der(&shaken.leaf).unwrap();
+    assert!(leaf.validity().not_after.to_datetime() <= end);
 }

@@ -152,3 +152,68 @@ impl Pool {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+    use crate::settings::Tls;
+    use crate::tls::UpstreamTls;
+
+    fn key(session: &str, host: &str, tls: &UpstreamTls) -> Key {
+        Key {
+            session: session.into(),
+            secure: true,
+            target: Target::parse(host, Some(443)).unwrap(),
+            trust: tls.trust(host, 443),
+        }
+    }
+
+    /// A connection to nobody, which stays open as long as its other end is kept.
+    async fn connection() -> (H1, tokio::io::DuplexStream) {
+        let (near, far) = tokio::io::duplex(64);
+        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        tokio::spawn(connection);
+        (sender, far)
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_per_host_in_all_and_in_time() {
+        let tls = UpstreamTls::new(&Tls::default(), None).unwrap();
+        let pool = Pool::new(Duration::from_secs(60), 2);
+        let (a, b) = (key("s", "a.test", &tls), key("t", "a.test", &tls));
+        let mut ends = vec![];
+        for _ in 0..3 {
+            let (mut sender, end) = connection().await;
+            sender.ready().await.unwrap();
+            pool.put(a.clone(), sender);
+            ends.push(end);
+        }
+        assert_eq!(pool.lock().h1_total, 2, "two for a session and host");
+        assert!(pool.take(&b).is_none(), "another session's");
+        assert!(pool.take(&a).is_some() && pool.take(&a).is_some());
+        assert!(pool.take(&a).is_none() && pool.lock().h1_total == 0);
+
+        for n in 0..IDLE_TOTAL + 5 {
+            drop(pool.h2(&key("s", &format!("h{n}.test"), &tls)));
+        }
+        assert_eq!(pool.lock().h2.len(), IDLE_TOTAL);
+        let newest = key("s", &format!("h{}.test", IDLE_TOTAL + 4), &tls);
+        assert!(pool.lock().h2.contains_key(&newest));
+        assert!(
+            !pool.lock().h2.contains_key(&key("s", "h0.test", &tls)),
+            "the oldest made room"
+        );
+
+        let pool = Pool::new(Duration::ZERO, 2);
+        let (mut sender, end) = connection().await;
+        sender.ready().await.unwrap();
+        pool.put(a.clone(), sender);
+        drop(pool.h2(&a));
+        pool.sweep();
+        assert_eq!(pool.lock().h1_total, 0, "too old");
+        assert_eq!(pool.lock().h2.len(), 0, "too old");
+        drop((ends, end));
+    }
+}

@@ -10,6 +10,7 @@ mod clients;
 mod crash;
 mod disk;
 mod fail_points;
+mod handshakes;
 mod hostile;
 mod interop;
 mod netns;

@@ -83,10 +83,25 @@ impl Signer {
 
     /// A certificate to show to servers, and its key, PEM.
     pub(crate) fn client(&self, name: &str) -> (String, String) {
+        self.pair(name, vec![], ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// A certificate for this host, and its key, PEM.
+    pub(crate) fn server(&self, host: &str) -> (String, String) {
+        let names = vec![host.to_owned()];
+        self.pair(host, names, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    fn pair(
+        &self,
+        name: &str,
+        hosts: Vec<String>,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
+        let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name = called(name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![purpose];
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
