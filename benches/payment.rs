@@ -72,6 +72,7 @@ fn wallet(folder: &tempfile::TempDir) -> anyhow::Result<Arc<dyn Wallet>> {
             name: "main".into(),
             networks: vec!["eip155:84532".parse()?],
             base: folder.path().into(),
+            fetch: None,
         },
     )?)
 }

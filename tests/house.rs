@@ -52,6 +52,7 @@ const DOORS: &[(&str, &str, &str)] = &[
     ("chain", "fetch", "a node is asked over HTTP"),
     ("ledger", "event", "an entry is stored with its event"),
     ("event", "fetch", "a webhook is a request"),
+    ("wallet", "fetch", "a remote signer is asked over HTTP"),
     ("proxy", "tls", "a tunnel ends in a TLS server"),
     ("app", "admin", "assembly builds it"),
     ("app", "config", "assembly reads the file"),

@@ -72,6 +72,7 @@ fn sign(requirement: &Requirement, key: &str, instruction: &Instruction) -> Sign
         name: "main".into(),
         networks: vec![requirement.network.clone()],
         base: folder.path().into(),
+        fetch: None,
     };
     let wallet = wallet::open("local", opening).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -52,6 +52,7 @@ impl Folder {
             name: "main".into(),
             networks: networks.iter().map(|n| n.parse().unwrap()).collect(),
             base: self.path().into(),
+            fetch: None,
         };
         wallet::open("local", opening)
     }
@@ -399,11 +400,13 @@ fn kinds_that_are_not_there_are_told_apart_from_misspelt_ones() {
             name: "main".into(),
             networks: vec![],
             base: "/".into(),
+            fetch: None,
         };
         wallet::open(kind, opening).err().unwrap().to_string()
     };
     assert!(opening("cdp").contains("`cdp` are not supported yet"));
     assert!(opening("lightning").contains("not supported yet"));
+    assert!(opening("web3signer").contains("`url`"));
     assert!(opening("locale").contains("did you mean `local`?"));
 }
 
@@ -416,5 +419,62 @@ fn a_hardened_process_leaves_no_core_and_runs_on() {
     assert_eq!(
         rustix::process::dumpable_behavior().unwrap(),
         rustix::process::DumpableBehavior::NotDumpable
+    );
+}
+
+#[test]
+fn the_settings_of_signers_elsewhere_are_read_with_care() {
+    let check = |keys: &str| {
+        let section = Section::file("farepass.yaml", keys).unwrap();
+        wallet::check("web3signer", section).map_err(|e| e.to_string())
+    };
+    let with = |url: &str| check(&format!("{{ url: \"{url}\", address: \"{ADDRESS}\" }}"));
+    for url in ["http://127.0.0.1:9000", "https://signer.example/eth1/"] {
+        assert_eq!(with(url), Ok(()));
+    }
+    for url in [
+        "",
+        "/sign",
+        "ftp://signer.example/",
+        "https://me:hunter2@signer.example/",
+        "https://signer.example/?key=hunter2",
+    ] {
+        let said = with(url).unwrap_err();
+        assert!(said.contains("begins with https://"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    for (keys, said) in [
+        ("{ url: \"https://s.example/\" }", "`address`"),
+        (
+            "{ url: \"https://s.example/\", address: \"0x12\" }",
+            "40 hexadecimal digits",
+        ),
+        (
+            "{ url: \"https://s.example/\", address: \"0x2c7536e3605D9C16a7a3D7b1898e529396a65c23\" }",
+            "checksum",
+        ),
+        ("{ url: \"https://s.example/\", adress: x }", "adress"),
+    ] {
+        let error = check(keys).unwrap_err();
+        assert!(error.contains(said), "{keys}: {error}");
+    }
+    let opening = Opening {
+        section: Section::file(
+            "farepass.yaml",
+            &format!("{{ url: \"https://s.example/\", address: \"{ADDRESS}\" }}"),
+        )
+        .unwrap(),
+        name: "far".into(),
+        networks: vec!["solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1".parse().unwrap()],
+        base: "/".into(),
+        fetch: None,
+    };
+    let said = wallet::open("web3signer", opening)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        said.contains("cannot be paid on with an EVM address"),
+        "{said}"
     );
 }

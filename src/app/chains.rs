@@ -24,16 +24,29 @@ pub(super) fn open(config: &Config, roots: Arc<RootCertStore>) -> Result<Chains,
     Ok(Chains::new(endpoints, &fetch))
 }
 
-/// The same for a command, without a proxy. Makes no authority; one that is there vouches for nobody.
+/// The same for a command, without a proxy.
 ///
 /// # Errors
 /// Those of a start.
 pub fn chains(config: &Config) -> Result<Chains, StartError> {
+    open(config, roots(config)?)
+}
+
+/// How signers are asked, before there is a proxy.
+///
+/// # Errors
+/// Those of a start.
+pub(super) fn fetch(config: &Config) -> Result<Fetch, StartError> {
+    let fetch = Fetch::new(roots(config)?);
+    Ok(fetch.map_err(|e| TlsError::Crypto(e.to_string()))?)
+}
+
+/// Whom to believe. Makes no authority; one that is there vouches for nobody.
+fn roots(config: &Config) -> Result<Arc<RootCertStore>, StartError> {
     let dir = &config.tls.ca_dir;
     let own = match dir.join("ca.pem").exists() {
         true => Some(Authority::open_or_create(dir)?),
         false => None,
     };
-    let tls = UpstreamTls::new(&config.tls, own.as_ref())?;
-    open(config, tls.roots())
+    Ok(UpstreamTls::new(&config.tls, own.as_ref())?.roots())
 }

@@ -38,7 +38,9 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) async fn lay(config: &Config, options: &Options) -> Result<Self, StartError> {
         guard(config)?;
-        let open = |w: &crate::config::WalletEntry| wallet::open(&w.kind, w.opening());
+        let remote = config.wallets.iter().any(|w| wallet::is_remote(&w.kind));
+        let fetch = remote.then(|| chains::fetch(config)).transpose()?;
+        let open = |w: &crate::config::WalletEntry| wallet::open(&w.kind, w.opening(fetch.clone()));
         let wallets: Result<Vec<_>, _> = config.wallets.iter().map(open).collect();
         let wallets = wallets.map_err(StartError::Wallet)?;
         let ledger = ledger::open(&config.state_dir)?;

@@ -179,7 +179,7 @@ async fn session(
 fn facts(config: &Config) -> Facts {
     let mut payers = vec![];
     for entry in &config.wallets {
-        let opened = wallet::open(&entry.kind, entry.opening()).ok();
+        let opened = wallet::open(&entry.kind, entry.opening(None)).ok();
         for network in &entry.networks {
             let address = opened.as_ref().and_then(|w| w.address(network));
             payers.push((network.clone(), address.unwrap_or_else(|| OURSELVES.into())));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fetch::Fetch;
 use crate::money::Network;
 use crate::section::{Problems, Section, SectionError};
 use crate::settings;
@@ -23,14 +24,15 @@ pub struct WalletEntry {
 }
 
 impl WalletEntry {
-    /// What the wallet is opened with.
+    /// What the wallet is opened with. Without a way to ask, remote ones can be looked at only.
     #[must_use]
-    pub fn opening(&self) -> Opening {
+    pub fn opening(&self, fetch: Option<Fetch>) -> Opening {
         Opening {
             section: self.section.clone(),
             name: self.name.clone(),
             networks: self.networks.clone(),
             base: self.base.clone(),
+            fetch,
         }
     }
 }

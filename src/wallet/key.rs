@@ -1,7 +1,7 @@
 //! One secp256k1 key in memory: wiped when dropped, without `Debug`, and never trusted to have
 //! signed right until its own signature was checked.
 
-use secp256k1::ecdsa::RecoverableSignature;
+use secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature};
 use secp256k1::{All, Message, PublicKey, Secp256k1, SecretKey};
 use secrecy::{ExposeSecret, SecretBox};
 
@@ -83,6 +83,36 @@ impl Key {
     }
 }
 
+/// Somebody else's signature over this digest, made uniform: low s, v 27 or 28. Takes v 0 and 1 too.
+/// `None` unless it is one, and made with the key of this address.
+pub(super) fn verified(signature: [u8; 65], digest: [u8; 32], of: Address) -> Option<[u8; 65]> {
+    let (rs, v) = signature.split_at(64);
+    let id = match v.first()? {
+        v @ (0 | 1) => *v,
+        v @ (27 | 28) => v.wrapping_sub(27),
+        _ => return None,
+    };
+    let mut low = Signature::from_compact(rs).ok()?;
+    low.normalize_s();
+    let low = low.serialize_compact();
+    // The other s belongs to the mirrored point, whose y has the other parity.
+    let id = match low.as_slice() == rs {
+        true => id,
+        false => id ^ 1,
+    };
+    let recoverable =
+        RecoverableSignature::from_compact(&low, RecoveryId::from_i32(i32::from(id)).ok()?).ok()?;
+    let message = Message::from_digest(digest);
+    let public = Secp256k1::verification_only()
+        .recover_ecdsa(&message, &recoverable)
+        .ok()?;
+    let mut uniform = [0; 65];
+    let (first, last) = uniform.split_at_mut(64);
+    first.copy_from_slice(&low);
+    last.copy_from_slice(&[27 + id]);
+    (address(&public) == of).then_some(uniform)
+}
+
 fn address(public: &PublicKey) -> Address {
     let mut point = [0; 64];
     let serialized = public.serialize_uncompressed();
@@ -92,8 +122,6 @@ fn address(public: &PublicKey) -> Address {
 
 #[cfg(test)]
 mod tests {
-    use secp256k1::ecdsa::RecoveryId;
-
     use super::*;
 
     #[test]
@@ -137,5 +165,40 @@ mod tests {
         one[31] = 1;
         assert!(key(one).unwrap().is_public());
         assert!(!key([7; 32]).unwrap().is_public());
+    }
+
+    #[test]
+    fn a_signature_from_elsewhere_is_made_uniform_or_refused() {
+        /// The order of the curve.
+        const ORDER: &str = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
+        let key = Key::new(SecretBox::new(Box::new([3; 32]))).unwrap();
+        for byte in 0..32 {
+            let digest = [byte; 32];
+            let signed = key.sign(digest).unwrap();
+            let check = |s: [u8; 65]| verified(s, digest, key.address());
+            assert_eq!(check(signed), Some(signed));
+            let with_v = |v: u8| {
+                let mut other = signed;
+                other[64] = v;
+                other
+            };
+            assert_eq!(check(with_v(signed[64] - 27)), Some(signed));
+            for v in [2, 26, 29, 30, 255, 55 - signed[64]] {
+                assert_eq!(check(with_v(v)), None, "{v}");
+            }
+            // The same signature with the high s: order minus s, and the other parity.
+            let mut high = with_v(55 - signed[64]);
+            let (mut borrow, order) = (0, hex::decode(ORDER).unwrap());
+            for at in (0..32).rev() {
+                let left = i32::from(order[at]) - i32::from(signed[32 + at]) - borrow;
+                borrow = i32::from(left < 0);
+                high[32 + at] = u8::try_from(left.rem_euclid(256)).unwrap();
+            }
+            assert_eq!(check(high), Some(signed));
+            assert_eq!(verified(signed, [99; 32], key.address()), None);
+            assert_eq!(verified(signed, digest, Address([1; 20])), None);
+        }
+        assert_eq!(verified([0; 65], [1; 32], key.address()), None);
+        assert_eq!(verified([0xff; 65], [1; 32], key.address()), None);
     }
 }

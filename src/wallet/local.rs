@@ -19,6 +19,7 @@ use crate::section::{Section, SectionError};
 /// The kind, as in the configuration.
 pub(super) const KIND: WalletKind = WalletKind {
     kind: "local",
+    remote: false,
     check: |section| settings(section).map(drop),
     open,
 };
@@ -85,6 +86,7 @@ fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
         name,
         networks,
         base,
+        fetch: _,
     } = opening;
     let whole = section.clone();
     let (key_file, passphrase_file) = settings(section)?;

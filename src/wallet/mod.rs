@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::fetch::Fetch;
 use crate::money::Network;
 use crate::payment::{Instruction, PaymentId, Requirement, Signature};
 use crate::section::{Section, SectionError};
@@ -13,20 +14,16 @@ mod key;
 mod keystore;
 pub mod local;
 mod public_keys;
+mod remote;
 pub mod secret_file;
+mod typed_data;
+mod web3signer;
 
 /// Every kind of wallet that can be opened.
-pub const WALLETS: &[WalletKind] = &[local::KIND];
+pub const WALLETS: &[WalletKind] = &[local::KIND, web3signer::KIND];
 
 /// Kinds of the contract that are still to come.
-const NOT_YET: &[&str] = &[
-    "cdp",
-    "privy",
-    "kms",
-    "web3signer",
-    "agentcore",
-    "lightning",
-];
+const NOT_YET: &[&str] = &["cdp", "privy", "kms", "agentcore", "lightning"];
 
 /// Why a wallet gave no signature.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -77,6 +74,8 @@ pub trait Wallet: Send + Sync {
 pub struct WalletKind {
     /// The word after `kind:`.
     pub kind: &'static str,
+    /// Is it asked over the network?
+    pub remote: bool,
     /// Are its own keys (without `name`, `kind` and `networks`) all there and all known? Opens nothing.
     pub check: fn(Section) -> Result<(), SectionError>,
     /// Reads its own section and opens what it names.
@@ -93,6 +92,8 @@ pub struct Opening {
     pub networks: Vec<Network>,
     /// Folder that relative paths start from.
     pub base: std::path::PathBuf,
+    /// How a signer elsewhere is asked; never the way that pays. Without it nothing remote is signed.
+    pub fetch: Option<Fetch>,
 }
 
 /// Opens a wallet of this kind.
@@ -111,13 +112,19 @@ pub fn check(kind: &str, section: Section) -> Result<(), SectionError> {
     (find(kind, &section)?.check)(section)
 }
 
+/// Are wallets of this kind asked over the network?
+#[must_use]
+pub fn is_remote(kind: &str) -> bool {
+    WALLETS.iter().any(|w| w.kind == kind && w.remote)
+}
+
 fn find(kind: &str, section: &Section) -> Result<&'static WalletKind, SectionError> {
     if let Some(found) = WALLETS.iter().find(|w| w.kind == kind) {
         return Ok(found);
     }
     if NOT_YET.contains(&kind) {
         let error = section.error(format!("wallets of kind `{kind}` are not supported yet"));
-        return Err(error.hint("use `kind: local` with a `key_file`"));
+        return Err(error.hint("use `kind: local` with a `key_file`, or `web3signer`"));
     }
     let shown = kind.escape_debug();
     let error = section.error(format!("there is no kind of wallet `{shown}`"));

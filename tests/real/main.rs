@@ -20,5 +20,6 @@ mod reconcile;
 mod retries;
 mod reuse;
 mod secrets;
+mod signers;
 mod strangers;
 mod support;

@@ -15,7 +15,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     }
     let look = |entry: &crate::config::WalletEntry| {
         let check = format!("wallet {}", entry.name);
-        match wallet::open(&entry.kind, entry.opening()) {
+        match wallet::open(&entry.kind, entry.opening(None)) {
             Ok(wallet) => {
                 let pays = wallet.networks().iter().filter_map(|network| {
                     let address = wallet.address(network)?;

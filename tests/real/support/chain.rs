@@ -60,8 +60,8 @@ impl Transfer {
         format!("0x{}", hex::encode(data))
     }
 
-    /// The address whose key signed exactly these terms for this token.
-    pub(crate) fn signer(&self, domain: &Domain) -> Option<String> {
+    /// What is signed: these terms for this token.
+    pub(crate) fn digest(&self, domain: &Domain) -> Option<[u8; 32]> {
         let separator = keccak(&[
             &keccak(&[b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"]),
             &keccak(&[domain.name.as_bytes()]),
@@ -79,7 +79,12 @@ impl Transfer {
             &word(u128::from(self.valid_before)),
             &bytes(&self.nonce)?,
         ]);
-        let digest = keccak(&[b"\x19\x01", &separator, &message]);
+        Some(keccak(&[b"\x19\x01", &separator, &message]))
+    }
+
+    /// The address whose key signed exactly these terms for this token.
+    pub(crate) fn signer(&self, domain: &Domain) -> Option<String> {
+        let digest = self.digest(domain)?;
         let signature = bytes(&self.signature).filter(|s| s.len() == 65)?;
         let parity = i32::from(signature[64].checked_sub(27)?);
         let id = RecoveryId::from_i32(parity).ok()?;
@@ -89,6 +94,17 @@ impl Transfer {
             .ok()?;
         Some(address_of(&key))
     }
+}
+
+/// r ‖ s ‖ v with v 27 or 28, as signers elsewhere make it.
+pub(crate) fn sign(secret: &[u8; 32], digest: [u8; 32]) -> [u8; 65] {
+    let key = SecretKey::from_slice(secret).unwrap();
+    let signed = Secp256k1::new().sign_ecdsa_recoverable(&Message::from_digest(digest), &key);
+    let (id, compact) = signed.serialize_compact();
+    let mut bytes = [0; 65];
+    bytes[..64].copy_from_slice(&compact);
+    bytes[64] = 27 + u8::try_from(id.to_i32()).unwrap();
+    bytes
 }
 
 /// The address of a secret key, lower case.

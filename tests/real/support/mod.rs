@@ -14,6 +14,7 @@ pub(crate) mod merchant;
 pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod shop;
+pub(crate) mod signer;
 pub(crate) mod stand;
 pub(crate) mod wire;
 

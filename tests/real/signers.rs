@@ -1,0 +1,354 @@
+//! Wallets whose key is elsewhere: they pay for real, believe no signature unchecked, and nothing that a
+//! signer does wrong pays twice or holds up what costs nothing.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farepass::evm::{Address, Domain, TransferWithAuthorization};
+use farepass::fetch::Fetch;
+use farepass::payment::{Instruction, Signature};
+use farepass::section::Section;
+use farepass::wallet::{self, Opening, Wallet, WalletError};
+use serde_json::{Value, json};
+
+use crate::support::merchant::{After, Merchant, shop};
+use crate::support::proxy::Setup;
+use crate::support::signer::{Fault, Signer, Web3signer};
+use crate::support::stand::stand;
+use crate::support::{USDC, chain, until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAGE: &str = "https://shop.stand.test/report";
+
+/// A signer of one kind with this key, and the wallet that asks it, without name and networks.
+type Scene = fn([u8; 32], &Folder) -> (Signer, Value);
+
+/// Every kind.
+const KINDS: &[Scene] = &[web3signer];
+
+/// Where credentials are.
+struct Folder(tempfile::TempDir);
+
+fn web3signer(key: [u8; 32], _: &Folder) -> (Signer, Value) {
+    let address = chain::payer(&key);
+    let api = Web3signer {
+        address: address.clone(),
+    };
+    let signer = Signer::start(api, key);
+    let url = format!("http://127.0.0.1:{}/sign", signer.port);
+    (
+        signer,
+        json!({ "kind": "web3signer", "url": url, "address": address }),
+    )
+}
+
+const KEY: [u8; 32] = [0x5a; 32];
+
+fn folder() -> Folder {
+    Folder(tempfile::tempdir().unwrap())
+}
+
+/// The wallet as the library opens it.
+fn open(wallet: &Value, folder: &Folder) -> Arc<dyn Wallet> {
+    let mut keys = wallet.clone();
+    let kind = keys["kind"].take();
+    keys.as_object_mut().unwrap().remove("kind");
+    let opening = Opening {
+        section: Section::file("farepass.yaml", &keys.to_string()).unwrap(),
+        name: "far".into(),
+        networks: vec!["eip155:84532".parse().unwrap()],
+        base: folder.0.path().into(),
+        fetch: Some(Fetch::new(Arc::new(rustls::RootCertStore::empty())).unwrap()),
+    };
+    wallet::open(kind.as_str().unwrap(), opening).unwrap()
+}
+
+fn transfer(nonce: u8) -> TransferWithAuthorization {
+    TransferWithAuthorization {
+        domain: Domain {
+            name: "USDC".into(),
+            version: "2".into(),
+            chain_id: 84532,
+            contract: Address::from_hex(USDC).unwrap(),
+        },
+        from: Address::from_hex(&chain::payer(&KEY)).unwrap(),
+        to: Address([7; 20]),
+        value: 10_000,
+        valid_after: 0,
+        valid_before: 4_000_000_000,
+        nonce: [nonce; 32],
+    }
+}
+
+async fn sign(wallet: &dyn Wallet, nonce: u8) -> Result<[u8; 65], WalletError> {
+    let signed = wallet.sign(&Instruction::Transfer(transfer(nonce))).await;
+    signed.map(|Signature::Evm(bytes)| bytes)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn one_signature_comes_back_as_the_key_itself_would_make_it() {
+    for scene in KINDS {
+        let folder = folder();
+        let (signer, keys) = scene(KEY, &folder);
+        let wallet = open(&keys, &folder);
+        assert_eq!(wallet.kind(), keys["kind"]);
+        for (nonce, fault) in [Fault::None, Fault::HighS, Fault::LowV]
+            .into_iter()
+            .enumerate()
+        {
+            signer.fail(fault);
+            let nonce = u8::try_from(nonce).unwrap();
+            let signed = runtime().block_on(sign(&*wallet, nonce)).unwrap();
+            assert_eq!(signed, chain::sign(&KEY, transfer(nonce).digest()));
+        }
+        assert_eq!(signer.seen().len(), 3);
+    }
+}
+
+#[test]
+fn what_is_certainly_unsigned_is_told_from_what_is_not() {
+    let answer = |status: u16, code: &str| {
+        Fault::Answer(
+            status,
+            json!({ "errorType": code, "errorMessage": "s3cret" }).to_string(),
+        )
+    };
+    let refusals = [
+        (
+            answer(400, "invalid_request"),
+            "rejects the request, status 400, invalid_request",
+        ),
+        (
+            answer(401, "unauthorized"),
+            "credentials, or the clocks differ, status 401",
+        ),
+        (
+            answer(402, "payment_method_required"),
+            "its own bill is not paid, status 402",
+        ),
+        (
+            answer(403, "policy_violation"),
+            "forbid it, status 403, policy_violation",
+        ),
+        (
+            Fault::Answer(403, "<html>s3cret</html>".into()),
+            "forbid it, status 403",
+        ),
+        (
+            answer(404, "not_found"),
+            "does not know the wallet, status 404",
+        ),
+        (answer(422, "Has s3cret"), "rejects the request, status 422"),
+        (
+            answer(429, "rate_limit_exceeded"),
+            "asked too often, status 429",
+        ),
+    ];
+    let doubts = [
+        (
+            answer(500, "internal_server_error"),
+            "status 500, internal_server_error",
+        ),
+        (answer(502, "bad_gateway"), "status 502"),
+        (answer(503, "service_unavailable"), "status 503"),
+        (answer(504, "timed_out"), "status 504"),
+        (answer(409, "already_exists"), "status 409"),
+        (Fault::Answer(302, String::new()), "status 302"),
+        (Fault::Answer(201, "{}".into()), "status 201"),
+        (Fault::Answer(200, "s3cret".into()), "cannot be read"),
+        (Fault::Answer(200, "{}".into()), "cannot be read"),
+        (Fault::Answer(200, " ".repeat(70_000)), "longer than"),
+        (Fault::HangUp, "no answer from 127.0.0.1"),
+        (Fault::Short, "no signature of 65 bytes"),
+        (Fault::OddV, "not that of 0x"),
+        (Fault::OtherKey, "not that of 0x"),
+        (Fault::OtherDigest, "not that of 0x"),
+        (Fault::Hang, "in time"),
+    ];
+    for scene in KINDS {
+        let folder = folder();
+        let (signer, keys) = scene(KEY, &folder);
+        let wallet = open(&keys, &folder);
+        let mut asked = 0;
+        for (faults, is_final) in [(&refusals[..], true), (&doubts[..], false)] {
+            for (fault, said) in faults {
+                signer.fail(fault.clone());
+                let error = runtime().block_on(sign(&*wallet, 1)).unwrap_err();
+                asked += 1;
+                assert!(error.to_string().contains(said), "{fault:?}: {error}");
+                assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+                assert_eq!(error.is_final(), is_final, "{fault:?}: {error}");
+                assert_eq!(signer.seen().len(), asked, "{fault:?} is asked once");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signer_that_is_not_there_has_signed_nothing() {
+    for scene in KINDS {
+        let folder = folder();
+        let (_, mut keys) = scene(KEY, &folder);
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        keys["url"] = json!(format!("http://{}/", gone.local_addr().unwrap()));
+        drop(gone);
+        let wallet = open(&keys, &folder);
+        let error = runtime().block_on(sign(&*wallet, 1)).unwrap_err();
+        assert!(
+            error.is_final() && error.to_string().contains("no connection"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn another_payer_or_network_is_not_even_asked_for() {
+    for scene in KINDS {
+        let folder = folder();
+        let (signer, keys) = scene(KEY, &folder);
+        let wallet = open(&keys, &folder);
+        let (mut payer, mut network, mut odd) = (transfer(1), transfer(1), transfer(1));
+        payer.from = Address([9; 20]);
+        network.domain.chain_id = 8453;
+        odd.domain.name = "US\u{10a}C".into();
+        for foreign in [payer, network, odd] {
+            let refused = runtime().block_on(wallet.sign(&Instruction::Transfer(foreign)));
+            assert!(refused.err().unwrap().is_final());
+        }
+        assert_eq!(signer.seen().len(), 0);
+    }
+}
+
+#[test]
+fn a_slow_signer_is_asked_by_so_many_at_once_and_no_more() {
+    let folder = folder();
+    let (signer, keys) = web3signer(KEY, &folder);
+    signer.fail(Fault::Hang);
+    let wallet = open(&keys, &folder);
+    let (finals, doubts): (Vec<WalletError>, Vec<_>) = runtime().block_on(async {
+        let all = (0..20).map(|nonce| {
+            let wallet = Arc::clone(&wallet);
+            tokio::spawn(async move { sign(&*wallet, nonce).await.unwrap_err() })
+        });
+        let all: Vec<_> = all.collect();
+        let mut errors = vec![];
+        for one in all {
+            errors.push(one.await.unwrap());
+        }
+        errors.into_iter().partition(WalletError::is_final)
+    });
+    assert_eq!(
+        (finals.len(), doubts.len(), signer.seen().len()),
+        (4, 16, 16)
+    );
+    assert!(
+        finals
+            .iter()
+            .all(|e| e.to_string().contains("16 payments wait"))
+    );
+}
+
+#[test]
+fn each_kind_pays_an_official_merchant() {
+    let Some(stand) = stand() else { return };
+    for scene in KINDS {
+        let mut setup = stand.setup();
+        let folder = folder();
+        let key = hex::decode(setup.secret()).unwrap().try_into().unwrap();
+        let (signer, mut keys) = scene(key, &folder);
+        keys["name"] = json!("main");
+        keys["networks"] = json!(["eip155:84532"]);
+        setup.config["wallets"] = json!([keys]);
+        let proxy = setup.start();
+        let answer = proxy.get("https://merchant.stand.test/v2/exact");
+        assert_eq!(answer.status, 200, "{}: {}", answer.text(), proxy.stderr());
+        assert_eq!(answer.json()["data"], "premium");
+        assert_eq!(signer.seen().len(), 1);
+        assert_eq!(stand.balance(&proxy.payer()), 1_000_000_000 - 10_000);
+        assert_eq!(proxy.ledger().sum(&["settled"]), 10_000);
+        proxy.assert_verifies();
+    }
+}
+
+/// A merchant, and a proxy whose wallet is this kind of signer.
+fn paying(scene: Scene, folder: &Folder) -> (Merchant, Signer, Setup) {
+    let merchant = Merchant::start(|seen, out| match seen.target.as_str() {
+        "/free" => {
+            out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfree")?;
+            Ok(After::Keep)
+        }
+        _ => shop(seen, out),
+    });
+    let mut setup = Setup::new();
+    setup.root(&merchant.root);
+    setup.resolve("shop.stand.test:443", merchant.tls.port().into());
+    let key = hex::decode(setup.secret()).unwrap().try_into().unwrap();
+    let (signer, mut keys) = scene(key, folder);
+    keys["name"] = json!("main");
+    keys["networks"] = json!(["eip155:84532"]);
+    setup.config["wallets"] = json!([keys]);
+    (merchant, signer, setup)
+}
+
+#[test]
+fn a_refusal_gives_the_money_back_and_a_bill_of_the_signer_is_not_paid() {
+    for scene in KINDS {
+        let folder = folder();
+        let (_merchant, signer, setup) = paying(*scene, &folder);
+        let proxy = setup.start();
+        let bill = json!({ "errorType": "payment_method_required", "x402Version": 2 });
+        signer.fail(Fault::Answer(402, bill.to_string()));
+        let refused = proxy.get(PAGE);
+        assert_eq!(refused.reason().as_deref(), Some("wallet_unavailable"));
+        assert_eq!(signer.seen().len(), 1, "asked once, and not paid");
+        assert_eq!(proxy.ledger().counted(), 0);
+        let said = proxy.stderr();
+        assert!(
+            said.contains("its own bill is not paid, status 402"),
+            "{said}"
+        );
+        signer.fail(Fault::None);
+        assert_eq!(proxy.get(PAGE).text(), "sold");
+        assert_eq!(proxy.ledger().counted(), 10_000);
+        proxy.assert_verifies();
+    }
+}
+
+#[test]
+fn silence_holds_the_money_and_nothing_else() {
+    for scene in KINDS {
+        let folder = folder();
+        let (merchant, signer, setup) = paying(*scene, &folder);
+        let proxy = setup.start();
+        signer.fail(Fault::Hang);
+        let mut waits = proxy.curl(PAGE).stdout(Stdio::piped()).spawn().unwrap();
+        until("the signer to be asked", PATIENCE, || {
+            (!signer.seen().is_empty()).then_some(())
+        });
+        for _ in 0..5 {
+            assert_eq!(proxy.get("https://shop.stand.test/free").text(), "free");
+        }
+        assert!(
+            waits.try_wait().unwrap().is_none(),
+            "what is free was not held up"
+        );
+        let out = waits.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(text.contains("wallet_unavailable"), "{text}");
+        assert_eq!(proxy.ledger().sum(&["unknown"]), 10_000, "the hold stays");
+        // The same purchase is not signed a second time while the first may be.
+        signer.fail(Fault::None);
+        assert_eq!(proxy.get(PAGE).reason().as_deref(), Some("outcome_unknown"));
+        assert_eq!(signer.seen().len(), 1);
+        assert!(merchant.seen().iter().all(|s| s.payment().is_none()));
+        proxy.assert_verifies();
+    }
+}
