@@ -44,13 +44,14 @@ pub use about::Paid;
 use breaker::Breaker;
 use consent::Bells;
 pub use consent::{Pending, Unpaid, answer};
-pub use freeze::{forget, freeze, unfreeze};
+pub use freeze::{forget, freeze, frozen, unfreeze};
 use outstanding::{Again, Outstanding};
 use plan::Plan;
 use rates::Rates;
 pub use received::Received;
 pub use reconcile::{Finding, Outcome, Reconciler};
 pub use refusals::over_limit;
+pub use reserve::known;
 pub use settle::{Recorded, Recourse, Settled};
 pub use waiting::Waiting;
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{Command, Exit, Failure, Terminal};
-use crate::budget::Counted;
+use crate::budget::facts::key;
+use crate::budget::{Counted, Frozen};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::ledger::{self, OpenError, PostError, Reader, SessionRow, sessions};
 use crate::money::{Network, Usd};
-use crate::payer::over_limit;
+use crate::payer::{self, over_limit};
 use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
 use crate::policy::{Answer, Approval, Facts, OURSELVES, Question};
 use crate::wallet;
@@ -114,9 +115,14 @@ impl Explain {
             pay_to: self.pay_to,
             ..self.url
         };
-        let answer = config
-            .policy
-            .answer(&question, &session, &facts(config), now);
+        let mut facts = facts(config);
+        if let Some(book) = book {
+            let Question {
+                host, method, path, ..
+            } = &question;
+            facts.known = payer::known(book, host, method, path).await?;
+        }
+        let answer = config.policy.answer(&question, &session, &facts, now);
         let mut limits = vec![];
         for limit in answer.outcome.iter().flat_map(|a| &a.limits) {
             let counted = match book {
@@ -132,7 +138,10 @@ impl Explain {
         };
         let refusal = match &answer.outcome {
             Err(refusal) => Some(refusal.clone()),
-            Ok(approval) => passed(approval, &limits),
+            Ok(approval) => match frozen(book, &question.host, &session.agent).await? {
+                Some(frozen) => Some(frozen),
+                None => passed(approval, &limits),
+            },
         };
         Ok(Explained {
             asset: answer.requirement.as_ref().map(symbol),
@@ -145,6 +154,18 @@ impl Explain {
             observing: config.policy.mode() == crate::policy::Mode::Observe,
         })
     }
+}
+
+/// What the operator froze that this would be under.
+async fn frozen(
+    book: Option<&dyn Reader>,
+    host: &str,
+    agent: &str,
+) -> Result<Option<Refusal>, PostError> {
+    let Some(book) = book else { return Ok(None) };
+    let freezes = book.facts(key::FREEZES).await?.into_iter().collect();
+    let what = Frozen::among(&freezes, host, agent);
+    Ok(what.map(|what| payer::frozen(&what)))
 }
 
 /// The newest open session of the agent, else a new one as the configuration makes it.

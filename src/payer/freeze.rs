@@ -58,7 +58,8 @@ impl Payer {
 }
 
 /// The refusal of a payment that is frozen.
-pub(super) fn frozen(what: &Frozen) -> Refusal {
+#[must_use]
+pub fn frozen(what: &Frozen) -> Refusal {
     let whose = match what {
         Frozen::All => "all payments",
         Frozen::Host(_) => "payments to this host",

@@ -1,5 +1,7 @@
 //! The reservation: what the ledger must hold before anybody is asked to sign.
 
+use http::Method;
+
 use super::Payer;
 use super::about::About;
 use super::consent::Granted;
@@ -9,7 +11,7 @@ use crate::budget::facts::key;
 use crate::budget::{Counted, Entry};
 use crate::clock::Timestamp;
 use crate::event::{Notice, State};
-use crate::ledger::{Post, PostError};
+use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
 use crate::payment::{Asked, Limit, Reason, Refusal};
 use crate::policy::{Approval, Known, Policy, Warning};
@@ -21,25 +23,10 @@ impl Payer {
         policy: &Policy,
         asked: &Asked,
     ) -> Result<Known, PostError> {
-        let mut known = Known::default();
-        if !policy.remembers() {
-            return Ok(known);
+        match policy.remembers() {
+            true => known(&*self.ledger, &asked.host, &asked.method, &asked.path).await,
+            false => Ok(Known::default()),
         }
-        let host = &asked.host;
-        if let Some(Fact::Merchant { since }) = self.ledger.fact(&key::merchant(host)).await? {
-            known.merchant = Some(since);
-        }
-        let price = key::price(host, asked.method.as_str(), &asked.path);
-        if let Some(Fact::Price { lowest, .. }) = self.ledger.fact(&price).await? {
-            known.price = Some(lowest);
-        }
-        let prefix = key::payees(host);
-        for (key, fact) in self.ledger.facts(&prefix).await? {
-            if let (Some(network), Fact::Payee { pay_to, .. }) = (key.strip_prefix(&prefix), fact) {
-                known.payees.insert(network.to_owned(), pay_to);
-            }
-        }
-        Ok(known)
     }
 
     /// A flood is turned away here, before it costs the ledger anything.
@@ -135,6 +122,33 @@ impl Payer {
     pub(super) fn notice(&self, notice: &Notice) {
         self.sinks.iter().for_each(|sink| sink.notice(notice));
     }
+}
+
+/// What a ledger remembers of a merchant and one of its routes.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn known(
+    ledger: &dyn Reader,
+    host: &str,
+    method: &Method,
+    path: &str,
+) -> Result<Known, PostError> {
+    let mut known = Known::default();
+    if let Some(Fact::Merchant { since }) = ledger.fact(&key::merchant(host)).await? {
+        known.merchant = Some(since);
+    }
+    let price = key::price(host, method.as_str(), path);
+    if let Some(Fact::Price { lowest, .. }) = ledger.fact(&price).await? {
+        known.price = Some(lowest);
+    }
+    let prefix = key::payees(host);
+    for (key, fact) in ledger.facts(&prefix).await? {
+        if let (Some(network), Fact::Payee { pay_to, .. }) = (key.strip_prefix(&prefix), fact) {
+            known.payees.insert(network.to_owned(), pay_to);
+        }
+    }
+    Ok(known)
 }
 
 fn reached(warning: &Warning, counted: Counted) -> bool {

@@ -115,6 +115,11 @@ impl Policy {
             Says::Deny => None,
         });
         let payee = pay.and_then(|pay| pay.payee.clone());
+        let known = facts.payers.first().and_then(|(network, _)| {
+            let network = question.network.as_ref().unwrap_or(network);
+            facts.known.payee(network)
+        });
+        let payee = payee.or(known.map(Into::into));
         let requirement = self.assume(question, payee, facts);
         let name = rule.map_or("", |rule| &rule.name);
         let verdicts = pay.zip(requirement.as_ref()).map(|(pay, requirement)| {

@@ -101,6 +101,9 @@ fn a_person_approves_a_request_that_waits() {
     setup.config["webhook"] = json!({ "url": url, "secret_file": secret });
     let mut proxy = setup.start();
     let child = proxy.curl(PAGE).stdout(Stdio::piped()).spawn().unwrap();
+    let explained = proxy.setup.run(&["explain", PAGE, "--amount", "0.01 USD"]);
+    let text = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(text.contains("a person is asked first (above)"), "{text}");
     let asking = question(&proxy);
     assert_eq!(
         (&asking["price"], &asking["host"], &asking["because"]),
@@ -207,6 +210,9 @@ fn a_freeze_stops_payments_and_nothing_else() {
 
     proxy.freeze();
     until("the signal", PATIENCE, || frozen(&proxy));
+    let before = paid(&merchant);
+    assert_eq!(frozen(&proxy).as_deref(), Some("frozen"));
+    assert_eq!(paid(&merchant), before);
     assert_eq!(said(&proxy, &["unfreeze", "--json"]), json!([]));
     assert_eq!(frozen(&proxy), None);
 
@@ -215,7 +221,7 @@ fn a_freeze_stops_payments_and_nothing_else() {
     assert_eq!(frozen(&proxy).as_deref(), Some("frozen"));
     std::fs::remove_file(&file).unwrap();
     assert_eq!(frozen(&proxy), None);
-    assert_eq!(paid(&merchant), 4);
+    assert_eq!(paid(&merchant), before + 2);
     let seen = merchant.seen().len();
     assert!(
         seen >= 12,
@@ -245,6 +251,21 @@ fn what_is_remembered_of_a_merchant_can_be_seen_and_forgotten() {
     );
     assert!(all.contains("\"lowest\":\"0.01 USD\""), "{all}");
     assert!(all.contains("\"path\":\"/report\""), "{all}");
+    // What is remembered decides what `explain` says as well.
+    let explain = |more: &[&str]| {
+        let args = [&["explain", PAGE, "--json", "--amount"][..], more].concat();
+        let out = proxy.setup.run(&args);
+        let page: Value = serde_json::from_slice(&out.stdout).unwrap();
+        (out.status.code(), page["reason"].clone())
+    };
+    assert_eq!(explain(&["0.01 USD"]), (Some(0), Value::Null));
+    assert_eq!(explain(&["0.02 USD"]), (Some(3), json!("price_changed")));
+    let other = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
+    let refused = explain(&["0.01 USD", "--pay-to", other]);
+    assert_eq!(refused, (Some(3), json!("recipient_changed")));
+    done(&proxy, &["freeze"]);
+    assert_eq!(explain(&["0.01 USD"]), (Some(3), json!("frozen")));
+    done(&proxy, &["unfreeze"]);
     done(&proxy, &["merchant", "forget", "shop.stand.test"]);
     assert_eq!(said(&proxy, &["merchant", "list", "--json"]), json!([]));
     assert_eq!(fetch(proxy.curl(PAGE)).unwrap().status, 200);

@@ -74,7 +74,15 @@ pub(super) fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()
                 approval.price
             )
         }
-        (None, Ok(approval)) => writeln!(out, "paid, {}", approval.price),
+        (None, Ok(approval)) => match &approval.duties.consent {
+            Some(consent) => writeln!(
+                out,
+                "a person is asked first ({}), then paid, {}",
+                consent.because.join(", "),
+                approval.price
+            ),
+            None => writeln!(out, "paid, {}", approval.price),
+        },
         (None, Err(refusal)) => writeln!(out, "refused, {refusal}"),
     }
 }
@@ -160,6 +168,7 @@ pub(super) fn json(explained: &Explained) -> Value {
         "asset": explained.asset,
         "amount": offer.map(|o| o.amount),
         "pay_to": offer.map(|o| &o.pay_to),
+        "approval": approval.and_then(|a| a.duties.consent.as_ref()).map(|c| &c.because),
         "terms": terms.collect::<Vec<_>>(),
         "limits": limits.collect::<Vec<_>>(),
         "mode": if explained.observing { "observe" } else { "enforce" },
