@@ -44,6 +44,9 @@ const CONNECTIONS: usize = 64;
 /// For a head, and for a body. Whoever asks is on this machine or in its pod.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// For what is being answered when the proxy ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Most bytes of a body: a session has a hundred.
 const BODY_MAX: usize = 64 * 1024;
 
@@ -106,10 +109,10 @@ impl Admin {
                     (permit, listener.accept().await)
                 } => match accepted {
                     Ok((stream, _)) => {
-                        let admin = Arc::clone(&self);
+                        let (admin, over) = (Arc::clone(&self), over.clone());
                         clients.spawn(async move {
                             let _permit = permit;
-                            admin.client(stream).await;
+                            admin.client(stream, over).await;
                         });
                     }
                     Err(e) => {
@@ -119,11 +122,13 @@ impl Admin {
                 },
             }
         }
-        // Whoever is still connected had its answer or will not get one.
+        // What was begun is answered: a session that was opened without an answer is nobody's.
+        let answered = async { while clients.join_next().await.is_some() {} };
+        let _ = timeout(FAREWELL, answered).await;
         clients.shutdown().await;
     }
 
-    async fn client(self: Arc<Self>, stream: TcpStream) {
+    async fn client(self: Arc<Self>, stream: TcpStream, mut over: watch::Receiver<bool>) {
         let service = service_fn(move |request| {
             let admin = Arc::clone(&self);
             async move { Ok::<_, std::convert::Infallible>(admin.answer(request).await) }
@@ -132,8 +137,15 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .max_buf_size(HEAD_MAX)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+            .serve_connection(TokioIo::new(stream), service);
+        let mut served = std::pin::pin!(served);
+        let served = tokio::select! {
+            ended = served.as_mut() => ended,
+            () = crate::proxy::turned(&mut over) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
         if let Err(e) = served {
             tracing::debug!(error = %e, "admin connection ended");
         }
