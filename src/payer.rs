@@ -230,7 +230,7 @@ impl Payer {
             }
         };
         let planned = self.prepare(&policy, asked, challenge, known, &mut about);
-        let plan = match planned.and_then(|plan| self.in_rate(&plan.approval).map(|()| plan)) {
+        let plan = match planned {
             Ok(plan) => plan,
             Err(refusal) => return Err(self.refused(about, refusal).await),
         };
@@ -242,6 +242,10 @@ impl Payer {
                 Err(pending @ Unpaid::Pending(_)) => return Err(pending),
             },
         };
+        // After the question: what a person thinks about takes no place of what is paid.
+        if let Err(refusal) = self.in_rate(&plan.approval) {
+            return Err(self.refused(about, refusal).await);
+        }
         failpoint::reach("before-reserve");
         let remaining = match self.reserve(asked, &about, &plan, granted).await {
             Ok(remaining) => remaining,

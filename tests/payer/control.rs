@@ -260,6 +260,50 @@ async fn a_person_agrees_to_exactly_this_and_once() {
 }
 
 #[tokio::test]
+async fn an_approval_is_used_once_however_many_ask() {
+    let stage = stage(ASKING).await;
+    let id = id_of(&waiting(&stage, "20000").await.refusal);
+    stage.payer.answer(id, true).await.unwrap();
+    let many = (0..50).map(|_| {
+        let (payer, asked) = (Arc::clone(&stage.payer), stage.asked("api.example.com"));
+        tokio::spawn(async move {
+            let bought = payer.authorize(&asked, &challenge("20000")).await;
+            bought.map(drop).map_err(|refusal| refusal.reason)
+        })
+    });
+    let mut bought = 0;
+    for one in many.collect::<Vec<_>>() {
+        match one.await.unwrap() {
+            Ok(()) => bought += 1,
+            Err(reason) => assert_eq!(reason, Reason::ApprovalRequired),
+        }
+    }
+    assert_eq!(bought, 1);
+    assert_eq!(stage.wallet.seen.lock().unwrap().len(), 1, "signatures");
+}
+
+/// What is asked of a person is not paid yet, so it takes no place of what is.
+#[tokio::test]
+async fn a_question_takes_no_place_in_a_rate() {
+    let policy = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { rate: 1/m, approval: { above: \"0.01 USD\", wait: 10m } }
+";
+    let stage = stage(policy).await;
+    let mut asked = waiting(&stage, "20000").await;
+    for _ in 0..5 {
+        assert_eq!(reason(stage.buy("20000").await), Reason::ApprovalRequired);
+    }
+    let id = id_of(&asked.refusal);
+    stage.payer.answer(id, true).await.unwrap();
+    asked.answered().await;
+    delivered(&stage, stage.buy("20000").await.unwrap()).await;
+    assert_eq!(reason(stage.buy("10000").await), Reason::RateLimited);
+}
+
+#[tokio::test]
 async fn an_answer_before_anybody_waits_is_not_missed() {
     let stage = stage(ASKING).await;
     let mut asked = waiting(&stage, "20000").await;
