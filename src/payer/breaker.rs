@@ -140,4 +140,22 @@ mod tests {
         assert!(breaker.check("a.test", "/new", now).is_err());
         assert_eq!(breaker.check("b.test", "/new", now), Ok(()));
     }
+
+    #[test]
+    fn what_is_watched_has_bounds() {
+        let breaker = Breaker::default();
+        let now = Timestamp::from_secs(1000);
+        for _ in 0..ROUTE_FAILURES {
+            breaker.record("bad.test", "/", false, now);
+        }
+        for n in 0..CIRCUITS * 2 {
+            breaker.record(&format!("{n}.test"), "/", false, now);
+        }
+        let watched = breaker.0.lock().unwrap().len();
+        assert!(watched <= CIRCUITS, "{watched}");
+        assert!(
+            breaker.check("bad.test", "/", now).is_err(),
+            "an open circuit is not forgotten"
+        );
+    }
 }

@@ -155,7 +155,7 @@ impl Outstanding {
         if all.len() >= REMEMBERED {
             all.retain(|_, held| held.until > now);
         }
-        if all.len() < REMEMBERED {
+        if all.len() < REMEMBERED || all.contains_key(&request) {
             let resends = all
                 .get(&request)
                 .filter(|h| h.id == id)
@@ -168,5 +168,50 @@ impl Outstanding {
             };
             all.insert(request, held);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(n: u64) -> RequestKey {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&n.to_be_bytes());
+        RequestKey(key)
+    }
+
+    #[test]
+    fn what_is_remembered_has_bounds() {
+        let all = Outstanding::default();
+        let now = Timestamp::from_secs(1000);
+        let (soon, later) = (now.after_secs(60), now.after_secs(600));
+        let most = u64::try_from(REMEMBERED).unwrap();
+        for n in 0..most * 2 {
+            let until = if n % 2 == 0 { soon } else { later };
+            all.recall(request(n), PaymentId(n.into()), until, now);
+        }
+        assert_eq!(all.lock().len(), REMEMBERED);
+        assert!(
+            all.find(request(1), now).is_err(),
+            "what lives is not forgotten for another"
+        );
+        // What was known before keeps its place, also where there is no room.
+        all.recall(request(1), PaymentId(7), later, now);
+        assert_eq!(
+            all.find(request(1), now).err().unwrap().payment,
+            Some(PaymentId(7))
+        );
+        all.recall(request(most * 3), PaymentId(8), later, soon);
+        assert_eq!(all.lock().len(), REMEMBERED / 2 + 1, "the dead make room");
+        assert!(all.find(request(most * 3), soon).is_err());
+
+        let waiting = Arc::new(Waiting::default());
+        for n in 0..most * 2 {
+            all.begin(request(n), &Arc::new(Waiting::default()));
+        }
+        all.begin(request(0), &waiting);
+        let flying = all.flying.lock().unwrap().len();
+        assert!(flying <= FLYING + 1, "{flying}");
     }
 }
