@@ -255,6 +255,17 @@ impl Refusal {
             approve_url: None,
         }
     }
+
+    /// The same without limits, for an agent that is not to learn them.
+    #[must_use]
+    pub fn without_numbers(&self) -> Self {
+        Self {
+            detail: self.reason.title().into(),
+            limit: None,
+            remaining: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// From bucket `first` of `account` on: at most this much, at most so many payments. New ones count

@@ -62,7 +62,7 @@ egress:
 sessions: { default: { budget: "0.50 USD", expires: 15m } }
 unproven: release
 mode: observe
-refusals: { status: 429, body: original }
+refusals: { status: 429, body: original, numbers: false }
 limits: { replay_body: 2 MiB, upstream_total: 90s, validity: 2m, connections: 7 }
 wallets:
   - { name: a, kind: local, key_file: k, networks: ["eip155:84532", "eip155:8453"] }
@@ -91,6 +91,7 @@ assets:
     assert_eq!(config.policy.mode(), Mode::Observe);
     assert_eq!(config.refusals.status, 429);
     assert_eq!(config.refusals.body, RefusalBody::Original);
+    assert!(!config.refusals.numbers);
     assert_eq!(config.limits.replay_body, 2 << 20);
     assert_eq!(config.limits.upstream_total, Duration::from_secs(90));
     assert_eq!(config.limits.validity, Duration::from_secs(120));

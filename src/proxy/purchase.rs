@@ -1,6 +1,7 @@
 //! The paid half of an exchange. It runs in a task of its own: an agent that hangs up cannot stop a
 //! payment half-way.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -264,8 +265,16 @@ fn conclude(
             let status = e.status();
             let refusal =
                 refusal.unwrap_or_else(|| Refusal::new(Reason::OutcomeUnknown, e.to_string()));
-            refuse::refused(&refusal, status)
+            refuse::refused(&shown(conn, &refusal), status)
         }
+    }
+}
+
+/// As much of a refusal as the agent is to know.
+fn shown<'a>(conn: &Conn, refusal: &'a Refusal) -> Cow<'a, Refusal> {
+    match conn.proxy.refusals.numbers {
+        true => Cow::Borrowed(refusal),
+        false => Cow::Owned(refusal.without_numbers()),
     }
 }
 
@@ -319,6 +328,7 @@ fn unpaid(conn: &Conn, refusal: Option<Refusal>, original: Response<Body>) -> Re
 /// A refusal in our words, or the merchant's own answer with our reason beside it.
 fn refused(conn: &Conn, refusal: &Refusal, original: Response<Body>) -> Response<Body> {
     let settings = &conn.proxy.refusals;
+    let refusal = &*shown(conn, refusal);
     let observing = refusal.reason == Reason::ObserveMode;
     if settings.body == RefusalBody::Original || observing {
         let mut response = delivered(conn, original);
@@ -340,14 +350,17 @@ fn told(conn: &Conn, response: Response<Body>, paid: &Paid) -> Response<Body> {
         .transaction
         .as_deref()
         .map_or_else(String::new, |t| format!("; transaction={}", quoted(t)));
+    let remaining = match conn.proxy.refusals.numbers {
+        true => format!("; remaining=\"{}\"", paid.remaining),
+        false => String::new(),
+    };
     let text = format!(
-        "{}; amount=\"{}\"; asset={}; network=\"{}\"; charged=\"{}\"; remaining=\"{}\"{transaction}",
+        "{}; amount=\"{}\"; asset={}; network=\"{}\"; charged=\"{}\"{remaining}{transaction}",
         paid.id,
         paid.amount,
         quoted(&paid.asset),
         paid.network,
         paid.charged,
-        paid.remaining,
     );
     if let Ok(value) = HeaderValue::try_from(text) {
         response.headers_mut().insert(PAYMENT, value);

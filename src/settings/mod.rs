@@ -127,6 +127,8 @@ pub struct Refusals {
     pub status: StatusCode,
     /// Ours or the merchant's words.
     pub body: RefusalBody,
+    /// Is the agent told limits, and what is left of them?
+    pub numbers: bool,
 }
 
 impl Default for Refusals {
@@ -135,6 +137,7 @@ impl Default for Refusals {
         Self {
             status: StatusCode::PAYMENT_REQUIRED,
             body: RefusalBody::Problem,
+            numbers: true,
         }
     }
 }

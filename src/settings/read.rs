@@ -216,8 +216,13 @@ impl Refusals {
         let default = Self::default();
         let status = section.or("status", default.status, status)?;
         let body = section.or("body", default.body, |s| s.word(BODIES))?;
+        let numbers = section.or("numbers", default.numbers, Section::flag)?;
         section.finish()?;
-        Ok(Self { status, body })
+        Ok(Self {
+            status,
+            body,
+            numbers,
+        })
     }
 }
 
