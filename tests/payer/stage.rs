@@ -130,6 +130,8 @@ pub(crate) struct Setup {
     pub(crate) unproven: Unproven,
     pub(crate) ledger: Option<Arc<dyn Ledger>>,
     pub(crate) stopped: payer::Stopped,
+    /// Whether the operating system has randomness.
+    pub(crate) random: bool,
 }
 
 impl Default for Setup {
@@ -141,6 +143,7 @@ impl Default for Setup {
             unproven: Unproven::Count,
             ledger: None,
             stopped: Box::new(|| false),
+            random: true,
         }
     }
 }
@@ -182,6 +185,9 @@ impl Setup {
             wallets: vec![Arc::clone(&wallet) as Arc<dyn Wallet>],
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             fresh: Box::new(move || {
+                if !self.random {
+                    return None;
+                }
                 let n = next.fetch_add(1, Ordering::SeqCst);
                 let mut nonce = [0; 32];
                 nonce[24..].copy_from_slice(&(n as u64).to_be_bytes());

@@ -121,6 +121,36 @@ async fn only_a_certain_wallet_gives_money_back() {
 }
 
 #[tokio::test]
+async fn without_randomness_nothing_is_paid() {
+    let setup = Setup {
+        random: false,
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let refusal = stage.buy("10000").await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::WalletUnavailable);
+    assert!(refusal.detail.contains("randomness"), "{}", refusal.detail);
+    assert_eq!(stage.wallet.seen.lock().unwrap().len(), 0, "signatures");
+    assert_eq!(stage.spent().await, (Usd(0), 0));
+}
+
+#[test]
+fn a_million_nonces_are_all_different() {
+    let fresh = farepass::payer::os_randomness();
+    let mut seen = std::collections::HashSet::new();
+    let (mut any, mut every) = ([0u8; 32], [255u8; 32]);
+    for _ in 0..1_000_000 {
+        let (_, nonce) = fresh().unwrap();
+        for (i, byte) in nonce.0.iter().enumerate() {
+            any[i] |= byte;
+            every[i] &= byte;
+        }
+        assert!(seen.insert(nonce.0));
+    }
+    assert_eq!((any, every), ([255; 32], [0; 32]), "all 256 bits are drawn");
+}
+
+#[tokio::test]
 async fn an_answer_without_a_receipt_proves_nothing() {
     let denied =
         json!({ "success": false, "errorReason": "nonce_already_used", "transaction": "" });

@@ -17,6 +17,7 @@ use crate::support::curl::fetch;
 use crate::support::http::{Body, read_body, read_head};
 use crate::support::merchant::{Merchant, shop};
 use crate::support::proxy::{Proxy, Setup};
+use crate::support::stand::request;
 use crate::support::until;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -152,6 +153,74 @@ fn a_denied_request_is_told_so_and_pays_nothing() {
     assert_eq!(proxy.get(PAGE).reason().as_deref(), Some("approval_denied"));
     let unknown = proxy.setup.run(&["approve", "apr_00"]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+}
+
+/// The agent knows the id: it is told where a person answers. It has no token, and that is all it lacks.
+#[test]
+fn an_agent_answers_no_question_about_itself() {
+    let terms = json!({ "approval": { "above": "0 USD" } });
+    let (merchant, mut setup) = scene(&terms);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = free.local_addr().unwrap();
+    drop(free);
+    // The worst that a configuration can allow.
+    setup.config["listen"]["admin"] = json!(admin.to_string());
+    setup.config["egress"]["ports"] = json!([80, 443, admin.port()]);
+    setup.config["egress"]["allow_private"] = json!(["127.0.0.0/8"]);
+    let proxy = setup.start();
+    let refused = proxy.get(PAGE).json();
+    let url = refused["approve_url"].as_str().unwrap().to_owned();
+    let id = url.rsplit('/').next().unwrap();
+    let api = format!("/api/v1/approvals/{id}");
+    for path in [
+        format!("{api}/approve"),
+        format!("{api}/deny"),
+        format!("/approvals/{id}/approve"),
+        format!("/approvals/{id}"),
+        "/api/v1/freezes".into(),
+        "/api/v1/reload".into(),
+    ] {
+        for (method, body) in [("POST", json!({})), ("DELETE", json!({ "scope": "all" }))] {
+            let answer = request(admin.port(), method, &path, &body).unwrap();
+            let no = [401, 404, 405].contains(&answer.status);
+            assert!(no, "{method} {path}: {}", answer.status);
+        }
+        let mut curl = proxy.curl(&format!("http://{admin}{path}"));
+        curl.args(["--noproxy", "", "--request", "POST", "--data", "{}"]);
+        let through = fetch(curl).unwrap();
+        assert!(through.status >= 400, "{path}: {}", through.status);
+    }
+    // Who follows the link reads a page, and has changed nothing.
+    let page = format!("/approvals/{id}?approve=true&answer=approve");
+    assert_eq!(proxy.ask_admin(&page).unwrap().status, 200);
+    let waits = said(&proxy, &["approve", "--json"]);
+    assert_eq!(waits[0]["id"], id, "{waits}");
+    assert_eq!(waits[0]["stage"], "waiting", "{waits}");
+    assert_eq!(
+        proxy.get(PAGE).reason().as_deref(),
+        Some("approval_required")
+    );
+    assert_eq!(paid(&merchant), 0);
+}
+
+#[test]
+fn a_refusal_without_numbers_has_none() {
+    for (numbers, body) in [(true, "problem"), (false, "problem"), (false, "original")] {
+        let (_merchant, mut setup) = scene(&json!({ "max": "0.07654321 USD" }));
+        setup.config["refusals"] = json!({ "numbers": numbers, "body": body });
+        setup.config["sessions"] = json!({ "default": { "budget": "0.0123456 USD" } });
+        let proxy = setup.start();
+        let mut said = String::new();
+        for (status, digits) in [(200, "0.0023456"), (402, "0.0123456")] {
+            let answer = proxy.get(PAGE);
+            assert_eq!(answer.status, status);
+            let all = format!("{:?}{}", answer.fields, answer.text());
+            assert_eq!(all.contains(digits), numbers, "{all}");
+            said += &all;
+        }
+        assert!(said.contains("over_session_cap"), "{said}");
+        assert_eq!(said.contains("0.0023456"), numbers, "{said}");
+    }
 }
 
 #[test]
