@@ -209,14 +209,12 @@ impl Target {
     }
 }
 
-/// User and password of a URL, percent-decoded (RFC 3986, section 2.1). The outer `None`: they cannot
-/// be read.
-fn basic(authority: &Authority) -> Option<Option<HeaderValue>> {
-    let Some((credentials, _)) = authority.as_str().rsplit_once('@') else {
-        return Some(None);
-    };
-    let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(credentials.len()));
-    let mut rest = credentials.bytes();
+/// User and password of a URL, percent-decoded (RFC 3986, section 2.1), with a colon between them.
+/// `None`: they cannot be read.
+#[must_use]
+pub fn user_and_password(text: &str) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+    let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(text.len() + 1));
+    let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         plain.push(match byte {
             b'%' => {
@@ -230,6 +228,15 @@ fn basic(authority: &Authority) -> Option<Option<HeaderValue>> {
     if !plain.contains(&b':') {
         plain.push(b':');
     }
+    Some(plain)
+}
+
+/// The field for them. The outer `None`: they cannot be read.
+fn basic(authority: &Authority) -> Option<Option<HeaderValue>> {
+    let Some((credentials, _)) = authority.as_str().rsplit_once('@') else {
+        return Some(None);
+    };
+    let plain = user_and_password(credentials)?;
     let text = zeroize::Zeroizing::new(format!("Basic {}", STANDARD.encode(&*plain)));
     let mut value = HeaderValue::from_str(&text).ok()?;
     value.set_sensitive(true);

@@ -6,6 +6,7 @@ use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::StartError;
+use crate::fetch::user_and_password;
 use crate::proxy::Parent;
 use crate::settings::{Egress, HostPattern, UpstreamProxy, normalise_host};
 use crate::wallet::secret_file;
@@ -83,8 +84,8 @@ fn environment(
     let credentials = match user {
         None => None,
         Some(user) => {
-            let plain =
-                decoded(user).ok_or_else(|| wrong("its user information cannot be read"))?;
+            let plain = user_and_password(user)
+                .ok_or_else(|| wrong("its user information cannot be read"))?;
             Some(basic(&plain)?)
         }
     };
@@ -96,26 +97,6 @@ fn environment(
         credentials,
         no_proxy: direct,
     }))
-}
-
-/// Percent-decoded (RFC 3986 section 2.1), with a colon.
-fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let mut plain = Zeroizing::new(Vec::with_capacity(text.len() + 1));
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        plain.push(match byte {
-            b'%' => {
-                let mut out = [0];
-                hex::decode_to_slice([rest.next()?, rest.next()?], &mut out).ok()?;
-                out[0]
-            }
-            byte => byte,
-        });
-    }
-    if !plain.contains(&b':') {
-        plain.push(b':');
-    }
-    Some(plain)
 }
 
 /// `NO_PROXY` as most programs read it: a name stands for itself and what is below it, at every port
