@@ -404,7 +404,7 @@ fn kinds_that_are_not_there_are_told_apart_from_misspelt_ones() {
         };
         wallet::open(kind, opening).err().unwrap().to_string()
     };
-    assert!(opening("cdp").contains("`cdp` are not supported yet"));
+    assert!(opening("privy").contains("`privy` are not supported yet"));
     assert!(opening("lightning").contains("not supported yet"));
     assert!(opening("web3signer").contains("`url`"));
     assert!(opening("locale").contains("did you mean `local`?"));
@@ -477,4 +477,54 @@ fn the_settings_of_signers_elsewhere_are_read_with_care() {
         said.contains("cannot be paid on with an EVM address"),
         "{said}"
     );
+}
+
+#[test]
+fn credentials_are_sent_to_nobody_in_the_clear_and_looked_for_only_when_opened() {
+    let keys = |url: &str| {
+        format!(
+            "{{ url: \"{url}\", address: \"{ADDRESS}\", api_key_id_file: id, api_key_secret_file: secret, wallet_secret_file: wallet }}"
+        )
+    };
+    let section = |url: &str| Section::file("farepass.yaml", &keys(url)).unwrap();
+    let check = |url: &str| wallet::check("cdp", section(url)).map_err(|e| e.to_string());
+    for url in [
+        "https://api.cdp.coinbase.com/platform",
+        "http://127.0.0.1:9000/platform/",
+        "http://localhost:9000",
+        "http://[::1]:9000",
+    ] {
+        assert_eq!(check(url), Ok(()), "no file is there yet");
+    }
+    for url in [
+        "http://api.cdp.coinbase.com/platform",
+        "http://127.0.0.1.example/",
+    ] {
+        assert!(check(url).unwrap_err().contains("in the clear"));
+    }
+    let folder = Folder::new();
+    let open = || {
+        let opening = Opening {
+            section: section("https://api.cdp.coinbase.com/platform"),
+            name: "far".into(),
+            networks: vec!["eip155:84532".parse().unwrap()],
+            base: folder.path().into(),
+            fetch: None,
+        };
+        wallet::open("cdp", opening).err().unwrap().to_string()
+    };
+    assert!(open().contains("api_key_id_file: there is no file"));
+    folder.write("id", "an id", 0o600);
+    folder.write("secret", "hunter2", 0o600);
+    folder.write("wallet", "hunter2", 0o644);
+    assert!(open().contains("wallet_secret_file: "), "{}", open());
+    folder.write("wallet", "hunter2", 0o600);
+    assert!(open().contains("api_key_id_file: ") && open().contains("the id of an API key"));
+    folder.write("id", "organizations/one/apiKeys/two\n", 0o600);
+    let said = open();
+    assert!(
+        said.contains("api_key_secret_file: ") && said.contains("Ed25519"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
 }

@@ -9,6 +9,9 @@ use crate::money::Network;
 use crate::payment::{Instruction, PaymentId, Requirement, Signature};
 use crate::section::{Section, SectionError};
 
+mod canonical;
+mod cdp;
+mod credentials;
 pub mod harden;
 mod key;
 mod keystore;
@@ -20,10 +23,10 @@ mod typed_data;
 mod web3signer;
 
 /// Every kind of wallet that can be opened.
-pub const WALLETS: &[WalletKind] = &[local::KIND, web3signer::KIND];
+pub const WALLETS: &[WalletKind] = &[local::KIND, web3signer::KIND, cdp::KIND];
 
 /// Kinds of the contract that are still to come.
-const NOT_YET: &[&str] = &["cdp", "privy", "kms", "agentcore", "lightning"];
+const NOT_YET: &[&str] = &["privy", "kms", "agentcore", "lightning"];
 
 /// Why a wallet gave no signature.
 #[derive(Clone, Debug, thiserror::Error)]

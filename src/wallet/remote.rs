@@ -1,12 +1,13 @@
 //! Wallets whose key is elsewhere: one question over HTTP, and no word of the answer believed before it
 //! was checked against our own digest and the wallet's address.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -176,6 +177,29 @@ pub(super) fn url(section: Section) -> Result<Uri, SectionError> {
         section.error("expected a URL that begins with https:// or http://, without user and query")
     };
     uri.filter(fits).ok_or_else(error)
+}
+
+/// A base `url:` that credentials are sent to: encrypted, or to this machine. Without its last `/`.
+pub(super) fn secure_base(section: Section) -> Result<String, SectionError> {
+    let url = url(section.clone())?;
+    let here = matches!(url.host(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    if url.scheme_str() == Some("http") && !here {
+        let error = section.error("credentials would be sent in the clear");
+        return Err(error.hint("write https://"));
+    }
+    Ok(url.to_string().trim_end_matches('/').to_owned())
+}
+
+/// A header field that no log may show.
+pub(super) fn secret_value(text: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(text).map_err(unmade)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Why a request could not be made.
+pub(super) fn unmade(why: impl Display) -> Failure {
+    Failure::Unmade(why.to_string())
 }
 
 impl<S: Signer> Remote<S> {

@@ -2,6 +2,7 @@
 //! its digest is the one that we check their signature against.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::evm::TransferWithAuthorization;
 
@@ -110,6 +111,11 @@ impl TypedData {
     pub(super) fn text(&self) -> String {
         // Strings and numbers alone cannot fail to be written.
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The same as a value.
+    pub(super) fn value(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
     }
 }
 

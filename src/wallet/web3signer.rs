@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{Method, Request, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::remote::{self, Failure, Place, Signer};
+use super::remote::{self, Failure, Place, Signer, unmade};
 use super::typed_data::TypedData;
 use super::{Opening, Wallet, WalletKind};
 use crate::evm::Address;
@@ -83,14 +83,13 @@ impl Signer for Web3signer {
             method: "eth_signTypedData",
             params: [self.address.to_string().to_lowercase(), data.text()],
         };
-        let unmade = |e: &dyn std::fmt::Display| Failure::Unmade(e.to_string());
-        let body = serde_json::to_vec(&question).map_err(|e| unmade(&e))?;
+        let body = serde_json::to_vec(&question).map_err(unmade)?;
         Request::builder()
             .method(Method::POST)
             .uri(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(body.into())
-            .map_err(|e| unmade(&e))
+            .map_err(unmade)
     }
 
     fn signature(&self, answer: &[u8]) -> Result<String, Failure> {

@@ -1,10 +1,13 @@
 //! Wallets whose key is elsewhere: they pay for real, believe no signature unchecked, and nothing that a
 //! signer does wrong pays twice or holds up what costs nothing.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use farepass::evm::{Address, Domain, TransferWithAuthorization};
 use farepass::fetch::Fetch;
 use farepass::payment::{Instruction, Signature};
@@ -14,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::merchant::{After, Merchant, shop};
 use crate::support::proxy::Setup;
-use crate::support::signer::{Fault, Signer, Web3signer};
+use crate::support::signer::{Cdp, Fault, Signer, Web3signer, p256};
 use crate::support::stand::stand;
 use crate::support::{USDC, chain, until};
 
@@ -25,7 +28,7 @@ const PAGE: &str = "https://shop.stand.test/report";
 type Scene = fn([u8; 32], &Folder) -> (Signer, Value);
 
 /// Every kind.
-const KINDS: &[Scene] = &[web3signer];
+const KINDS: &[Scene] = &[web3signer, cdp];
 
 /// Where credentials are.
 struct Folder(tempfile::TempDir);
@@ -43,7 +46,44 @@ fn web3signer(key: [u8; 32], _: &Folder) -> (Signer, Value) {
     )
 }
 
+fn cdp(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    let address = chain::payer(&key);
+    let ((api, api_public), (wallet, wallet_public)) = (p256(), p256());
+    folder.write("api.id", "organizations/one/apiKeys/two\n");
+    let pem = STANDARD.encode(api);
+    folder.write(
+        "api.secret",
+        &format!("-----BEGIN PRIVATE KEY-----\n{pem}\n-----END PRIVATE KEY-----\n"),
+    );
+    folder.write("wallet.secret", &STANDARD.encode(wallet));
+    let api = Cdp {
+        address: address.clone(),
+        id: "organizations/one/apiKeys/two".into(),
+        api: api_public,
+        wallet: wallet_public,
+    };
+    let signer = Signer::start(api, key);
+    let keys = json!({
+        "kind": "cdp",
+        "url": format!("http://127.0.0.1:{}/platform", signer.port),
+        "address": address,
+        "api_key_id_file": folder.0.path().join("api.id"),
+        "api_key_secret_file": folder.0.path().join("api.secret"),
+        "wallet_secret_file": folder.0.path().join("wallet.secret"),
+    });
+    (signer, keys)
+}
+
 const KEY: [u8; 32] = [0x5a; 32];
+
+impl Folder {
+    /// A credential as others cannot read it.
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
 
 fn folder() -> Folder {
     Folder(tempfile::tempdir().unwrap())
@@ -254,6 +294,33 @@ fn a_slow_signer_is_asked_by_so_many_at_once_and_no_more() {
             .iter()
             .all(|e| e.to_string().contains("16 payments wait"))
     );
+}
+
+#[test]
+fn new_credentials_are_used_when_they_are_whole() {
+    let folder = folder();
+    let (old, keys) = cdp(KEY, &folder);
+    let wallet = open(&keys, &folder);
+    let asks = |nonce| runtime().block_on(sign(&*wallet, nonce));
+    assert!(asks(1).is_ok());
+    // Half a file, then one that others may read: what was read before goes on.
+    folder.write("wallet.secret", "MIGHAgEAMBMG");
+    assert!(asks(2).is_ok());
+    let path = folder.0.path().join("wallet.secret");
+    std::fs::remove_file(&path).unwrap();
+    assert!(asks(3).is_ok());
+    let (secret, _) = p256();
+    folder.write("wallet.secret", &STANDARD.encode(secret));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(asks(4).is_ok());
+    // Whole and closed to others, it is used from the next signature on.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let said = asks(5).unwrap_err();
+    assert!(
+        said.is_final() && said.to_string().contains("status 401"),
+        "{said}"
+    );
+    assert_eq!(old.seen().len(), 5);
 }
 
 #[test]

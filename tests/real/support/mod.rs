@@ -13,6 +13,7 @@ pub(crate) mod lab;
 pub(crate) mod merchant;
 pub(crate) mod proxy;
 pub(crate) mod python;
+pub(crate) mod schema;
 pub(crate) mod shop;
 pub(crate) mod signer;
 pub(crate) mod stand;

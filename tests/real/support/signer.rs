@@ -5,10 +5,17 @@ use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::chain::{self, Domain, Transfer};
 use super::http::{Body, Head, read_body, read_head};
+use super::schema;
 
 /// How it fails.
 #[derive(Clone, Debug, Default)]
@@ -179,4 +186,95 @@ impl Api for Web3signer {
     fn answer(&self, signature: String) -> Value {
         json!({ "jsonrpc": "2.0", "id": 1, "result": signature })
     }
+}
+
+/// An account at Coinbase's platform. It verifies both tokens with the public keys.
+pub(crate) struct Cdp {
+    pub(crate) address: String,
+    pub(crate) id: String,
+    /// P-256, uncompressed points.
+    pub(crate) api: Vec<u8>,
+    pub(crate) wallet: Vec<u8>,
+}
+
+impl Api for Cdp {
+    fn read(&self, head: &Head, body: &[u8]) -> Result<Value, (u16, Value)> {
+        let wrong = |status: u16, kind: &str| {
+            Err((status, json!({ "errorType": kind, "errorMessage": "no" })))
+        };
+        let path = format!("/platform/v2/evm/accounts/{}/sign/typed-data", self.address);
+        if !head
+            .first
+            .eq_ignore_ascii_case(&format!("POST {path} HTTP/1.1"))
+        {
+            return wrong(404, "not_found");
+        }
+        let (_, path) = head.first.split_once(' ').unwrap();
+        let path = path.split(' ').next().unwrap();
+        let what = json!([format!("POST {}{path}", head.one("host").unwrap())]);
+        let typed: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(
+            schema::problems(schema::CDP, "EIP712Message", &typed),
+            Vec::<String>::new()
+        );
+        let bearer = head
+            .one("authorization")
+            .and_then(|v| v.strip_prefix("Bearer "));
+        let auth = head.one("x-wallet-auth");
+        let Some(((api_head, api), (_, wallet))) = bearer
+            .and_then(|t| token(t, &self.api))
+            .zip(auth.and_then(|t| token(t, &self.wallet)))
+        else {
+            return wrong(401, "unauthorized");
+        };
+        let now = super::unix_now();
+        let fresh = |from: &Value, to: u64| from.as_u64().is_some_and(|f| f <= now && now < to);
+        let right = api["sub"] == *self.id
+            && api_head["kid"] == *self.id
+            && api["iss"] == "cdp"
+            && api["uris"] == what
+            && wallet["uris"] == what
+            && api_head["nonce"].as_str().is_some_and(|n| n.len() == 32)
+            && fresh(&api["nbf"], api["exp"].as_u64().unwrap())
+            && api["exp"].as_u64().unwrap() <= now + 120
+            && fresh(&wallet["nbf"], now + 1)
+            && wallet["jti"].is_string()
+            && wallet["exp"].is_null()
+            && wallet["reqHash"] == hex::encode(super::sha256(typed.to_string().as_bytes()));
+        match right {
+            true => Ok(typed),
+            false => wrong(401, "unauthorized"),
+        }
+    }
+
+    fn answer(&self, signature: String) -> Value {
+        json!({ "signature": signature })
+    }
+}
+
+/// Header and claims of a token that this P-256 key signed.
+fn token(text: &str, public: &[u8]) -> Option<(Value, Value)> {
+    let (said, signature) = text.rsplit_once('.')?;
+    let (header, claims) = said.split_once('.')?;
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+    let read = |part: &str| serde_json::from_slice::<Value>(&decode(part)?).ok();
+    let header = read(header)?;
+    if header["alg"] != "ES256" || header["typ"] != "JWT" {
+        return None;
+    }
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public)
+        .verify(said.as_bytes(), &decode(signature)?)
+        .ok()?;
+    Some((header, read(claims)?))
+}
+
+/// A new P-256 key: PKCS #8, and its public point.
+pub(crate) fn p256() -> (Vec<u8>, Vec<u8>) {
+    let made = EcdsaKeyPair::generate_pkcs8(
+        &ECDSA_P256_SHA256_FIXED_SIGNING,
+        &aws_lc_rs::rand::SystemRandom::new(),
+    )
+    .unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref()).unwrap();
+    (made.as_ref().to_vec(), pair.public_key().as_ref().to_vec())
 }

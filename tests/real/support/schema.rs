@@ -1,0 +1,81 @@
+//! The part of JSON Schema that vendors' descriptions of their interfaces use for what we send.
+
+use serde_json::Value;
+
+/// Coinbase's Developer Platform, as it describes itself.
+pub(crate) const CDP: &str = include_str!("../../vectors/openapi/cdp-typed-data.json");
+
+/// Words that say nothing about what is right.
+const IDLE: &[&str] = &["example", "examples", "description", "default", "format"];
+
+/// What is wrong with a value that should be of this schema of a description.
+pub(crate) fn problems(description: &str, name: &str, value: &Value) -> Vec<String> {
+    let root: Value = serde_json::from_str(description).unwrap();
+    let mut found = vec![];
+    let schema = &root["components"]["schemas"][name];
+    assert!(schema.is_object(), "there is no schema {name}");
+    look(&root, schema, value, name, &mut found);
+    found
+}
+
+fn look(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+    for (word, rule) in schema.as_object().unwrap() {
+        let fits = match word.as_str() {
+            "$ref" => {
+                let pointer = rule.as_str().unwrap().trim_start_matches('#');
+                look(root, root.pointer(pointer).unwrap(), value, at, found);
+                true
+            }
+            "type" => match rule.as_str().unwrap() {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "integer" => value.is_u64() || value.is_i64(),
+                other => panic!("{at}: type {other}"),
+            },
+            "required" => rule
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|key| value.get(key.as_str().unwrap()).is_some()),
+            "enum" => rule.as_array().unwrap().contains(value),
+            "pattern" => pattern(rule.as_str().unwrap(), value.as_str().unwrap_or_default()),
+            "properties" => {
+                for (key, schema) in rule.as_object().unwrap() {
+                    if let Some(inner) = value.get(key) {
+                        look(root, schema, inner, &format!("{at}.{key}"), found);
+                    }
+                }
+                true
+            }
+            "additionalProperties" if rule.is_object() => {
+                for (key, inner) in value.as_object().into_iter().flatten() {
+                    let known = schema["properties"].get(key).is_some();
+                    if !known {
+                        look(root, rule, inner, &format!("{at}.{key}"), found);
+                    }
+                }
+                true
+            }
+            "items" => {
+                for inner in value.as_array().into_iter().flatten() {
+                    look(root, rule, inner, &format!("{at}[]"), found);
+                }
+                true
+            }
+            idle if IDLE.contains(&idle) => true,
+            other => panic!("{at}: the word {other} is not known here"),
+        };
+        if !fits {
+            found.push(format!("{at}: {word}"));
+        }
+    }
+}
+
+/// `^0x[a-fA-F0-9]{N}$`, the only one there is.
+fn pattern(rule: &str, text: &str) -> bool {
+    let digits = rule.strip_prefix("^0x[a-fA-F0-9]{").unwrap();
+    let digits: usize = digits.strip_suffix("}$").unwrap().parse().unwrap();
+    let hexadecimal = |t: &str| t.len() == digits && t.bytes().all(|b| b.is_ascii_hexdigit());
+    text.strip_prefix("0x").is_some_and(hexadecimal)
+}
