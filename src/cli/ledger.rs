@@ -101,7 +101,7 @@ impl Command for Ledger {
     }
 }
 
-fn none(config: &crate::config::Config) -> Failure {
+pub(super) fn none(config: &crate::config::Config) -> Failure {
     let dir = config.state_dir.display();
     Failure::new(
         Exit::Failed,
@@ -185,12 +185,14 @@ fn short(id: PaymentId) -> String {
 
 /// Every event of the payment whose id begins so.
 async fn history(book: &dyn Reader, named: &str) -> Result<Vec<SpendEvent>, Failure> {
+    Ok(book.history(find(book, named).await?).await?)
+}
+
+/// The one payment or refusal whose id begins so.
+pub(super) async fn find(book: &dyn Reader, named: &str) -> Result<PaymentId, Failure> {
     if let Ok(id) = named.parse() {
-        let history = book.history(id).await?;
-        if history.is_empty() {
-            return Err(unknown(named));
-        }
-        return Ok(history);
+        let found = book.payment(id).await?;
+        return found.map(|event| event.id).ok_or_else(|| unknown(named));
     }
     let all = Filter {
         denied: true,
@@ -201,7 +203,7 @@ async fn history(book: &dyn Reader, named: &str) -> Result<Vec<SpendEvent>, Fail
         .iter()
         .filter(|row| row.id.to_string().starts_with(named));
     match (fitting.next(), fitting.next()) {
-        (Some(row), None) if !named.is_empty() => Ok(book.history(row.id).await?),
+        (Some(row), None) if !named.is_empty() => Ok(row.id),
         (None, _) => Err(unknown(named)),
         (Some(_), _) => Err(Failure::new(
             Exit::Usage,

@@ -12,6 +12,7 @@ mod ca;
 mod check;
 mod completions;
 mod demo;
+mod dispute;
 mod doctor;
 mod explain;
 mod failure;
@@ -114,6 +115,7 @@ const COMMANDS: &[Entry] = &[
     entry::<doctor::Doctor>(),
     entry::<session::Session>(),
     entry::<ledger::Ledger>(),
+    entry::<dispute::Dispute>(),
     entry::<approve::Approve>(),
     entry::<approve::Deny>(),
     entry::<freeze::Freeze>(),

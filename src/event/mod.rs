@@ -7,12 +7,14 @@ use crate::clock::Timestamp;
 use crate::money::{Amount, Usd};
 use crate::payment::{PaymentId, SessionId};
 
+mod agreed;
 pub mod export;
 pub mod log;
 pub mod metrics;
 mod notice;
 pub mod webhook;
 
+pub use agreed::Agreed;
 pub use notice::Notice;
 
 /// Where a payment stands. `reserved`, `unknown` and `settled` count against every budget they touched.
@@ -171,6 +173,9 @@ pub struct SpendEvent {
     /// The block that shows what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<u64>,
+    /// What was asked and signed; with the reservation only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreed: Option<Box<Agreed>>,
     /// From the agent's request to this state, milliseconds.
     pub latency_ms: Option<u64>,
 }
@@ -230,6 +235,9 @@ impl SpendEvent {
         ];
         for text in optional.into_iter().flatten() {
             cut(text, FIELD_MAX);
+        }
+        if let Some(resource) = self.agreed.as_mut().and_then(|a| a.resource.as_mut()) {
+            cut(resource, PATH_MAX);
         }
         if let Some(delivery) = &mut self.delivery {
             let texts = [&mut delivery.content_type, &mut delivery.digest];

@@ -15,6 +15,7 @@ use super::audit::{Audit, Seen};
 use super::chain::{Head, Record};
 use super::{
     Backend, Filter, Ledger, OpenError, Post, PostError, Posted, Reader, Report, SessionRow, Then,
+    Trail,
 };
 
 pub(super) const BACKEND: Backend = Backend {
@@ -122,6 +123,14 @@ impl Inner {
     }
 }
 
+fn recorded((record, event): &(Record, Option<SpendEvent>)) -> Option<Recorded> {
+    Some(Recorded {
+        event: event.clone()?,
+        record_seq: record.seq,
+        record_hash: hex::encode(record.hash),
+    })
+}
+
 #[async_trait]
 impl Reader for Memory {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, PostError> {
@@ -177,10 +186,15 @@ impl Reader for Memory {
         Ok(fitting.take(filter.most()).cloned().collect())
     }
 
-    async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError> {
+    async fn trail(&self, id: PaymentId) -> Result<Trail, PostError> {
         let inner = self.lock();
-        let events = inner.records.iter().filter_map(|(_, e)| e.as_ref());
-        Ok(events.filter(|e| e.id == id).cloned().collect())
+        let records = inner.records.iter().filter_map(recorded);
+        let head = inner.head();
+        Ok(Trail {
+            records: records.filter(|r| r.event.id == id).collect(),
+            head_seq: head.seq,
+            head_hash: head.hex(),
+        })
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError> {

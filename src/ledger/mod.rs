@@ -243,6 +243,17 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
+/// The records of one payment and the end of the chain they are in, from one state of the book.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trail {
+    /// Oldest first.
+    pub records: Vec<Recorded>,
+    /// Number of the newest record of all.
+    pub head_seq: u64,
+    /// Its hash, hexadecimal.
+    pub head_hash: String,
+}
+
 /// Questions to the book. All methods are safe to call at once from many tasks, and beside a
 /// running owner.
 #[async_trait]
@@ -264,7 +275,12 @@ pub trait Reader: Send + Sync {
     /// The newest event of each payment that fits.
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError>;
     /// Every event of one payment, oldest first.
-    async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError>;
+    async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError> {
+        let records = self.trail(id).await?.records;
+        Ok(records.into_iter().map(|record| record.event).collect())
+    }
+    /// Every record of one payment, oldest first, with its place in the chain.
+    async fn trail(&self, id: PaymentId) -> Result<Trail, PostError>;
     /// Events after record `seq`, oldest first: the outbox that exports read.
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError>;
     /// The newest record of each payment that fits, the one that changed last at the end, from one

@@ -20,7 +20,7 @@ use super::chain::Head;
 use super::place::{Hold, Marker, MarkerFile, Place};
 use super::{
     Backend, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
-    SessionRow, Then,
+    SessionRow, Then, Trail,
 };
 
 #[cfg(test)]
@@ -346,8 +346,8 @@ impl Reader for Sqlite {
         self.file.payments(filter).await
     }
 
-    async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError> {
-        self.file.history(id).await
+    async fn trail(&self, id: PaymentId) -> Result<Trail, PostError> {
+        self.file.trail(id).await
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError> {

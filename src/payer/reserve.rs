@@ -10,7 +10,7 @@ use crate::budget::Fact;
 use crate::budget::facts::key;
 use crate::budget::{Counted, Entry};
 use crate::clock::Timestamp;
-use crate::event::{Notice, State};
+use crate::event::{Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
 use crate::payment::{Asked, Limit, Reason, Refusal};
@@ -81,10 +81,16 @@ impl Payer {
             now,
         }));
         let event = about.event(now, State::Reserved);
+        // In the book only: whoever watches has seen enough.
+        let agreed = Agreed::new(&plan.approval.requirement, &plan.instruction);
+        let kept = SpendEvent {
+            agreed: Some(Box::new(agreed)),
+            ..event.clone()
+        };
         let post = Post {
             time: now,
             entries,
-            event: Some(event.clone()),
+            event: Some(kept.capped()),
         };
         let posted = self.ledger.post(post).await?;
         self.observe(&event);

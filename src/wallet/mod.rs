@@ -22,6 +22,8 @@ pub mod secret_file;
 mod typed_data;
 mod web3signer;
 
+pub use typed_data::{PRIMARY, Types};
+
 /// Every kind of wallet that can be opened.
 pub const WALLETS: &[WalletKind] = &[local::KIND, web3signer::KIND, cdp::KIND];
 

@@ -28,7 +28,8 @@ const TRANSFER: [Member; 6] = [
     ("nonce", "bytes32"),
 ];
 
-const PRIMARY: &str = "TransferWithAuthorization";
+/// The struct type that is signed.
+pub const PRIMARY: &str = "TransferWithAuthorization";
 
 /// The four parts. `types` never changes: rules at a signer may compare it as a whole.
 #[derive(Serialize)]
@@ -49,15 +50,16 @@ pub(super) struct Domain {
     verifying_contract: String,
 }
 
-#[derive(Serialize)]
-pub(super) struct Types {
+/// Every struct type of a transfer, as `types` lists them.
+#[derive(Debug, Serialize)]
+pub struct Types {
     #[serde(rename = "EIP712Domain")]
     domain: Vec<Field>,
     #[serde(rename = "TransferWithAuthorization")]
     transfer: Vec<Field>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Field {
     name: &'static str,
     r#type: &'static str,
@@ -73,6 +75,15 @@ pub(super) struct Message {
     valid_after: String,
     valid_before: String,
     nonce: String,
+}
+
+impl Default for Types {
+    fn default() -> Self {
+        Self {
+            domain: fields(&DOMAIN),
+            transfer: fields(&TRANSFER),
+        }
+    }
 }
 
 impl TypedData {
@@ -91,10 +102,7 @@ impl TypedData {
                 chain_id: domain.chain_id,
                 verifying_contract: domain.contract.to_string(),
             },
-            types: Types {
-                domain: fields(&DOMAIN),
-                transfer: fields(&TRANSFER),
-            },
+            types: Types::default(),
             primary_type: PRIMARY,
             message: Message {
                 from: transfer.from.to_string(),

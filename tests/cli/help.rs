@@ -25,6 +25,7 @@ const PAGES: &[&[&str]] = &[
     &["ledger", "export"],
     &["ledger", "reconcile"],
     &["ledger", "verify"],
+    &["dispute"],
     &["ca"],
     &["ca", "show"],
     &["ca", "export"],

@@ -139,3 +139,43 @@ fn a_running_proxy_asks_for_us() {
     }
     home.farepass(["ledger", "verify"]).ok();
 }
+
+/// Bought with a secret in the query: the evidence has everything but that, and is never overwritten.
+#[test]
+fn a_dispute_has_evidence() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let home = &street.home;
+    let script = format!("curl -sS '{SHOP}/forecast?key=canary'; curl -sS {SHOP}/luxury");
+    home.run(&["--agent", "bot"], &script).ok();
+    let rows = home
+        .farepass(["ledger", "list", "--denied", "--json"])
+        .ok()
+        .json();
+    let id_of = |denied: bool| {
+        let rows = rows.as_array().unwrap();
+        let row = rows.iter().find(|r| (r["state"] == "denied") == denied);
+        row.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let id = id_of(false);
+    let printed = home.farepass(["dispute", &id[..24]]).ok();
+    let file = printed.json();
+    assert_eq!(file["payment"], id.as_str());
+    assert_eq!(file["agent"], "bot");
+    assert_eq!(file["request"]["path"], "/forecast");
+    assert_eq!(file["signed"]["message"]["value"], file["offer"]["amount"]);
+    assert!(!printed.out.contains("canary"), "{}", printed.out);
+
+    let out = home.path().join("evidence.json");
+    let named = ["dispute", &id, "--out", out.to_str().unwrap()];
+    assert_eq!(home.farepass(named).ok().out, "");
+    assert_eq!(home.read("evidence.json"), printed.out);
+    home.farepass(named).failed(1, &["not overwritten"]);
+    assert_eq!(home.read("evidence.json"), printed.out);
+    home.farepass(["dispute", &id_of(true)])
+        .failed(1, &["refusal"]);
+    home.farepass(["dispute", "pay_ff"])
+        .failed(1, &["no payment"]);
+}

@@ -9,6 +9,7 @@ mod certificates;
 mod clients;
 mod crash;
 mod disk;
+mod dispute;
 mod fail_points;
 mod handshakes;
 mod hostile;

@@ -9,7 +9,9 @@ use farepass::budget::{Counted, Entry, Fact, Frozen, Payment};
 use farepass::clock::Timestamp;
 use farepass::event::SpendEvent;
 use farepass::event::export::Recorded;
-use farepass::ledger::{Filter, Ledger, Post, PostError, Posted, Reader, Report, SessionRow, Then};
+use farepass::ledger::{
+    Filter, Ledger, Post, PostError, Posted, Reader, Report, SessionRow, Then, Trail,
+};
 use farepass::payment::{PaymentId, SessionId};
 use tokio::sync::mpsc::Sender;
 
@@ -204,8 +206,8 @@ impl Reader for Disk {
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {
         now(self.inner.payments(filter))
     }
-    async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError> {
-        now(self.inner.history(id))
+    async fn trail(&self, id: PaymentId) -> Result<Trail, PostError> {
+        now(self.inner.trail(id))
     }
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError> {
         now(self.inner.events(after, limit))

@@ -12,7 +12,7 @@ use crate::budget::{Counted, Fact, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
-use crate::ledger::{Filter, PostError, Reader, Report, SessionRow};
+use crate::ledger::{Filter, PostError, Reader, Report, SessionRow, Trail};
 use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::facts;
@@ -144,6 +144,15 @@ fn list(connection: &Connection, filter: &Filter) -> Result<Vec<SpendEvent>, Fau
     Ok(found)
 }
 
+/// `seq, hash, event` of a record that has one.
+fn recorded(row: &rusqlite::Row<'_>) -> Result<Recorded, Fault> {
+    Ok(Recorded {
+        event: event(&row.get::<_, String>(2)?)?,
+        record_seq: row.get::<_, i64>(0)?.cast_unsigned(),
+        record_hash: hex::encode(row.get::<_, Vec<u8>>(1)?),
+    })
+}
+
 /// One statement sees one state of the file, however long the receiver takes.
 fn walk(
     connection: &Connection,
@@ -156,15 +165,10 @@ fn walk(
     let mut found = statement.query([])?;
     let mut left = filter.most();
     while let Some(row) = found.next()? {
-        let event = event(&row.get::<_, String>(2)?)?;
-        if !filter.fits(&event) {
+        let recorded = recorded(row)?;
+        if !filter.fits(&recorded.event) {
             continue;
         }
-        let recorded = Recorded {
-            event,
-            record_seq: row.get::<_, i64>(0)?.cast_unsigned(),
-            record_hash: hex::encode(row.get::<_, Vec<u8>>(1)?),
-        };
         let Some(next) = left.checked_sub(1) else {
             break;
         };
@@ -176,15 +180,28 @@ fn walk(
     Ok(())
 }
 
-fn history(connection: &Connection, id: PaymentId) -> Result<Vec<SpendEvent>, Fault> {
+/// Records and head from one state of the file, while others write.
+fn trail(connection: &Connection, id: PaymentId) -> Result<Trail, Fault> {
+    connection.execute_batch("BEGIN")?;
+    let records = records(connection, id)?;
+    let head = store::head(connection)?;
+    connection.execute_batch("COMMIT")?;
+    Ok(Trail {
+        records,
+        head_seq: head.seq,
+        head_hash: head.hex(),
+    })
+}
+
+fn records(connection: &Connection, id: PaymentId) -> Result<Vec<Recorded>, Fault> {
     let sql = "WITH RECURSIVE back(seq) AS (
                  SELECT last FROM payment WHERE id = ?1
                  UNION SELECT r.before FROM record r JOIN back b ON r.seq = b.seq
                  WHERE r.before IS NOT NULL)
-               SELECT r.event FROM back b JOIN record r ON r.seq = b.seq
+               SELECT r.seq, r.hash, r.event FROM back b JOIN record r ON r.seq = b.seq
                WHERE r.event IS NOT NULL ORDER BY r.seq";
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_and_then([store::blob(id)], |r| event(&r.get::<_, String>(0)?))?;
+    let rows = statement.query_and_then([store::blob(id)], recorded)?;
     rows.collect()
 }
 
@@ -259,8 +276,8 @@ impl Reader for File {
         self.ask(move |c| list(c, &filter)).await
     }
 
-    async fn history(&self, id: PaymentId) -> Result<Vec<SpendEvent>, PostError> {
-        self.ask(move |c| history(c, id)).await
+    async fn trail(&self, id: PaymentId) -> Result<Trail, PostError> {
+        self.ask(move |c| trail(c, id)).await
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError> {

@@ -1,0 +1,102 @@
+//! What a payment was asked for and what was signed for it, as far as its other fields do not say:
+//! kept once, with the reservation, so that it can be shown in a dispute.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::payment::{Instruction, Requirement};
+
+/// The rest of the offer, and the rest of the typed data. The signature is in no record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Agreed {
+    /// SHA-256 of the chosen entry of the challenge as it was read, hexadecimal.
+    pub offer: String,
+    /// The URL that the offer names, without credentials, query and fragment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Seconds that the offer allows for the payment.
+    pub max_timeout: u64,
+    /// `name` of the signing domain.
+    pub name: String,
+    /// Its `version`.
+    pub version: String,
+    /// Its `chainId`.
+    pub chain_id: u64,
+    /// Its `verifyingContract`.
+    pub contract: String,
+    /// Who pays.
+    pub from: String,
+    /// Unix seconds after which the payload lives.
+    pub valid_after: u64,
+}
+
+impl Agreed {
+    /// Of an offer and what the wallet is asked to sign for it.
+    #[must_use]
+    pub fn new(requirement: &Requirement, instruction: &Instruction) -> Self {
+        let Instruction::Transfer(transfer) = instruction;
+        let domain = &transfer.domain;
+        Self {
+            offer: digest(&requirement.offer.entry),
+            resource: requirement.resource.as_deref().and_then(bare),
+            max_timeout: requirement.valid_for,
+            name: domain.name.clone(),
+            version: domain.version.clone(),
+            chain_id: domain.chain_id,
+            contract: domain.contract.to_string(),
+            from: transfer.from.to_string(),
+            valid_after: transfer.valid_after,
+        }
+    }
+}
+
+fn digest(entry: &str) -> String {
+    hex::encode(Sha256::digest(entry.as_bytes()))
+}
+
+/// A URL without what may be secret in it; what is no URL was the merchant's prose.
+fn bare(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    let host = url.host()?;
+    let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
+    Some(format!(
+        "{}://{host}{port}{}",
+        url.scheme_str()?,
+        url.path()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_entry_as_it_was_read() {
+        // printf '{ "scheme":"exact" }' | sha256sum
+        const DIGEST: &str = "ca6092b32ca1302c14945ea05c0f3fa46aa1526cc0ef4642a01cc4dfd35bef10";
+        let entry = r#"{ "scheme":"exact" }"#;
+        assert_eq!(digest(entry), DIGEST);
+    }
+
+    #[test]
+    fn a_resource_is_kept_without_what_may_be_secret() {
+        let kept = |url| bare(url);
+        let whole = "https://u:canary@api.example.com:8443/v1/x?key=canary#canary";
+        assert_eq!(
+            kept(whole).as_deref(),
+            Some("https://api.example.com:8443/v1/x")
+        );
+        for prose in ["", "pay me now", "/v1/x?key=canary", "mailto:canary"] {
+            assert_eq!(kept(prose), None, "{prose}");
+        }
+    }
+
+    #[test]
+    fn records_from_before_are_still_read() {
+        let old: crate::event::SpendEvent = serde_json::from_str(r#"{"amount":"1"}"#).unwrap();
+        assert_eq!(old.agreed, None);
+        let text = serde_json::to_string(&old).unwrap();
+        assert!(!text.contains("agreed"), "{text}");
+    }
+}
