@@ -404,7 +404,7 @@ fn kinds_that_are_not_there_are_told_apart_from_misspelt_ones() {
         };
         wallet::open(kind, opening).err().unwrap().to_string()
     };
-    assert!(opening("privy").contains("`privy` are not supported yet"));
+    assert!(opening("kms").contains("`kms` are not supported yet"));
     assert!(opening("lightning").contains("not supported yet"));
     assert!(opening("web3signer").contains("`url`"));
     assert!(opening("locale").contains("did you mean `local`?"));
@@ -527,4 +527,22 @@ fn credentials_are_sent_to_nobody_in_the_clear_and_looked_for_only_when_opened()
         "{said}"
     );
     assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_wallet_id_is_no_path() {
+    let check = |url: &str, id: &str| {
+        let keys = format!(
+            "{{ url: \"{url}\", wallet_id: \"{id}\", address: \"{ADDRESS}\", app_id_file: id, app_secret_file: secret, authorization_key_file: key }}"
+        );
+        let section = Section::file("farepass.yaml", &keys).unwrap();
+        wallet::check("privy", section).map_err(|e| e.to_string())
+    };
+    assert_eq!(check("https://api.privy.io", "w0123456789abcdef"), Ok(()));
+    for id in ["", "../other", "a/b", "a b", "a%2fb", "a?b"] {
+        let said = check("https://api.privy.io", id).unwrap_err();
+        assert!(said.contains("the id of a wallet"), "{id}: {said}");
+    }
+    let said = check("http://api.privy.io", "w0").unwrap_err();
+    assert!(said.contains("in the clear"), "{said}");
 }

@@ -16,6 +16,7 @@ pub mod harden;
 mod key;
 mod keystore;
 pub mod local;
+mod privy;
 mod public_keys;
 mod remote;
 pub mod secret_file;
@@ -25,10 +26,10 @@ mod web3signer;
 pub use typed_data::{PRIMARY, Types};
 
 /// Every kind of wallet that can be opened.
-pub const WALLETS: &[WalletKind] = &[local::KIND, web3signer::KIND, cdp::KIND];
+pub const WALLETS: &[WalletKind] = &[local::KIND, web3signer::KIND, cdp::KIND, privy::KIND];
 
 /// Kinds of the contract that are still to come.
-const NOT_YET: &[&str] = &["privy", "kms", "agentcore", "lightning"];
+const NOT_YET: &[&str] = &["kms", "agentcore", "lightning"];
 
 /// Why a wallet gave no signature.
 #[derive(Clone, Debug, thiserror::Error)]

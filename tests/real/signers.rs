@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::merchant::{After, Merchant, shop};
 use crate::support::proxy::Setup;
-use crate::support::signer::{Cdp, Fault, Signer, Web3signer, p256};
+use crate::support::signer::{Cdp, Fault, Privy, Signer, Web3signer, p256};
 use crate::support::stand::stand;
 use crate::support::{USDC, chain, until};
 
@@ -28,7 +28,7 @@ const PAGE: &str = "https://shop.stand.test/report";
 type Scene = fn([u8; 32], &Folder) -> (Signer, Value);
 
 /// Every kind.
-const KINDS: &[Scene] = &[web3signer, cdp];
+const KINDS: &[Scene] = &[web3signer, cdp, privy];
 
 /// Where credentials are.
 struct Folder(tempfile::TempDir);
@@ -70,6 +70,34 @@ fn cdp(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
         "api_key_id_file": folder.0.path().join("api.id"),
         "api_key_secret_file": folder.0.path().join("api.secret"),
         "wallet_secret_file": folder.0.path().join("wallet.secret"),
+    });
+    (signer, keys)
+}
+
+fn privy(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    let address = chain::payer(&key);
+    let (owner, owner_public) = p256();
+    folder.write("app.id", "theapp\n");
+    folder.write("app.secret", "theapps3cret\n");
+    folder.write(
+        "owner.key",
+        &format!("wallet-auth:{}", STANDARD.encode(owner)),
+    );
+    let api = Privy {
+        wallet: "thewallet".into(),
+        app: "theapp".into(),
+        secret: "theapps3cret".into(),
+        owner: owner_public,
+    };
+    let signer = Signer::start(api, key);
+    let keys = json!({
+        "kind": "privy",
+        "url": format!("http://127.0.0.1:{}/", signer.port),
+        "wallet_id": "thewallet",
+        "address": address,
+        "app_id_file": folder.0.path().join("app.id"),
+        "app_secret_file": folder.0.path().join("app.secret"),
+        "authorization_key_file": folder.0.path().join("owner.key"),
     });
     (signer, keys)
 }

@@ -5,6 +5,9 @@ use serde_json::Value;
 /// Coinbase's Developer Platform, as it describes itself.
 pub(crate) const CDP: &str = include_str!("../../vectors/openapi/cdp-typed-data.json");
 
+/// Privy, as it describes itself.
+pub(crate) const PRIVY: &str = include_str!("../../vectors/openapi/privy-typed-data.json");
+
 /// Words that say nothing about what is right.
 const IDLE: &[&str] = &["example", "examples", "description", "default", "format"];
 

@@ -6,11 +6,11 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
+    KeyPair as _, UnparsedPublicKey,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::chain::{self, Domain, Transfer};
@@ -249,6 +249,64 @@ impl Api for Cdp {
 
     fn answer(&self, signature: String) -> Value {
         json!({ "signature": signature })
+    }
+}
+
+/// A server wallet at Privy. It verifies the app's secret and the signature of the wallet's owner.
+pub(crate) struct Privy {
+    pub(crate) wallet: String,
+    pub(crate) app: String,
+    pub(crate) secret: String,
+    /// P-256, an uncompressed point.
+    pub(crate) owner: Vec<u8>,
+}
+
+impl Api for Privy {
+    fn read(&self, head: &Head, body: &[u8]) -> Result<Value, (u16, Value)> {
+        let wrong = |status: u16, code: &str| Err((status, json!({ "error": "no", "code": code })));
+        let path = format!("/v1/wallets/{}/rpc", self.wallet);
+        if head.first != format!("POST {path} HTTP/1.1") {
+            return wrong(404, "not_found");
+        }
+        let asked: Value = serde_json::from_slice(body).unwrap();
+        let problems = schema::problems(schema::PRIVY, "EthereumSignTypedDataRpcInput", &asked);
+        assert_eq!(problems, Vec::<String>::new());
+        let basic = STANDARD.encode(format!("{}:{}", self.app, self.secret));
+        let (app, expiry) = (head.one("privy-app-id"), head.one("privy-request-expiry"));
+        // Its members are in the canonical order already.
+        let signed = json!({
+            "body": asked,
+            "headers": { "privy-app-id": app, "privy-request-expiry": expiry },
+            "method": "POST",
+            "url": format!("http://{}{path}", head.one("host").unwrap()),
+            "version": 1,
+        });
+        let signature = head
+            .one("privy-authorization-signature")
+            .unwrap_or_default();
+        let signature = STANDARD.decode(signature).unwrap_or_default();
+        let now = super::unix_now() * 1000;
+        let expiry: u64 = expiry.and_then(|e| e.parse().ok()).unwrap_or_default();
+        let right = app == Some(&self.app)
+            && head.one("authorization") == Some(&format!("Basic {basic}"))
+            && (now..now + 62_000).contains(&expiry)
+            && UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.owner)
+                .verify(signed.to_string().as_bytes(), &signature)
+                .is_ok();
+        if !right {
+            return wrong(401, "unauthorized");
+        }
+        let mut typed = asked["params"]["typed_data"].clone();
+        typed["primaryType"] = typed["primary_type"].take();
+        Ok(typed)
+    }
+
+    fn answer(&self, signature: String) -> Value {
+        let data = json!({ "signature": signature, "encoding": "hex" });
+        let answer = json!({ "method": "eth_signTypedData_v4", "data": data });
+        let problems = schema::problems(schema::PRIVY, "EthereumSignTypedDataRpcResponse", &answer);
+        assert_eq!(problems, Vec::<String>::new());
+        answer
     }
 }
 

@@ -1,0 +1,203 @@
+//! Wallets of kind `privy`: a server wallet at Privy, asked with the app's secret and a signature by the
+//! authorization key that owns the wallet.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use secrecy::zeroize::Zeroizing;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::credentials::{self, Credentials, Files, Texts, is_visible};
+use super::remote::{self, Failure, Place, Signer, secret_value, unmade};
+use super::typed_data::TypedData;
+use super::{Opening, Wallet, WalletKind, canonical};
+use crate::clock;
+use crate::evm::Address;
+use crate::section::{Section, SectionError};
+
+/// The kind, as in the configuration.
+pub(super) const KIND: WalletKind = WalletKind {
+    kind: "privy",
+    remote: true,
+    check: |section| settings(section, Path::new("")).map(drop),
+    open,
+};
+
+/// Seconds after which a request is no longer taken: nobody waits so long for its answer.
+const LIFE: u64 = 60;
+
+/// What a key may begin with, as the dashboard shows it.
+const PREFIXES: [&str; 2] = ["wallet-auth:", "wallet-api:"];
+
+const APP_ID: &str = "privy-app-id";
+const EXPIRY: &str = "privy-request-expiry";
+const AUTHORIZED: &str = "privy-authorization-signature";
+
+struct Settings {
+    url: String,
+    address: Address,
+    files: Files,
+}
+
+/// Which app asks, and what shows it. They have no `Debug`.
+struct Keys {
+    app: Zeroizing<String>,
+    secret: Zeroizing<String>,
+    authorization: EcdsaKeyPair,
+}
+
+struct Privy {
+    /// Of the wallet's calls, in full: it is signed too.
+    url: String,
+    keys: Credentials<Keys>,
+}
+
+fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError> {
+    let url = remote::secure_base(section.need("url")?)?;
+    let id = wallet_id(section.need("wallet_id")?)?;
+    let address = remote::address(section.need("address")?)?;
+    let files = [
+        credentials::named(section.need("app_id_file")?, base)?,
+        credentials::named(section.need("app_secret_file")?, base)?,
+        credentials::named(section.need("authorization_key_file")?, base)?,
+    ];
+    section.finish()?;
+    Ok(Settings {
+        url: format!("{url}/v1/wallets/{id}/rpc"),
+        address,
+        files,
+    })
+}
+
+/// It becomes a part of a path.
+fn wallet_id(section: Section) -> Result<String, SectionError> {
+    let id = section.clone().text()?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    match !id.is_empty() && id.len() <= 64 && id.bytes().all(plain) {
+        true => Ok(id),
+        false => Err(section.expected("the id of a wallet: letters and digits")),
+    }
+}
+
+fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
+    let place = Place::of(&opening)?;
+    let settings = settings(opening.section, &opening.base)?;
+    let signer = Privy {
+        url: settings.url,
+        keys: Credentials::open(settings.files, keys)?,
+    };
+    Ok(place.wallet(KIND.kind, settings.address, signer))
+}
+
+fn keys([app, secret, authorization]: &Texts) -> Result<Keys, (usize, &'static str)> {
+    if !is_visible(app) || app.contains(':') {
+        return Err((0, "expected the id of an app"));
+    }
+    if !is_visible(secret) {
+        return Err((1, "expected the secret of an app"));
+    }
+    let bare = PREFIXES.iter().find_map(|p| authorization.strip_prefix(p));
+    let der = credentials::base64(bare.unwrap_or(authorization));
+    let pair = |der: Zeroizing<Vec<u8>>| {
+        EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, &der).ok()
+    };
+    let authorization = der.and_then(pair).ok_or((
+        2,
+        "expected an authorization key: a P-256 key (PKCS #8) in base64",
+    ))?;
+    Ok(Keys {
+        app: app.clone(),
+        secret: secret.clone(),
+        authorization,
+    })
+}
+
+/// The call that asks for a signature.
+fn call(data: &TypedData) -> Value {
+    json!({
+        "method": "eth_signTypedData_v4",
+        "chain_type": "ethereum",
+        "params": {
+            "typed_data": {
+                "domain": data.domain,
+                "types": data.types,
+                "message": data.message,
+                "primary_type": data.primary_type,
+            },
+        },
+    })
+}
+
+/// What the authorization key signs: the request, and those of its fields that Privy looks at.
+fn payload(url: &str, body: &Value, app: &str, expiry: &str) -> String {
+    canonical::text(&json!({
+        "version": 1,
+        "method": "POST",
+        "url": url,
+        "body": body,
+        "headers": { APP_ID: app, EXPIRY: expiry },
+    }))
+}
+
+impl Keys {
+    fn authorize(&self, payload: &str) -> Result<Zeroizing<String>, Failure> {
+        let signature = self
+            .authorization
+            .sign(&SystemRandom::new(), payload.as_bytes());
+        let signature = signature.map_err(|_| unmade("the key does not sign"))?;
+        Ok(Zeroizing::new(STANDARD.encode(signature)))
+    }
+
+    /// RFC 7617.
+    fn basic(&self) -> Zeroizing<String> {
+        let plain = Zeroizing::new(format!("{}:{}", *self.app, *self.secret));
+        Zeroizing::new(format!("Basic {}", STANDARD.encode(plain.as_bytes())))
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Signed,
+}
+
+#[derive(Deserialize)]
+struct Signed {
+    signature: String,
+    encoding: String,
+}
+
+impl Signer for Privy {
+    fn request(&self, data: &TypedData) -> Result<Request<Bytes>, Failure> {
+        let keys = self.keys.now();
+        let body = call(data);
+        let expiry = clock::wall().after_secs(LIFE).0.to_string();
+        let signature = keys.authorize(&payload(&self.url, &body, &keys.app, &expiry))?;
+        Request::post(&self.url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(AUTHORIZATION, secret_value(&keys.basic())?)
+            .header(APP_ID, keys.app.as_str())
+            .header(EXPIRY, expiry)
+            .header(AUTHORIZED, secret_value(&signature)?)
+            .body(canonical::text(&body).into())
+            .map_err(unmade)
+    }
+
+    fn signature(&self, answer: &[u8]) -> Result<String, Failure> {
+        let answer: Result<Answer, _> = serde_json::from_slice(answer);
+        match answer {
+            Ok(Answer { data }) if data.encoding == "hex" => Ok(data.signature),
+            Ok(_) | Err(_) => Err(Failure::Unreadable("no `signature` in hex in it")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
