@@ -243,7 +243,7 @@ impl Payer {
             },
         };
         // After the question: what a person thinks about takes no place of what is paid.
-        if let Err(refusal) = self.in_rate(&plan.approval) {
+        if let Err(refusal) = self.in_rate(asked, &plan.approval) {
             return Err(self.refused(about, refusal).await);
         }
         failpoint::reach("before-reserve");

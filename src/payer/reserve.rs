@@ -30,9 +30,13 @@ impl Payer {
     }
 
     /// A flood is turned away here, before it costs the ledger anything.
-    pub(super) fn in_rate(&self, approval: &Approval) -> Result<(), Refusal> {
+    ///
+    /// Each session has places of its own here, because a place is taken before the ledger judges: one
+    /// that is over its budget must not use up the others'. What they share is counted in the ledger.
+    pub(super) fn in_rate(&self, asked: &Asked, approval: &Approval) -> Result<(), Refusal> {
         for (account, rate) in &approval.duties.rates {
-            if let Err(wait) = self.rates.take(*rate, account) {
+            let key = format!("{} {account}", asked.session.id);
+            if let Err(wait) = self.rates.take(*rate, &key) {
                 let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 let at = Timestamp(self.clock.now().0.saturating_add(millis));
                 let detail = format!(

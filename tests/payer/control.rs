@@ -195,6 +195,34 @@ async fn thousand_payments_in_a_minute_are_thirty() {
     delivered(&stage, pay(&stage, "1", FIRST).await.unwrap()).await;
 }
 
+/// A place in memory is taken before the ledger judges.
+#[tokio::test]
+async fn a_session_without_money_uses_up_nobody_elses_rate() {
+    let setup = Setup {
+        policy: RATED,
+        budget: Usd(1),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    for _ in 0..40 {
+        let why = reason(pay(&stage, "1000", FIRST).await);
+        assert!(matches!(why, Reason::OverSessionCap | Reason::RateLimited));
+    }
+    let wanted = farepass::ledger::sessions::Wanted {
+        agent: "other".into(),
+        budget: Usd(u64::MAX),
+        expires: std::time::Duration::from_secs(3600),
+    };
+    let now = farepass::clock::Clock::now(&*stage.clock);
+    let opened = farepass::ledger::sessions::open(&*stage.ledger, wanted, now).await;
+    let asked = farepass::payment::Asked {
+        session: Arc::new(opened.unwrap().0),
+        ..stage.asked("api.example.com")
+    };
+    let bought = stage.payer.authorize(&asked, &challenge("1000")).await;
+    delivered(&stage, bought.unwrap()).await;
+}
+
 #[tokio::test]
 async fn a_rate_survives_a_restart() {
     let first = stage(RATED).await;
