@@ -24,6 +24,10 @@ test-real:
 bench:
     cargo bench --locked
 
+# CPU time, memory and delays beside another proxy (benches/compare/README.md; needs root, not part of CI).
+compare *ARGS:
+    benches/compare/run.py {{ARGS}}
+
 # A minute of each fuzz target (needs a nightly toolchain and cargo-fuzz).
 fuzz:
     #!/usr/bin/env bash
