@@ -2,11 +2,11 @@
 
 use std::io::Write as _;
 
-use super::table::{Table, plain, width};
+use super::table::{Table, minute, plain, width};
 use super::{Command, Exit, Failure, Terminal, owner, setup};
 use crate::admin::control;
 use crate::budget::{Asked, Asking};
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::config::Config;
 use crate::payment::ApprovalId;
 
@@ -154,10 +154,4 @@ fn stage(stage: Asked) -> &'static str {
         Asked::Denied { .. } => "denied",
         Asked::Used { .. } => "used",
     }
-}
-
-/// Month, day and time of day.
-fn minute(at: Timestamp) -> String {
-    let text = at.to_string();
-    text.get(5..19).unwrap_or_default().replace('T', " ")
 }

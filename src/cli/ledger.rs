@@ -4,10 +4,9 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use super::table::{Table, plain, width};
+use super::table::{Table, minute, plain, width};
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::admin;
-use crate::clock::Timestamp;
 use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader};
 use crate::payment::{PaymentId, SessionId};
@@ -170,12 +169,6 @@ fn charged(row: &SpendEvent) -> String {
 
 fn request(row: &SpendEvent) -> String {
     format!("{} {}{}", row.method, row.host, row.path)
-}
-
-/// Month, day and time of day: what tells rows of one list apart.
-fn minute(at: Timestamp) -> String {
-    let text = at.to_string();
-    text.get(5..19).unwrap_or_default().replace('T', " ")
 }
 
 /// The beginning of an id, which `show` takes as well.

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::clock::Timestamp;
+
 /// Between two columns.
 const GAP: &str = "  ";
 
@@ -85,6 +87,12 @@ pub(super) fn plain(text: &str) -> String {
 pub(super) fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|w| *w > 0)
+}
+
+/// Month, day and time of day: what tells rows of one list apart.
+pub(super) fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(5..19).unwrap_or_default().replace('T', " ")
 }
 
 #[cfg(test)]

@@ -139,11 +139,14 @@ pub struct Posted {
 
 impl Posted {
     fn new(seq: u64, book: &Book, entries: &[Entry]) -> Self {
-        let reserved = entries.iter().find_map(|entry| match entry {
-            Entry::Reserve {
+        let reserved = entries.iter().find_map(|entry| {
+            let Entry::Reserve {
                 session, limits, ..
-            } => Some((session, limits)),
-            _ => None,
+            } = entry
+            else {
+                return None;
+            };
+            Some((session, limits))
         });
         let Some((session, limits)) = reserved else {
             return Self {
