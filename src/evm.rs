@@ -6,6 +6,10 @@ use std::str::FromStr;
 
 use sha3::{Digest, Keccak256};
 
+mod permit2;
+
+pub use permit2::{Charge, PERMIT2, PERMIT2_NAME, PermitTransfer, decimal};
+
 /// Keccak-256, the hash of the EVM (not NIST SHA3-256).
 #[must_use]
 pub fn keccak(bytes: &[u8]) -> [u8; 32] {
@@ -150,11 +154,7 @@ impl TransferWithAuthorization {
     /// `keccak256(0x1901 ‖ domainSeparator ‖ hashStruct(message))`: what is signed.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        let mut bytes = Vec::with_capacity(66);
-        bytes.extend_from_slice(&[0x19, 0x01]);
-        bytes.extend_from_slice(&self.domain.separator());
-        bytes.extend_from_slice(&self.struct_hash());
-        keccak(&bytes)
+        signed(self.domain.separator(), self.struct_hash())
     }
 
     /// `hashStruct(message)`.
@@ -171,6 +171,15 @@ impl TransferWithAuthorization {
         words.word(self.nonce);
         words.hash()
     }
+}
+
+/// EIP-712, "Specification of the `eth_signTypedData` JSON RPC": what is signed.
+fn signed(separator: [u8; 32], message: [u8; 32]) -> [u8; 32] {
+    let mut bytes = Vec::with_capacity(66);
+    bytes.extend_from_slice(&[0x19, 0x01]);
+    bytes.extend_from_slice(&separator);
+    bytes.extend_from_slice(&message);
+    keccak(&bytes)
 }
 
 /// ABI words, 32 bytes each.

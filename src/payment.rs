@@ -141,6 +141,8 @@ pub struct Requirement {
     pub valid_for: u64,
     /// How the asset is moved: `eip3009`, `permit2`, …
     pub transfer_method: String,
+    /// Who says how much of the price is taken (`upto`), as written.
+    pub facilitator: Option<String>,
     /// The URL that the challenge says it is for. A claim: compared, never used.
     pub resource: Option<String>,
     /// The media type that the challenge promises. A claim.
@@ -166,6 +168,37 @@ pub struct Offer {
 pub enum Instruction {
     /// Sign an EIP-3009 transfer (EIP-712 typed data).
     Transfer(evm::TransferWithAuthorization),
+    /// Sign a Permit2 transfer through x402's proxy (EIP-712 typed data).
+    Permit(evm::PermitTransfer),
+}
+
+impl Instruction {
+    /// The account that pays.
+    #[must_use]
+    pub fn from(&self) -> evm::Address {
+        match self {
+            Self::Transfer(transfer) => transfer.from,
+            Self::Permit(permit) => permit.from,
+        }
+    }
+
+    /// The EVM chain that it is for.
+    #[must_use]
+    pub fn chain_id(&self) -> u64 {
+        match self {
+            Self::Transfer(transfer) => transfer.domain.chain_id,
+            Self::Permit(permit) => permit.chain_id,
+        }
+    }
+
+    /// The EIP-712 digest that is signed.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        match self {
+            Self::Transfer(transfer) => transfer.digest(),
+            Self::Permit(permit) => permit.digest(),
+        }
+    }
 }
 
 /// What the wallet answered. Whoever holds it can take the money, so it has no `Debug`.

@@ -122,6 +122,7 @@ fn offer(amount: u128) -> Requirement {
         pay_to: PAYEE.into(),
         valid_for: 60,
         transfer_method: "eip3009".into(),
+        facilitator: None,
         resource: None,
         mime_type: None,
         offer: Arc::new(Offer::default()),

@@ -60,8 +60,7 @@ fn bytes<const N: usize>(text: &str) -> [u8; N] {
 /// with the curve alone.
 fn sign(requirement: &Requirement, key: &str, instruction: &Instruction) -> Signature {
     if !requirement.network.is_test() {
-        let Instruction::Transfer(transfer) = instruction;
-        return sign_digest(key, transfer.digest());
+        return sign_digest(key, instruction.digest());
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("wallet.key");
@@ -188,28 +187,23 @@ fn signatures_and_payloads_equal_the_official_clients() {
             now: vector["now"].as_u64().unwrap(),
             valid_for: requirement.valid_for,
         };
-        let (Instruction::Transfer(transfer), payload) = pay(requirement, &fixed);
+        let (instruction, payload) = pay(requirement, &fixed);
+        let (separator, message) = match &instruction {
+            Instruction::Transfer(t) => (t.domain.separator(), t.struct_hash()),
+            Instruction::Permit(p) => (p.separator(), p.struct_hash()),
+        };
         let eip712 = &vector["eip712"][0];
         let hex = |name: &str| bytes::<32>(eip712[name].as_str().unwrap());
-        assert_eq!(
-            transfer.domain.separator(),
-            hex("domainSeparator"),
-            "{}",
-            path.display()
-        );
-        assert_eq!(
-            transfer.struct_hash(),
-            hex("structHash"),
-            "{}",
-            path.display()
-        );
-        assert_eq!(transfer.digest(), hex("digest"), "{}", path.display());
+        let name = path.display();
+        assert_eq!(separator, hex("domainSeparator"), "{name}");
+        assert_eq!(message, hex("structHash"), "{name}");
+        assert_eq!(instruction.digest(), hex("digest"), "{name}");
         assert_eq!(&decoded(&payload.value), expected, "{}", path.display());
         let name = if v2 { "payment-signature" } else { "x-payment" };
         assert_eq!(payload.name, name);
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 10);
 }
 
 /// What an exchange holds, one line per fact.
@@ -287,9 +281,10 @@ fn recorded_payments_are_reproduced_to_the_byte() {
     }
     seen.sort();
     let expected = "hostile-price-jump hostile-settle-then-ask v1-exact v1-exact-legacy-client \
-        v1-insufficient-funds v1-post v2-browser-html v2-exact-eip3009 v2-exact-post \
-        v2-handler-500 v2-insufficient-funds v2-payment-identifier v2-settlement-reverts \
-        v2-siwx-first-pays v2-sse v2-upfront v2-upfront-handler-500";
+        v1-insufficient-funds v1-post v2-browser-html v2-exact-eip3009 v2-exact-permit2 v2-exact-post \
+        v2-handler-500 v2-insufficient-funds v2-multi v2-payment-identifier \
+        v2-permit2-needs-approval v2-settlement-reverts v2-siwx-first-pays v2-sse v2-upfront \
+        v2-upfront-handler-500 v2-upto v2-upto-zero";
     assert_eq!(seen.join(" "), expected);
 }
 
@@ -302,14 +297,39 @@ fn sent(step: &Value) -> Option<(String, String)> {
     Some((name.clone(), value.as_str().unwrap().into()))
 }
 
+/// A number of 256 bits, big-endian, from decimal digits.
+fn word(digits: &str) -> [u8; 32] {
+    let mut number = [0_u8; 32];
+    for digit in digits.bytes() {
+        let mut carry = u32::from(digit - b'0');
+        for byte in number.iter_mut().rev() {
+            let value = u32::from(*byte) * 10 + carry;
+            *byte = u8::try_from(value & 0xff).unwrap();
+            carry = value >> 8;
+        }
+        assert_eq!(carry, 0, "{digits}");
+    }
+    number
+}
+
 /// Makes the same payment again and compares every byte. False: another scheme.
 fn again(exchange: &Value, challenge: &Challenge, name: &str, recorded: &str) -> bool {
     let value = recorded.parse().unwrap();
     let sent = decoded(&value);
-    let authorization = &sent["payload"]["authorization"];
-    let Some(nonce) = authorization["nonce"].as_str() else {
-        return false;
+    let payload = &sent["payload"];
+    let permit = &payload["permit2Authorization"];
+    let (authorization, nonce, end) = match (&payload["authorization"], permit["nonce"].as_str()) {
+        (_, Some(number)) => (permit, word(number), "deadline"),
+        (Value::Object(_), None) => {
+            let nonce = payload["authorization"]["nonce"].as_str().unwrap();
+            (&payload["authorization"], bytes(nonce), "validBefore")
+        }
+        (_, None) => return false,
     };
+    // An approval came with it, which is never signed here.
+    if sent["extensions"]["eip2612GasSponsoring"].is_object() {
+        return false;
+    }
     let number = |name: &str| {
         authorization[name]
             .as_str()
@@ -325,15 +345,15 @@ fn again(exchange: &Value, challenge: &Challenge, name: &str, recorded: &str) ->
     let requirement = chosen.unwrap();
     let now = match requirement.protocol {
         "x402-v1" => number("validAfter") + 600,
-        _ => number("validBefore") - requirement.valid_for,
+        _ => number(end) - requirement.valid_for,
     };
     let fixed = Fixed {
         key: exchange["payer"]["privateKey"].as_str().unwrap(),
         payer: exchange["payer"]["address"].as_str().unwrap(),
         id: id.as_str().map_or(PaymentId(1), |id| id.parse().unwrap()),
-        nonce: bytes(nonce),
+        nonce,
         now,
-        valid_for: number("validBefore") - now,
+        valid_for: number(end) - now,
     };
     let (_, payload) = pay(requirement, &fixed);
     assert_eq!(payload.name, name);

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::evm::{Charge, PERMIT2, PERMIT2_NAME};
 use crate::payment::{Instruction, Requirement};
 
 /// The rest of the offer, and the rest of the typed data. The signature is in no record.
@@ -29,24 +30,58 @@ pub struct Agreed {
     pub from: String,
     /// Unix seconds after which the payload lives.
     pub valid_after: u64,
+    /// What a Permit2 payload says besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permit: Option<Permitted>,
+}
+
+/// The rest of a Permit2 payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Permitted {
+    /// The token's contract.
+    pub token: String,
+    /// The contract that may move it.
+    pub spender: String,
+    /// Who says how much is taken, when that is not all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facilitator: Option<String>,
 }
 
 impl Agreed {
     /// Of an offer and what the wallet is asked to sign for it.
     #[must_use]
     pub fn new(requirement: &Requirement, instruction: &Instruction) -> Self {
-        let Instruction::Transfer(transfer) = instruction;
-        let domain = &transfer.domain;
-        Self {
+        let offered = Self {
             offer: digest(&requirement.offer.entry),
             resource: requirement.resource.as_deref().and_then(bare),
             max_timeout: requirement.valid_for,
-            name: domain.name.clone(),
-            version: domain.version.clone(),
-            chain_id: domain.chain_id,
-            contract: domain.contract.to_string(),
-            from: transfer.from.to_string(),
-            valid_after: transfer.valid_after,
+            chain_id: instruction.chain_id(),
+            from: instruction.from().to_string(),
+            ..Self::default()
+        };
+        match instruction {
+            Instruction::Transfer(transfer) => Self {
+                name: transfer.domain.name.clone(),
+                version: transfer.domain.version.clone(),
+                contract: transfer.domain.contract.to_string(),
+                valid_after: transfer.valid_after,
+                ..offered
+            },
+            Instruction::Permit(permit) => Self {
+                name: PERMIT2_NAME.into(),
+                contract: PERMIT2.to_string(),
+                valid_after: permit.valid_after,
+                permit: Some(Permitted {
+                    token: permit.token.to_string(),
+                    spender: permit.charge.spender().to_string(),
+                    facilitator: match permit.charge {
+                        Charge::Whole => None,
+                        Charge::UpTo { facilitator } => Some(facilitator.to_string()),
+                    },
+                }),
+                ..offered
+            },
         }
     }
 }

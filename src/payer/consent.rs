@@ -226,6 +226,7 @@ fn digest(asked: &Asked, plan: &Plan<'_>) -> [u8; 32] {
         &amount,
         &requirement.pay_to,
         &requirement.transfer_method,
+        requirement.facilitator.as_deref().unwrap_or_default(),
     ];
     let mut hash = Sha256::new();
     for text in texts {

@@ -123,10 +123,15 @@ impl Payer {
             },
         })?;
         about.signing(&terms, wallet.name());
+        // What the chain knows of it depends on who keeps the nonce: the token, or Permit2.
+        let keeper = match &instruction {
+            Instruction::Transfer(_) => "",
+            Instruction::Permit(_) => " permit2",
+        };
         Ok(Plan {
             until: wall.after_secs(approval.valid_for.saturating_add(SKEW)),
             nonce: format!(
-                "{payer} {} {} {nonce}",
+                "{payer} {} {} {nonce}{keeper}",
                 approval.requirement.network, approval.asset.address
             ),
             approval,

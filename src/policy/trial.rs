@@ -166,6 +166,7 @@ impl Policy {
             pay_to: question.pay_to.clone().or(payee).unwrap_or_else(somebody),
             valid_for: 60,
             transfer_method: "eip3009".into(),
+            facilitator: None,
             resource: None,
             mime_type: None,
             offer: Arc::new(Offer::default()),

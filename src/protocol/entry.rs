@@ -29,6 +29,8 @@ pub(super) struct Dialect {
     pub(super) price: for<'a> fn(&Entry<'a>) -> Option<&'a RawValue>,
     /// What a network is called.
     pub(super) network: fn(&str) -> Option<Network>,
+    /// Does it have `upto` and Permit2?
+    pub(super) permits: bool,
 }
 
 /// What a version 2 challenge says once for all of its entries.
@@ -78,6 +80,8 @@ pub(super) struct Extra<'a> {
     #[serde(borrow)]
     asset_transfer_method: Option<&'a RawValue>,
     #[serde(borrow)]
+    facilitator_address: Option<&'a RawValue>,
+    #[serde(borrow)]
     payment_flow: Option<&'a RawValue>,
     #[serde(borrow)]
     name: Option<&'a RawValue>,
@@ -121,11 +125,34 @@ fn read(dialect: &Dialect, raw: &str, shared: &Shared) -> Result<Requirement, Pr
     let entry: Entry<'_> = serde_json::from_str(raw).map_err(|_| not_json())?;
     let scheme = word(entry.scheme)
         .ok_or_else(|| Problem::new(Reason::MalformedChallenge, "an entry names no scheme"))?;
-    let known = scheme::knows(&scheme);
-    fill(dialect, &entry, scheme, raw, shared).map_err(|problem| {
-        // Whatever else is odd about a scheme that nobody here speaks: that is why it is not paid.
-        if known { problem } else { unknown_scheme() }
-    })
+    // Whatever else is odd about a scheme that nobody here speaks: that is why it is not paid.
+    let unpaid = unpaid_scheme(dialect, &scheme);
+    fill(dialect, &entry, scheme, raw, shared).map_err(|problem| unpaid.unwrap_or(problem))
+}
+
+/// Schemes that exist, and why none of their offers is taken.
+const REFUSED: &[(&[&str], &str)] = &[
+    (
+        &["batch-settlement"],
+        "the scheme `batch-settlement` takes a deposit larger than the price, so it is not spoken",
+    ),
+    (
+        &["auth-capture", "authCapture", "commerce", "escrow"],
+        "schemes that hold money to be captured later are not spoken",
+    ),
+];
+
+/// Why nothing of this scheme is paid, whatever the offer.
+fn unpaid_scheme(dialect: &Dialect, scheme: &str) -> Option<Problem> {
+    let detail = match scheme {
+        "upto" if !dialect.permits => "version 1 of the protocol has no scheme `upto`",
+        known if scheme::knows(known) => return None,
+        other => {
+            let refused = REFUSED.iter().find(|(names, _)| names.contains(&other));
+            refused.map_or("the payment scheme is not known", |(_, why)| why)
+        }
+    };
+    Some(Problem::new(Reason::SchemeUnsupported, detail))
 }
 
 fn fill(
@@ -146,7 +173,11 @@ fn fill(
     let pay_to = word(entry.pay_to)
         .ok_or_else(|| Problem::new(Reason::RecipientInvalid, "an entry names no recipient"))?;
     let extra = entry.extra.as_ref();
-    let transfer_method = transfer_method(&network, extra)?;
+    let transfer_method = transfer_method(&network, &scheme, extra)?;
+    if transfer_method == "permit2" && !dialect.permits {
+        let detail = "version 1 of the protocol moves no asset by Permit2";
+        return Err(Problem::new(Reason::TransferMethodUnsupported, detail));
+    }
     payment_flow(extra)?;
     if transfer_method == "permit2" && shared.approvals {
         let detail = "the payment would come with an approval that outlives it";
@@ -169,6 +200,7 @@ fn fill(
         pay_to,
         valid_for,
         transfer_method,
+        facilitator: word(extra.and_then(|e| e.facilitator_address)),
         resource,
         mime_type: shared
             .mime_type
@@ -208,10 +240,15 @@ fn amount(raw: Option<&RawValue>) -> Result<Amount, Problem> {
     })
 }
 
-/// `extra.assetTransferMethod`; absent and `null` mean EIP-3009 on EVM chains (x402 `exact` on EVM),
-/// and the chain's own plain transfer elsewhere.
-fn transfer_method(network: &Network, extra: Option<&Extra<'_>>) -> Result<String, Problem> {
+/// `extra.assetTransferMethod`; absent and `null` mean Permit2 for `upto`, which has no other way,
+/// EIP-3009 for `exact` on EVM chains, and the chain's own plain transfer elsewhere.
+fn transfer_method(
+    network: &Network,
+    scheme: &str,
+    extra: Option<&Extra<'_>>,
+) -> Result<String, Problem> {
     match extra.and_then(|e| e.asset_transfer_method) {
+        None if network.namespace() == "eip155" && scheme == "upto" => Ok("permit2".into()),
         None if network.namespace() == "eip155" => Ok("eip3009".into()),
         None => Ok("transfer".into()),
         Some(raw) => word(Some(raw)).ok_or_else(|| {
@@ -276,8 +313,4 @@ fn word(raw: Option<&RawValue>) -> Option<String> {
 /// A media type worth comparing with what comes back; anything odd is no promise.
 pub(super) fn media_type(raw: Option<&RawValue>) -> Option<String> {
     word(raw).filter(|word| word.bytes().all(|b| b.is_ascii_graphic() || b == b' '))
-}
-
-fn unknown_scheme() -> Problem {
-    Problem::new(Reason::SchemeUnsupported, "the payment scheme is not known")
 }

@@ -29,6 +29,7 @@ const DIALECT: Dialect = Dialect {
     protocol: "x402-v2",
     price: |entry| entry.amount,
     network,
+    permits: true,
 };
 
 /// x402 version 2.

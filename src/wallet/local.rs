@@ -261,15 +261,14 @@ impl Wallet for Local {
     }
 
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
-        let Instruction::Transfer(transfer) = instruction;
         let declined = |detail: &str| Err(WalletError::Declined(detail.into()));
-        if transfer.from != self.key.address() {
+        if instruction.from() != self.key.address() {
             return declined("it is not the payer's wallet");
         }
-        let chain = Some(transfer.domain.chain_id);
+        let chain = Some(instruction.chain_id());
         if !self.networks.iter().any(|n| n.chain_id() == chain) {
             return declined("the network is not on its list");
         }
-        self.key.sign(transfer.digest()).map(Signature::Evm)
+        self.key.sign(instruction.digest()).map(Signature::Evm)
     }
 }

@@ -23,7 +23,7 @@ pub mod secret_file;
 mod typed_data;
 mod web3signer;
 
-pub use typed_data::{PRIMARY, Types};
+pub use typed_data::{Form, Types};
 
 /// Every kind of wallet that can be opened.
 pub const WALLETS: &[WalletKind] = &[local::KIND, web3signer::KIND, cdp::KIND, privy::KIND];

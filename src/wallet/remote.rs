@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::key::verified;
 use super::typed_data::TypedData;
 use super::{Opening, Wallet, WalletError};
-use crate::evm::{Address, TransferWithAuthorization};
+use crate::evm::Address;
 use crate::fetch::{Fetch, FetchError};
 use crate::money::Network;
 use crate::payment::{Instruction, Signature};
@@ -203,13 +203,13 @@ pub(super) fn unmade(why: impl Display) -> Failure {
 }
 
 impl<S: Signer> Remote<S> {
-    async fn obtain(&self, transfer: &TransferWithAuthorization) -> Result<[u8; 65], Failure> {
+    async fn obtain(&self, instruction: &Instruction) -> Result<[u8; 65], Failure> {
         let fetch = self.fetch.as_ref().ok_or(Failure::Unasked)?;
         let turn = timeout(TURN, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
             return Err(Failure::Busy);
         };
-        let data = TypedData::of(transfer)
+        let data = TypedData::of(instruction)
             .ok_or_else(|| Failure::Unmade("signers could read it in two ways".into()))?;
         let request = self.signer.request(&data)?;
         let answer = fetch.send(request, DEADLINE, ANSWER_MAX).await;
@@ -219,7 +219,8 @@ impl<S: Signer> Remote<S> {
         }
         let text = self.signer.signature(answer.body())?;
         let signature = bytes(&text).ok_or(Failure::Unreadable("no signature of 65 bytes"))?;
-        verified(signature, transfer.digest(), self.address).ok_or(Failure::Foreign(self.address))
+        verified(signature, instruction.digest(), self.address)
+            .ok_or(Failure::Foreign(self.address))
     }
 }
 
@@ -296,16 +297,15 @@ impl<S: Signer> Wallet for Remote<S> {
     }
 
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
-        let Instruction::Transfer(transfer) = instruction;
         let declined = |detail: &str| Err(WalletError::Declined(detail.into()));
-        if transfer.from != self.address {
+        if instruction.from() != self.address {
             return declined("it is not the payer's wallet");
         }
-        let chain = Some(transfer.domain.chain_id);
+        let chain = Some(instruction.chain_id());
         if !self.networks.iter().any(|n| n.chain_id() == chain) {
             return declined("the network is not on its list");
         }
-        let obtained = self.obtain(transfer).await;
+        let obtained = self.obtain(instruction).await;
         obtained.map(Signature::Evm).map_err(|failure| {
             // Agents are told only that there is no signature; the operator must know why.
             tracing::warn!(wallet = %self.name, kind = self.kind, "no signature: {failure}");

@@ -112,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::evm::{Domain, TransferWithAuthorization};
+    use crate::payment::Instruction;
 
     #[test]
     fn the_request_is_that_of_the_vector_byte_for_byte() {
@@ -137,7 +138,7 @@ mod tests {
             url: "http://127.0.0.1:9000/".parse().unwrap(),
             address: transfer.from,
         };
-        let data = TypedData::of(&transfer).unwrap();
+        let data = TypedData::of(&Instruction::Transfer(transfer.clone())).unwrap();
         assert_eq!(data.text(), expected["params"][1].as_str().unwrap());
         let request = signer.request(&data).unwrap();
         let sent: Value = serde_json::from_slice(request.body()).unwrap();
@@ -150,9 +151,9 @@ mod tests {
         // What signers would read in more than one way is not sent.
         let mut odd = transfer.clone();
         odd.domain.chain_id = 1 << 53;
-        assert!(TypedData::of(&odd).is_none());
+        assert!(TypedData::of(&Instruction::Transfer(odd)).is_none());
         let mut odd = transfer;
         odd.domain.name = "USDĊ".into();
-        assert!(TypedData::of(&odd).is_none());
+        assert!(TypedData::of(&Instruction::Transfer(odd)).is_none());
     }
 }

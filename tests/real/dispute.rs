@@ -43,6 +43,7 @@ fn transfer(signed: &Value, signature: &str) -> (Transfer, Domain) {
         valid_before: text(&message["validBefore"]).parse().unwrap(),
         nonce: text(&message["nonce"]),
         signature: signature.into(),
+        permit: None,
     };
     let domain = Domain {
         name: text(&domain["name"]),

@@ -18,7 +18,7 @@ const SHOP: &str = "https://merchant.stand.test";
 const LIAR: &str = "https://hostile.stand.test";
 
 /// Ledger, merchant and chain tell the same story, to the unit and to the nonce.
-fn assert_agreement(stand: &Stand, proxy: &Proxy) -> u128 {
+pub(crate) fn assert_agreement(stand: &Stand, proxy: &Proxy) -> u128 {
     let books = proxy.ledger();
     let taken: u128 = stand
         .transfers(&proxy.payer())

@@ -17,6 +17,7 @@ mod interop;
 mod netns;
 mod operator;
 mod parent;
+mod permits;
 mod reconcile;
 mod retries;
 mod reuse;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use farepass::evm::{Address, Domain, TransferWithAuthorization};
+use farepass::evm::{Address, Charge, Domain, PermitTransfer, TransferWithAuthorization};
 use farepass::fetch::Fetch;
 use farepass::payment::{Instruction, Signature};
 use farepass::section::Section;
@@ -149,6 +149,21 @@ fn transfer(nonce: u8) -> TransferWithAuthorization {
     }
 }
 
+/// The same by Permit2.
+fn permit(charge: Charge) -> PermitTransfer {
+    PermitTransfer {
+        chain_id: 84532,
+        from: Address::from_hex(&chain::payer(&KEY)).unwrap(),
+        token: Address::from_hex(USDC).unwrap(),
+        amount: 10_000,
+        charge,
+        nonce: [0xfe; 32],
+        deadline: 4_000_000_000,
+        to: Address([7; 20]),
+        valid_after: 0,
+    }
+}
+
 async fn sign(wallet: &dyn Wallet, nonce: u8) -> Result<[u8; 65], WalletError> {
     let signed = wallet.sign(&Instruction::Transfer(transfer(nonce))).await;
     signed.map(|Signature::Evm(bytes)| bytes)
@@ -177,7 +192,20 @@ fn one_signature_comes_back_as_the_key_itself_would_make_it() {
             let signed = runtime().block_on(sign(&*wallet, nonce)).unwrap();
             assert_eq!(signed, chain::sign(&KEY, transfer(nonce).digest()));
         }
-        assert_eq!(signer.seen().len(), 3);
+        signer.fail(Fault::None);
+        let facilitator = Address([8; 20]);
+        for charge in [Charge::Whole, Charge::UpTo { facilitator }] {
+            let permit = Instruction::Permit(permit(charge));
+            let signed = runtime().block_on(wallet.sign(&permit));
+            let signed = signed.map(|Signature::Evm(bytes)| bytes).unwrap();
+            assert_eq!(signed, chain::sign(&KEY, permit.digest()), "{charge:?}");
+        }
+        assert_eq!(signer.seen().len(), 5);
+        // A signature over something else is not believed here either.
+        signer.fail(Fault::OtherDigest);
+        let permit = Instruction::Permit(permit(Charge::Whole));
+        let refused = runtime().block_on(wallet.sign(&permit));
+        assert!(!refused.err().unwrap().is_final());
     }
 }
 
@@ -287,8 +315,13 @@ fn another_payer_or_network_is_not_even_asked_for() {
         payer.from = Address([9; 20]);
         network.domain.chain_id = 8453;
         odd.domain.name = "US\u{10a}C".into();
-        for foreign in [payer, network, odd] {
-            let refused = runtime().block_on(wallet.sign(&Instruction::Transfer(foreign)));
+        let [mut other, mut elsewhere] = [Charge::Whole; 2].map(permit);
+        other.from = Address([9; 20]);
+        elsewhere.chain_id = 8453;
+        let transfers = [payer, network, odd].map(Instruction::Transfer);
+        let permits = [other, elsewhere].map(Instruction::Permit);
+        for foreign in transfers.iter().chain(&permits) {
+            let refused = runtime().block_on(wallet.sign(foreign));
             assert!(refused.err().unwrap().is_final());
         }
         assert_eq!(signer.seen().len(), 0);

@@ -155,7 +155,9 @@ impl Wallet for Purse {
     /// Nothing is signed that was not reserved, and no request is signed twice.
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
         pause().await;
-        let Instruction::Transfer(transfer) = instruction;
+        let Instruction::Transfer(transfer) = instruction else {
+            panic!("nothing else is offered: {instruction:?}");
+        };
         let nonce = format!("0x{}", hex::encode(transfer.nonce));
         let event = {
             let told = self.told.lock().unwrap();

@@ -4,11 +4,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::event::{Agreed, Delivery, Flag, SpendEvent, State};
+use crate::event::{Agreed, Delivery, Flag, Permitted, SpendEvent, State};
+use crate::evm::decimal;
 use crate::ledger::Trail;
 use crate::money::{Amount, Usd};
 use crate::payment::PaymentId;
-use crate::wallet::{PRIMARY, Types};
+use crate::wallet::Form;
 
 /// The file. A reader of version 1 may meet more members, never other meanings.
 #[derive(Debug, Serialize)]
@@ -107,7 +108,7 @@ fn offer(event: &SpendEvent, agreed: Option<&Agreed>) -> Value {
         "scheme": event.scheme,
         "network": event.network,
         "asset": event.asset,
-        "contract": agreed.map(|a| &a.contract),
+        "contract": agreed.map(|a| a.permit.as_ref().map_or(&a.contract, |p| &p.token)),
         "amount": event.amount,
         "pay_to": event.pay_to,
         "max_timeout": agreed.map(|a| a.max_timeout),
@@ -118,9 +119,12 @@ fn offer(event: &SpendEvent, agreed: Option<&Agreed>) -> Value {
 
 /// Names and order of EIP-712 and EIP-3009; numbers that may be larger than JSON readers hold are text.
 fn signed(event: &SpendEvent, agreed: &Agreed) -> Option<Value> {
+    if let Some(permit) = &agreed.permit {
+        return signed_permit(event, agreed, permit);
+    }
     Some(json!({
-        "types": Types::default(),
-        "primaryType": PRIMARY,
+        "types": Form::Transfer.types(),
+        "primaryType": Form::Transfer.primary(),
         "domain": {
             "name": agreed.name,
             "version": agreed.version,
@@ -134,6 +138,36 @@ fn signed(event: &SpendEvent, agreed: &Agreed) -> Option<Value> {
             "validAfter": agreed.valid_after.to_string(),
             "validBefore": event.valid_before?.to_string(),
             "nonce": event.nonce.as_ref()?,
+        },
+    }))
+}
+
+/// The same for Permit2, whose nonces are numbers.
+fn signed_permit(event: &SpendEvent, agreed: &Agreed, permit: &Permitted) -> Option<Value> {
+    let mut nonce = [0; 32];
+    hex::decode_to_slice(event.nonce.as_ref()?.strip_prefix("0x")?, &mut nonce).ok()?;
+    let mut witness = json!({ "to": event.pay_to, "validAfter": agreed.valid_after.to_string() });
+    let form = match &permit.facilitator {
+        None => Form::Permit,
+        Some(facilitator) => {
+            witness["facilitator"] = json!(facilitator);
+            Form::UptoPermit
+        }
+    };
+    Some(json!({
+        "types": form.types(),
+        "primaryType": form.primary(),
+        "domain": {
+            "name": agreed.name,
+            "chainId": agreed.chain_id,
+            "verifyingContract": agreed.contract,
+        },
+        "message": {
+            "permitted": { "token": permit.token, "amount": event.amount?.0.to_string() },
+            "spender": permit.spender,
+            "nonce": decimal(&nonce),
+            "deadline": event.valid_before?.to_string(),
+            "witness": witness,
         },
     }))
 }

@@ -1,4 +1,4 @@
-//! `schemes: [exact]`: ways of charging that may be used.
+//! `schemes: [exact, upto]`: ways of charging that may be used.
 
 use crate::payment::{Reason, Refusal};
 use crate::section::{Section, SectionError};
@@ -19,7 +19,7 @@ pub(super) const TERM: TermKind = TermKind {
 /// The names of the contract, and whether this program can pay them.
 const SCHEMES: &[(&str, bool)] = &[
     ("exact", true),
-    ("upto", false),
+    ("upto", true),
     ("evm/charge", false),
     ("tempo/charge", false),
     ("l402", false),
@@ -36,6 +36,24 @@ pub(super) fn known(
         return Err(item.error(format!("`{word}` is not supported yet")));
     }
     Ok(word)
+}
+
+/// `upto` moves assets by Permit2 alone, so a rule that has the one without the other never pays by it.
+pub(super) fn agree(pay: &Section) -> Result<(), SectionError> {
+    let has = |key: &str, word: &str| {
+        let items = pay.peek(key).and_then(|list| list.items().ok());
+        items.and_then(|items| {
+            items
+                .into_iter()
+                .find(|i| i.clone().text().as_deref() == Ok(word))
+        })
+    };
+    match (has("schemes", "upto"), has("transfer_methods", "permit2")) {
+        (Some(upto), None) => Err(upto
+            .error("`upto` moves assets by Permit2, which this rule does not allow")
+            .hint("write `transfer_methods: [eip3009, permit2]` beside it")),
+        _ => Ok(()),
+    }
 }
 
 struct Schemes(Vec<&'static str>);

@@ -1,5 +1,5 @@
-//! `transfer_methods: [eip3009]`: how an asset may be moved. What approves a spender or recurs is not
-//! among them: one such signature escapes every limit.
+//! `transfer_methods: [eip3009, permit2]`: how an asset may be moved. What approves a spender or recurs
+//! is not among them: one such signature escapes every limit.
 
 use crate::payment::{Reason, Refusal};
 use crate::section::Section;
@@ -18,7 +18,7 @@ pub(super) const TERM: TermKind = TermKind {
     }),
 };
 
-const METHODS: &[(&str, bool)] = &[("eip3009", true), ("permit2", false)];
+const METHODS: &[(&str, bool)] = &[("eip3009", true), ("permit2", true)];
 
 struct Methods(Vec<&'static str>);
 

@@ -12,6 +12,8 @@ mod offers;
 #[cfg(test)]
 mod payloads;
 #[cfg(test)]
+mod permits;
+#[cfg(test)]
 mod props;
 
 const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";

@@ -28,10 +28,15 @@ fn asked(changes: Value) -> Result<TransferWithAuthorization, Reason> {
     let read = v2(&challenge(json!([entry(changes)]), json!({})));
     let requirement = &read.requirements[0];
     let protocol = by_name(requirement.protocol).unwrap();
-    let Instruction::Transfer(transfer) = protocol
-        .instruct(&terms(requirement, &usdc()))
-        .map_err(|p| p.reason)?;
-    Ok(transfer)
+    let instruction = protocol.instruct(&terms(requirement, &usdc()));
+    Ok(transfer(instruction.map_err(|p| p.reason)?))
+}
+
+fn transfer(instruction: Instruction) -> TransferWithAuthorization {
+    match instruction {
+        Instruction::Transfer(transfer) => transfer,
+        Instruction::Permit(permit) => panic!("{permit:?}"),
+    }
 }
 
 #[test]
@@ -44,7 +49,7 @@ fn every_objection_to_signing_is_raised_before_anything_is_signed() {
             Reason::SchemeUnsupported,
         ),
         (
-            json!({"extra": {"assetTransferMethod": "permit2"}}),
+            json!({"extra": {"assetTransferMethod": "erc7710"}}),
             Reason::TransferMethodUnsupported,
         ),
         (json!({"network": "eip155:8453"}), Reason::AssetNotAllowed),
@@ -169,7 +174,7 @@ fn version_1_pays_to_the_address_as_offered() {
     let asset = usdc();
     let terms = terms(&read.requirements[0], &asset);
     let instruction = protocol.instruct(&terms).unwrap();
-    let Instruction::Transfer(transfer) = &instruction;
+    let transfer = transfer(instruction.clone());
     assert_eq!(
         (transfer.valid_after, transfer.valid_before),
         (1_799_999_400, 1_800_000_060)
@@ -192,7 +197,7 @@ fn nothing_but_what_was_approved_is_sent() {
     let protocol = by_name("x402-v2").unwrap();
     let asset = usdc();
     let terms = terms(&read.requirements[0], &asset);
-    let Instruction::Transfer(mut transfer) = protocol.instruct(&terms).unwrap();
+    let mut transfer = transfer(protocol.instruct(&terms).unwrap());
     transfer.value += 1;
     let other = Instruction::Transfer(transfer);
     let payload = protocol.payload(

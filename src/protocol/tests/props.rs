@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::evm::Charge;
 use crate::money;
 
 /// Stands in every text that a merchant may choose.
@@ -25,6 +26,7 @@ fn odd() -> impl Strategy<Value = Value> {
         Just(json!("eip155:8453")),
         Just(json!("base-sepolia")),
         Just(json!("permit2")),
+        Just(json!("upto")),
         Just(json!("upfront")),
         Just(json!(SELLER)),
         Just(json!(USDC)),
@@ -46,6 +48,7 @@ fn entries() -> impl Strategy<Value = Value> {
         "extra.name",
         "extra.version",
         "extra.assetTransferMethod",
+        "extra.facilitatorAddress",
         "extra.paymentFlow",
     ]);
     prop::collection::vec((keys, odd()), 0..3).prop_map(|changes| {
@@ -83,22 +86,29 @@ fn check(read: &Challenge, sent: &Value) {
 fn signs_what_was_read(requirement: &Requirement, asset: &Asset) {
     let protocol = by_name(requirement.protocol).unwrap();
     let terms = super::payloads::terms(requirement, asset);
-    let Ok(Instruction::Transfer(transfer)) = protocol.instruct(&terms) else {
+    let Ok(instruction) = protocol.instruct(&terms) else {
         return;
     };
-    assert!(asset.is(&requirement.asset) && asset.eip3009);
-    assert_eq!(requirement.transfer_method, "eip3009");
-    assert_eq!(transfer.value, requirement.amount.0);
-    assert_eq!(transfer.domain.contract.to_string(), asset.address);
-    assert_eq!(Some(transfer.domain.chain_id), asset.network.chain_id());
-    assert_eq!(transfer.domain.name, asset.eip712.as_ref().unwrap().name);
-    assert!(
-        transfer
-            .to
-            .to_string()
-            .eq_ignore_ascii_case(&requirement.pay_to)
-    );
-    let instruction = Instruction::Transfer(transfer);
+    assert!(asset.is(&requirement.asset));
+    assert_eq!(Some(instruction.chain_id()), asset.network.chain_id());
+    let (to, value, contract) = match &instruction {
+        Instruction::Transfer(transfer) => {
+            assert!(asset.eip3009);
+            assert_eq!(requirement.transfer_method, "eip3009");
+            let name = &asset.eip712.as_ref().unwrap().name;
+            assert_eq!(transfer.domain.name, *name);
+            (transfer.to, transfer.value, transfer.domain.contract)
+        }
+        Instruction::Permit(permit) => {
+            assert_eq!(requirement.transfer_method, "permit2");
+            let most = permit.charge != Charge::Whole;
+            assert_eq!(requirement.scheme, if most { "upto" } else { "exact" });
+            (permit.to, permit.amount, permit.token)
+        }
+    };
+    assert_eq!(value, requirement.amount.0);
+    assert_eq!(contract.to_string(), asset.address);
+    assert!(to.to_string().eq_ignore_ascii_case(&requirement.pay_to));
     let signature = Signature::Evm([1; 65]);
     let payload = protocol.payload(requirement, &instruction, &signature, terms.id);
     assert!(payload.is_ok_and(|p| p.value.is_sensitive()));

@@ -5,6 +5,7 @@ use sha2::Digest as _;
 
 use super::*;
 use crate::evm::{Domain, TransferWithAuthorization};
+use crate::payment::Instruction;
 
 fn vectors() -> Value {
     let text = include_str!("../../../tests/vectors/wallets/privy.json");
@@ -35,7 +36,7 @@ fn data() -> TypedData {
         valid_before: 1_790_000_060,
         nonce: [1; 32],
     };
-    TypedData::of(&transfer).unwrap()
+    TypedData::of(&Instruction::Transfer(transfer)).unwrap()
 }
 
 #[test]

@@ -5,6 +5,8 @@ use secp256k1::{Message, PublicKey, Secp256k1, SecretKey};
 use serde_json::Value;
 use sha3::{Digest as _, Keccak256};
 
+use super::permit::{self, Permit};
+
 /// A token's EIP-712 domain.
 #[derive(Clone, Debug)]
 pub(crate) struct Domain {
@@ -24,11 +26,16 @@ pub(crate) struct Transfer {
     pub(crate) valid_before: u64,
     pub(crate) nonce: String,
     pub(crate) signature: String,
+    /// By Permit2, not by the token itself.
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Transfer {
     /// From a decoded payment: `{…, "payload": {"authorization": {…}, "signature": "0x…"}}`.
     pub(crate) fn of(payment: &Value) -> Option<Self> {
+        if let Some(permitted) = permit::of(payment) {
+            return Some(permitted);
+        }
         let a = &payment["payload"]["authorization"];
         let text = |key: &str| a[key].as_str().map(str::to_owned);
         Some(Self {
@@ -39,11 +46,21 @@ impl Transfer {
             valid_before: text("validBefore")?.parse().ok()?,
             nonce: text("nonce")?,
             signature: payment["payload"]["signature"].as_str()?.to_owned(),
+            permit: None,
         })
     }
 
-    /// The call of `transferWithAuthorization` that takes the money.
-    pub(crate) fn call(&self) -> String {
+    /// The contract that is called to take the money.
+    pub(crate) fn taker(&self) -> &str {
+        self.permit.as_ref().map_or(super::USDC, |p| &p.spender)
+    }
+
+    /// The call of `transferWithAuthorization`, or of x402's proxy, that takes the money: this much of
+    /// it, where there is a choice.
+    pub(crate) fn call_for(&self, amount: u128) -> String {
+        if let Some(permit) = &self.permit {
+            return permit.call(self, amount);
+        }
         const CALL: &[u8] = b"transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)";
         let signature = bytes(&self.signature).unwrap();
         let words = [
@@ -62,6 +79,9 @@ impl Transfer {
 
     /// What is signed: these terms for this token.
     pub(crate) fn digest(&self, domain: &Domain) -> Option<[u8; 32]> {
+        if let Some(permit) = &self.permit {
+            return permit.digest(self, domain);
+        }
         let separator = keccak(&[
             &keccak(&[b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"]),
             &keccak(&[domain.name.as_bytes()]),
@@ -123,7 +143,7 @@ fn address_of(key: &PublicKey) -> String {
     )
 }
 
-fn keccak(parts: &[&[u8]]) -> [u8; 32] {
+pub(super) fn keccak(parts: &[&[u8]]) -> [u8; 32] {
     parts
         .iter()
         .fold(Keccak256::new(), |hash, part| hash.chain_update(part))
@@ -131,17 +151,17 @@ fn keccak(parts: &[&[u8]]) -> [u8; 32] {
         .into()
 }
 
-fn word(value: u128) -> [u8; 32] {
+pub(super) fn word(value: u128) -> [u8; 32] {
     let mut word = [0; 32];
     word[16..].copy_from_slice(&value.to_be_bytes());
     word
 }
 
-fn bytes(hexadecimal: &str) -> Option<Vec<u8>> {
+pub(super) fn bytes(hexadecimal: &str) -> Option<Vec<u8>> {
     hex::decode(hexadecimal.strip_prefix("0x")?).ok()
 }
 
-fn address(text: &str) -> Option<[u8; 32]> {
+pub(super) fn address(text: &str) -> Option<[u8; 32]> {
     let bytes = bytes(text).filter(|b| b.len() == 20)?;
     let mut word = [0; 32];
     word[12..].copy_from_slice(&bytes);

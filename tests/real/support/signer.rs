@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::chain::{self, Domain, Transfer};
 use super::http::{Body, Head, read_body, read_head};
+use super::permit::PERMIT2;
 use super::schema;
 
 /// How it fails.
@@ -114,15 +115,38 @@ impl Signer {
 
 /// The signature over typed data as these terms are understood by a token, hexadecimal.
 fn signed(typed: &Value, mut key: [u8; 32], fault: &Fault) -> String {
-    assert_eq!(typed["types"]["EIP712Domain"].as_array().unwrap().len(), 4);
     let text = |v: &Value| v.as_str().unwrap().to_owned();
+    let permits = typed["primaryType"]
+        .as_str()
+        .or(typed["primary_type"].as_str());
+    let permits = permits == Some("PermitWitnessTransferFrom");
+    let fields = typed["types"]["EIP712Domain"].as_array().unwrap().len();
+    assert_eq!(fields, if permits { 3 } else { 4 });
+    let message = &typed["message"];
+    let (form, token) = match permits {
+        true => {
+            assert_eq!(typed["domain"]["name"], "Permit2");
+            let contract = text(&typed["domain"]["verifyingContract"]);
+            assert!(contract.eq_ignore_ascii_case(PERMIT2));
+            ("permit2Authorization", &message["permitted"]["token"])
+        }
+        false => ("authorization", &typed["domain"]["verifyingContract"]),
+    };
     let domain = Domain {
         name: text(&typed["domain"]["name"]),
-        version: text(&typed["domain"]["version"]),
+        version: typed["domain"]["version"]
+            .as_str()
+            .unwrap_or_default()
+            .into(),
         chain: typed["domain"]["chainId"].as_u64().unwrap(),
-        token: text(&typed["domain"]["verifyingContract"]),
+        token: text(token),
     };
-    let payload = json!({ "payload": { "authorization": typed["message"], "signature": "" } });
+    let mut message = message.clone();
+    if permits {
+        // Who signs is in no member: the signature says it.
+        message["from"] = json!(chain::payer(&key));
+    }
+    let payload = json!({ "payload": { form: message, "signature": "" } });
     let mut digest = Transfer::of(&payload).unwrap().digest(&domain).unwrap();
     match fault {
         Fault::OtherKey => key[31] ^= 1,

@@ -89,8 +89,29 @@ impl Stand {
 
     /// Takes the money of a signed transfer: whoever has it may. Gives the transaction's hash.
     pub(crate) fn take(&self, transfer: &Transfer) -> String {
-        let data = transfer.call();
-        let call = json!({ "from": self.address("poor"), "to": super::USDC, "data": data });
+        self.take_part(transfer, transfer.value)
+    }
+
+    /// The same for a part of it, where the signer left that to the facilitator.
+    pub(crate) fn take_part(&self, transfer: &Transfer, amount: u128) -> String {
+        let permit = transfer.permit.as_ref();
+        let facilitator = permit.and_then(|p| p.facilitator.clone());
+        let from = facilitator.unwrap_or_else(|| self.address("poor"));
+        self.call(&from, transfer.taker(), &transfer.call_for(amount))
+    }
+
+    /// Lets Permit2 move this account's tokens, as its owner would have once.
+    pub(crate) fn approve(&self, owner: &str) {
+        self.rpc("anvil_impersonateAccount", &json!([owner]));
+        self.rpc("anvil_setBalance", &json!([owner, "0xde0b6b3a7640000"]));
+        let spender = super::permit::PERMIT2.trim_start_matches("0x");
+        let data = format!("0x095ea7b3{spender:0>64}{:f>64}", "");
+        self.call(owner, super::USDC, &data);
+        self.rpc("anvil_stopImpersonatingAccount", &json!([owner]));
+    }
+
+    fn call(&self, from: &str, to: &str, data: &str) -> String {
+        let call = json!({ "from": from, "to": to, "data": data });
         let hash = self.rpc("eth_sendTransaction", &json!([call]));
         let receipt = super::until("a transaction", Duration::from_secs(30), || {
             let receipt = self.rpc("eth_getTransactionReceipt", &json!([hash]));

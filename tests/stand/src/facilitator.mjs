@@ -40,7 +40,7 @@ export async function makeFacilitator(ctx) {
       const t0 = performance.now();
       const entry = { op, at: Date.now(), version: paymentPayload?.x402Version, payload: paymentPayload?.payload, requirements: paymentRequirements };
       log.push(entry);
-      const from = paymentPayload?.payload?.authorization?.from?.toLowerCase();
+      const from = (paymentPayload?.payload?.authorization ?? paymentPayload?.payload?.permit2Authorization)?.from?.toLowerCase();
       const fault = ctx.faults.find(x => x.op === op && x.times > 0 && (!x.from || x.from.toLowerCase() === from));
       if (fault) fault.times--;
       try {

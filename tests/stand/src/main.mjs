@@ -106,7 +106,7 @@ function makeAdmin(ctx) {
     const settles = ctx.facilitatorLog.filter(e => e.op === "settle").map(e => ({ at: e.at, version: e.version, ms: e.ms, scheme: e.requirements?.scheme, network: e.requirements?.network, payTo: e.requirements?.payTo, amount: e.requirements?.amount ?? e.requirements?.maxAmountRequired, result: e.result }));
     res.type("json").send(C.json({ balances, transfers: await chain.transfers(), settles, verifies: ctx.facilitatorLog.filter(e => e.op === "verify").length, faults: ctx.faults }));
   });
-  admin.get("/hits", (req, res) => res.type("json").send(C.json(ctx.hits.filter(h => !req.query.path || h.url.split("?")[0] === req.query.path).filter(h => !req.query.id || h.url.includes(`id=${req.query.id}`)).filter(h => !req.query.from || h.payment?.payload?.authorization?.from?.toLowerCase() === req.query.from.toLowerCase()))));
+  admin.get("/hits", (req, res) => res.type("json").send(C.json(ctx.hits.filter(h => !req.query.path || h.url.split("?")[0] === req.query.path).filter(h => !req.query.id || h.url.includes(`id=${req.query.id}`)).filter(h => !req.query.from || (h.payment?.payload?.authorization ?? h.payment?.payload?.permit2Authorization)?.from?.toLowerCase() === req.query.from.toLowerCase()))));
   admin.get("/facilitator-log", (_, res) => res.type("json").send(C.json(ctx.facilitatorLog)));
   admin.get("/balance/:address", async (req, res) => res.json({ balance: (await chain.balance(req.params.address)).toString() }));
   admin.get("/transfers/:from", async (req, res) => res.type("json").send(C.json(await chain.transfers(req.params.from))));
