@@ -20,8 +20,8 @@ use crate::ledger::Ledger;
 use crate::payer::{self, Payer};
 use crate::payment::SessionId;
 use crate::policy::{Mode, Policy};
-use crate::proxy::{self, Door, Proxy};
-use crate::settings::Unproven;
+use crate::proxy::{self, Proxy};
+use crate::settings::{Entrance, Unproven};
 use crate::tls::{Authority, Interceptor};
 use crate::wallet::harden::harden;
 
@@ -61,8 +61,10 @@ pub struct Options {
 
 /// A running proxy.
 pub struct Running {
-    /// The data plane.
-    pub proxy: SocketAddr,
+    /// The data plane, as programs are told.
+    pub proxy: Entrance,
+    /// All ways into the data plane.
+    pub entrances: Vec<Entrance>,
     /// Where redirected connections arrive.
     pub transparent: Vec<SocketAddr>,
     /// The admin listener.
@@ -106,7 +108,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let judgement = (config.policy, config.unproven);
     let payer = payer(&mut ground, judgement, &config.state_dir, sinks).await?;
     let (drain, drains) = watch::channel(false);
-    let proxy_at = ground.doors.proxy_at;
+    let proxy_at = ground.doors.told();
     let proxy = Proxy::new(proxy::Parts {
         payer: Arc::clone(&payer),
         ledger: Arc::clone(&ground.ledger),
@@ -196,15 +198,15 @@ impl House {
     ) -> Result<Running, StartError> {
         let beacon = Beacon {
             pid: std::process::id(),
-            proxy: doors.proxy_at,
+            proxy: doors.told(),
             admin: doors.admin_at,
             started: self.clock.now(),
             passing: self.passing,
         };
         let (over, ends) = watch::channel(false);
         let (mut plane, mut beside) = (JoinSet::new(), JoinSet::new());
-        let transparent = doors.transparent.into_iter().map(Door::Transparent);
-        for door in [Door::Proxy(doors.proxy)].into_iter().chain(transparent) {
+        let proxy = doors.told();
+        for door in doors.data {
             plane.spawn(Arc::clone(&self.proxy).serve(door));
         }
         if let Some(courier) = self.courier {
@@ -214,7 +216,8 @@ impl House {
         beside.spawn(sweeper(Arc::clone(&self.payer), drains));
         let lit = beacon.light(state_dir);
         Ok(Running {
-            proxy: doors.proxy_at,
+            proxy,
+            entrances: doors.proxy_at,
             transparent: doors.transparent_at,
             admin: doors.admin_at,
             authority: self.authority,

@@ -71,7 +71,8 @@ assets:
   - { network: "eip155:31337", address: "0x5fbdb2315678afecb367f032d93f642f64180aa3", symbol: USDC, decimals: 6, currency: USD, eip712: { name: USDC, version: "2" } }
 "#,
     );
-    assert_eq!(config.listen.proxy, "[::1]:0".parse().unwrap());
+    let here: farepass::settings::Entrance = "[::1]:0".parse().unwrap();
+    assert_eq!(config.listen.proxy, [here]);
     assert_eq!(config.state_dir, Path::new("/var/state"));
     assert_eq!(config.tls.ca_dir, Path::new("dir/ca"));
     assert_eq!(config.tls.intercept, Intercept::Payable);
@@ -264,6 +265,16 @@ fn files_that_are_wrong_are_told_so() {
         top("listen: { proxy: 4020 }"),
         top("listen: { proxy: \"127.0.0.1:4022\", admin: \"127.0.0.1:4022\" }"),
         top("listen: { proxy: \"0.0.0.0:4020\" }"),
+        top("listen: { proxy: [] }"),
+        top("listen: { proxy: [127.0.0.1:4020, localhost:4020] }"),
+        top("listen: { proxy: \"unix:\" }"),
+        top(&format!("listen: {{ proxy: \"unix:/{}\" }}", "x".repeat(100))),
+        top("listen: { allow_users: [1001] }"),
+        top("listen: { proxy: unix:p.sock, allow_users: [root] }"),
+        top("listen: { proxy: unix:p.sock, tls: { cert_file: c, key_file: k } }"),
+        top("listen: { tls: { cert_file: c } }"),
+        top("listen: { tls: { cert_file: c, key_file: k, ca: x } }"),
+        top("listen: { proxy: \"0.0.0.0:4020\", tls: { cert_file: c, key_file: k } }"),
         top("listen: { transparent: \"127.0.0.1:4022\" }"),
         top("listen: { transparent: [127.0.0.1:1, \"::1\"] }"),
         top("listen: { transparent: \"0.0.0.0:4021\" }"),

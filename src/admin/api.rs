@@ -105,7 +105,7 @@ impl Admin {
         tracing::info!(session = %opened.row.session.id, agent = %opened.row.session.agent, "session opened");
         Ok(json(
             StatusCode::CREATED,
-            &opened.document(self.parts.proxy),
+            &opened.document(&self.parts.proxy),
         ))
     }
 

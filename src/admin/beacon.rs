@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::settings::Entrance;
 
 const NAME: &str = "serve.json";
 
@@ -18,7 +19,7 @@ pub struct Beacon {
     /// Its process.
     pub pid: u32,
     /// The data plane.
-    pub proxy: SocketAddr,
+    pub proxy: Entrance,
     /// The admin listener.
     pub admin: SocketAddr,
     /// Since when.

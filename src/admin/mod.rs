@@ -1,7 +1,6 @@
 //! The operator's listener: health, metrics, the API. An agent has no business here, and the proxy
 //! never leads to it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::payer::Payer;
+use crate::settings::Entrance;
 
 mod api;
 mod beacon;
@@ -73,7 +73,7 @@ pub struct Parts {
     /// The operator's token.
     pub token: Token,
     /// Where agents connect to, for the URL of a new session.
-    pub proxy: SocketAddr,
+    pub proxy: Entrance,
     /// The authority's certificate.
     pub certificate: String,
     /// What a session has unless it is asked otherwise.
@@ -170,7 +170,7 @@ impl Admin {
                 Err(Problem::Method("GET, HEAD"))
             }
             "/ca.pem" => Ok(public::certificate(&self.parts.certificate)),
-            "/proxy.pac" => Ok(public::auto_configuration(&head, self.parts.proxy)),
+            "/proxy.pac" => public::auto_configuration(&head, &self.parts.proxy),
             "/healthz" => Ok(text("ok\n".into())),
             "/readyz" => match (self.parts.ready)() {
                 Ok(()) => Ok(text("ready\n".into())),

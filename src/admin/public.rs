@@ -8,7 +8,8 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
 
-use super::problem::{Answer, typed};
+use super::problem::{Answer, Problem, typed};
+use crate::settings::Entrance;
 
 /// The certificate that agents trust; its key never leaves its file.
 pub(super) fn certificate(pem: &str) -> Answer {
@@ -18,13 +19,19 @@ pub(super) fn certificate(pem: &str) -> Answer {
 
 /// Proxy auto-configuration. There is no `DIRECT` in it: it would lead around the policy whenever the
 /// proxy is away.
-pub(super) fn auto_configuration(head: &Parts, proxy: SocketAddr) -> Answer {
-    let at = reachable(head, proxy);
-    typed(
+pub(super) fn auto_configuration(head: &Parts, proxy: &Entrance) -> Result<Answer, Problem> {
+    let (kind, at) = match proxy {
+        Entrance::Plain(at) => ("PROXY", *at),
+        Entrance::Tls(at) => ("HTTPS", *at),
+        // No browser comes in through a socket in a folder.
+        Entrance::Unix(_) => return Err(Problem::NotFound),
+    };
+    let at = reachable(head, at);
+    Ok(typed(
         StatusCode::OK,
         "application/x-ns-proxy-autoconfig",
-        format!("function FindProxyForURL(url, host) {{ return \"PROXY {at}\"; }}\n"),
-    )
+        format!("function FindProxyForURL(url, host) {{ return \"{kind} {at}\"; }}\n"),
+    ))
 }
 
 /// A proxy on all addresses is reached by the one that the asker has used.

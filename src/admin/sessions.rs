@@ -1,7 +1,6 @@
 //! Opening and closing sessions as people ask for it: the same steps for the API and for commands
 //! that own the ledger.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -15,7 +14,7 @@ use crate::ledger::sessions::{self as book, DEFAULT};
 use crate::ledger::{Ledger, PostError, SessionRow};
 use crate::money::Usd;
 use crate::payment::SessionId;
-use crate::settings::Span;
+use crate::settings::{Entrance, Span};
 
 /// The agent of a session that was asked for without one.
 const AGENT: &str = "agent";
@@ -99,25 +98,16 @@ impl Opened {
     /// The proxy URL: all that an agent needs. Holds the secret. A proxy on all addresses is reached
     /// on this machine's own.
     #[must_use]
-    pub fn url(&self, mut proxy: SocketAddr) -> Zeroizing<String> {
-        if proxy.ip().is_unspecified() {
-            proxy.set_ip(match proxy {
-                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        Zeroizing::new(match &self.secret {
-            Some(secret) => {
-                let agent = &self.row.session.agent;
-                format!("http://{agent}:{}@{proxy}", secret.expose_secret())
-            }
-            None => format!("http://{proxy}"),
-        })
+    pub fn url(&self, proxy: &Entrance) -> Zeroizing<String> {
+        let agent = &self.row.session.agent;
+        let secret = self.secret.as_ref();
+        let credentials = secret.map(|secret| (&**agent, secret.expose_secret()));
+        Zeroizing::new(proxy.here().url(credentials))
     }
 
     /// The session with its proxy URL, as the API and `--json` give it: once.
     #[must_use]
-    pub fn document(&self, proxy: SocketAddr) -> Value {
+    pub fn document(&self, proxy: &Entrance) -> Value {
         let mut document = serde_json::to_value(&self.row).unwrap_or_default();
         if let Value::Object(members) = &mut document {
             members.insert("proxy".into(), self.url(proxy).as_str().into());

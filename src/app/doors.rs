@@ -2,40 +2,73 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::StartError;
-use crate::settings::Listen;
+use crate::custody;
+use crate::proxy::{Door, UnixDoor};
+use crate::settings::{Entrance, Listen, Tls};
+use crate::tls;
 
 /// Connections that may wait to be accepted; the system's own bound is usually lower.
 const BACKLOG: i32 = 4096;
 
 /// The listeners, and where they turned out to be.
 pub(super) struct Doors {
-    pub(super) proxy: TcpListener,
-    pub(super) proxy_at: SocketAddr,
-    pub(super) transparent: Vec<TcpListener>,
+    /// Of the data plane, all kinds.
+    pub(super) data: Vec<Door>,
+    pub(super) proxy_at: Vec<Entrance>,
     pub(super) transparent_at: Vec<SocketAddr>,
     pub(super) admin: TcpListener,
     pub(super) admin_at: SocketAddr,
 }
 
 impl Doors {
-    pub(super) fn open(listen: &Listen) -> Result<Self, StartError> {
-        let (proxy, proxy_at) = bind(listen.proxy, Redirected::No)?;
+    pub(super) fn open(listen: &Listen, tls: &Tls) -> Result<Self, StartError> {
+        let config = match &listen.tls {
+            Some(entrance) => Some(Arc::new(tls::entrance(entrance, tls)?)),
+            None => None,
+        };
+        let (mut data, mut proxy_at, mut transparent_at) = (vec![], vec![], vec![]);
+        for entrance in &listen.proxy {
+            let (door, at) = match (entrance, &config) {
+                (Entrance::Tls(at), Some(config)) => {
+                    let (listener, at) = bind(*at, Redirected::No)?;
+                    (
+                        Door::Secure(listener, Arc::clone(config)),
+                        Entrance::Tls(at),
+                    )
+                }
+                // There is no TLS without `listen.tls`, and with it every address has it.
+                (Entrance::Plain(at) | Entrance::Tls(at), _) => {
+                    let (listener, at) = bind(*at, Redirected::No)?;
+                    (Door::Proxy(listener), Entrance::Plain(at))
+                }
+                (Entrance::Unix(path), _) => {
+                    custody::way(path)?;
+                    let door = UnixDoor::open(path, &listen.allow_users, BACKLOG);
+                    let failed = |source| StartError::Listen {
+                        address: entrance.clone(),
+                        source,
+                    };
+                    (Door::Unix(door.map_err(failed)?), entrance.clone())
+                }
+            };
+            data.push(door);
+            proxy_at.push(at);
+        }
         let (admin, admin_at) = bind(listen.admin, Redirected::No)?;
-        let (mut transparent, mut transparent_at) = (vec![], vec![]);
         for address in &listen.transparent {
             let (listener, at) = bind(*address, Redirected::Yes)?;
-            transparent.push(listener);
+            data.push(Door::Transparent(listener));
             transparent_at.push(at);
         }
         Ok(Self {
-            proxy,
+            data,
             proxy_at,
-            transparent,
             transparent_at,
             admin,
             admin_at,
@@ -44,9 +77,16 @@ impl Doors {
 
     /// Every port that must not be a destination on this machine.
     pub(super) fn ports(&self) -> Vec<u16> {
-        let ends = [self.proxy_at, self.admin_at];
-        let all = ends.iter().chain(&self.transparent_at);
-        all.map(SocketAddr::port).collect()
+        let proxy = self.proxy_at.iter().filter_map(Entrance::address);
+        let all = proxy.chain([self.admin_at]);
+        let all = all.chain(self.transparent_at.iter().copied());
+        all.map(|at| at.port()).collect()
+    }
+
+    /// Where programs are told to go.
+    pub(super) fn told(&self) -> Entrance {
+        let told = Entrance::told(&self.proxy_at).cloned();
+        told.unwrap_or(Entrance::Plain(self.admin_at))
     }
 }
 
@@ -61,7 +101,10 @@ fn bind(
     address: SocketAddr,
     redirected: Redirected,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address, source };
+    let failed = |source| StartError::Listen {
+        address: Entrance::Plain(address),
+        source,
+    };
     let listener = listener(address, redirected).map_err(failed)?;
     let at = listener.local_addr().map_err(failed)?;
     Ok((listener, at))

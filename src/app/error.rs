@@ -1,7 +1,6 @@
 //! Why a proxy does not start.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::admin::TokenError;
@@ -9,6 +8,7 @@ use crate::admin::sessions::SessionError;
 use crate::custody::NotOurs;
 use crate::ledger::{OpenError, PostError};
 use crate::section::SectionError;
+use crate::settings::Entrance;
 use crate::tls::TlsError;
 
 /// Why a proxy does not start. Each is one line that says what to do.
@@ -39,7 +39,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {}", reason(source))]
     Listen {
         /// Where.
-        address: SocketAddr,
+        address: Entrance,
         /// Why not.
         source: io::Error,
     },

@@ -62,7 +62,7 @@ impl Ground {
                 source,
             })?;
         }
-        let doors = Doors::open(&config.listen)?;
+        let doors = Doors::open(&config.listen, &config.tls)?;
         let token = Token::read_or_create(&config.state_dir)?;
         let usual = Usual {
             budget: config.sessions.budget,
@@ -126,8 +126,10 @@ pub fn guard(config: &Config) -> Result<(), NotOurs> {
     custody::check(&config.file)?;
     custody::check(&config.state_dir)?;
     custody::check(&config.tls.ca_dir)?;
-    for root in &config.tls.extra_roots {
-        custody::check(root)?;
+    let entrance = config.listen.tls.iter();
+    let entrance = entrance.flat_map(|tls| [Some(&tls.cert_file), tls.client_ca.as_ref()]);
+    for trusted in config.tls.extra_roots.iter().chain(entrance.flatten()) {
+        custody::check(trusted)?;
     }
     Ok(())
 }

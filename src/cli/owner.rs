@@ -78,7 +78,7 @@ pub(super) async fn open_session(config: &Config, wanted: &Wanted) -> Result<Val
         let now = clock::System::starting_at(ledger.newest().await?).now();
         let opened = sessions::open(&*ledger, now, &usual, wanted).await?;
         ledger.flush().await?;
-        Ok(Try::Got(opened.document(config.listen.proxy)))
+        Ok(Try::Got(opened.document(&config.listen.told())))
     })
     .await
 }

@@ -18,7 +18,7 @@ use crate::config::{Config, ConfigError};
 use crate::ledger::{self, Filter, OpenError, Reader};
 use crate::money::Usd;
 use crate::payment::SessionId;
-use crate::settings::Listen;
+use crate::settings::{Entrance, Listen};
 
 mod child;
 mod environment;
@@ -141,7 +141,7 @@ impl Source {
         };
         let free = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         config.listen = Listen {
-            proxy: free,
+            proxy: vec![Entrance::Plain(free)],
             admin: free,
             ..Listen::default()
         };
@@ -204,8 +204,8 @@ impl Access {
         let own = running.own_session.as_ref().ok_or_else(none)?;
         let session = &own.row.session;
         Ok(Self {
-            proxy: running.proxy,
-            url: own.url(running.proxy),
+            proxy: plain(&running.proxy)?,
+            url: own.url(&running.proxy),
             ca: running.authority.certificate_pem().to_owned(),
             session: session.id.clone(),
             budget: session.budget,
@@ -220,10 +220,7 @@ impl Access {
         let path = config.tls.ca_dir.join("ca.pem");
         let ca = std::fs::read_to_string(&path)
             .map_err(|e| Failure::new(Exit::Failed, format_args!("{}: {e}", path.display())))?;
-        let mut proxy = client.beacon().proxy;
-        if proxy.ip().is_unspecified() {
-            proxy.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
+        let proxy = plain(&client.beacon().proxy)?;
         Ok(Self {
             proxy,
             url: Zeroizing::new(text("proxy").to_owned()),
@@ -246,6 +243,19 @@ impl Access {
             }
             Whose::Theirs(neighbour) => neighbour.end(&self.session).await,
         }
+    }
+}
+
+/// Where a program under `run` comes in: few can speak to anything but plain TCP.
+fn plain(proxy: &Entrance) -> Result<SocketAddr, Failure> {
+    match proxy.here() {
+        Entrance::Plain(at) => Ok(at),
+        other => Err(Failure::new(
+            Exit::Usage,
+            format_args!(
+                "the proxy that runs here listens on {other} only, which most programs cannot use; add a loopback address to `listen.proxy`"
+            ),
+        )),
     }
 }
 

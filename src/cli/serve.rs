@@ -10,6 +10,7 @@ use super::{Command, Exit, Failure, Terminal, setup};
 use crate::app::{self, Options, Running};
 use crate::budget::Frozen;
 use crate::config::Config;
+use crate::settings::Entrance;
 
 /// Run the proxy as a service
 ///
@@ -49,9 +50,13 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
     let file = config.file.clone();
     let no_wallet = config.wallets.is_empty();
     let mut running = app::start(config, options).await?;
+    let entrances = running.entrances.iter().map(|entrance| match entrance {
+        Entrance::Plain(at) => format!("http://{at}"),
+        Entrance::Tls(_) | Entrance::Unix(_) => entrance.to_string(),
+    });
     terminal.say(format_args!(
-        "farepass: proxy on http://{}, admin on http://{}, agents trust {}",
-        running.proxy,
+        "farepass: proxy on {}, admin on http://{}, agents trust {}",
+        entrances.collect::<Vec<_>>().join(" and "),
         running.admin,
         running.authority.certificate_path().display()
     ));

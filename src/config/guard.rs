@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::Config;
 use crate::section::{Section, SectionError};
+use crate::settings::Entrance;
 
 /// What is wrong between `listen:` and `sessions:`, in the order of the keys.
 pub(super) fn unguarded(listen: Option<Section>, config: &Config) -> Vec<SectionError> {
@@ -18,14 +19,22 @@ fn loopback(address: SocketAddr) -> bool {
 }
 
 fn proxy(place: &Section, config: &Config) -> Option<SectionError> {
-    let address = config.listen.proxy;
-    if loopback(address) || !config.sessions.without_credentials {
+    let listen = &config.listen;
+    let by_certificate = listen
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
+    if by_certificate || !config.sessions.without_credentials {
         return None;
     }
+    let mut addresses = listen.proxy.iter().filter(|e| !e.is_local());
+    let address = addresses.find_map(Entrance::address)?;
     let error = place.error(format!(
         "{address} is not a loopback address, and clients without credentials may spend the default session"
     ));
-    Some(error.hint("listen on 127.0.0.1, or write `sessions: { default: none }`"))
+    Some(error.hint(
+        "listen on 127.0.0.1, write `sessions: { default: none }`, or demand certificates (`tls.client_ca`)",
+    ))
 }
 
 /// Redirected clients do not know that there is a proxy, so they bring no credentials. Where they come

@@ -142,7 +142,7 @@ impl Config {
         let state_dir = section.or("state_dir", base.join(".farepass"), |s| {
             settings::path(s, &base)
         });
-        let listen = section.or("listen", Listen::default(), Listen::read);
+        let listen = section.or("listen", Listen::default(), |s| Listen::read(s, &base));
         let tls = match section.take("tls") {
             Some(tls) => problems.keep(Tls::read(tls, &base)),
             None => None,

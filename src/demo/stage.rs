@@ -30,6 +30,7 @@ pub(super) struct Stage {
     pub(super) agent: Agent,
     pub(super) wallet: Address,
     house: Running,
+    proxy: SocketAddr,
     _folder: Scratch,
 }
 
@@ -42,18 +43,21 @@ impl Stage {
         let file = base.join("farepass.yaml");
         write(&file, &configuration(merchant.address()))?;
         let house = app::start(Config::load(Some(&file))?, Options::default()).await?;
-        let agent = Agent::new(house.proxy, house.authority.certificate_pem())?;
+        let proxy = house.proxy.address();
+        let proxy = proxy.ok_or(DemoError::Unexpected("the proxy has no address"))?;
+        let agent = Agent::new(proxy, house.authority.certificate_pem())?;
         Ok(Self {
             merchant,
             agent,
             wallet,
             house,
+            proxy,
             _folder: folder,
         })
     }
 
     pub(super) fn proxy(&self) -> SocketAddr {
-        self.house.proxy
+        self.proxy
     }
 
     /// The certificate that agents trust.

@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::body::Body;
+use super::client::Client;
 use super::io::Rewound;
 use super::refuse::ClientError;
 use super::target::Target;
@@ -26,8 +26,7 @@ const FIELDS_MAX: usize = 64;
 const METHOD: &[u8] = b"CONNECT ";
 
 /// Serves one client until it leaves.
-pub(super) async fn client(proxy: Arc<Proxy>, mut stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+pub(super) async fn client(proxy: Arc<Proxy>, mut stream: Client) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         let read = timeout(proxy.limits.header_timeout, head(&mut stream, &mut buffer)).await;
@@ -74,7 +73,7 @@ struct Head {
 }
 
 /// Reads until a CONNECT head is whole; leaves what follows it in the buffer.
-async fn head(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<First> {
+async fn head(stream: &mut Client, buffer: &mut BytesMut) -> io::Result<First> {
     loop {
         let seen = buffer.len().min(METHOD.len());
         if buffer.get(..seen) != METHOD.get(..seen) {
@@ -121,7 +120,7 @@ fn bad_request() -> Response<Body> {
 }
 
 /// Writes a whole answer to CONNECT by hand: there is no tunnel, so no HTTP connection to carry it.
-pub(super) async fn answer(stream: &mut TcpStream, response: Response<Body>) -> io::Result<()> {
+pub(super) async fn answer(stream: &mut Client, response: Response<Body>) -> io::Result<()> {
     let (head, body) = response.into_parts();
     let body = match body {
         Body::Full(Some(bytes)) => bytes,

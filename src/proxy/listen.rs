@@ -5,9 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
+use super::client::Client;
+use super::crowd::Guest;
+use super::socket::UnixDoor;
 use super::{Proxy, SWEEP, connect, transparent, turned};
 
 /// After a failed accept (no file descriptors left) the next try waits, so that the loop does not spin.
@@ -18,25 +24,84 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const TURNED_AWAY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 
-fn turn_away(stream: &TcpStream) {
-    // Accepted just now, so its buffer is empty: this cannot block, and may fail.
-    let _ = stream.try_write(TURNED_AWAY);
-}
-
 /// A listener, and what those who come through it know.
 pub enum Door {
     /// Clients that were told of the proxy: CONNECT and absolute form.
     Proxy(TcpListener),
-    /// Clients that were not: the network redirected them here.
+    /// The same inside TLS: the proxy shows a certificate, and may demand one.
+    Secure(TcpListener, Arc<ServerConfig>),
+    /// The same through a socket in a folder.
+    Unix(UnixDoor),
+    /// Clients that were not told: the network redirected them here.
     Transparent(TcpListener),
 }
 
-impl Door {
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+/// Somebody at the door.
+enum Arrived {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream, u32),
+}
+
+impl Arrived {
+    fn guest(&self) -> Guest {
         match self {
-            Self::Proxy(listener) | Self::Transparent(listener) => listener.accept().await,
+            Self::Tcp(_, peer) => Guest::address(peer.ip()),
+            Self::Unix(_, user) => Guest::User(*user),
         }
     }
+
+    /// Accepted just now, so its buffer is empty: this cannot block, and may fail.
+    fn tell(&self, words: &[u8]) {
+        let _ = match self {
+            Self::Tcp(stream, _) => stream.try_write(words),
+            Self::Unix(stream, _) => stream.try_write(words),
+        };
+    }
+}
+
+impl Door {
+    async fn accept(&self) -> io::Result<Arrived> {
+        match self {
+            Self::Proxy(listener) | Self::Secure(listener, _) | Self::Transparent(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Arrived::Tcp(stream, peer))
+            }
+            Self::Unix(door) => {
+                let (stream, user) = door.accept().await?;
+                Ok(Arrived::Unix(stream, user))
+            }
+        }
+    }
+
+    /// Is this one to be served at all? Whoever is not hears nothing.
+    fn serves(&self, proxy: &Proxy, arrived: &Arrived) -> bool {
+        match (self, arrived) {
+            (Self::Unix(door), Arrived::Unix(_, user)) if !door.serves(*user) => {
+                tracing::info!(%user, "closed a connection of a user whom `listen.allow_users` does not name");
+                false
+            }
+            (_, Arrived::Tcp(_, peer)) if !proxy.serves(*peer) => {
+                tracing::debug!(%peer, "closed a connection from outside `listen.allow_from`");
+                false
+            }
+            (_, Arrived::Tcp(..) | Arrived::Unix(..)) => true,
+        }
+    }
+
+    /// What is to be done with who came through it.
+    fn manner(&self) -> Manner {
+        match self {
+            Self::Proxy(_) | Self::Unix(_) => Manner::Plain,
+            Self::Secure(_, config) => Manner::Secure(TlsAcceptor::from(Arc::clone(config))),
+            Self::Transparent(_) => Manner::Redirected,
+        }
+    }
+}
+
+enum Manner {
+    Plain,
+    Secure(TlsAcceptor),
+    Redirected,
 }
 
 impl Proxy {
@@ -58,24 +123,21 @@ impl Proxy {
                     self.flood.connection().await;
                     (permit, door.accept().await)
                 } => match accepted {
-                    Ok((_, peer)) if !self.serves(peer) => {
-                        tracing::debug!(%peer, "closed a connection from outside `listen.allow_from`");
-                    }
-                    Ok((stream, peer)) => {
-                        let Some(seat) = self.crowd.sit(peer.ip()) else {
-                            turn_away(&stream);
+                    Ok(arrived) if !door.serves(&self, &arrived) => {}
+                    Ok(arrived) => {
+                        let guest = arrived.guest();
+                        let Some(seat) = self.crowd.sit(guest) else {
+                            // TLS has not begun, and words before it would be no HTTP.
+                            if !matches!(door, Door::Secure(..)) {
+                                arrived.tell(TURNED_AWAY);
+                            }
                             continue;
                         };
-                        let proxy = Arc::clone(&self);
-                        let knowing = matches!(door, Door::Proxy(_));
+                        let (proxy, manner) = (Arc::clone(&self), door.manner());
                         clients.spawn(async move {
                             let (_permit, _seat) = (permit, seat);
-                            let served = match knowing {
-                                true => connect::client(proxy, stream).await,
-                                false => transparent::client(proxy, stream, peer).await,
-                            };
-                            if let Err(e) = served {
-                                tracing::debug!(%peer, error = %e, "client connection ended");
+                            if let Err(e) = proxy.receive(arrived, manner).await {
+                                tracing::debug!(peer = %guest, error = %e, "client connection ended");
                             }
                         });
                     }
@@ -96,6 +158,27 @@ impl Proxy {
             .is_err()
         {
             tracing::warn!("connections were still open when the drain time ended");
+        }
+    }
+
+    async fn receive(self: Arc<Self>, arrived: Arrived, manner: Manner) -> io::Result<()> {
+        let (stream, peer) = match arrived {
+            Arrived::Unix(stream, _) => return connect::client(self, Client::Unix(stream)).await,
+            Arrived::Tcp(stream, peer) => (stream, peer),
+        };
+        stream.set_nodelay(true)?;
+        match manner {
+            Manner::Plain => connect::client(self, Client::Tcp(stream)).await,
+            Manner::Redirected => transparent::client(self, stream, peer).await,
+            Manner::Secure(acceptor) => {
+                let shaken = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
+                let shaken = shaken.await.map_err(|_| io::ErrorKind::TimedOut)?;
+                let tls = shaken.inspect_err(|error| {
+                    // Whoever was refused hears an alert at most; the operator can help.
+                    tracing::info!(%peer, %error, "no TLS with a client of the proxy");
+                })?;
+                connect::client(self, Client::Tls(Box::new(tls))).await
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::tls::{Interceptor, UpstreamTls};
 mod activity;
 mod body;
 mod challenge;
+mod client;
 mod connect;
 mod crowd;
 mod dial;
@@ -37,6 +38,7 @@ mod refuse;
 mod relay;
 mod replay;
 mod serve;
+mod socket;
 mod target;
 mod tee;
 mod transparent;
@@ -48,6 +50,7 @@ pub use challenge::unpacked;
 pub use identify::basic;
 pub use listen::Door;
 pub use parent::Parent;
+pub use socket::UnixDoor;
 pub use target::{NotTarget, Target};
 
 /// Everything a proxy is made of; `app` builds it.

@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::client::Client;
 use super::io::Rewound;
 use super::relay::{Place, relay};
 use super::serve::{self, Way};
@@ -35,7 +36,6 @@ pub(super) async fn client(
     mut stream: TcpStream,
     peer: SocketAddr,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let meant = destination(&stream)?;
     // Not redirected at all: a probe, or an agent that dials us. Going on would be a loop.
     if proxy.upstream.dialer.own.listens(meant) {
@@ -66,12 +66,13 @@ pub(super) async fn client(
             if !hello.encrypted && proxy.blind(&target) {
                 return blind(&proxy, stream, first, &target, (peer, meant)).await;
             }
-            tunnel::intercept(proxy, Rewound::new(first, stream), target, session).await
+            let io = Rewound::new(first, Client::Tcp(stream));
+            tunnel::intercept(proxy, io, target, session).await
         }
         Peek::Other if first.first().is_some_and(u8::is_ascii_uppercase) => {
             let port = meant.port();
             let way = Way::Redirected { port, session };
-            serve::plain(proxy, Rewound::new(first, stream), way).await
+            serve::plain(proxy, Rewound::new(first, Client::Tcp(stream)), way).await
         }
         Peek::Other | Peek::Partial => {
             tracing::info!(%peer, %address, "closed a connection that carries neither TLS nor HTTP");

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
+use super::client::Client;
 use super::io::Rewound;
 use super::refuse::{self, ClientError};
 use super::relay::{Place, relay};
@@ -26,7 +26,7 @@ const HANDSHAKE: u8 = 0x16;
 /// Answers CONNECT and serves what comes through the tunnel. `first` came with the CONNECT head.
 pub(super) async fn open(
     proxy: Arc<Proxy>,
-    mut stream: TcpStream,
+    mut stream: Client,
     first: Bytes,
     target: Target,
     session: Arc<Session>,
@@ -54,11 +54,7 @@ pub(super) async fn open(
 
 /// At least one byte from the client, or `None` when it left or only waits (a protocol in which the
 /// server speaks first cannot be governed).
-async fn something(
-    proxy: &Proxy,
-    stream: &mut TcpStream,
-    first: Bytes,
-) -> io::Result<Option<Bytes>> {
+async fn something(proxy: &Proxy, stream: &mut Client, first: Bytes) -> io::Result<Option<Bytes>> {
     if !first.is_empty() {
         return Ok(Some(first));
     }
@@ -78,7 +74,7 @@ async fn something(
 /// Ends the client's TLS here, with a certificate for the target, and serves what is inside.
 pub(super) async fn intercept(
     proxy: Arc<Proxy>,
-    io: Rewound<TcpStream>,
+    io: Rewound<Client>,
     target: Target,
     session: Arc<Session>,
 ) -> io::Result<()> {
@@ -108,7 +104,7 @@ pub(super) async fn intercept(
 const UNRECOGNISED: &[u8] = &[0x15, 3, 3, 0, 2, 2, 112];
 
 async fn refuse_hello(
-    mut io: Rewound<TcpStream>,
+    mut io: Rewound<Client>,
     target: &Target,
     why: crate::tls::Refused,
 ) -> io::Error {
@@ -122,7 +118,7 @@ async fn refuse_hello(
 /// Pinned clients and hosts that no rule could pay: the upstream's own certificate, unread bytes.
 async fn blind(
     proxy: Arc<Proxy>,
-    mut stream: TcpStream,
+    mut stream: Client,
     first: Bytes,
     target: Target,
 ) -> io::Result<()> {

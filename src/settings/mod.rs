@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::money::Usd;
 
 mod cidr;
+mod entrance;
 mod grammar;
 mod host;
 mod identity;
@@ -19,6 +20,7 @@ mod read;
 mod webhook;
 
 pub use cidr::{Cidr, NotCidr};
+pub use entrance::{Entrance, EntranceTls, NotEntrance};
 pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Span};
 pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};
 pub use identity::ClientCertificate;
@@ -31,7 +33,11 @@ pub use webhook::Webhook;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// CONNECT and absolute-form. A non-loopback address needs client authentication.
-    pub proxy: SocketAddr,
+    pub proxy: Vec<Entrance>,
+    /// What those of them say first that have an address; plain HTTP without it.
+    pub tls: Option<EntranceTls>,
+    /// Users that a Unix socket serves, besides the one that the proxy runs as.
+    pub allow_users: Vec<u32>,
     /// Redirected traffic, whose first destination the kernel knows: an address a family. Off unless
     /// set.
     pub transparent: Vec<SocketAddr>,
@@ -41,12 +47,23 @@ pub struct Listen {
     pub allow_from: Vec<Cidr>,
 }
 
+impl Listen {
+    /// Where programs are told to go, of all entrances.
+    #[must_use]
+    pub fn told(&self) -> Entrance {
+        let entrance = Entrance::told(&self.proxy).cloned();
+        entrance.unwrap_or_else(|| Entrance::Plain((Ipv4Addr::LOCALHOST, 0).into()))
+    }
+}
+
 impl Default for Listen {
     /// Loopback only: whoever wants to be reachable must say so.
     fn default() -> Self {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
-            proxy: loopback(4020),
+            proxy: vec![Entrance::Plain(loopback(4020))],
+            tls: None,
+            allow_users: vec![],
             transparent: vec![],
             admin: loopback(4022),
             allow_from: vec![],

@@ -11,24 +11,41 @@ use crate::section::{Section, SectionError};
 
 use super::identity;
 use super::{
-    ClientCertificate, Egress, HostPattern, Intercept, Listen, RefusalBody, Refusals, Sessions,
-    Span, Tls, Unproven, UpstreamProxy, normalise_host,
+    ClientCertificate, Egress, Entrance, EntranceTls, HostPattern, Intercept, Listen, RefusalBody,
+    Refusals, Sessions, Span, Tls, Unproven, UpstreamProxy, normalise_host,
 };
 
+/// The number that no user has.
+const NOBODY: u32 = u32::MAX;
+
 impl Listen {
-    /// Reads `listen:`.
+    /// Reads `listen:`. Paths start at `base`.
     ///
     /// # Errors
     /// With the place of what cannot be read.
-    pub fn read(mut section: Section) -> Result<Self, SectionError> {
+    pub fn read(mut section: Section, base: &Path) -> Result<Self, SectionError> {
         let default = Self::default();
         let places = ["admin", "transparent", "proxy"].map(|key| section.peek(key));
-        let proxy = section.or("proxy", default.proxy, address)?;
+        let keys = ["tls", "allow_users"].map(|key| section.peek(key));
+        let tls = section.take("tls").filter(|tls| !tls.is_nothing());
+        let tls = tls.map(|tls| EntranceTls::read(tls, base)).transpose()?;
+        let proxy = section.or("proxy", default.proxy, |s| {
+            entrances(s, base, tls.is_some())
+        })?;
+        let users = 0..=u64::from(NOBODY - 1);
+        let user = |s: Section| {
+            s.number(users.clone())
+                .map(|u| u32::try_from(u).unwrap_or(NOBODY))
+        };
+        let allow_users = section.or("allow_users", vec![], |s| s.list(user))?;
+        in_use(&proxy, tls.is_some(), !allow_users.is_empty(), keys)?;
         let transparent = section.or("transparent", vec![], addresses)?;
         let admin = section.or("admin", default.admin, address)?;
         let taken = |at: &SocketAddr| at.port() != 0 && *at == admin;
         let place = places.into_iter().flatten().next();
-        if let (Some(place), true) = (place, taken(&proxy) || transparent.iter().any(taken)) {
+        let mut all = proxy.iter().filter_map(Entrance::address);
+        let clash = all.any(|at| taken(&at)) || transparent.iter().any(taken);
+        if let (Some(place), true) = (place, clash) {
             let error = place.error("the admin surface and the proxy cannot share an address");
             return Err(error.hint("agents reach the proxy's port; give `admin` another one"));
         }
@@ -36,10 +53,54 @@ impl Listen {
         section.finish()?;
         Ok(Self {
             proxy,
+            tls,
+            allow_users,
             transparent,
             admin,
             allow_from,
         })
+    }
+}
+
+/// One entrance, or a list.
+fn entrances(section: Section, base: &Path, tls: bool) -> Result<Vec<Entrance>, SectionError> {
+    let place = section.clone();
+    let one = |s: Section| {
+        Entrance::read(s, base).map(|entrance| match entrance {
+            Entrance::Plain(at) if tls => Entrance::Tls(at),
+            other => other,
+        })
+    };
+    let all = match section.clone().items() {
+        Err(_) => vec![one(section)?],
+        Ok(_) => section.list(one)?,
+    };
+    match all.is_empty() {
+        true => Err(place.expected("at least one address or socket")),
+        false => Ok(all),
+    }
+}
+
+/// Keys that say something about entrances of which there is none.
+fn in_use(
+    proxy: &[Entrance],
+    tls: bool,
+    users: bool,
+    keys: [Option<Section>; 2],
+) -> Result<(), SectionError> {
+    let [at_tls, at_users] = keys;
+    let has = |unix: bool| {
+        let mut all = proxy.iter();
+        all.any(|entrance| entrance.address().is_none() == unix)
+    };
+    match (at_tls, at_users) {
+        (Some(place), _) if tls && !has(false) => {
+            Err(place.error("`proxy` has no address that this could be for"))
+        }
+        (_, Some(place)) if users && !has(true) => Err(place
+            .error("`proxy` has no Unix socket that this could be for")
+            .hint("for example `proxy: unix:/run/farepass/proxy.sock`")),
+        _ => Ok(()),
     }
 }
 
@@ -51,7 +112,7 @@ fn addresses(section: Section) -> Result<Vec<SocketAddr>, SectionError> {
     }
 }
 
-fn address(section: Section) -> Result<SocketAddr, SectionError> {
+pub(super) fn address(section: Section) -> Result<SocketAddr, SectionError> {
     let text = section.clone().text().unwrap_or_default();
     text.parse().map_err(|_| {
         let error = section.expected("an address and a port, for example \"127.0.0.1:4020\"");

@@ -3,6 +3,7 @@
 
 mod authority;
 mod describe;
+mod entrance;
 mod insecure;
 mod interceptor;
 mod leaf;
@@ -14,6 +15,7 @@ mod verdict;
 
 pub use authority::{Authority, TlsError, retired, rotate};
 pub use describe::{Description, bundle, describe, pem, platform_roots, subject_hash};
+pub use entrance::entrance;
 pub use interceptor::{Interceptor, Refused};
 pub use peek::{HELLO_MAX, Hello, Peek, peek};
 pub use trust::Trust;

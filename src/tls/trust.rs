@@ -1,5 +1,6 @@
 //! Who an upstream must be, and who we are to it: decided per host, and part of every connection's key.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::ResolvesClientCert;
@@ -42,7 +43,10 @@ pub(super) struct Hosts {
 impl Hosts {
     /// Opens the certificates and their keys.
     pub(super) fn open(settings: &Tls, provider: &CryptoProvider) -> Result<Self, TlsError> {
-        let open = |c: &ClientCertificate| Ok((c.hosts.clone(), credential(c, provider)?));
+        let open = |c: &ClientCertificate| {
+            let shown = pair(&c.cert_file, &c.key_file, provider)?;
+            Ok((c.hosts.clone(), Arc::new(shown)))
+        };
         let certificates: Result<_, TlsError> =
             settings.client_certificates.iter().map(open).collect();
         Ok(Self {
@@ -71,25 +75,25 @@ impl Hosts {
 }
 
 /// A chain and its key, out of files. The key only when nobody else can read it.
-fn credential(
-    files: &ClientCertificate,
+pub(super) fn pair(
+    path: &Path,
+    key_file: &Path,
     provider: &CryptoProvider,
-) -> Result<Arc<SingleCertAndKey>, TlsError> {
-    let path = &files.cert_file;
+) -> Result<SingleCertAndKey, TlsError> {
     let pem = std::fs::read(path).map_err(|e| TlsError::file(path, e))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|e| TlsError::unusable(path, e))?;
     if chain.is_empty() {
         return Err(TlsError::unusable(path, "no PEM certificate in it"));
     }
-    let secret = secret_file::read(&files.key_file)?;
+    let secret = secret_file::read(key_file)?;
     let key = PrivateKeyDer::from_pem_slice(&secret)
-        .map_err(|_| TlsError::unusable(&files.key_file, "no PEM private key in it"))?;
+        .map_err(|_| TlsError::unusable(key_file, "no PEM private key in it"))?;
     let pair = CertifiedKey::from_der(chain, key, provider).map_err(|e| match e {
         rustls::Error::InconsistentKeys(_) => {
-            TlsError::unusable(&files.key_file, "this key does not belong to cert_file")
+            TlsError::unusable(key_file, "this key does not belong to cert_file")
         }
-        other => TlsError::unusable(&files.key_file, other),
+        other => TlsError::unusable(key_file, other),
     })?;
-    Ok(Arc::new(SingleCertAndKey::from(pair)))
+    Ok(SingleCertAndKey::from(pair))
 }

@@ -173,7 +173,8 @@ fn add_file(
     Ok(())
 }
 
-fn crls(settings: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+/// The revocation lists of the operator.
+pub(super) fn crls(settings: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let mut all = vec![];
     for path in &settings.crls {
         let pem = fs::read(path).map_err(|e| TlsError::file(path, e))?;

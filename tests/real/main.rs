@@ -10,6 +10,7 @@ mod clients;
 mod crash;
 mod disk;
 mod dispute;
+mod doors;
 mod fail_points;
 mod handshakes;
 mod hostile;

@@ -858,6 +858,9 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/config.rs::files_that_are_wrong_are_told_so",
             "tests/config.rs::every_client_can_be_made_to_show_credentials",
             "tests/wire/quirks.rs::credentials_are_asked_for_and_then_taken",
+            "tests/real/doors.rs::a_proxy_behind_tls_lets_in_who_shows_a_good_certificate",
+            "tests/real/doors.rs::a_socket_knows_its_users",
+            "tests/real/doors.rs::who_comes_from_elsewhere_is_not_served",
         ]),
     ),
     (

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::finding::Finding;
 use crate::admin::Beacon;
 use crate::config::Config;
+use crate::settings::Entrance;
 
 const CHECK: &str = "variables";
 
@@ -75,9 +76,10 @@ fn ours(url: &str, config: &Config) -> bool {
         return false;
     };
     let known = Beacon::seen(&config.state_dir).map(|beacon| beacon.proxy);
-    [known, Some(config.listen.proxy)]
-        .into_iter()
-        .flatten()
+    known
+        .iter()
+        .chain(&config.listen.proxy)
+        .filter_map(Entrance::address)
         .any(|proxy| {
             let everywhere = proxy.ip().is_unspecified() && at.ip().is_loopback();
             proxy.port() == at.port() && (proxy.ip() == at.ip() || everywhere)

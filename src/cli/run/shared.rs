@@ -77,7 +77,7 @@ async fn successor(config: Config, beacon: &Beacon, session: &SessionId) -> Opti
             break;
         };
         config.listen = Listen {
-            proxy: beacon.proxy,
+            proxy: vec![beacon.proxy.clone()],
             admin: SocketAddr::new(beacon.admin.ip(), 0),
             ..Listen::default()
         };

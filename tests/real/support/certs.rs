@@ -83,13 +83,22 @@ impl Signer {
 
     /// A certificate to show to servers, and its key, PEM.
     pub(crate) fn client(&self, name: &str) -> (String, String) {
-        self.pair(name, vec![], ExtendedKeyUsagePurpose::ClientAuth)
+        self.pair(name, vec![], ExtendedKeyUsagePurpose::ClientAuth, |_| {})
+    }
+
+    /// The same, long past its time.
+    pub(crate) fn expired_client(&self, name: &str) -> (String, String) {
+        let purpose = ExtendedKeyUsagePurpose::ClientAuth;
+        self.pair(name, vec![], purpose, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        })
     }
 
     /// A certificate for this host, and its key, PEM.
     pub(crate) fn server(&self, host: &str) -> (String, String) {
         let names = vec![host.to_owned()];
-        self.pair(host, names, ExtendedKeyUsagePurpose::ServerAuth)
+        self.pair(host, names, ExtendedKeyUsagePurpose::ServerAuth, |_| {})
     }
 
     fn pair(
@@ -97,11 +106,13 @@ impl Signer {
         name: &str,
         hosts: Vec<String>,
         purpose: ExtendedKeyUsagePurpose,
+        change: impl FnOnce(&mut CertificateParams),
     ) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name = called(name);
         params.extended_key_usages = vec![purpose];
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }

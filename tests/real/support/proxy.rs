@@ -209,6 +209,11 @@ impl Proxy {
         self.at["proxy"].as_str().unwrap().parse().unwrap()
     }
 
+    /// Where programs are told to go, as it is written.
+    pub(crate) fn entrance(&self) -> &str {
+        self.at["proxy"].as_str().unwrap()
+    }
+
     pub(crate) fn admin(&self) -> SocketAddr {
         self.at["admin"].as_str().unwrap().parse().unwrap()
     }
