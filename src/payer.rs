@@ -27,6 +27,7 @@ mod about;
 mod breaker;
 mod consent;
 mod freeze;
+mod loops;
 mod outstanding;
 mod plan;
 mod rates;
@@ -45,6 +46,7 @@ use breaker::Breaker;
 use consent::Bells;
 pub use consent::{Pending, Unpaid, answer};
 pub use freeze::{forget, freeze, frozen, unfreeze};
+use loops::Loops;
 use outstanding::{Again, Outstanding};
 use plan::Plan;
 use rates::Rates;
@@ -117,6 +119,7 @@ pub struct Payer {
     draining: AtomicBool,
     outstanding: Outstanding,
     breaker: Breaker,
+    loops: Loops,
     bells: Bells,
     rates: Rates,
     admin_url: String,
@@ -164,6 +167,7 @@ impl Payer {
             draining: AtomicBool::new(false),
             outstanding: Outstanding::default(),
             breaker: Breaker::default(),
+            loops: Loops::default(),
         }
     }
 
@@ -243,7 +247,7 @@ impl Payer {
             },
         };
         // After the question: what a person thinks about takes no place of what is paid.
-        if let Err(refusal) = self.in_rate(asked, &plan.approval) {
+        if let Err(refusal) = self.in_rate(&policy, asked, &plan.approval) {
             return Err(self.refused(about, refusal).await);
         }
         failpoint::reach("before-reserve");

@@ -44,7 +44,7 @@ rules:
   - name: shop
     match: {{ hosts: ["*.bench.test:8443", "*.bench.test:8080"] }}
     pay: {{ max: "0.05 USD", rate: 1000000/s, budgets: [hourly, per-host], pay_to: first-seen }}
-limits: {{ leaves_per_session: 100000, leaves_per_second: 100000, connections_per_second: 100000 }}
+limits: {{ identical_payments: "off", leaves_per_session: 100000, leaves_per_second: 100000, connections_per_second: 100000 }}
 """
 
 

@@ -38,7 +38,7 @@ pub struct Config {
     pub limits: Limits,
     /// What unpaid agents are told.
     pub refusals: Refusals,
-    /// Our name in `Via` fields; none are added without one.
+    /// Our name in `Via` fields; none are added without one, and a request that has it goes no further.
     pub via: Option<String>,
     /// Who is told what a person should know.
     pub webhook: Option<settings::Webhook>,
@@ -169,6 +169,7 @@ impl Config {
             assets: assets::read(section.peek("assets"), problems),
             validity: limits.validity.as_secs(),
             requirements: limits.requirements,
+            identical_payments: limits.identical_payments,
             ..Catalog::default()
         };
         let policy = Policy::read(section, catalog, problems);

@@ -22,10 +22,11 @@ pub(super) const PAUSE_MAX_SECS: u64 = 3600;
 /// Circuits that are watched. A new one beyond that makes room by forgetting those that are closed.
 const CIRCUITS: usize = 10_000;
 
+/// Failures in a row, and what they lead to.
 #[derive(Clone, Copy, Default)]
-struct Circuit {
-    failures: u32,
-    open_until: Timestamp,
+pub(super) struct Circuit {
+    pub(super) failures: u32,
+    pub(super) open_until: Timestamp,
 }
 
 /// By host and path; the path of a whole host is empty.
@@ -80,7 +81,8 @@ impl Breaker {
 }
 
 impl Circuit {
-    fn failed(&mut self, most: u32, now: Timestamp) {
+    /// One more. From `most` on the circuit is open, each time for twice as long.
+    pub(super) fn failed(&mut self, most: u32, now: Timestamp) {
         self.failures = self.failures.saturating_add(1);
         if let Some(beyond) = self.failures.checked_sub(most) {
             let pause = PAUSE_SECS.saturating_mul(1 << beyond.min(10));

@@ -63,7 +63,7 @@ impl Payer {
                 Ok(approval) => approval,
                 Err(refusal) => return Err(first.unwrap_or(refusal)),
             };
-            match self.plan(policy, about, approval, now) {
+            match self.plan(policy, asked, about, approval, now) {
                 Ok(plan) => return Ok(plan),
                 Err(Stuck {
                     offer: Some(offer),
@@ -81,13 +81,15 @@ impl Payer {
     fn plan<'a>(
         &'a self,
         policy: &Policy,
+        asked: &Asked,
         about: &mut About,
         approval: Approval,
         now: Timestamp,
     ) -> Result<Plan<'a>, Stuck> {
         about.chosen(&approval);
         let circuit = self.breaker.check(about.host(), about.path(), now);
-        circuit.map_err(|refusal| Refusal {
+        let looped = asked.request.map_or(Ok(()), |r| self.loops.check(r, now));
+        circuit.and(looped).map_err(|refusal| Refusal {
             rule: Some(approval.rule.clone()),
             price: Some(approval.price),
             ..refusal

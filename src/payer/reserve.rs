@@ -1,5 +1,7 @@
 //! The reservation: what the ledger must hold before anybody is asked to sign.
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::Payer;
@@ -33,23 +35,37 @@ impl Payer {
     ///
     /// Each session has places of its own here, because a place is taken before the ledger judges: one
     /// that is over its budget must not use up the others'. What they share is counted in the ledger.
-    pub(super) fn in_rate(&self, asked: &Asked, approval: &Approval) -> Result<(), Refusal> {
+    pub(super) fn in_rate(
+        &self,
+        policy: &Policy,
+        asked: &Asked,
+        approval: &Approval,
+    ) -> Result<(), Refusal> {
+        let too_many = |reason, wait: Duration, detail| Refusal {
+            rule: Some(approval.rule.clone()),
+            price: Some(approval.price),
+            retryable: true,
+            resets_at: Some(later(self.clock.now(), wait)),
+            ..Refusal::new(reason, detail)
+        };
+        // First: an agent in a loop takes no place from its other requests.
+        if let (Some(rate), Some(request)) = (policy.identical_payments(), asked.request)
+            && let Err(wait) = self.rates.take(rate, &format!("request {request}"))
+        {
+            let detail = format!(
+                "this very request was paid {} times in {} s (limits.identical_payments)",
+                rate.count, rate.seconds
+            );
+            return Err(too_many(Reason::PaymentLoop, wait, detail));
+        }
         for (account, rate) in &approval.duties.rates {
             let key = format!("{} {account}", asked.session.id);
             if let Err(wait) = self.rates.take(*rate, &key) {
-                let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                let at = Timestamp(self.clock.now().0.saturating_add(millis));
                 let detail = format!(
                     "the rule allows {} payments in {} s",
                     rate.count, rate.seconds
                 );
-                return Err(Refusal {
-                    rule: Some(approval.rule.clone()),
-                    price: Some(approval.price),
-                    retryable: true,
-                    resets_at: Some(at),
-                    ..Refusal::new(Reason::RateLimited, detail)
-                });
+                return Err(too_many(Reason::RateLimited, wait, detail));
             }
         }
         Ok(())
@@ -159,6 +175,11 @@ pub async fn known(
         }
     }
     Ok(known)
+}
+
+fn later(now: Timestamp, wait: Duration) -> Timestamp {
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    Timestamp(now.0.saturating_add(millis))
 }
 
 fn reached(warning: &Warning, counted: Counted) -> bool {

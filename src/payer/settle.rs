@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::event::{Delivery, Flag, SpendEvent, State};
 use crate::failpoint;
 use crate::ledger::{Filter, PostError};
-use crate::payment::{Claim, Reason, Receipt, Refusal, RequestKey};
+use crate::payment::{Asked, Claim, Reason, Receipt, Refusal, RequestKey};
 
 /// Payments of the last hour that are looked at after a start: more than enough to know a merchant by.
 const RELEARNED: usize = 1000;
@@ -34,6 +34,14 @@ pub struct Recorded {
     pub event: Box<SpendEvent>,
     /// For an answer that the merchant may yet break off.
     pub recourse: Option<Recourse>,
+}
+
+/// What came for a payment, as far as it tells whether another one makes sense.
+struct Came {
+    gave: bool,
+    status: Option<StatusCode>,
+    /// Paid for this answer, and not only asked again.
+    anew: bool,
 }
 
 /// The right to send the same payload again, should the answer not arrive whole.
@@ -79,7 +87,12 @@ impl Payer {
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
         let usable = usable(&receipt, status);
-        self.notice_delivery(&about, usable);
+        let came = Came {
+            gave: gave(&receipt, status),
+            status,
+            anew: !resent,
+        };
+        self.notice_delivery(&asked, &about, came);
         // An answer that comes when the agent has left is no merchant's fault, but nobody has it.
         let arrives = usable && !waiting.is_some_and(|w| w.is_gone());
         let recourse = self.remember(asked.request, again, arrives);
@@ -118,11 +131,19 @@ impl Payer {
         }
     }
 
-    /// A merchant that takes without giving is left alone for a while, and the operator hears of it.
-    fn notice_delivery(&self, about: &About, usable: bool) {
+    /// A merchant that takes without giving is left alone for a while, and so is a request that is paid
+    /// again and again for nothing; the operator hears of both.
+    fn notice_delivery(&self, asked: &Asked, about: &About, came: Came) {
         let (host, now) = (about.host(), self.clock.now());
-        if let Some(until) = self.breaker.record(host, about.path(), usable, now) {
+        if let Some(until) = self.breaker.record(host, about.path(), came.gave, now) {
             tracing::warn!(host, %until, "payments without a usable answer: a circuit is open");
+        }
+        let counts = came.anew || came.status.is_some_and(|s| s.is_success());
+        if let Some(request) = asked.request.filter(|_| counts)
+            && let Some(until) = self.loops.record(request, came.status, now)
+        {
+            let session = &asked.session.id;
+            tracing::warn!(host, %session, %until, "one request is paid in a loop: no more of it");
         }
     }
 
@@ -166,11 +187,17 @@ impl Payer {
             ..Filter::default()
         };
         for event in self.ledger.payments(newest).await?.into_iter().rev() {
-            if event.time >= since
-                && let Some(usable) = was_usable(&event)
-            {
-                let (host, path) = (&event.host, &event.path);
-                self.breaker.record(host, path, usable, event.time);
+            if event.time < since {
+                continue;
+            }
+            let Some((gave, status)) = came(&event) else {
+                continue;
+            };
+            let (host, path) = (&event.host, &event.path);
+            self.breaker.record(host, path, gave, event.time);
+            let request = event.request.as_deref().and_then(|r| r.parse().ok());
+            if let Some(request) = request {
+                self.loops.record(request, status, event.time);
             }
         }
         Ok(())
@@ -185,17 +212,15 @@ fn delivered(event: &SpendEvent) -> bool {
     whole.is_some() && !event.flags.contains(&Flag::PaidNotDelivered)
 }
 
-/// Was this payment's answer of use? `None` when it ended before there could be one.
-fn was_usable(event: &SpendEvent) -> Option<bool> {
+/// What came for this payment. `None` when it ended before anything could.
+fn came(event: &SpendEvent) -> Option<(bool, Option<StatusCode>)> {
     let receipt = match event.receipt.as_deref()? {
         "claimed" => Receipt::Claimed(Claim::default()),
         _ => Receipt::Absent,
     };
     let status = event.delivery.as_ref().map(|d| d.status);
-    Some(usable(
-        &receipt,
-        status.and_then(|s| StatusCode::from_u16(s).ok()),
-    ))
+    let status = status.and_then(|s| StatusCode::from_u16(s).ok());
+    Some((gave(&receipt, status), status))
 }
 
 /// What the receipt says, for the record.
@@ -224,6 +249,12 @@ fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
             !status.is_client_error() && !status.is_server_error()
         }
     }
+}
+
+/// Did the merchant keep its side? One that takes the money and then fails did not; an error that it
+/// blames on the request may be what is sold.
+fn gave(receipt: &Receipt, status: Option<StatusCode>) -> bool {
+    usable(receipt, status) && !status.is_some_and(|s| s.is_server_error())
 }
 
 /// What a person should look at.

@@ -77,6 +77,7 @@ reasons! {
     SessionExpired "session_expired" "The session has expired",
     SessionClosed "session_closed" "The session is closed",
     CircuitOpen "circuit_open" "This merchant took payments without delivering",
+    PaymentLoop "payment_loop" "The same request is paid over and over",
     WalletUnavailable "wallet_unavailable" "The wallet did not sign",
     LedgerUnavailable "ledger_unavailable" "The ledger cannot promise, so nothing is paid",
     ObserveMode "observe_mode" "The policy only observes",

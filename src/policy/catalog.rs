@@ -6,7 +6,7 @@ use crate::clock::{Timestamp, Window};
 use crate::money::{Asset, Network, Usd};
 use crate::payment::{Asked, Limit};
 use crate::section::{Problems, Section, SectionError};
-use crate::settings::{HostPattern, Percent, Span, name};
+use crate::settings::{HostPattern, Percent, Rate, Span, name};
 
 use super::Warning;
 
@@ -26,6 +26,8 @@ pub struct Catalog {
     pub validity: u64,
     /// Most ways to pay in one challenge (`limits.requirements`).
     pub requirements: usize,
+    /// Most payments for one and the same request (`limits.identical_payments`); `None` for any number.
+    pub identical_payments: Option<Rate>,
 }
 
 impl Catalog {

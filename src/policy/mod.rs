@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::money::{Asset, Network, Usd};
 use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement};
 use crate::section::{Problems, Section};
+use crate::settings::Rate;
 
 mod catalog;
 mod contest;
@@ -152,6 +153,12 @@ impl Policy {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Most payments for one and the same request.
+    #[must_use]
+    pub fn identical_payments(&self) -> Option<Rate> {
+        self.catalog.identical_payments
     }
 
     /// Does any rule ask what the ledger remembers of merchants?

@@ -14,8 +14,9 @@ use super::client::Client;
 use super::io::Rewound;
 use super::refuse::ClientError;
 use super::target::Target;
+use super::trail::Trail;
+use super::tunnel::Passage;
 use super::{Proxy, serve, tunnel};
-use crate::payment::Session;
 
 /// Bytes of a CONNECT head; real ones stay under 1 KiB.
 const HEAD_MAX: usize = 16 * 1024;
@@ -40,9 +41,7 @@ pub(super) async fn client(proxy: Arc<Proxy>, mut stream: Client) -> io::Result<
             First::Connect(head) => head,
         };
         match admit(&proxy, &head).await {
-            Ok((target, session)) => {
-                return tunnel::open(proxy, stream, buffer.freeze(), target, session).await;
-            }
+            Ok(passage) => return tunnel::open(proxy, stream, buffer.freeze(), passage).await,
             // The client may ask again, now with credentials, on the same connection.
             Err(ClientError::Credentials) => {
                 answer(&mut stream, ClientError::Credentials.response()).await?;
@@ -52,11 +51,17 @@ pub(super) async fn client(proxy: Arc<Proxy>, mut stream: Client) -> io::Result<
     }
 }
 
-async fn admit(proxy: &Proxy, head: &Head) -> Result<(Target, Arc<Session>), ClientError> {
+async fn admit(proxy: &Proxy, head: &Head) -> Result<Passage, ClientError> {
     // Who before where: a stranger learns nothing about destinations.
     let session = proxy.doorkeeper.admit(&head.headers).await?;
     let target = Target::parse(&head.authority, None)?;
-    Ok((target, session))
+    let trail = Trail::of(&head.headers, &proxy.mark);
+    Ok(Passage {
+        trail: trail
+            .inspect_err(|_| tracing::warn!(%target, "a tunnel came through this proxy before"))?,
+        target,
+        session,
+    })
 }
 
 enum First {
@@ -66,7 +71,8 @@ enum First {
     Connect(Head),
 }
 
-/// What a CONNECT request says (RFC 9110 section 9.3.6). Of its fields only the credentials count.
+/// What a CONNECT request says (RFC 9110 section 9.3.6). Of its fields only the credentials and the way
+/// that it came count.
 struct Head {
     authority: String,
     headers: HeaderMap,
@@ -106,7 +112,7 @@ fn parse(buffer: &[u8]) -> Result<Option<(Head, usize)>, ()> {
     let mut headers = HeaderMap::new();
     for field in request.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ())?;
-        if name == header::PROXY_AUTHORIZATION {
+        if name == header::PROXY_AUTHORIZATION || name == header::VIA {
             let value = HeaderValue::from_bytes(field.value).map_err(|_| ())?;
             headers.append(name, value);
         }

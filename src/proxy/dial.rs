@@ -1,6 +1,7 @@
 //! Opening connections to upstreams: one resolution, every address checked before it is dialled.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -11,6 +12,7 @@ use super::failure::UpstreamError;
 use super::own::Own;
 use super::parent::{self, Parent, ParentFailure};
 use super::target::Target;
+use super::trail::{Mark, Trail};
 use crate::settings::Egress;
 
 /// Addresses of one name that are tried. More only delay the error.
@@ -22,19 +24,26 @@ pub(super) struct Dialer {
     pub(super) parent: Option<Parent>,
     /// What nothing reaches through the proxy: its own listeners, whatever the rules allow.
     pub(super) own: Own,
+    /// What we call ourselves to a parent.
+    pub(super) mark: Arc<Mark>,
     pub(super) connect_timeout: Duration,
 }
 
 impl Dialer {
     /// A connected socket to an address that was checked, without Nagle's delay.
-    pub(super) async fn connect(&self, target: &Target) -> Result<TcpStream, UpstreamError> {
+    /// `trail`: the proxies before us, for one behind us.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        trail: &Trail,
+    ) -> Result<TcpStream, UpstreamError> {
         let pinned = self.egress.pinned(&target.host, target.port).is_some();
         let parent = self
             .parent
             .as_ref()
             .filter(|p| !pinned && p.carries(target));
         if let Some(parent) = parent {
-            return self.through(parent, target).await;
+            return self.through(parent, target, trail).await;
         }
         let addresses = self.addresses(target).await?;
         let connected = timeout(self.connect_timeout, first_of(addresses)).await;
@@ -45,7 +54,12 @@ impl Dialer {
 
     /// A tunnel through the parent. It resolves the name, so what can be judged here is the name:
     /// port, literal address, and no name of its own neighbourhood (threat S-08).
-    async fn through(&self, parent: &Parent, target: &Target) -> Result<TcpStream, UpstreamError> {
+    async fn through(
+        &self,
+        parent: &Parent,
+        target: &Target,
+        trail: &Trail,
+    ) -> Result<TcpStream, UpstreamError> {
         if !self.egress.ports.contains(&target.port) {
             return Err(UpstreamError::PortForbidden);
         }
@@ -59,12 +73,13 @@ impl Dialer {
         let mut addresses = parent.addresses(self.connect_timeout).await?;
         addresses.retain(|at| !self.own.listens(*at));
         if addresses.is_empty() {
-            return Err(UpstreamError::Forbidden);
+            return Err(ParentFailure::Loop.into());
         }
         let connected = timeout(self.connect_timeout, first_of(addresses)).await;
         let connected = connected.map_err(|_| ParentFailure::Timeout)?;
         let stream = connected.map_err(|_| ParentFailure::Unreachable)?;
-        let tunnel = parent.tunnel(stream, target, self.connect_timeout).await;
+        let request = parent.request(target, &trail.onward(&self.mark));
+        let tunnel = parent::tunnel(stream, &request, self.connect_timeout).await;
         Ok(tunnel?)
     }
 

@@ -16,6 +16,7 @@ use super::refuse::{self, ClientError};
 use super::replay::Replay;
 use super::serve::{Conn, Way};
 use super::target::Target;
+use super::trail::Trail;
 use super::{Proxy, upgrade};
 use crate::payment::{Asked, Reason, Refusal, Session};
 use crate::protocol;
@@ -104,6 +105,7 @@ pub(super) fn delivered(conn: &Conn, mut response: Response<Body>) -> Response<B
 pub(super) struct Route {
     pub(super) session: Arc<Session>,
     pub(super) target: Target,
+    trail: Trail,
     pub(super) secure: bool,
 }
 
@@ -115,6 +117,10 @@ impl Route {
             return Err(ClientError::Method);
         }
         framing::request(parts)?;
+        let name = conn.proxy.via.as_deref();
+        if parts.headers.contains_key(header::VIA) && conn.proxy.mark.is_in(&parts.headers, name) {
+            return Err(ClientError::Loop);
+        }
         if parts
             .uri
             .authority()
@@ -123,13 +129,10 @@ impl Route {
             return Err(ClientError::UserInfo);
         }
         let route = match &conn.way {
-            Way::Tunnel {
-                target,
-                secure,
-                session,
-            } => Self {
-                session: Arc::clone(session),
-                target: target.clone(),
+            Way::Tunnel { passage, secure } => Self {
+                session: Arc::clone(&passage.session),
+                target: passage.target.clone(),
+                trail: passage.trail.clone(),
                 secure: *secure,
             },
             Way::Redirected { port, session } => {
@@ -143,6 +146,7 @@ impl Route {
                 Self {
                     session: Arc::clone(session),
                     target,
+                    trail: Trail::default(),
                     secure: false,
                 }
             }
@@ -154,6 +158,7 @@ impl Route {
                 Self {
                     session: conn.proxy.doorkeeper.admit(&parts.headers).await?,
                     target: Target::parse(authority.as_str(), Some(80))?,
+                    trail: Trail::of(&parts.headers, &conn.proxy.mark)?,
                     secure: false,
                 }
             }
@@ -198,6 +203,7 @@ impl Route {
             session: Arc::clone(&self.session.id.0),
             secure: self.secure,
             target: self.target.clone(),
+            trail: self.trail.clone(),
         }
     }
 

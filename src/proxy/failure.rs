@@ -66,7 +66,7 @@ impl UpstreamError {
     }
 
     /// 403 for what our own rules forbid, 400 for what the agent broke, 504 for what took too long,
-    /// else 502.
+    /// 508 for a circle of proxies, else 502.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::PortForbidden | Self::Forbidden => StatusCode::FORBIDDEN,

@@ -41,6 +41,7 @@ mod serve;
 mod socket;
 mod target;
 mod tee;
+mod trail;
 mod transparent;
 mod tunnel;
 mod upgrade;
@@ -99,6 +100,7 @@ pub struct Proxy {
     limits: Limits,
     refusals: Refusals,
     via: Option<String>,
+    mark: Arc<trail::Mark>,
     flood: flood::Flood,
     crowd: Arc<crowd::Crowd>,
     allow_from: Vec<Cidr>,
@@ -138,11 +140,13 @@ impl Proxy {
             parts.limits.pool_idle_timeout,
             parts.limits.pool_idle,
         ));
+        let mark = Arc::new(trail::Mark::fresh());
         let upstream = upstream::Upstream {
             dialer: dial::Dialer {
                 egress: parts.egress,
                 parent: parts.parent,
                 own: own::Own::new(parts.own_ports),
+                mark: Arc::clone(&mark),
                 connect_timeout: parts.limits.connect_timeout,
             },
             tls: parts.upstream_tls,
@@ -169,6 +173,7 @@ impl Proxy {
             limits: parts.limits,
             refusals: parts.refusals,
             via: parts.via,
+            mark,
             turns: Mutex::default(),
             purchases: Arc::new(Semaphore::new(PURCHASES as usize)),
             draining: parts.draining,

@@ -57,6 +57,8 @@ pub(super) enum ParentFailure {
     Gateway(StatusCode),
     #[error("the parent proxy's answer to CONNECT is not HTTP")]
     Protocol,
+    #[error("the way through the parent proxy leads back here (egress.upstream_proxy)")]
+    Loop,
 }
 
 impl ParentFailure {
@@ -69,15 +71,17 @@ impl ParentFailure {
             Self::Refused(_) => "parent_refused",
             Self::Gateway(_) => "parent_gateway",
             Self::Protocol => "parent_protocol_error",
+            Self::Loop => "loop_detected",
         }
     }
 
-    /// 504 for what took too long, else 502.
+    /// 504 for what took too long, 508 for a circle of proxies, else 502.
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Timeout | Self::Gateway(StatusCode::GATEWAY_TIMEOUT) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Unreachable
             | Self::Credentials
             | Self::Refused(_)
@@ -94,6 +98,7 @@ impl ParentFailure {
             }
             Self::Timeout => "connection_timeout",
             Self::Protocol => "http_protocol_error",
+            Self::Loop => "proxy_loop_detected",
         }
     }
 
@@ -101,6 +106,7 @@ impl ParentFailure {
         match status {
             ok if ok.is_success() => Ok(()),
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(Self::Credentials),
+            StatusCode::LOOP_DETECTED => Err(Self::Loop),
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => Err(Self::Gateway(status)),
@@ -127,27 +133,9 @@ impl Parent {
         Ok(found.map_err(|_| ParentFailure::Unreachable)?.collect())
     }
 
-    /// Asks for a tunnel on a connection to it.
-    pub(super) async fn tunnel(
-        &self,
-        mut stream: TcpStream,
-        target: &Target,
-        patience: Duration,
-    ) -> Result<TcpStream, ParentFailure> {
-        let asked = async {
-            let unreachable = |_| ParentFailure::Unreachable;
-            let request = self.request(target);
-            stream.write_all(&request).await.map_err(unreachable)?;
-            let head = head(&mut stream).await?;
-            ParentFailure::of(status(&head)?)
-        };
-        let answered = timeout(patience, asked).await;
-        answered.map_err(|_| ParentFailure::Timeout)??;
-        Ok(stream)
-    }
-
-    fn request(&self, target: &Target) -> zeroize::Zeroizing<Vec<u8>> {
-        let line = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    /// What it is asked for a tunnel. `via`: the proxies that the request came through, we the last.
+    pub(super) fn request(&self, target: &Target, via: &str) -> zeroize::Zeroizing<Vec<u8>> {
+        let line = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nVia: {via}\r\n");
         let mut request = zeroize::Zeroizing::new(line.into_bytes());
         if let Some(credentials) = &self.credentials {
             request.extend_from_slice(b"Proxy-Authorization: ");
@@ -157,6 +145,23 @@ impl Parent {
         request.extend_from_slice(b"\r\n");
         request
     }
+}
+
+/// Asks for a tunnel on a connection to it.
+pub(super) async fn tunnel(
+    mut stream: TcpStream,
+    request: &[u8],
+    patience: Duration,
+) -> Result<TcpStream, ParentFailure> {
+    let asked = async {
+        let unreachable = |_| ParentFailure::Unreachable;
+        stream.write_all(request).await.map_err(unreachable)?;
+        let head = head(&mut stream).await?;
+        ParentFailure::of(status(&head)?)
+    };
+    let answered = timeout(patience, asked).await;
+    answered.map_err(|_| ParentFailure::Timeout)??;
+    Ok(stream)
 }
 
 /// Could this name mean something of the parent's own neighbourhood?

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::body::Body;
 use super::target::Target;
+use super::trail::Trail;
 use crate::tls::Trust;
 
 /// Whose connection to where (threat T-14).
@@ -17,6 +18,8 @@ pub(super) struct Key {
     pub(super) session: Arc<str>,
     pub(super) secure: bool,
     pub(super) target: Target,
+    /// How its agent came here.
+    pub(super) trail: Trail,
     /// Whether it is verified, and which certificate of ours it may see.
     pub(super) trust: Trust,
 }
@@ -166,6 +169,7 @@ mod tests {
             session: session.into(),
             secure: true,
             target: Target::parse(host, Some(443)).unwrap(),
+            trail: Trail::default(),
             trust: tls.trust(host, 443),
         }
     }

@@ -128,6 +128,8 @@ pub(super) enum ClientError {
     Framing,
     #[error("too many tunnels are open (limits.tunnels)")]
     Crowded,
+    #[error("the request came through this proxy before")]
+    Loop,
 }
 
 impl ClientError {
@@ -143,6 +145,7 @@ impl ClientError {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Credentials => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
 
@@ -166,6 +169,7 @@ impl ClientError {
             Self::Form => "request_target_invalid",
             Self::Framing => "framing_invalid",
             Self::Crowded => "too_many_tunnels",
+            Self::Loop => "loop_detected",
         }
     }
 

@@ -19,7 +19,7 @@ use super::body::Stream;
 use super::exchange::exchange;
 use super::expect::Last;
 use super::headers;
-use super::target::Target;
+use super::tunnel::Passage;
 use super::upstream::Lane;
 use super::{Proxy, turned};
 use crate::payment::Session;
@@ -62,11 +62,7 @@ impl Conn {
 /// Where the requests of a connection may go.
 pub(super) enum Way {
     /// To one destination: the CONNECT target, whose name was verified when `secure`.
-    Tunnel {
-        target: Target,
-        secure: bool,
-        session: Arc<Session>,
-    },
+    Tunnel { passage: Passage, secure: bool },
     /// Wherever each request's `Host` says, at this port, over plain HTTP: a client that knows of no
     /// proxy.
     Redirected { port: u16, session: Arc<Session> },
@@ -92,8 +88,7 @@ where
 pub(super) async fn tunnelled<S>(
     proxy: Arc<Proxy>,
     io: S,
-    target: Target,
-    session: Arc<Session>,
+    passage: Passage,
     over: Over,
 ) -> io::Result<()>
 where
@@ -104,9 +99,8 @@ where
     let conn = Conn {
         lane: Arc::new(lane),
         way: Way::Tunnel {
-            target,
+            passage,
             secure: over != Over::Plain,
-            session,
         },
         proxy,
     };

@@ -22,6 +22,8 @@ use super::io::Rewound;
 use super::relay::{Place, relay};
 use super::serve::{self, Way};
 use super::target::Target;
+use super::trail::Trail;
+use super::tunnel::Passage;
 use super::{Proxy, tunnel};
 use crate::settings::normalise_host;
 use crate::tls::{HELLO_MAX, Hello, Peek, peek};
@@ -66,8 +68,13 @@ pub(super) async fn client(
             if !hello.encrypted && proxy.blind(&target) {
                 return blind(&proxy, stream, first, &target, (peer, meant)).await;
             }
+            let passage = Passage {
+                target,
+                session,
+                trail: Trail::default(),
+            };
             let io = Rewound::new(first, Client::Tcp(stream));
-            tunnel::intercept(proxy, io, target, session).await
+            tunnel::intercept(proxy, io, passage).await
         }
         Peek::Other if first.first().is_some_and(u8::is_ascii_uppercase) => {
             let port = meant.port();
@@ -151,7 +158,12 @@ async fn blind(
         tracing::info!(%target, "closed a redirected connection: too many tunnels are open");
         return Ok(());
     };
-    let mut upstream = match proxy.upstream.tunnel(target).await {
+    let mut upstream = match proxy
+        .upstream
+        .dialer
+        .connect(target, &Trail::default())
+        .await
+    {
         Ok(upstream) => upstream,
         // Nothing was promised to the client, and no document fits into its protocol.
         Err(error) => {

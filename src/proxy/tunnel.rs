@@ -15,8 +15,16 @@ use super::io::Rewound;
 use super::refuse::{self, ClientError};
 use super::relay::{Place, relay};
 use super::target::Target;
+use super::trail::Trail;
 use super::{Proxy, connect, serve};
 use crate::payment::Session;
+
+/// A tunnel: where it leads, on whose budget, and what it came through.
+pub(super) struct Passage {
+    pub(super) target: Target,
+    pub(super) session: Arc<Session>,
+    pub(super) trail: Trail,
+}
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
@@ -28,11 +36,10 @@ pub(super) async fn open(
     proxy: Arc<Proxy>,
     mut stream: Client,
     first: Bytes,
-    target: Target,
-    session: Arc<Session>,
+    passage: Passage,
 ) -> io::Result<()> {
-    if proxy.blind(&target) {
-        return blind(proxy, stream, first, target).await;
+    if proxy.blind(&passage.target) {
+        return blind(proxy, stream, first, passage).await;
     }
     stream.write_all(ESTABLISHED).await?;
     let Some(first) = something(&proxy, &mut stream, first).await? else {
@@ -40,12 +47,13 @@ pub(super) async fn open(
     };
     let io = Rewound::new(first.clone(), stream);
     match first.first() {
-        Some(&HANDSHAKE) => intercept(proxy, io, target, session).await,
+        Some(&HANDSHAKE) => intercept(proxy, io, passage).await,
         // Node's fetch tunnels plain http:// too. It is governed like the rest.
         Some(byte) if byte.is_ascii_uppercase() => {
-            serve::tunnelled(proxy, io, target, session, serve::Over::Plain).await
+            serve::tunnelled(proxy, io, passage, serve::Over::Plain).await
         }
         _ => {
+            let target = &passage.target;
             tracing::info!(%target, "closed a tunnel that carries neither TLS nor HTTP");
             Ok(())
         }
@@ -75,10 +83,10 @@ async fn something(proxy: &Proxy, stream: &mut Client, first: Bytes) -> io::Resu
 pub(super) async fn intercept(
     proxy: Arc<Proxy>,
     io: Rewound<Client>,
-    target: Target,
-    session: Arc<Session>,
+    passage: Passage,
 ) -> io::Result<()> {
-    proxy.flood.leaf(&session.id.0).await;
+    proxy.flood.leaf(&passage.session.id.0).await;
+    let target = &passage.target;
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
         let config = proxy
@@ -86,7 +94,7 @@ pub(super) async fn intercept(
             .answer(&target.host, &start.client_hello());
         match config {
             Ok(config) => start.into_stream(config).await,
-            Err(e) => Err(refuse_hello(start.io, &target, e).await),
+            Err(e) => Err(refuse_hello(start.io, target, e).await),
         }
     };
     let tls = timeout(proxy.limits.handshake_timeout, handshake)
@@ -96,7 +104,7 @@ pub(super) async fn intercept(
         Some(b"h2") => serve::Over::TlsH2,
         _ => serve::Over::TlsH1,
     };
-    serve::tunnelled(proxy, tls, target, session, over).await
+    serve::tunnelled(proxy, tls, passage, over).await
 }
 
 /// `unrecognized_name`, fatal (RFC 6066 section 3), in the clear as nothing is agreed yet: a client
@@ -120,12 +128,12 @@ async fn blind(
     proxy: Arc<Proxy>,
     mut stream: Client,
     first: Bytes,
-    target: Target,
+    Passage { target, trail, .. }: Passage,
 ) -> io::Result<()> {
     let Some(place) = Place::take(&proxy) else {
         return connect::answer(&mut stream, ClientError::Crowded.response()).await;
     };
-    let mut upstream = match proxy.upstream.tunnel(&target).await {
+    let mut upstream = match proxy.upstream.dialer.connect(&target, &trail).await {
         Ok(upstream) => upstream,
         Err(e) => return connect::answer(&mut stream, refuse::gateway(&e)).await,
     };

@@ -123,11 +123,6 @@ impl Upstream {
         self.over_h1(lane, key, request).await
     }
 
-    /// A plain connection for a tunnel that is not opened.
-    pub(super) async fn tunnel(&self, target: &Target) -> Result<TcpStream, UpstreamError> {
-        self.dialer.connect(target).await
-    }
-
     async fn over_h2(
         &self,
         key: &Key,
@@ -229,7 +224,7 @@ impl Upstream {
     }
 
     async fn dial_h1(&self, key: &Key) -> Result<H1, UpstreamError> {
-        let tcp = self.dialer.connect(&key.target).await?;
+        let tcp = self.dialer.connect(&key.target, &key.trail).await?;
         if !key.secure {
             return self.start_h1(tcp).await;
         }
@@ -248,7 +243,7 @@ impl Upstream {
     }
 
     async fn open_h2(&self, key: &Key) -> Result<Spoken, UpstreamError> {
-        let tcp = self.dialer.connect(&key.target).await?;
+        let tcp = self.dialer.connect(&key.target, &key.trail).await?;
         let tls = self.handshake(key, tcp, true).await?;
         if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
             let sender = self.start_h1(tls).await?;

@@ -5,8 +5,8 @@ use core::time::Duration;
 
 use crate::section::{Section, SectionError};
 
-use super::Size;
 use super::read::positive;
+use super::{Rate, Size};
 
 /// A limit on everything that somebody else decides the size of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,10 @@ pub struct Limits {
     pub drain: Duration,
     /// Most payments of one session between reservation and answer. Default 64.
     pub payments_in_flight: usize,
+    /// Most payments for the very same request: session, method, URL, body and `Idempotency-Key`. Polling is
+    /// slower and a hundred samples of one prompt are fewer; a program that is stuck is faster. `None` for
+    /// any number. Default 300 in a minute.
+    pub identical_payments: Option<Rate>,
     /// Idle upstream connections kept per session and host. Default 32.
     pub pool_idle: usize,
     /// Most requests at once on one HTTP/2 connection of an agent. Default 128.
@@ -100,6 +104,11 @@ const MIB: usize = 1024 * KIB;
 const PER_SECOND: NonZeroU32 = rate(5_000);
 const PER_SESSION: NonZeroU32 = rate(500);
 
+const IDENTICAL: Rate = Rate {
+    count: 300,
+    seconds: 60,
+};
+
 const fn rate(n: u32) -> NonZeroU32 {
     match NonZeroU32::new(n) {
         Some(n) => n,
@@ -130,6 +139,7 @@ impl Default for Limits {
             validity: Duration::from_secs(300),
             drain: Duration::from_secs(25),
             payments_in_flight: 64,
+            identical_payments: Some(IDENTICAL),
             pool_idle: 32,
             h2_streams: 128,
             h2_resets: 64,
@@ -218,6 +228,9 @@ impl Limits {
             let rate = u32::try_from(rate).ok().and_then(NonZeroU32::new);
             *limit = rate.unwrap_or(*limit);
         }
+        let identical = self.identical_payments;
+        self.identical_payments =
+            section.or("identical_payments", identical, identical_payments)?;
         Ok(())
     }
 
@@ -239,6 +252,17 @@ impl Limits {
         }
         self.validity = section.or("validity", self.validity, validity)?;
         Ok(())
+    }
+}
+
+fn identical_payments(section: Section) -> Result<Option<Rate>, SectionError> {
+    match section.clone().text()?.as_str() {
+        "off" => Ok(None),
+        text => {
+            let rate = text.parse().ok();
+            let expected = || section.expected("a rate such as 300/m, or off");
+            rate.ok_or_else(expected).map(Some)
+        }
     }
 }
 

@@ -2,5 +2,6 @@
 #![cfg(test)]
 
 mod control;
+mod loops;
 mod stage;
 mod transaction;

@@ -21,7 +21,7 @@ use farepass::payment::{
 use farepass::policy::{Catalog, Policy};
 use farepass::protocol;
 use farepass::section::{Problems, Section};
-use farepass::settings::Unproven;
+use farepass::settings::{Rate, Unproven};
 use farepass::wallet::{Wallet, WalletError};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -132,6 +132,8 @@ pub(crate) struct Setup {
     pub(crate) stopped: payer::Stopped,
     /// Whether the operating system has randomness.
     pub(crate) random: bool,
+    /// `limits.identical_payments`.
+    pub(crate) identical: Option<Rate>,
 }
 
 impl Default for Setup {
@@ -144,6 +146,7 @@ impl Default for Setup {
             ledger: None,
             stopped: Box::new(|| false),
             random: true,
+            identical: None,
         }
     }
 }
@@ -155,6 +158,7 @@ impl Setup {
             assets: canonical_assets(),
             validity: 300,
             requirements: 32,
+            identical_payments: self.identical,
             ..Catalog::default()
         };
         let mut problems = Problems::default();

@@ -574,7 +574,7 @@ async fn an_answer_that_was_broken_off_is_asked_for_again_and_not_bought_again()
 
 impl Stage {
     /// Another process with the same ledger.
-    async fn restarted(&self) -> Payer {
+    pub(crate) async fn restarted(&self) -> Payer {
         self.ledger.flush().await.unwrap();
         let setup = Setup::default().stage().await;
         Payer::new(Parts {

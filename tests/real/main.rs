@@ -6,6 +6,7 @@
 mod adversarial;
 mod bodies;
 mod certificates;
+mod circles;
 mod clients;
 mod crash;
 mod disk;

@@ -127,7 +127,9 @@ fn a_parent_hears_names_and_credentials_and_nothing_else() {
     );
     for head in &heard {
         let names: Vec<_> = head.fields.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["Host", "Proxy-Authorization"], "{head:?}");
+        assert_eq!(names, ["Host", "Via", "Proxy-Authorization"], "{head:?}");
+        let via = head.one("via").unwrap();
+        assert!(via.starts_with("1.1 farepass-") && via.len() == 29, "{via}");
         assert_eq!(
             head.one("proxy-authorization"),
             Some("Basic YWdlbnQ6Y29ycmVjdCBob3JzZQ==")

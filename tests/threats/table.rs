@@ -244,6 +244,9 @@ pub(crate) const TABLE: &[Threat] = &[
         "a second challenge is answered by nobody, and a merchant that takes and asks again is left alone",
         Shown(&[
             "tests/payer/transaction.rs::a_merchant_that_takes_without_giving_is_left_alone",
+            "tests/payer/loops.rs::a_merchant_that_is_paid_and_fails_is_left_alone",
+            "tests/payer/loops.rs::what_is_paid_and_brings_errors_is_paid_ten_times",
+            "tests/real/circles.rs::a_circle_of_paid_redirects_is_paid_ten_times_each",
             "tests/adversarial/delivery.json#FP-D01",
             "tests/adversarial/delivery.json#FP-D02",
             "tests/adversarial/words.json#FP-W30",
@@ -880,6 +883,9 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/real/netns.rs::connections_that_lead_back_end",
             "tests/real/netns.rs::own_listeners_are_no_destination_by_any_interface",
             "src/proxy/own.rs::a_machine_knows_itself_by_every_address",
+            "tests/real/circles.rs::a_parent_that_is_the_proxy_itself_ends_at_once",
+            "tests/real/circles.rs::two_proxies_behind_each_other_end_what_comes_back",
+            "tests/wire/quirks.rs::a_request_with_our_own_name_in_via_goes_no_further",
         ]),
     ),
     (

@@ -332,6 +332,36 @@ async fn via_is_said_when_the_operator_wants_it() {
     assert_eq!(answer.all("via"), ["1.1 cache", "1.1 pass"]);
 }
 
+/// Threat S-07: a request that brings our own name came through here before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_with_our_own_name_in_via_goes_no_further() {
+    let origin = mirror().await;
+    for (name, via, status) in [
+        (Some("pass"), "1.1 before, 1.1 PASS (x)", 508),
+        (Some("pass"), "1.1 passage, 1.1 other", 200),
+        (None, "1.1 pass", 200),
+    ] {
+        let proxy = Proxy::start(&origin, |config| {
+            if let Some(name) = name {
+                config["via"] = name.into();
+            }
+        })
+        .await;
+        let mut wire = proxy.agent().tls("free.wire.test", &["http/1.1"]).await;
+        let answer = get(&mut wire, "free.wire.test", &format!("Via: {via}\r\n")).await;
+        let said = answer.text();
+        assert!(
+            answer.first.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{via}: {answer:?}"
+        );
+        assert_eq!(
+            said.contains("\"reason\":\"loop_detected\""),
+            status == 508,
+            "{said}"
+        );
+    }
+}
+
 /// Events leave as they come: the merchant sends the next one only after the agent has the one before.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_not_held_back() {

@@ -1,0 +1,117 @@
+//! The same request paid over and over.
+
+use std::sync::atomic::Ordering;
+
+use farepass::money::Usd;
+use farepass::payer::Payer;
+use farepass::payment::{Asked, Reason, Refusal, RequestKey};
+use http::{HeaderMap, StatusCode};
+
+use crate::stage::{Setup, Stage, challenge, paid, receipt};
+
+async fn rich(identical: Option<&str>) -> Stage {
+    let setup = Setup {
+        budget: Usd(1_000_000_000_000),
+        identical: identical.map(|rate| rate.parse().unwrap()),
+        ..Setup::default()
+    };
+    setup.stage().await
+}
+
+/// One payment for this request, with a receipt in its answer.
+async fn buy(stage: &Stage, payer: &Payer, key: u8, status: u16) -> Result<(), Refusal> {
+    let asked = Asked {
+        request: Some(RequestKey([key; 32])),
+        path: format!("/v1/{key}").into(),
+        ..stage.asked("api.example.com")
+    };
+    let signed = payer.authorize(&asked, &challenge("1")).await?;
+    let headers: HeaderMap = receipt(&paid());
+    let status = StatusCode::from_u16(status).unwrap();
+    payer.settle(signed, Some((status, &headers))).await;
+    Ok(())
+}
+
+/// Threat X-13: the merchant settles, and answers with an error that its client takes for a reason to try
+/// again.
+#[tokio::test]
+async fn what_is_paid_and_brings_errors_is_paid_ten_times() {
+    let stage = rich(None).await;
+    for _ in 0..10 {
+        buy(&stage, &stage.payer, 1, 422).await.unwrap();
+    }
+    let refusal = buy(&stage, &stage.payer, 1, 422).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::PaymentLoop);
+    assert_eq!(refusal.rule.as_deref(), Some("data"));
+    assert!(refusal.retryable, "{refusal:?}");
+    let seconds = refusal.resets_at.unwrap().secs() - 1_800_000_000;
+    assert_eq!(seconds, 60);
+    assert_eq!(stage.spent().await.1, 10);
+    assert_eq!(stage.newest().await.reason.as_deref(), Some("payment_loop"));
+    buy(&stage, &stage.payer, 2, 422).await.unwrap();
+
+    // No fresh start by a restart; one more after the pause; and all of them after a success.
+    let restarted = stage.restarted().await;
+    restarted.recall().await.unwrap();
+    let refusal = buy(&stage, &restarted, 1, 200).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::PaymentLoop);
+    stage.clock.0.fetch_add(60, Ordering::SeqCst);
+    for _ in 0..20 {
+        buy(&stage, &restarted, 1, 200).await.unwrap();
+    }
+}
+
+/// A redirect that leads back to itself, each time for money.
+#[tokio::test]
+async fn a_circle_of_redirects_is_paid_ten_times() {
+    let stage = rich(None).await;
+    for _ in 0..10 {
+        buy(&stage, &stage.payer, 1, 303).await.unwrap();
+        buy(&stage, &stage.payer, 2, 303).await.unwrap();
+    }
+    for key in [1, 2] {
+        let refusal = buy(&stage, &stage.payer, key, 303).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::PaymentLoop);
+    }
+    // One that is asked for every ten seconds is what is sold.
+    for _ in 0..50 {
+        buy(&stage, &stage.payer, 3, 303).await.unwrap();
+        stage.clock.0.fetch_add(10, Ordering::SeqCst);
+    }
+}
+
+/// A merchant that claims the money and fails is no better than one that claims nothing.
+#[tokio::test]
+async fn a_merchant_that_is_paid_and_fails_is_left_alone() {
+    let stage = rich(None).await;
+    for _ in 0..5 {
+        buy(&stage, &stage.payer, 1, 500).await.unwrap();
+    }
+    let refusal = buy(&stage, &stage.payer, 1, 500).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::CircuitOpen);
+}
+
+#[tokio::test]
+async fn what_is_delivered_is_polled_as_fast_as_the_limit_allows() {
+    let stage = rich(Some("300/m")).await;
+    for _ in 0..300 {
+        buy(&stage, &stage.payer, 1, 200).await.unwrap();
+    }
+    let refusal = buy(&stage, &stage.payer, 1, 200).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::PaymentLoop);
+    assert!(refusal.retryable);
+    let seconds = refusal.resets_at.unwrap().secs() - 1_800_000_000;
+    assert!(seconds <= 1, "{seconds}");
+    buy(&stage, &stage.payer, 2, 200).await.unwrap();
+    // Five in each second from then on.
+    for _ in 0..20 {
+        stage.clock.0.fetch_add(1, Ordering::SeqCst);
+        for _ in 0..5 {
+            buy(&stage, &stage.payer, 1, 200).await.unwrap();
+        }
+    }
+    let off = rich(None).await;
+    for _ in 0..500 {
+        buy(&off, &off.payer, 1, 200).await.unwrap();
+    }
+}
