@@ -63,7 +63,7 @@ sessions: { default: { budget: "0.50 USD", expires: 15m } }
 unproven: release
 mode: observe
 refusals: { status: 429, body: original, numbers: false }
-limits: { replay_body: 2 MiB, upstream_total: 90s, validity: 2m, connections: 7 }
+limits: { replay_body: 2 MiB, upstream_total: 90s, validity: 2m, connections: 7, identical_payments: off }
 wallets:
   - { name: a, kind: local, key_file: k, networks: ["eip155:84532", "eip155:8453"] }
   - { name: b, kind: local, key_file: k, passphrase_file: p, networks: ["eip155:8453"] }
@@ -97,6 +97,8 @@ assets:
     assert_eq!(config.limits.upstream_total, Duration::from_secs(90));
     assert_eq!(config.limits.validity, Duration::from_secs(120));
     assert_eq!(config.limits.connections, 7);
+    assert_eq!(config.limits.identical_payments, None);
+    assert_eq!(config.policy.identical_payments(), None);
     let networks: Vec<_> = config.networks().iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["eip155:84532", "eip155:8453"]);
     let added = &config.policy.assets()[0];
@@ -332,6 +334,8 @@ fn files_that_are_wrong_are_told_so() {
         limit("replay_body: 1 MB"),
         limit("replay_body: 2 GiB"),
         limit("upstream_total: 60"),
+        limit("identical_payments: often"),
+        limit("identical_payments: 300"),
         limit("requirements: 0"),
         limit("validity: 1d"),
         limit("replay_boby: 1 MiB"),

@@ -61,17 +61,8 @@ impl Payer {
         let (protocol, about, mut paid) = (again.protocol, again.about.clone(), again.paid.clone());
         let status = answer.map(|(status, _)| status);
         let receipt = answer.map_or(Receipt::Absent, |(_, headers)| protocol.receipt(headers));
-        let id = about.id();
         let before = again.claimed;
-        let (entry, state) = match &receipt {
-            // Claimed once is claimed: what comes for the same payload later takes nothing back.
-            _ if before => (Entry::Note { id }, State::Settled),
-            Receipt::Claimed(_) => {
-                let charged = about.price();
-                (Entry::Settle { id, charged }, State::Settled)
-            }
-            Receipt::Denied { .. } | Receipt::Absent => (Entry::Note { id }, State::Unknown),
-        };
+        let (entry, state) = follows(&receipt, &about, before);
         again.claimed |= matches!(receipt, Receipt::Claimed(_));
         let mut event = about.event(self.clock.now(), state);
         event.flags.extend(flags(&about, &receipt, status));
@@ -201,6 +192,20 @@ impl Payer {
             }
         }
         Ok(())
+    }
+}
+
+/// What a receipt means for the book. Claimed once (`before`) is claimed: what comes for the same payload
+/// later takes nothing back.
+fn follows(receipt: &Receipt, about: &About, before: bool) -> (Entry, State) {
+    let id = about.id();
+    match receipt {
+        _ if before => (Entry::Note { id }, State::Settled),
+        Receipt::Claimed(_) => {
+            let charged = about.price();
+            (Entry::Settle { id, charged }, State::Settled)
+        }
+        Receipt::Denied { .. } | Receipt::Absent => (Entry::Note { id }, State::Unknown),
     }
 }
 

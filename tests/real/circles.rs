@@ -146,7 +146,7 @@ fn three_proxies_in_a_row_are_no_circle() {
         out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
         Ok(After::Keep)
     });
-    let mut third = setup("", &[merchant.root.clone()]);
+    let mut third = setup("", std::slice::from_ref(&merchant.root));
     third.config["egress"]["upstream_proxy"] = json!(null);
     third.resolve("shop.stand.test:443", merchant.tls.port().into());
     let third = third.start();
