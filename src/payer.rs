@@ -31,6 +31,7 @@ mod loops;
 mod outstanding;
 mod plan;
 mod rates;
+mod recall;
 mod received;
 mod reconcile;
 mod record;
@@ -47,7 +48,7 @@ use consent::Bells;
 pub use consent::{Pending, Unpaid, answer};
 pub use freeze::{forget, freeze, frozen, unfreeze};
 use loops::Loops;
-use outstanding::{Again, Outstanding};
+use outstanding::{Again, Left, Outstanding};
 use plan::Plan;
 use rates::Rates;
 pub use received::Received;
@@ -357,8 +358,12 @@ impl Payer {
         if let Some(request) = asked.request
             && !problem.is_final()
         {
-            self.outstanding
-                .recall(request, about.id(), plan.until, self.surely());
+            let left = Left {
+                id: about.id(),
+                until: plan.until,
+                claimed: false,
+            };
+            self.outstanding.recall(request, left, self.surely());
         }
         let (entry, state) = match problem.is_final() {
             true => {

@@ -695,6 +695,62 @@ async fn an_export_adds_up_to_what_counts() {
     }
 }
 
+/// What changed since a time is all of it and nothing older, wherever the time falls: between records, at
+/// several of one time, before the first, after the last.
+#[tokio::test]
+async fn what_changed_since_a_time_is_found_from_there() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = (backend.open)(&opening(dir.path())).unwrap();
+        let session = session("s", 300, 0);
+        ledger.post(open_session(&session, None)).await.unwrap();
+        // Payments 1 to 30, made at 10, 10, 20, 20, …; the first ten change again, at 200 and later.
+        let at = |id: u128, time| {
+            let state = State::Reserved;
+            let mut post = post(id, state, vec![reserve(id, "s", 1, vec![])]);
+            post.time = Timestamp(time);
+            post.event.as_mut().unwrap().time = Timestamp(time);
+            post
+        };
+        for id in 1..=30 {
+            ledger
+                .post(at(id, u64::try_from(id.div_ceil(2) * 10).unwrap()))
+                .await
+                .unwrap();
+        }
+        for id in 1..=10 {
+            ledger
+                .post(at(id, 200 + u64::try_from(id).unwrap()))
+                .await
+                .unwrap();
+        }
+        for (since, expected) in [
+            (0, 30),
+            (10, 30),
+            (51, 30),
+            (60, 30),
+            (61, 28),
+            (150, 12),
+            (151, 10),
+            (200, 10),
+            (201, 10),
+            (202, 9),
+            (210, 1),
+            (211, 0),
+        ] {
+            let filter = Filter {
+                changed: Some(Timestamp(since)),
+                ..Filter::default()
+            };
+            let rows = walked(&ledger, filter.clone()).await;
+            assert!(rows.is_sorted_by_key(|row| row.record_seq));
+            assert_eq!(rows.len(), expected, "{}: {since}", backend.kind);
+            let listed = ledger.payments(filter).await.unwrap();
+            assert_eq!(listed.len(), expected, "{}: {since}", backend.kind);
+        }
+    }
+}
+
 async fn walked(ledger: &Arc<dyn Ledger>, filter: Filter) -> Vec<Recorded> {
     let (sender, mut rows) = tokio::sync::mpsc::channel(4);
     let collect = async move {

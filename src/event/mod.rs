@@ -166,6 +166,10 @@ pub struct SpendEvent {
     /// Digest of the request (session, method, URL, body, `Idempotency-Key`), to recognise the
     /// agent's own retry.
     pub request: Option<String>,
+    /// The agent does not have the answer that was paid for, and its next request like this one buys no
+    /// other while the payload lives.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub owed: bool,
     /// What to look at.
     pub flags: Vec<Flag>,
     /// Seen on the chain by reconciliation.

@@ -210,6 +210,8 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Only what was made before this time.
     pub to: Option<Timestamp>,
+    /// Only what changed at this time or later. Cheap in [`Reader::walk`], which begins there.
+    pub changed: Option<Timestamp>,
 }
 
 impl Filter {
@@ -223,6 +225,7 @@ impl Filter {
             && self.host.as_ref().is_none_or(|h| event.host == *h)
             && self.from.is_none_or(|from| event.id.made() >= from)
             && self.to.is_none_or(|to| event.id.made() < to)
+            && self.changed.is_none_or(|at| event.time >= at)
     }
 
     fn most(&self) -> usize {

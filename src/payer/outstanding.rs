@@ -33,11 +33,21 @@ pub(super) struct Again {
     pub(super) claimed: bool,
 }
 
+/// A payment whose answer nobody has.
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    pub(super) id: PaymentId,
+    pub(super) until: Timestamp,
+    pub(super) claimed: bool,
+}
+
 /// One payment that may have been charged.
 struct Held {
     id: PaymentId,
     until: Timestamp,
     resends: u8,
+    /// A receipt says that it was charged.
+    claimed: bool,
     /// `None` after a restart: payloads are in no file.
     again: Option<Again>,
 }
@@ -108,7 +118,7 @@ impl Outstanding {
             held.resends += 1;
             return Ok(Some(again.clone()));
         }
-        let detail = match held.again.as_ref().is_some_and(|again| again.claimed) {
+        let detail = match held.claimed {
             true => "this request was paid before, and its answer did not arrive whole",
             false => "this request was paid before, and nobody knows yet whether it was charged",
         };
@@ -122,20 +132,18 @@ impl Outstanding {
 
     /// Remembers a payment whose exchange ended without a usable answer.
     pub(super) fn hold(&self, request: RequestKey, again: Again, now: Timestamp) {
-        let (id, until) = (again.about.id(), again.until);
-        self.insert(request, id, until, Some(again), now);
+        let left = Left {
+            id: again.about.id(),
+            until: again.until,
+            claimed: again.claimed,
+        };
+        self.insert(request, left, Some(again), now);
     }
 
     /// Remembers what a crash, a restart or a silent wallet left open; its payload is gone, its money
     /// is not.
-    pub(super) fn recall(
-        &self,
-        request: RequestKey,
-        id: PaymentId,
-        until: Timestamp,
-        now: Timestamp,
-    ) {
-        self.insert(request, id, until, None, now);
+    pub(super) fn recall(&self, request: RequestKey, left: Left, now: Timestamp) {
+        self.insert(request, left, None, now);
     }
 
     /// The request got what it was paid for: the next one like it is a new purchase.
@@ -143,14 +151,8 @@ impl Outstanding {
         self.lock().remove(&request);
     }
 
-    fn insert(
-        &self,
-        request: RequestKey,
-        id: PaymentId,
-        until: Timestamp,
-        again: Option<Again>,
-        now: Timestamp,
-    ) {
+    fn insert(&self, request: RequestKey, left: Left, again: Option<Again>, now: Timestamp) {
+        let Left { id, until, claimed } = left;
         let mut all = self.lock();
         if all.len() >= REMEMBERED {
             all.retain(|_, held| held.until > now);
@@ -164,6 +166,7 @@ impl Outstanding {
                 id,
                 until,
                 resends,
+                claimed,
                 again,
             };
             all.insert(request, held);
@@ -181,6 +184,14 @@ mod tests {
         RequestKey(key)
     }
 
+    fn left(n: u64, until: Timestamp) -> Left {
+        Left {
+            id: PaymentId(n.into()),
+            until,
+            claimed: false,
+        }
+    }
+
     #[test]
     fn what_is_remembered_has_bounds() {
         let all = Outstanding::default();
@@ -189,7 +200,7 @@ mod tests {
         let most = u64::try_from(REMEMBERED).unwrap();
         for n in 0..most * 2 {
             let until = if n % 2 == 0 { soon } else { later };
-            all.recall(request(n), PaymentId(n.into()), until, now);
+            all.recall(request(n), left(n, until), now);
         }
         assert_eq!(all.lock().len(), REMEMBERED);
         assert!(
@@ -197,12 +208,12 @@ mod tests {
             "what lives is not forgotten for another"
         );
         // What was known before keeps its place, also where there is no room.
-        all.recall(request(1), PaymentId(7), later, now);
+        all.recall(request(1), left(7, later), now);
         assert_eq!(
             all.find(request(1), now).err().unwrap().payment,
             Some(PaymentId(7))
         );
-        all.recall(request(most * 3), PaymentId(8), later, soon);
+        all.recall(request(most * 3), left(8, later), soon);
         assert_eq!(all.lock().len(), REMEMBERED / 2 + 1, "the dead make room");
         assert!(all.find(request(most * 3), soon).is_err());
 

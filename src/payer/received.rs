@@ -12,6 +12,8 @@ pub struct Received {
     pub length: u64,
     /// SHA-256, hexadecimal; `None` when the body did not end.
     pub digest: Option<String>,
+    /// Did the merchant break it off? Then the agent does not have it, and did not choose so.
+    pub broken_off: bool,
     /// Was our own payload in it? Then whoever reads it could charge it elsewhere.
     pub echoed: bool,
 }
@@ -29,6 +31,7 @@ impl Payer {
         // A stream may outlast its payment's validity.
         self.swept(&mut event).await;
         let flags = event.flags.clone();
+        event.owed |= received.broken_off;
         let delivery = event.delivery.get_or_insert_with(Delivery::default);
         delivery.length = Some(received.length);
         delivery.digest.clone_from(&received.digest);

@@ -3,19 +3,13 @@
 use http::{StatusCode, header};
 
 use super::about::{About, Paid};
-use super::breaker::PAUSE_MAX_SECS;
 use super::outstanding::Again;
 use super::record::News;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
-use crate::clock::Timestamp;
 use crate::event::{Delivery, Flag, SpendEvent, State};
 use crate::failpoint;
-use crate::ledger::{Filter, PostError};
 use crate::payment::{Asked, Claim, Reason, Receipt, Refusal, RequestKey};
-
-/// Payments of the last hour that are looked at after a start: more than enough to know a merchant by.
-const RELEARNED: usize = 1000;
 
 /// What the answer to the paid request means.
 pub struct Settled {
@@ -86,6 +80,7 @@ impl Payer {
         self.notice_delivery(&asked, &about, came);
         // An answer that comes when the agent has left is no merchant's fault, but nobody has it.
         let arrives = usable && !waiting.is_some_and(|w| w.is_gone());
+        event.owed = asked.request.is_some() && !arrives;
         let recourse = self.remember(asked.request, again, arrives);
         // A payload that was sent again, in vain, or to no new end: the state is what it was.
         let news = match swept || before || resent && state == State::Unknown {
@@ -153,46 +148,6 @@ impl Payer {
         self.outstanding.hold(request, again, self.surely());
         None
     }
-
-    /// Finds the requests behind payments that a crash or restart left open.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub async fn recall(&self) -> Result<(), PostError> {
-        let now = self.surely();
-        for (payment, event) in self.ledger.open().await? {
-            let request = event.request.as_deref().and_then(|r| r.parse().ok());
-            if let Some(request) = request.filter(|_| !delivered(&event)) {
-                self.outstanding
-                    .recall(request, event.id, payment.until, now);
-            }
-        }
-        self.relearn().await
-    }
-
-    /// Which merchants lately took payments without delivering: a restart gives them no fresh start.
-    async fn relearn(&self) -> Result<(), PostError> {
-        let since = Timestamp(self.clock.now().0.saturating_sub(PAUSE_MAX_SECS * 1000));
-        let newest = Filter {
-            limit: RELEARNED,
-            ..Filter::default()
-        };
-        for event in self.ledger.payments(newest).await?.into_iter().rev() {
-            if event.time < since {
-                continue;
-            }
-            let Some((gave, status)) = came(&event) else {
-                continue;
-            };
-            let (host, path) = (&event.host, &event.path);
-            self.breaker.record(host, path, gave, event.time);
-            let request = event.request.as_deref().and_then(|r| r.parse().ok());
-            if let Some(request) = request {
-                self.loops.record(request, status, event.time);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What a receipt means for the book. Claimed once (`before`) is claimed: what comes for the same payload
@@ -207,25 +162,6 @@ fn follows(receipt: &Receipt, about: &About, before: bool) -> (Entry, State) {
         }
         Receipt::Denied { .. } | Receipt::Absent => (Entry::Note { id }, State::Unknown),
     }
-}
-
-/// Did the agent get its answer whole, though without a receipt? Then the next one is a purchase, as it
-/// was before the restart.
-fn delivered(event: &SpendEvent) -> bool {
-    let delivery = event.delivery.as_ref();
-    let whole = delivery.filter(|d| d.digest.is_some() && (200..400).contains(&d.status));
-    whole.is_some() && !event.flags.contains(&Flag::PaidNotDelivered)
-}
-
-/// What came for this payment. `None` when it ended before anything could.
-fn came(event: &SpendEvent) -> Option<(bool, Option<StatusCode>)> {
-    let receipt = match event.receipt.as_deref()? {
-        "claimed" => Receipt::Claimed(Claim::default()),
-        _ => Receipt::Absent,
-    };
-    let status = event.delivery.as_ref().map(|d| d.status);
-    let status = status.and_then(|s| StatusCode::from_u16(s).ok());
-    Some((gave(&receipt, status), status))
 }
 
 /// What the receipt says, for the record.
@@ -258,7 +194,7 @@ fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
 
 /// Did the merchant keep its side? One that takes the money and then fails did not; an error that it
 /// blames on the request may be what is sold.
-fn gave(receipt: &Receipt, status: Option<StatusCode>) -> bool {
+pub(super) fn gave(receipt: &Receipt, status: Option<StatusCode>) -> bool {
     usable(receipt, status) && !status.is_some_and(|s| s.is_server_error())
 }
 

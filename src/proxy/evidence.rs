@@ -46,6 +46,7 @@ impl Watched {
         let received = Received {
             length: 0,
             digest: None,
+            broken_off: false,
             echoed,
         };
         let mut watched = Self {
@@ -122,7 +123,8 @@ impl Watched {
 impl Watched {
     /// The merchant's doing, not the agent's: whoever asks the same again has not got it yet.
     fn broken_off(&mut self) {
-        if let (Some(report), Some(recourse)) = (&self.report, self.recourse.take()) {
+        if let (Some(report), Some(recourse)) = (&mut self.report, self.recourse.take()) {
+            report.received.broken_off = true;
             report.payer.broken_off(recourse);
         }
     }

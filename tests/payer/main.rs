@@ -3,5 +3,6 @@
 
 mod control;
 mod loops;
+mod restarts;
 mod stage;
 mod transaction;

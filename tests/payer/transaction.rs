@@ -691,6 +691,7 @@ async fn evidence_is_noted_and_moves_no_sum() {
         let answer = Some((StatusCode::OK, &headers));
         let settled = stage.payer.settle(signed, answer).await;
         let received = farepass::payer::Received {
+            broken_off: false,
             length,
             digest: digest.clone(),
             echoed,
@@ -736,6 +737,7 @@ async fn watchers_hear_of_states_once_and_of_flags() {
     let answer = Some((StatusCode::OK, &headers));
     let settled = stage.payer.settle(signed, answer).await;
     let received = farepass::payer::Received {
+        broken_off: false,
         length: 0,
         digest: Some("ab".repeat(32)),
         echoed: false,

@@ -418,6 +418,7 @@ impl World {
         if answer.is_some() && self.chance.one_in(2) {
             pause().await;
             let received = Received {
+                broken_off: false,
                 length: 4,
                 digest: None,
                 echoed: false,

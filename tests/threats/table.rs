@@ -461,6 +461,8 @@ pub(crate) const TABLE: &[Threat] = &[
         Shown(&[
             "tests/real/retries.rs::three_retries_of_an_agent_carry_one_payload_and_a_fifth_none",
             "tests/real/retries.rs::hold_sends_a_payload_once",
+            "tests/real/lost.rs::a_lost_answer_is_fetched_with_the_same_payment_identifier",
+            "tests/real/lost.rs::an_answer_that_nobody_kept_is_not_paid_for_again",
             "tests/adversarial/delivery.json#FP-D08",
             "tests/adversarial/delivery.json#FP-D09",
             "tests/adversarial/delivery.json#FP-D10",
@@ -474,6 +476,9 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/payer/transaction.rs::what_was_delivered_is_bought_anew",
             "tests/payer/transaction.rs::a_restart_remembers_the_request_but_not_the_payload",
             "tests/real/retries.rs::an_agent_that_hangs_up_and_asks_again_buys_once",
+            "tests/real/lost.rs::a_restart_between_buys_nothing_twice",
+            "tests/payer/restarts.rs::an_agent_that_hung_up_is_owed_its_answer_after_a_restart",
+            "tests/payer/restarts.rs::an_answer_that_a_crash_cut_is_owed_after_a_restart",
         ]),
     ),
     (

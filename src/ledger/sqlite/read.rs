@@ -134,6 +134,10 @@ fn list(connection: &Connection, filter: &Filter) -> Result<Vec<SpendEvent>, Fau
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let event = event(&row.get::<_, String>(0)?)?;
+        // The records of before are older still.
+        if filter.changed.is_some_and(|at| event.time < at) {
+            break;
+        }
         if filter.fits(&event) {
             found.push(event);
         }
@@ -153,6 +157,22 @@ fn recorded(row: &rusqlite::Row<'_>) -> Result<Recorded, Fault> {
     })
 }
 
+/// The first record of this time or later: records have no gaps, and no time among them steps back.
+fn first_at(connection: &Connection, at: Timestamp) -> Result<i64, Fault> {
+    let head = i64::try_from(store::head(connection)?.seq).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached("SELECT time FROM record WHERE seq = ?1")?;
+    let (mut low, mut high) = (1, head.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let time: i64 = statement.query_row([middle], |row| row.get(0))?;
+        match Timestamp(time.cast_unsigned()) < at {
+            true => low = middle + 1,
+            false => high = middle,
+        }
+    }
+    Ok(low)
+}
+
 /// One statement sees one state of the file, however long the receiver takes.
 fn walk(
     connection: &Connection,
@@ -160,9 +180,10 @@ fn walk(
     rows: &mpsc::Sender<Recorded>,
 ) -> Result<(), Fault> {
     let sql = "SELECT r.seq, r.hash, r.event FROM record r JOIN payment p ON p.id = r.payment
-               WHERE p.last = r.seq AND r.event IS NOT NULL ORDER BY r.seq";
+               WHERE p.last = r.seq AND r.event IS NOT NULL AND r.seq >= ?1 ORDER BY r.seq";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut found = statement.query([])?;
+    let first = filter.changed.map(|at| first_at(connection, at));
+    let mut found = statement.query([first.transpose()?.unwrap_or(0)])?;
     let mut left = filter.most();
     while let Some(row) = found.next()? {
         let recorded = recorded(row)?;

@@ -1,0 +1,130 @@
+//! What a start must know of the time before it: answers that agents still wait for, and who was paid for
+//! nothing. A restart is a fresh start for nobody.
+
+use http::StatusCode;
+use tokio::sync::mpsc;
+
+use super::breaker::PAUSE_MAX_SECS;
+use super::outstanding::Left;
+use super::settle::gave;
+use super::{Payer, SKEW};
+use crate::clock::Timestamp;
+use crate::event::export::Recorded;
+use crate::event::{Flag, SpendEvent, State};
+use crate::ledger::{Filter, PostError};
+use crate::payment::{Claim, Receipt, RequestKey};
+
+/// No payload lives longer (`limits.validity`), and no record of one that lives is older than this and
+/// the skew of its clocks.
+const LONGEST_SECS: u64 = 3600;
+
+/// Payments of the last hour that are looked at after a start: more than enough to know a merchant by.
+const RELEARNED: usize = 1000;
+
+/// Rows on their way from the ledger.
+const ROWS: usize = 64;
+
+impl Payer {
+    /// Finds the requests whose answer somebody may still ask for: of payments that a crash or restart
+    /// left open, and of those that were closed while nobody had the answer.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn recall(&self) -> Result<(), PostError> {
+        self.recall_closed().await?;
+        let now = self.surely();
+        for (payment, event) in self.ledger.open().await? {
+            if let Some(request) = request(&event).filter(|_| !delivered(&event)) {
+                let left = Left {
+                    id: event.id,
+                    until: payment.until,
+                    claimed: false,
+                };
+                self.outstanding.recall(request, left, now);
+            }
+        }
+        self.relearn().await
+    }
+
+    /// One by one, since an hour may hold many.
+    async fn recall_closed(&self) -> Result<(), PostError> {
+        let now = self.surely();
+        let since = now.0.saturating_sub((LONGEST_SECS + 2 * SKEW) * 1000);
+        let (rows, mut found) = mpsc::channel(ROWS);
+        let settled = Filter {
+            state: Some(State::Settled),
+            changed: Some(Timestamp(since)),
+            ..Filter::default()
+        };
+        let keep = async {
+            while let Some(Recorded { event, .. }) = found.recv().await {
+                let dies = event.valid_before.unwrap_or_default();
+                let left = Left {
+                    id: event.id,
+                    until: Timestamp::from_secs(dies.saturating_add(SKEW)),
+                    claimed: event.receipt.as_deref() == Some("claimed"),
+                };
+                if let Some(request) = request(&event).filter(|_| owed(&event) && now < left.until)
+                {
+                    self.outstanding.recall(request, left, now);
+                }
+            }
+        };
+        let (walked, ()) = tokio::join!(self.ledger.walk(settled, rows), keep);
+        walked
+    }
+
+    /// Which merchants lately took payments without delivering, and which requests brought nothing.
+    async fn relearn(&self) -> Result<(), PostError> {
+        let since = Timestamp(self.clock.now().0.saturating_sub(PAUSE_MAX_SECS * 1000));
+        let newest = Filter {
+            limit: RELEARNED,
+            changed: Some(since),
+            ..Filter::default()
+        };
+        for event in self.ledger.payments(newest).await?.into_iter().rev() {
+            let Some((gave, status)) = came(&event) else {
+                continue;
+            };
+            let (host, path) = (&event.host, &event.path);
+            self.breaker.record(host, path, gave, event.time);
+            if let Some(request) = request(&event) {
+                self.loops.record(request, status, event.time);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn request(event: &SpendEvent) -> Option<RequestKey> {
+    event.request.as_deref()?.parse().ok()
+}
+
+/// Did the agent get its answer whole, though without a receipt? Then the next one is a purchase, as it
+/// was before the restart.
+fn delivered(event: &SpendEvent) -> bool {
+    let delivery = event.delivery.as_ref();
+    let whole = delivery.filter(|d| d.digest.is_some() && (200..400).contains(&d.status));
+    whole.is_some() && !event.flags.contains(&Flag::PaidNotDelivered)
+}
+
+/// Was it paid for an answer that the agent does not have? So it is where none came before the payment was
+/// closed, and where the process died before it knew how much of it was handed over.
+fn owed(event: &SpendEvent) -> bool {
+    let seen = event
+        .delivery
+        .as_ref()
+        .is_some_and(|d| d.digest.is_some() || event.flags.contains(&Flag::PaidNotDelivered));
+    event.owed || !seen
+}
+
+/// What came for this payment. `None` when it ended before anything could.
+fn came(event: &SpendEvent) -> Option<(bool, Option<StatusCode>)> {
+    let receipt = match event.receipt.as_deref()? {
+        "claimed" => Receipt::Claimed(Claim::default()),
+        _ => Receipt::Absent,
+    };
+    let status = event.delivery.as_ref().map(|d| d.status);
+    let status = status.and_then(|s| StatusCode::from_u16(s).ok());
+    Some((gave(&receipt, status), status))
+}
