@@ -93,6 +93,19 @@ impl Usd {
     pub fn minus(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
+
+    /// What `part` of `whole` atomic units cost when the whole costs this: rounded up, never more than
+    /// all of it, and all of it where the sum cannot be done.
+    #[must_use]
+    pub fn share(self, part: Amount, whole: Amount) -> Self {
+        if part >= whole {
+            return self;
+        }
+        let product = u128::from(self.0).checked_mul(part.0);
+        let share = product.map(|p| p.div_ceil(whole.0));
+        let share = share.and_then(|s| u64::try_from(s).ok());
+        share.map_or(self, Self)
+    }
 }
 
 impl fmt::Display for Usd {

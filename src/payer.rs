@@ -25,6 +25,7 @@ use crate::wallet::{Wallet, WalletError};
 
 mod about;
 mod breaker;
+mod claim;
 mod consent;
 mod freeze;
 mod loops;

@@ -502,6 +502,7 @@ fn explain_says_who_decides() {
         "https://api.example.com:8443/v1/x --amount CENTS6 --agent bot",
         "https://api.example.com/v1/x --network eip155:1 --pay-to 0xabc",
         "https://api.example.com/v1/x --asset DOGE",
+        "https://api.example.com/v1/x --amount CENTS3 --scheme upto",
         "https://api.example.com/v1/%2e%2e/x --method POST",
         "http://api.example.com/v1/x",
         "https://poker.casino.example/",

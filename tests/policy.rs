@@ -769,7 +769,12 @@ rules:
   - { name: no, match: { hosts: ["no.test"] }, deny: true }
   - { name: yes, match: { hosts: ["yes.test"], methods: [GET], agents: [bot] }, pay: { max: "0.05 USD", pay_to: ["0x5DD72898065Da3fEE015999Df31Cf3A9124FF470"] } }
   - { name: dear, match: { hosts: ["dear.test"] }, pay: {} }
+  - { name: most, match: { hosts: ["most.test"] }, pay: { max: "0.05 USD", schemes: [upto], transfer_methods: [permit2] } }
 tests:
+  - { url: "https://most.test/x", scheme: upto, amount: "0.05 USD", expect: pay }
+  - { url: "https://most.test/x", scheme: upto, amount: "0.06 USD", expect: refuse, reason: over_request_cap }
+  - { url: "https://most.test/x", expect: refuse, reason: scheme_unsupported }
+  - { url: "https://dear.test/x", scheme: upto, expect: refuse, reason: scheme_unsupported }
   - { url: "https://yes.test/x", agent: bot, amount: "0.05 USD", expect: pay, rule: "yes" }
   - { url: "https://yes.test/x", agent: bot, amount: "0.06 USD", expect: refuse, reason: over_request_cap }
   - { url: "https://yes.test/x", agent: other, expect: refuse, reason: host_not_allowed }
@@ -784,7 +789,7 @@ tests:
     let policy = compile(text);
     let networks = [SEPOLIA.parse().unwrap()];
     let (ran, failed) = policy.run_tests(&networks, Usd(1_000_000_000));
-    assert_eq!(ran, 10);
+    assert_eq!(ran, 14);
     assert!(failed.is_empty(), "{failed:?}");
 
     let wrong = text

@@ -11,7 +11,7 @@ use crate::ledger::{self, OpenError, PostError, Reader, SessionRow, sessions};
 use crate::money::{Network, Usd};
 use crate::payer::{self, over_limit};
 use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
-use crate::policy::{Answer, Approval, Facts, OURSELVES, Question};
+use crate::policy::{Answer, Approval, Facts, OURSELVES, Question, SCHEMES_ASKED};
 use crate::wallet;
 
 mod page;
@@ -42,6 +42,9 @@ pub(super) struct Explain {
     /// To whom [default: somebody the rule allows]
     #[arg(long, value_name = "ADDRESS")]
     pay_to: Option<String>,
+    /// By which scheme; of upto the amount is the most that may be charged [default: exact]
+    #[arg(long, value_name = "SCHEME", value_parser = SCHEMES_ASKED)]
+    scheme: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -113,6 +116,7 @@ impl Explain {
             network: self.network,
             asset: self.asset,
             pay_to: self.pay_to,
+            scheme: self.scheme,
             ..self.url
         };
         let mut facts = facts(config);

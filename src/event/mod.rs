@@ -189,6 +189,12 @@ pub const UNUSED_ON_CHAIN: &str = "unused_on_chain";
 /// Reason of a payment whose nonce a chain shows spent on other terms.
 pub const TAKEN_OTHERWISE: &str = "taken_otherwise";
 
+/// Reason of a payment whose receipt names less than was signed: what is above may yet be taken, so all
+/// of it counts until that is over (`upto`).
+pub const HELD_ABOVE_CLAIM: &str = "held_above_claim";
+/// Reason of a payment that counts as much as its receipt named, since no more can be taken.
+pub const SETTLED_AS_CLAIMED: &str = "settled_as_claimed";
+
 /// Longest text of a field, in characters. Hosts have 253 at most (RFC 1035), addresses and nonces
 /// 66; paths may have more.
 const FIELD_MAX: usize = 300;
@@ -196,6 +202,19 @@ const FIELD_MAX: usize = 300;
 const PATH_MAX: usize = 1024;
 
 impl SpendEvent {
+    /// How much its receipt named, when that is less than was signed and all of it still counts.
+    #[must_use]
+    pub fn held_above(&self) -> Option<Amount> {
+        let held = self.state == State::Unknown && self.reason.as_deref() == Some(HELD_ABOVE_CLAIM);
+        self.amount_settled.filter(|_| held)
+    }
+
+    /// What so many of its atomic units cost, by the price it was signed at.
+    #[must_use]
+    pub fn share(&self, part: Amount) -> Option<Usd> {
+        Some(self.price?.share(part, self.amount?))
+    }
+
     /// Was something signed, and has no chain said its last word about it?
     #[must_use]
     pub fn awaits_chain(&self) -> bool {

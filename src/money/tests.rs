@@ -268,3 +268,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_share_is_rounded_up_and_never_more_than_all() {
+    let share = |price, part, whole| Usd(price).share(Amount(part), Amount(whole)).0;
+    assert_eq!(share(20_000_000, 7, 20_000), 7_000);
+    assert_eq!(share(10, 1, 3), 4, "3.33, against the spender");
+    assert_eq!(share(10, 0, 3), 0);
+    assert_eq!(share(10, 3, 3), 10);
+    assert_eq!(share(10, 4, 3), 10);
+    assert_eq!(share(10, 0, 0), 10, "nothing of nothing is no share");
+    assert_eq!(share(u64::MAX, u128::MAX - 1, u128::MAX), u64::MAX);
+}
+
+proptest! {
+    /// Against the exact fraction: at most one billionth above, never below.
+    #[test]
+    fn shares_are_exact_to_the_billionth(price in any::<u64>(), part in any::<u64>(), whole in 1..u64::MAX) {
+        let share = Usd(price).share(Amount(part.into()), Amount(whole.into()));
+        prop_assert!(share <= Usd(price));
+        let (share, price) = (u128::from(share.0), u128::from(price));
+        let (part, whole) = (u128::from(part.min(whole)), u128::from(whole));
+        prop_assert!(share * whole >= price * part);
+        prop_assert!(share == 0 || (share - 1) * whole < price * part);
+    }
+
+    /// More taken never costs less, whatever the decimals.
+    #[test]
+    fn shares_grow_with_what_is_taken(price in any::<u64>(), a in any::<u128>(), b in any::<u128>(), whole in any::<u128>()) {
+        let (less, more) = (a.min(b), a.max(b));
+        let share = |part| Usd(price).share(Amount(part), Amount(whole));
+        prop_assert!(share(less) <= share(more));
+        prop_assert!(share(more) <= Usd(price));
+    }
+}

@@ -116,6 +116,11 @@ impl About {
         self.event.amount
     }
 
+    /// May the merchant take less than was signed?
+    pub(super) fn is_upto(&self) -> bool {
+        self.event.scheme == "upto"
+    }
+
     pub(super) fn price(&self) -> Usd {
         self.event.price.unwrap_or_default()
     }
@@ -158,6 +163,8 @@ pub struct Paid {
     pub remaining: Usd,
     /// The transaction that the receipt names, if well formed.
     pub transaction: Option<String>,
+    /// What the receipt says was taken, when that is less than was signed: atomic units.
+    pub settled: Option<Amount>,
 }
 
 impl Paid {
@@ -170,6 +177,7 @@ impl Paid {
             charged: approval.price,
             remaining,
             transaction: None,
+            settled: None,
         }
     }
 }

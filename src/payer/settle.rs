@@ -3,13 +3,14 @@
 use http::{StatusCode, header};
 
 use super::about::{About, Paid};
+use super::claim;
 use super::outstanding::Again;
 use super::record::News;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
 use crate::event::{Delivery, Flag, SpendEvent, State};
 use crate::failpoint;
-use crate::payment::{Asked, Claim, Reason, Receipt, Refusal, RequestKey};
+use crate::payment::{Asked, Reason, Receipt, Refusal, RequestKey};
 
 /// What the answer to the paid request means.
 pub struct Settled {
@@ -56,21 +57,16 @@ impl Payer {
         let status = answer.map(|(status, _)| status);
         let receipt = answer.map_or(Receipt::Absent, |(_, headers)| protocol.receipt(headers));
         let before = again.claimed;
-        let (entry, state) = follows(&receipt, &about, before);
+        let (entry, state) = claim::stands(&about, &receipt, &mut paid, before);
         again.claimed |= matches!(receipt, Receipt::Claimed(_));
         let mut event = about.event(self.clock.now(), state);
         event.flags.extend(flags(&about, &receipt, status));
         event.delivery = answer.map(delivery);
-        match before {
-            true => {
-                event.receipt = Some("claimed".into());
-                event.transaction.clone_from(&paid.transaction);
-            }
-            false => says(&mut event, &receipt),
-        }
+        claim::says(&mut event, &receipt, &paid, before);
         let (entry, swept) = self.stands(entry, &mut event).await;
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
+        again.paid.settled = paid.settled;
         let usable = usable(&receipt, status);
         let came = Came {
             gave: gave(&receipt, status),
@@ -150,37 +146,6 @@ impl Payer {
     }
 }
 
-/// What a receipt means for the book. Claimed once (`before`) is claimed: what comes for the same payload
-/// later takes nothing back.
-fn follows(receipt: &Receipt, about: &About, before: bool) -> (Entry, State) {
-    let id = about.id();
-    match receipt {
-        _ if before => (Entry::Note { id }, State::Settled),
-        Receipt::Claimed(_) => {
-            let charged = about.price();
-            (Entry::Settle { id, charged }, State::Settled)
-        }
-        Receipt::Denied { .. } | Receipt::Absent => (Entry::Note { id }, State::Unknown),
-    }
-}
-
-/// What the receipt says, for the record.
-fn says(event: &mut SpendEvent, receipt: &Receipt) {
-    match receipt {
-        Receipt::Claimed(claim) => {
-            event.receipt = Some("claimed".into());
-            event.amount_settled = claim.amount;
-            event.transaction.clone_from(&claim.transaction);
-        }
-        Receipt::Denied { why, transaction } => {
-            event.receipt = Some("denied".into());
-            event.reason = (!why.is_empty()).then(|| why.clone());
-            event.transaction.clone_from(transaction);
-        }
-        Receipt::Absent => event.receipt = Some("absent".into()),
-    }
-}
-
 /// Did the agent get something for the money? Then the next request like it is a new purchase.
 fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
     match (receipt, status) {
@@ -209,22 +174,8 @@ fn flags(about: &About, receipt: &Receipt, status: Option<StatusCode>) -> Vec<Fl
         Some(_) => {}
         None => flags.push(Flag::PaidNotDelivered),
     }
-    if let Receipt::Claimed(claim) = receipt
-        && differs(about, claim)
-    {
-        flags.push(Flag::ReceiptMismatch);
-    }
+    flags.extend(claim::mismatch(about, receipt));
     flags
-}
-
-/// Does the receipt name another amount or network than was signed, or no transaction at all?
-fn differs(about: &About, claim: &Claim) -> bool {
-    claim.transaction.is_none()
-        || claim.amount.is_some_and(|a| Some(a) != about.amount())
-        || claim
-            .network
-            .as_ref()
-            .is_some_and(|n| n.as_str() != about.network())
 }
 
 fn delivery((status, headers): Answer<'_>) -> Delivery {

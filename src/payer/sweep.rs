@@ -3,7 +3,7 @@
 use super::{Payer, SKEW};
 use crate::budget::{Because, Entry};
 use crate::clock::Timestamp;
-use crate::event::{SpendEvent, State};
+use crate::event::{SETTLED_AS_CLAIMED, SpendEvent, State};
 use crate::failpoint;
 use crate::ledger::PostError;
 use crate::settings::Unproven;
@@ -83,7 +83,10 @@ impl Payer {
             Some(wallet) => wallet.settled(id).await,
             None => None,
         };
+        // No more can be taken than a receipt named, if it was true; nobody is there to ask.
+        let claimed = last.held_above().filter(|_| seen.is_none());
         let (release, reason) = match (seen, self.unproven) {
+            _ if claimed.is_some() => (false, SETTLED_AS_CLAIMED),
             (Some(true), _) => (false, "seen_on_chain"),
             (Some(false), _) => (true, "unused_on_chain"),
             (None, Unproven::Release) => (true, "expired_unproven"),
@@ -103,7 +106,10 @@ impl Payer {
         }
         event.state = State::Settled;
         event.confirmed = seen == Some(true);
-        let charged = amount;
+        let share = claimed.and_then(|part| last.share(part));
+        // What was reserved is what the price was: never more than it.
+        let charged = share.map_or(amount, |share| share.min(amount));
+        event.charged = Some(charged);
         (Entry::Settle { id, charged }, event)
     }
 }

@@ -24,7 +24,7 @@ pub use catalog::{Budget, Catalog, Scope};
 pub use contest::Verdict;
 pub use known::{Consent, Duties, Known, Warning, payee_text};
 use rule::{Rule, Says};
-pub use trial::{Answer, NotUrl, OURSELVES, Question};
+pub use trial::{Answer, NotUrl, OURSELVES, Question, SCHEMES_ASKED};
 
 /// The operator's policy, compiled. One request sees one policy from start to end.
 pub struct Policy {

@@ -35,7 +35,12 @@ pub struct Question {
     pub asset: Option<String>,
     /// Who wants it. Somebody the rule allows, if not said.
     pub pay_to: Option<String>,
+    /// By which scheme, one of [`SCHEMES_ASKED`]. `exact`, if not said.
+    pub scheme: Option<String>,
 }
+
+/// Schemes that may be asked about. Of `upto` the amount is the maximum.
+pub const SCHEMES_ASKED: [&str; 2] = ["exact", "upto"];
 
 /// Why a text is no URL to ask about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +91,7 @@ impl std::str::FromStr for Question {
             network: None,
             asset: None,
             pay_to: None,
+            scheme: None,
         })
     }
 }
@@ -157,16 +163,18 @@ impl Policy {
         let unlisted = || question.asset.clone().unwrap_or_default();
         let somebody = || SOMEBODY.to_owned();
         let network = network.or(asset.or(assets.first()).map(|a| &a.network))?;
+        let scheme = question.scheme.as_deref().unwrap_or("exact");
+        let permit2 = scheme == "upto" || asset.is_some_and(|a| !a.eip3009);
         Some(Requirement {
             protocol: "x402-v2",
-            scheme: "exact".into(),
+            scheme: scheme.into(),
             network: network.clone(),
             asset: asset.map_or_else(unlisted, |a| a.address.clone()),
             amount: asset.map_or(Amount(1), |a| atoms(a, question.amount)),
             pay_to: question.pay_to.clone().or(payee).unwrap_or_else(somebody),
             valid_for: 60,
-            transfer_method: "eip3009".into(),
-            facilitator: None,
+            transfer_method: if permit2 { "permit2" } else { "eip3009" }.into(),
+            facilitator: (scheme == "upto").then(somebody),
             resource: None,
             mime_type: None,
             offer: Arc::new(Offer::default()),
@@ -258,6 +266,8 @@ impl Trial {
         question.network = section.take("network").map(network).transpose()?;
         question.asset = section.take("asset").map(text).transpose()?;
         question.pay_to = section.take("pay_to").map(text).transpose()?;
+        let scheme = |s: Section| s.word(&SCHEMES_ASKED.map(|w| (w, w))).map(str::to_owned);
+        question.scheme = section.take("scheme").map(scheme).transpose()?;
         let agent = section.or("agent", "default".into(), text)?;
         let expect = expectation(section.need("expect")?)?;
         let expect = match (section.take("reason"), expect) {

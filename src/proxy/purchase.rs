@@ -354,8 +354,11 @@ fn told(conn: &Conn, response: Response<Body>, paid: &Paid) -> Response<Body> {
         true => format!("; remaining=\"{}\"", paid.remaining),
         false => String::new(),
     };
+    let settled = paid
+        .settled
+        .map_or_else(String::new, |part| format!("; settled=\"{part}\""));
     let text = format!(
-        "{}; amount=\"{}\"; asset={}; network=\"{}\"; charged=\"{}\"{remaining}{transaction}",
+        "{}; amount=\"{}\"; asset={}; network=\"{}\"; charged=\"{}\"{remaining}{settled}{transaction}",
         paid.id,
         paid.amount,
         quoted(&paid.asset),

@@ -6,3 +6,4 @@ mod loops;
 mod restarts;
 mod stage;
 mod transaction;
+mod upto;

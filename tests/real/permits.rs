@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::interop::assert_agreement;
 use crate::support::chain::{Domain, Transfer};
-use crate::support::permit::{EXACT_PROXY, PERMIT2};
+use crate::support::permit::{EXACT_PROXY, PERMIT2, UPTO_PROXY};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::stand::{Stand, stand};
 use crate::support::{USDC, until};
@@ -127,4 +127,109 @@ fn a_wallet_without_approval_is_asked_for_one_signature_and_no_more() {
         "{all:?}"
     );
     assert_eq!(proxy.ledger().sum(&["unknown"]), 10_000, "it counts");
+}
+
+#[test]
+fn upto_holds_its_maximum_and_settles_what_was_used() {
+    let Some(stand) = stand() else { return };
+    let proxy = permitted(stand, &["upto"]).start();
+    for (used, moved) in [(23_500, 23_500), (0, 0), (100_000, 100_000)] {
+        let before = stand.transfers(&proxy.payer()).len();
+        let answer = proxy.get(&format!("{SHOP}/v2/upto?used={used}"));
+        assert_eq!(
+            answer.status,
+            200,
+            "{} {}",
+            answer.text(),
+            stand.last_settlement()
+        );
+        assert_eq!(answer.json()["used"], used.to_string());
+        let header = answer.one("farepass-payment").unwrap().to_owned();
+        assert!(
+            header.contains("; amount=\"100000\"; asset=\"USDC\""),
+            "{header}"
+        );
+        let part = format!("; settled=\"{used}\"");
+        assert_eq!(header.contains(&part), used < 100_000, "{header}");
+        let new: u128 = stand.transfers(&proxy.payer())[before..]
+            .iter()
+            .map(|(_, v)| v)
+            .sum();
+        assert_eq!(new, moved, "on the chain");
+    }
+    let payer = proxy.payer();
+    for (_, transfer) in stand.paid_by(&payer) {
+        assert_eq!(transfer.signer(&domain()), Some(payer.clone()));
+        let permit = transfer.permit.as_ref().unwrap();
+        assert!(
+            permit.spender.eq_ignore_ascii_case(UPTO_PROXY),
+            "{permit:?}"
+        );
+        let facilitator = permit.facilitator.as_ref().unwrap();
+        assert!(facilitator.eq_ignore_ascii_case(&stand.address("facilitator")));
+        assert_eq!(transfer.value, 100_000);
+    }
+    let books = until(
+        "every receipt in the books",
+        std::time::Duration::from_secs(20),
+        || {
+            let books = proxy.ledger();
+            (books.sum(&["unknown"]) == 200_000).then_some(books)
+        },
+    );
+    let mut said: Vec<_> = books
+        .rows
+        .iter()
+        .map(|r| {
+            (
+                r["state"].clone(),
+                r["amount_settled"].clone(),
+                r["flags"].clone(),
+            )
+        })
+        .collect();
+    said.sort_by_key(|(_, settled, _)| settled.to_string());
+    let none = json!([]);
+    let expected = [
+        ("unknown", "0"),
+        ("settled", "100000"),
+        ("unknown", "23500"),
+    ];
+    let expected = expected.map(|(state, settled)| (json!(state), json!(settled), none.clone()));
+    assert_eq!(said, expected);
+    let held = books
+        .rows
+        .iter()
+        .filter(|r| r["reason"] == "held_above_claim")
+        .count();
+    assert_eq!(
+        (held, books.counted()),
+        (2, 300_000),
+        "all of every maximum counts"
+    );
+    proxy.assert_verifies();
+}
+
+#[test]
+fn an_upto_merchant_that_takes_all_takes_no_more_than_the_maximum() {
+    let Some(stand) = stand() else { return };
+    let proxy = permitted(stand, &["upto"]).start();
+    let payer = proxy.payer();
+    let liar = "https://hostile.stand.test";
+    let answer = proxy.get(&format!("{liar}/upto-takes-all?id={}", &payer[2..10]));
+    assert_eq!(
+        answer.status,
+        200,
+        "{} {}",
+        answer.text(),
+        stand.last_settlement()
+    );
+    assert_eq!(assert_agreement(stand, &proxy), 100_000);
+    // Another facilitator than the merchant's own may be named; it takes the maximum at most.
+    proxy.get(&format!(
+        "{liar}/upto-other-facilitator?id={}",
+        &payer[2..10]
+    ));
+    let taken: u128 = stand.transfers(&payer).iter().map(|(_, value)| value).sum();
+    assert!(taken <= proxy.ledger().counted(), "{taken}");
 }

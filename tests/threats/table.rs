@@ -197,6 +197,12 @@ pub(crate) const TABLE: &[Threat] = &[
             "src/protocol/tests/offers.rs::approvals_are_refused_and_the_plain_entry_beside_them_is_not",
             "tests/adversarial/protocol.json#FP-R01",
             "tests/adversarial/protocol.json#FP-R02",
+            "src/protocol/tests/permits.rs::what_could_take_more_or_pay_another_is_not_signed",
+            "src/protocol/tests/permits.rs::the_spender_is_ours_whatever_the_offer_says",
+            "tests/real/permits.rs::without_a_rule_that_says_so_nothing_is_signed_by_permit2",
+            "tests/adversarial/permits.json#FP-U02",
+            "tests/adversarial/permits.json#FP-U03",
+            "tests/adversarial/permits.json#FP-U04",
         ]),
     ),
     (
@@ -264,8 +270,16 @@ pub(crate) const TABLE: &[Threat] = &[
     ),
     (
         "X-15",
-        "schemes whose price the merchant sets afterwards are refused",
-        Refused(&[
+        "a maximum is reserved, capped and held until no more can be taken; other such schemes are refused",
+        Shown(&[
+            "tests/payer/upto.rs::caps_are_for_the_maximum",
+            "tests/payer/upto.rs::a_receipt_that_says_less_gives_the_rest_back_when_it_is_dead",
+            "tests/payer/upto.rs::whatever_else_a_receipt_says_all_of_it_counts",
+            "tests/payer/upto.rs::what_counts_is_never_below_a_claim_and_never_above_the_maximum",
+            "tests/real/permits.rs::upto_holds_its_maximum_and_settles_what_was_used",
+            "tests/adversarial/permits.json#FP-U20",
+            "tests/adversarial/permits.json#FP-U21",
+            "tests/adversarial/permits.json#FP-U30",
             "tests/adversarial/protocol.json#FP-R04",
             "tests/adversarial/protocol.json#FP-R05",
             "tests/adversarial/terms.json#FP-V28",

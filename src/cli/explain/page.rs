@@ -115,10 +115,15 @@ fn offered(explained: &Explained) -> Option<String> {
     );
     let to = question.pay_to.as_deref();
     let to = to.unwrap_or("somebody the rule allows");
+    let most = if offer.scheme == "upto" {
+        "at most "
+    } else {
+        ""
+    };
     let what = format!("{} units of {asset} on {}", offer.amount, offer.network);
     Some(match question.amount {
-        Some(price) => format!("{price} ({what}), paid to {to}"),
-        None => format!("{what}, paid to {to}"),
+        Some(price) => format!("{most}{price} ({what}), paid to {to}"),
+        None => format!("{most}{what}, paid to {to}"),
     })
 }
 
@@ -166,6 +171,7 @@ pub(super) fn json(explained: &Explained) -> Value {
         "session": session.id,
         "network": offer.map(|o| &o.network),
         "asset": explained.asset,
+        "scheme": offer.map(|o| &o.scheme),
         "amount": offer.map(|o| o.amount),
         "pay_to": offer.map(|o| &o.pay_to),
         "approval": approval.and_then(|a| a.duties.consent.as_ref()).map(|c| &c.because),

@@ -12,6 +12,7 @@ struct Host {
     paid: u32,
     amount: Usd,
     unknown: u32,
+    held: u32,
     refused: BTreeMap<String, u32>,
 }
 
@@ -33,7 +34,9 @@ pub(super) fn summary(events: &[SpendEvent], budget: Usd) -> String {
                 host.paid += 1;
                 host.amount = host.amount.plus(charged).unwrap_or(Usd(u64::MAX));
                 total = total.plus(charged).unwrap_or(Usd(u64::MAX));
-                if event.state != State::Settled {
+                if event.held_above().is_some() {
+                    host.held += 1;
+                } else if event.state != State::Settled {
                     host.unknown += 1;
                     unknown += 1;
                 }
@@ -53,6 +56,12 @@ fn text(hosts: &BTreeMap<&str, Host>, total: Usd, unknown: u32, budget: Usd) -> 
         }
         if host.unknown > 0 {
             facts.push(format!("{} of them with UNKNOWN outcome", host.unknown));
+        }
+        if host.held > 0 {
+            let held = host.held;
+            facts.push(format!(
+                "{held} of them held at the maximum until it cannot be taken"
+            ));
         }
         for (reason, times) in &host.refused {
             facts.push(format!("refused {times}× {reason}"));
@@ -74,5 +83,37 @@ fn payments(number: u32) -> String {
     match number {
         1 => "1 payment".into(),
         n => format!("{n} payments"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::HELD_ABOVE_CLAIM;
+    use crate::money::Amount;
+
+    use super::*;
+
+    #[test]
+    fn what_is_held_above_a_claim_is_told_from_what_nobody_knows() {
+        let held = SpendEvent {
+            state: State::Unknown,
+            host: "api.example.com".into(),
+            charged: Some(Usd(20_000_000)),
+            amount_settled: Some(Amount(7)),
+            reason: Some(HELD_ABOVE_CLAIM.into()),
+            ..SpendEvent::default()
+        };
+        let text = summary(std::slice::from_ref(&held), Usd(1_000_000_000));
+        assert!(
+            text.contains("1 payment, 0.02 USD; 1 of them held"),
+            "{text}"
+        );
+        assert!(!text.contains("UNKNOWN"), "{text}");
+        let silent = SpendEvent {
+            amount_settled: None,
+            ..held
+        };
+        let text = summary(&[silent], Usd(1_000_000_000));
+        assert!(text.contains("UNKNOWN") && !text.contains("held"), "{text}");
     }
 }

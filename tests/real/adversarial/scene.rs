@@ -56,11 +56,20 @@ fn setup(file: &File, case: &Case, merchant: &Merchant) -> Setup {
         .unwrap_or(1 << 20);
     // Half the agent's patience, so that an answer of ours still reaches it.
     let patience = format!("{}s", (file.deadline_s / 2).max(1));
+    // What we cannot do at all needs no forbidding, and `upto` has no way but Permit2.
+    let methods: Vec<_> = texts("transfer_methods")
+        .into_iter()
+        .filter(|m| ["eip3009", "permit2"].contains(&&**m))
+        .collect();
+    let permits = methods.iter().any(|m| m == "permit2");
+    let schemes: Vec<_> = texts("schemes")
+        .into_iter()
+        .filter(|s| s == "exact" || permits && s == "upto")
+        .collect();
     let pay = json!({
         "max": format!("{} USD", text("max_per_request_usd")),
-        // What we cannot do at all needs no forbidding.
-        "schemes": texts("schemes").into_iter().filter(|s| s == "exact").collect::<Vec<_>>(),
-        "transfer_methods": texts("transfer_methods").into_iter().filter(|m| m == "eip3009").collect::<Vec<_>>(),
+        "schemes": schemes,
+        "transfer_methods": methods,
         "insecure_http": policy.get("allow_plain_http") == Some(&Json::Bool(true)),
         "networks": inner("networks", "caip2"),
         "assets": inner("assets", "address"),
