@@ -112,6 +112,11 @@ fn parse(buffer: &[u8]) -> Result<Option<(Head, usize)>, ()> {
     let mut headers = HeaderMap::new();
     for field in request.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ())?;
+        // A body has no place before a tunnel, and what looks like one may be the next request.
+        let empty = name == header::CONTENT_LENGTH && field.value == b"0";
+        if matches!(name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING) && !empty {
+            return Err(());
+        }
         if name == header::PROXY_AUTHORIZATION || name == header::VIA {
             let value = HeaderValue::from_bytes(field.value).map_err(|_| ())?;
             headers.append(name, value);
@@ -170,5 +175,14 @@ mod tests {
         );
         assert!(parse(b"CONNECT a.test:443 HTTP/2.0\r\n\r\n").is_err());
         assert!(parse(b"CONNECT a b c HTTP/1.1\r\n\r\n").is_err());
+        for (fields, fine) in [
+            ("Content-Length: 0", true),
+            ("Content-Length: 5", false),
+            ("Transfer-Encoding: chunked", false),
+            ("content-length: 0\r\ntransfer-encoding: chunked", false),
+        ] {
+            let head = format!("CONNECT a.test:443 HTTP/1.1\r\n{fields}\r\n\r\n");
+            assert_eq!(parse(head.as_bytes()).is_ok(), fine, "{fields}");
+        }
     }
 }

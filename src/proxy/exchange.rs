@@ -25,6 +25,9 @@ use crate::tls::Trust;
 /// Answers one request. Never fails: every error is an answer.
 pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
+    if parts.version < Version::HTTP_2 && !conn.heads.next() {
+        return refused(ClientError::Framing, parts.version);
+    }
     let route = match Route::of(conn, &parts).await {
         Ok(route) => route,
         Err(e) => return refused(e, parts.version),

@@ -13,6 +13,7 @@ use crate::settings::{Cidr, Egress, HostPattern, Intercept, Limits, Refusals};
 use crate::tls::{Interceptor, UpstreamTls};
 
 mod activity;
+mod ahead;
 mod body;
 mod challenge;
 mod client;
@@ -37,6 +38,7 @@ mod purchase;
 mod refuse;
 mod relay;
 mod replay;
+mod scan;
 mod serve;
 mod socket;
 mod target;

@@ -124,7 +124,9 @@ pub(super) enum ClientError {
     Host,
     #[error("the request target has a form that does not fit its method or its tunnel")]
     Form,
-    #[error("the end of the request is in doubt: its transfer coding is not `chunked` alone")]
+    #[error(
+        "the end of the request is in doubt: it has a length and a transfer coding, or another coding than `chunked`"
+    )]
     Framing,
     #[error("too many tunnels are open (limits.tunnels)")]
     Crowded,

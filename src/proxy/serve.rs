@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::activity::{Activity, Noted};
+use super::ahead::{Ahead, Heads};
 use super::body::Stream;
 use super::exchange::exchange;
 use super::expect::Last;
@@ -37,6 +38,8 @@ pub(super) struct Conn {
     pub(super) proxy: Arc<Proxy>,
     pub(super) lane: Arc<Lane>,
     pub(super) way: Way,
+    /// Of HTTP/1.
+    pub(super) heads: Arc<Heads>,
 }
 
 impl Conn {
@@ -80,6 +83,7 @@ where
         lane: Arc::new(lane),
         way,
         proxy,
+        heads: Arc::default(),
     };
     h1(conn, io).await
 }
@@ -103,6 +107,7 @@ where
             secure: over != Over::Plain,
         },
         proxy,
+        heads: Arc::default(),
     };
     if h2_spoken {
         h2(conn, io).await
@@ -125,7 +130,8 @@ where
         .preserve_header_case(true)
         .auto_date_header(false);
     let bounds = Bounds::of(&conn.proxy);
-    let io = TokioIo::new(Noted::new(io, &bounds.activity));
+    let io = Ahead::new(Noted::new(io, &bounds.activity), &conn.heads);
+    let io = TokioIo::new(io);
     let conn = Arc::new(conn);
     let service = service_fn(move |request| {
         let conn = Arc::clone(&conn);

@@ -59,6 +59,7 @@ pub(super) fn join(
     let Some(place) = Place::take(&conn.proxy) else {
         return Err(ClientError::Crowded.response());
     };
+    conn.heads.stop();
     let upstream = hyper::upgrade::on(&mut *response);
     let proxy = Arc::clone(&conn.proxy);
     tokio::spawn(async move {

@@ -16,6 +16,7 @@ mod fail_points;
 mod handshakes;
 mod hostile;
 mod interop;
+mod loops;
 mod lost;
 mod netns;
 mod operator;

@@ -61,6 +61,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "a payment goes to the verified origin that asked, with the same method, URL and body",
         Shown(&[
             "tests/real/strangers.rs::a_redirect_after_payment_takes_no_payload_along",
+            "tests/real/loops.rs::a_redirect_is_the_agents_to_follow_and_leads_nowhere_that_it_may_not_go",
             "tests/real/certificates.rs::a_host_without_verification_is_never_paid",
             "tests/real/parent.rs::a_parent_hears_names_and_credentials_and_nothing_else",
             "tests/real/interop.rs::plain_http_is_carried_but_not_paid",
@@ -122,6 +123,8 @@ pub(crate) const TABLE: &[Threat] = &[
             "src/protocol/tests/props.rs::altered_entries_are_read_as_written_or_not_at_all",
             "src/protocol/tests/props.rs::a_cut_or_damaged_challenge_is_never_another_one",
             "tests/wire/vectors_request.rs::nothing_hides_in_a_request",
+            "tests/wire/vectors_request.rs::two_ends_are_seen_on_every_request_of_a_connection",
+            "src/proxy/scan.rs::a_head_with_two_ends_is_seen_in_every_spelling",
             "tests/wire/vectors_response.rs::nothing_hides_in_an_answer",
         ]),
     ),
@@ -702,6 +705,8 @@ pub(crate) const TABLE: &[Threat] = &[
         "a request or an answer has one end, or ends its connection",
         Shown(&[
             "tests/wire/vectors_request.rs::nothing_hides_in_a_request",
+            "tests/wire/vectors_request.rs::two_ends_are_seen_on_every_request_of_a_connection",
+            "src/proxy/scan.rs::a_head_with_two_ends_is_seen_in_every_spelling",
             "tests/wire/vectors_response.rs::nothing_hides_in_an_answer",
             "src/proxy/framing.rs::answers_with_two_ends_are_refused",
             "tests/adversarial/agent.json#FP-G40",
@@ -797,6 +802,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "no redirect is followed, and none takes a payment along",
         Shown(&[
             "tests/real/strangers.rs::a_redirect_after_payment_takes_no_payload_along",
+            "tests/real/loops.rs::a_redirect_is_the_agents_to_follow_and_leads_nowhere_that_it_may_not_go",
             "tests/adversarial/delivery.json#FP-D07",
             "tests/adversarial/messages.json#FP-M25",
         ]),
@@ -900,6 +906,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "a connection that leads back to the proxy ends",
         Shown(&[
             "tests/real/netns.rs::connections_that_lead_back_end",
+            "tests/real/loops.rs::a_plain_request_for_the_proxy_itself_ends_at_once",
             "tests/real/netns.rs::own_listeners_are_no_destination_by_any_interface",
             "src/proxy/own.rs::a_machine_knows_itself_by_every_address",
             "tests/real/circles.rs::a_parent_that_is_the_proxy_itself_ends_at_once",
