@@ -718,6 +718,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "HTTP/2 that is no HTTP/1 goes no further",
         Shown(&[
             "tests/wire/frames.rs::frames_are_kept_to_the_letter",
+            "tests/wire/frames.rs::a_stream_that_both_sides_ended_takes_nothing_more",
             "tests/wire/pairs.rs::wrong_answers_over_http_2_are_not_handed_on",
             "tests/real/strangers.rs::http2_knows_no_connection_header",
         ]),
