@@ -132,6 +132,34 @@ async fn plain_http_in_a_tunnel_is_governed() {
     assert_eq!(answer.reason(), "agent_payment_header");
 }
 
+/// The port says nothing about what comes: the first byte does.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_port_carries_either() {
+    let origin = mirror().await;
+    let proxy = Proxy::start(&origin, |config| {
+        config["egress"]["ports"] = serde_json::json!([80, 443, 8080]);
+        let pins = &mut config["egress"]["resolve"];
+        pins["free.wire.test:80"] = origin.tls.to_string().into();
+        pins["free.wire.test:443"] = origin.plain.to_string().into();
+        pins["free.wire.test:8080"] = origin.tls.to_string().into();
+    })
+    .await;
+    let agent = proxy.agent();
+    for port in [80, 8080] {
+        let tunnel = agent.tunnel(&format!("free.wire.test:{port}")).await;
+        let tls = agent.handshake(tunnel, "free.wire.test", &["http/1.1"]);
+        let mut wire = Wire::new(tls.await.unwrap(), Log::default());
+        let host = format!("free.wire.test:{port}");
+        assert_eq!(get(&mut wire, &host, "").await.status(), 200, "{port}");
+    }
+    let mut wire = agent.tunnel("free.wire.test:443").await;
+    let answer = get(&mut wire, "free.wire.test:443", "").await;
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    // Governed there as anywhere.
+    let answer = get(&mut wire, "free.wire.test:443", "X-Payment: forged\r\n").await;
+    assert_eq!(answer.reason(), "agent_payment_header");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn other_protocols_in_a_tunnel_are_closed() {
     let origin = mirror().await;
