@@ -17,7 +17,7 @@ pub fn keccak(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// A 20-byte account or contract address. Written with its EIP-55 checksum.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub [u8; 20]);
 
 /// Why a text is no address.

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::evm::Address;
+use crate::evm::{Address, Charge};
 use crate::fetch::{Fetch, FetchError};
 use crate::money::Network;
 
+mod permit;
 mod rpc;
 mod search;
 mod words;
@@ -77,16 +78,27 @@ pub enum ChainError {
     },
 }
 
-/// One signed EIP-3009 transfer, as it was agreed.
+/// Who keeps the nonce of a signed transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// The token itself (EIP-3009).
+    Token,
+    /// Permit2, called by one of x402's proxies.
+    Permit2(Charge),
+}
+
+/// One signed transfer, as it was agreed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorization {
+    /// Who keeps its nonce.
+    pub keeper: Keeper,
     /// The token's contract.
     pub token: Address,
     /// Who signed.
     pub from: Address,
     /// Who was to be paid.
     pub to: Address,
-    /// Atomic units.
+    /// Atomic units: the price, or the most that may be taken.
     pub value: u128,
     /// What it is spent under, once.
     pub nonce: [u8; 32],
@@ -105,6 +117,11 @@ pub enum Sight {
     Taken(Found),
     /// The nonce is spent, and the money did not move as agreed.
     Otherwise(Found),
+    /// The nonce is spent, and by which transaction cannot be told.
+    Spent {
+        /// The block that proves it.
+        block: u64,
+    },
     /// It was never used, and no block can use it any more.
     Unused {
         /// The block that proves it.
@@ -123,6 +140,8 @@ pub struct Found {
     pub transaction: String,
     /// Its block.
     pub block: u64,
+    /// Atomic units that moved, when they moved as agreed.
+    pub value: u128,
 }
 
 /// The chains that can be asked: a closed list.
@@ -201,14 +220,22 @@ impl View {
     /// When the answers are missing, unreadable or contradictory. Nothing is known then.
     pub async fn look(&self, about: &Authorization) -> Result<Sight, ChainError> {
         if self.node.spent(about, self.deep.number).await? {
-            return self.taken(about).await;
+            return match about.keeper {
+                Keeper::Token => self.taken(about).await,
+                Keeper::Permit2(charge) => self.permitted(about, charge).await,
+            };
         }
         if !self.is_dead(about) {
             return Ok(Sight::Undecided);
         }
         // Nothing can have used it since. Whoever says so all the same is not believed at all.
         let late = self.node.spent(about, self.latest.number).await?;
-        if late || self.search(about).await?.is_some() {
+        let told = match about.keeper {
+            Keeper::Token => self.search(about).await?.is_some(),
+            // It logs nothing.
+            Keeper::Permit2(_) => false,
+        };
+        if late || told {
             let what = "a dead authorization is both used and unused";
             return Err(self.node.contradiction(what));
         }
@@ -254,6 +281,7 @@ impl View {
         let found = Found {
             transaction: receipt.transaction_hash.to_string(),
             block: receipt.block_number.0,
+            value: about.value,
         };
         match (used.canceled, receipt.moved(about, used)) {
             (true, _) if self.is_dead(about) => self.unused(),

@@ -9,9 +9,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::words::{Block, Log, Quantity, Receipt, Word, canceled_topic, used_topic, word};
-use super::{Authorization, ChainError};
-use crate::evm::keccak;
+use super::permit::{self, Sent};
+use super::words::{
+    Block, Bytes, Log, Quantity, Receipt, Word, canceled_topic, transfer_topic, used_topic, word,
+};
+use super::{Authorization, ChainError, Keeper};
+use crate::evm::{Address, PERMIT2, keccak};
 use crate::fetch::Fetch;
 use crate::money::Network;
 
@@ -115,18 +118,74 @@ impl Node {
         }
     }
 
-    /// `authorizationState(address,bytes32)` of the token, as of a block.
+    /// `authorizationState(address,bytes32)` of the token, or the nonce's bit at Permit2, as of a block.
     pub(super) async fn spent(&self, about: &Authorization, at: u64) -> Result<bool, ChainError> {
         const METHOD: &str = "eth_call";
-        let [a, b, c, d, ..] = keccak(b"authorizationState(address,bytes32)");
-        let data = [&[a, b, c, d][..], &word(about.from).0, &about.nonce].concat();
-        let call =
-            json!({ "to": about.token.to_string(), "data": format!("0x{}", hex::encode(data)) });
-        let answer: Word = self.ask(METHOD, json!([call, quantity(at)])).await?;
+        if let Keeper::Permit2(_) = about.keeper {
+            let (number, bit) = permit::place(&about.nonce);
+            let question = b"nonceBitmap(address,uint256)";
+            let answer = self.call(PERMIT2, question, about.from, number, at).await?;
+            return Ok(permit::is_set(&answer, bit));
+        }
+        let question = b"authorizationState(address,bytes32)";
+        let nonce = Bytes(about.nonce);
+        let answer = self
+            .call(about.token, question, about.from, nonce, at)
+            .await?;
         match answer.0 {
             [0, .., 0] if answer.0.iter().all(|b| *b == 0) => Ok(false),
             [0, .., 1] if answer.0.iter().filter(|b| **b != 0).count() == 1 => Ok(true),
             _ => Err(self.unreadable(METHOD)),
+        }
+    }
+
+    /// Asks a contract about an account and a word, as of a block.
+    async fn call(
+        &self,
+        contract: Address,
+        question: &[u8],
+        account: Address,
+        argument: Word,
+        at: u64,
+    ) -> Result<Word, ChainError> {
+        let [a, b, c, d, ..] = keccak(question);
+        let data = [&[a, b, c, d][..], &word(account).0, &argument.0].concat();
+        let data = format!("0x{}", hex::encode(data));
+        let call = json!({ "to": contract.to_string(), "data": data });
+        self.ask("eth_call", json!([call, quantity(at)])).await
+    }
+
+    /// What moved this token from payer to payee, within these blocks.
+    pub(super) async fn movements(
+        &self,
+        about: &Authorization,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<Log>, ChainError> {
+        let (from, to) = (word(about.from).to_string(), word(about.to).to_string());
+        let filter = json!({
+            "address": about.token.to_string(),
+            "fromBlock": quantity(first),
+            "toBlock": quantity(last),
+            "topics": [transfer_topic().to_string(), from, to],
+        });
+        let logs: Vec<Log> = self.ask("eth_getLogs", json!([filter])).await?;
+        let fits = |l: &Log| l.pays(about) && (first..=last).contains(&l.block_number.0);
+        match logs.iter().all(fits) {
+            true => Ok(logs),
+            false => Err(self.contradiction("other logs than were asked for")),
+        }
+    }
+
+    /// A transaction as it was sent; `None` when there is none of that hash.
+    pub(super) async fn sent(&self, hash: &Word) -> Result<Option<Sent>, ChainError> {
+        let asked = json!([hash.to_string()]);
+        let found: Option<Sent> = self.ask("eth_getTransactionByHash", asked).await?;
+        match found {
+            Some(sent) if sent.hash != *hash => {
+                Err(self.contradiction("another transaction than was asked for"))
+            }
+            found => Ok(found),
         }
     }
 

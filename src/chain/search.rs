@@ -51,6 +51,35 @@ pub(super) async fn find(
     Ok(None)
 }
 
+/// What moved the token from payer to payee while it could be used, the newest last. As much as can be
+/// asked for: whoever finds nothing in it knows nothing.
+pub(super) async fn movements(
+    node: &Node,
+    end: &Block,
+    about: &Authorization,
+) -> Result<Vec<Log>, ChainError> {
+    let mut left = QUESTIONS;
+    let since = about.since.saturating_sub(EARLIER);
+    let mut first = first_after(node, end, since, &mut left).await?;
+    let (mut row, mut all) = (ROW, vec![]);
+    while first <= end.number && left > 1 {
+        left -= 1;
+        let last = first.saturating_add(row - 1).min(end.number);
+        match node.movements(about, first, last).await {
+            Err(ChainError::Refused { .. }) if row > ROW_MIN => {
+                row /= 10;
+                continue;
+            }
+            found => all.append(&mut found?),
+        }
+        if last == end.number || past(node, last, about, &mut left).await? {
+            break;
+        }
+        first = last.saturating_add(1);
+    }
+    Ok(all)
+}
+
 /// The first block that is not older than `since`.
 async fn first_after(
     node: &Node,
@@ -101,7 +130,8 @@ async fn past(
     left: &mut u32,
 ) -> Result<bool, ChainError> {
     spend(node, left)?;
-    Ok(node.block(block).await?.timestamp >= about.valid_before)
+    // Permit2 still takes it in the second in which it ends.
+    Ok(node.block(block).await?.timestamp > about.valid_before)
 }
 
 fn in_order(node: &Node, older: &Block, newer: &Block) -> Result<(), ChainError> {

@@ -127,7 +127,7 @@ pub(super) fn canceled_topic() -> Word {
 }
 
 /// `Transfer(address indexed from, address indexed to, uint256 value)` (ERC-20).
-fn transfer_topic() -> Word {
+pub(super) fn transfer_topic() -> Word {
     Bytes(keccak(b"Transfer(address,address,uint256)"))
 }
 
@@ -159,6 +159,21 @@ impl Log {
             && self.topics.get(1) == Some(&word(about.from))
     }
 
+    /// Is it a movement of this token from payer to payee?
+    pub(super) fn pays(&self, about: &Authorization) -> bool {
+        self.leaves(about) && self.paid(about).is_some()
+    }
+
+    /// What the payee got by it; `None` when it is not the payee, or no sum that could be signed.
+    pub(super) fn paid(&self, about: &Authorization) -> Option<u128> {
+        let theirs = self.topics.len() == 3 && self.topics.get(2) == Some(&word(about.to));
+        let data: Word = self.data.parse().ok().filter(|_| theirs)?;
+        let (high, low) = data.0.split_at(16);
+        let fits = high.iter().all(|b| *b == 0);
+        let low: Option<[u8; 16]> = low.try_into().ok();
+        low.filter(|_| fits).map(u128::from_be_bytes)
+    }
+
     fn is_agreed(&self, about: &Authorization) -> bool {
         let mut value = [0; 32];
         value[16..].copy_from_slice(&about.value.to_be_bytes());
@@ -169,6 +184,20 @@ impl Log {
 }
 
 impl Receipt {
+    /// Did it do anything, in a block that is old enough?
+    pub(super) fn stands(&self, deep: u64) -> bool {
+        self.status == Quantity(1) && self.block_number.0 <= deep
+    }
+
+    /// Every movement of this token out of this account in it.
+    pub(super) fn leaving(&self, about: &Authorization) -> impl Iterator<Item = &Log> {
+        let ours = |log: &&Log| {
+            let here = log.transaction_hash == self.transaction_hash;
+            here && log.leaves(about)
+        };
+        self.logs.iter().filter(ours)
+    }
+
     /// Where the authorization was spent in it, if it was.
     pub(super) fn used(&self, about: &Authorization) -> Option<Used> {
         if self.status != Quantity(1) {

@@ -189,6 +189,8 @@ pub const UNUSED_ON_CHAIN: &str = "unused_on_chain";
 /// Reason of a payment whose nonce a chain shows spent on other terms.
 pub const TAKEN_OTHERWISE: &str = "taken_otherwise";
 
+/// Reason of a payment whose nonce a chain shows spent, without the transaction that did it.
+pub const SPENT_ON_CHAIN: &str = "spent_on_chain";
 /// Reason of a payment whose receipt names less than was signed: what is above may yet be taken, so all
 /// of it counts until that is over (`upto`).
 pub const HELD_ABOVE_CLAIM: &str = "held_above_claim";
@@ -224,7 +226,7 @@ impl SpendEvent {
             State::Reserved | State::Unknown => false,
             State::Settled | State::Released => true,
         };
-        let last = [UNUSED_ON_CHAIN, TAKEN_OTHERWISE].map(Some);
+        let last = [UNUSED_ON_CHAIN, TAKEN_OTHERWISE, SPENT_ON_CHAIN].map(Some);
         let said = closed && last.contains(&self.reason.as_deref());
         self.nonce.is_some() && !self.confirmed && !said
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::budget::Payment;
-use crate::chain::{Authorization, ChainError, Chains, View};
+use crate::chain::{Authorization, ChainError, Chains, Keeper, View};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Flag, Sink, SpendEvent, State};
-use crate::evm::Address;
+use crate::evm::{Address, Charge};
 use crate::ledger::{Ledger, Post, PostError};
 use crate::payment::PaymentId;
 
@@ -309,12 +309,21 @@ fn authorization(payment: &Payment, event: &SpendEvent) -> Option<Authorization>
     let mut words = payment.nonce.split(' ');
     let (from, network, token) = (words.next()?, words.next()?, words.next()?);
     let nonce = words.next()?.strip_prefix("0x")?;
-    if words.next().is_some() || network != event.network || event.scheme != "exact" {
+    // The facilitator is in no record that is kept here, and makes no difference to what is looked for.
+    let facilitator = Address::default();
+    let keeper = match (words.next(), &*event.scheme) {
+        (None, "exact") => Keeper::Token,
+        (Some("permit2"), "exact") => Keeper::Permit2(Charge::Whole),
+        (Some("permit2"), "upto") => Keeper::Permit2(Charge::UpTo { facilitator }),
+        _ => return None,
+    };
+    if words.next().is_some() || network != event.network {
         return None;
     }
     let mut bytes = [0; 32];
     hex::decode_to_slice(nonce, &mut bytes).ok()?;
     Some(Authorization {
+        keeper,
         token: Address::from_hex(token).ok()?,
         from: Address::from_hex(from).ok()?,
         to: Address::from_hex(&event.pay_to).ok()?,

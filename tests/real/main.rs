@@ -22,6 +22,7 @@ mod netns;
 mod operator;
 mod parent;
 mod permits;
+mod permits_chain;
 mod reconcile;
 mod retries;
 mod reuse;

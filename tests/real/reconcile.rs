@@ -21,7 +21,7 @@ const KEEPER: &str = "https://hostile.stand.test/free-after-sign";
 const TAKER: &str = "https://hostile.stand.test/pay-400";
 
 /// A set-up that may ask the stand's chain, with transfers that die soon.
-fn setup(stand: &Stand) -> Setup {
+pub(crate) fn setup(stand: &Stand) -> Setup {
     let mut setup = stand.setup();
     setup.config["rpc"] = json!({ "eip155:84532": stand.node() });
     setup.config["limits"] = json!({ "validity": "10s" });
@@ -29,7 +29,7 @@ fn setup(stand: &Stand) -> Setup {
 }
 
 /// `ledger reconcile` of everything: what was found, and whether it ended well.
-fn reconcile(setup: &Setup) -> (Vec<Value>, bool, String) {
+pub(crate) fn reconcile(setup: &Setup) -> (Vec<Value>, bool, String) {
     let out = setup.run(&["ledger", "reconcile", "--json"]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     let found = serde_json::from_slice(&out.stdout);
@@ -38,7 +38,7 @@ fn reconcile(setup: &Setup) -> (Vec<Value>, bool, String) {
 }
 
 /// Asks until the first payment is found so.
-fn reconciled(setup: &Setup, outcome: &str) -> Value {
+pub(crate) fn reconciled(setup: &Setup, outcome: &str) -> Value {
     until(outcome, LONG, || {
         let (found, ..) = reconcile(setup);
         let first = found.into_iter().next()?;
@@ -47,13 +47,13 @@ fn reconciled(setup: &Setup, outcome: &str) -> Value {
 }
 
 /// What the default session has spent.
-fn spent(setup: &Setup) -> Value {
+pub(crate) fn spent(setup: &Setup) -> Value {
     let out = setup.run(&["session", "show", "default", "--json"]);
     let row: Value = serde_json::from_slice(&out.stdout).unwrap();
     row["spent"].clone()
 }
 
-fn verify(setup: &Setup) {
+pub(crate) fn verify(setup: &Setup) {
     let out = setup.run(&["ledger", "verify"]);
     assert!(out.status.success(), "{out:?}");
 }
@@ -70,7 +70,7 @@ fn kept(stand: &Stand, proxy: &Proxy, url: &str) -> Transfer {
     transfer.clone()
 }
 
-fn only(setup: &Setup) -> Value {
+pub(crate) fn only(setup: &Setup) -> Value {
     let books = Books::of(setup);
     let [row] = &books.rows[..] else {
         panic!("{books:?}")

@@ -280,6 +280,7 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/payer/upto.rs::whatever_else_a_receipt_says_all_of_it_counts",
             "tests/payer/upto.rs::what_counts_is_never_below_a_claim_and_never_above_the_maximum",
             "tests/real/permits.rs::upto_holds_its_maximum_and_settles_what_was_used",
+            "tests/real/permits_chain.rs::a_receipt_that_named_less_than_was_taken_is_found_out",
             "tests/adversarial/permits.json#FP-U20",
             "tests/adversarial/permits.json#FP-U21",
             "tests/adversarial/permits.json#FP-U30",

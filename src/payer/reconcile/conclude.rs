@@ -5,7 +5,8 @@ use super::{Finding, Outcome};
 use crate::budget::{Because, Entry, Payment, Stage};
 use crate::chain::{Found, Sight};
 use crate::clock::Timestamp;
-use crate::event::{Flag, SpendEvent, State, TAKEN_OTHERWISE, UNUSED_ON_CHAIN};
+use crate::event::{Flag, SPENT_ON_CHAIN, SpendEvent, State, TAKEN_OTHERWISE, UNUSED_ON_CHAIN};
+use crate::money::{Amount, Usd};
 
 /// Reason of a payment that a chain shows taken.
 const SEEN: &str = "seen_on_chain";
@@ -23,6 +24,7 @@ pub(super) fn again(last: &SpendEvent) -> Finding {
         (true, _) => Outcome::Confirmed,
         (false, State::Released) => Outcome::Released,
         (false, _) if last.reason.as_deref() == Some(UNUSED_ON_CHAIN) => Outcome::Unused,
+        (false, _) if last.reason.as_deref() == Some(SPENT_ON_CHAIN) => Outcome::Spent,
         (false, _) => Outcome::TakenOtherwise,
     };
     Finding {
@@ -51,6 +53,7 @@ pub(super) fn conclude(
         Sight::Undecided => None,
         Sight::Taken(found) => Some(taken(payment, base, found)),
         Sight::Otherwise(found) => Some(otherwise(payment, base, found)),
+        Sight::Spent { block } => Some(spent(payment, base, block)),
         // By the chain's clock no block can use it; where ours says that it lives, one of them is
         // wrong, and nothing is given back.
         Sight::Unused { block, at } => {
@@ -66,37 +69,60 @@ pub(super) fn conclude(
 fn taken(payment: &Payment, mut event: SpendEvent, found: Found) -> Conclusion {
     let claimed = event.receipt.as_deref() == Some("claimed");
     let named = event.transaction.as_deref();
-    let differs = named.is_some_and(|t| !t.eq_ignore_ascii_case(&found.transaction));
+    let elsewhere = named.is_some_and(|t| !t.eq_ignore_ascii_case(&found.transaction));
+    let value = Amount(found.value);
+    let less = event.held_above().is_some_and(|said| said != value);
     flag(&mut event, Flag::TakenUnclaimed, !claimed);
-    flag(&mut event, Flag::ReceiptMismatch, claimed && differs);
+    flag(
+        &mut event,
+        Flag::ReceiptMismatch,
+        claimed && (elsewhere || less),
+    );
     event.confirmed = true;
     event.reason = Some(SEEN.into());
-    event.amount_settled = event.amount;
-    counted(payment, event, found, Outcome::Confirmed)
+    event.amount_settled = Some(value);
+    event.transaction = Some(found.transaction);
+    // Of a maximum only so much was taken, and its nonce is used up.
+    let charged = event.share(value);
+    counted(payment, event, found.block, charged, Outcome::Confirmed)
 }
 
 fn otherwise(payment: &Payment, mut event: SpendEvent, found: Found) -> Conclusion {
     flag(&mut event, Flag::TakenOtherwise, true);
     event.reason = Some(TAKEN_OTHERWISE.into());
-    counted(payment, event, found, Outcome::TakenOtherwise)
+    event.transaction = Some(found.transaction);
+    counted(payment, event, found.block, None, Outcome::TakenOtherwise)
 }
 
-/// It counts in full: still, or again.
-fn counted(payment: &Payment, mut event: SpendEvent, found: Found, outcome: Outcome) -> Conclusion {
-    event.transaction = Some(found.transaction);
-    event.block = Some(found.block);
+/// All of it counts: how much was taken is not seen.
+fn spent(payment: &Payment, mut event: SpendEvent, block: u64) -> Conclusion {
+    event.reason = Some(SPENT_ON_CHAIN.into());
+    counted(payment, event, block, None, Outcome::Spent)
+}
+
+/// It counts: still, or again. In full, or as much as `charged`.
+fn counted(
+    payment: &Payment,
+    mut event: SpendEvent,
+    block: u64,
+    charged: Option<Usd>,
+    outcome: Outcome,
+) -> Conclusion {
+    event.block = Some(block);
     event.state = State::Settled;
     let id = event.id;
     let (entry, outcome) = match payment.stage {
         Stage::Reserved => {
-            let charged = payment.amount;
+            let charged = charged.unwrap_or(payment.amount).min(payment.amount);
+            event.charged = Some(charged);
             (Entry::Settle { id, charged }, outcome)
         }
+        // What is closed never counts less than it did.
         Stage::Settled => (Entry::Note { id }, outcome),
         Stage::Released => {
             flag(&mut event, Flag::TakenAfterRelease, true);
-            event.charged = event.price;
-            let charged = event.price.unwrap_or_default();
+            event.charged = charged.or(event.price);
+            let charged = event.charged.unwrap_or_default();
             let outcome = match outcome {
                 Outcome::Confirmed => Outcome::Recounted,
                 other => other,
@@ -117,6 +143,9 @@ fn unused(payment: &Payment, mut event: SpendEvent, block: u64, at: Timestamp) -
     event.reason = Some(UNUSED_ON_CHAIN.into());
     let (entry, outcome) = match payment.stage {
         Stage::Reserved => {
+            // Of a maximum nothing may be taken, and then a receipt says so.
+            let lied = last_claim(&event).is_some_and(|said| said > Amount(0));
+            flag(&mut event, Flag::ReceiptMismatch, lied);
             event.state = State::Released;
             event.charged = None;
             let because = Because::Expired { now: at };
@@ -139,6 +168,13 @@ fn unused(payment: &Payment, mut event: SpendEvent, block: u64, at: Timestamp) -
         event,
         outcome,
     }
+}
+
+/// What a receipt said was taken.
+fn last_claim(event: &SpendEvent) -> Option<Amount> {
+    event
+        .amount_settled
+        .filter(|_| event.receipt.as_deref() == Some("claimed"))
 }
 
 fn flag(event: &mut SpendEvent, which: Flag, raised: bool) {

@@ -32,6 +32,8 @@ pub enum Outcome {
     Recounted,
     /// Its nonce was spent on other terms: it counts in full.
     TakenOtherwise,
+    /// Its nonce is spent, by which transaction is not seen: it counts in full.
+    Spent,
     /// Never used, and dead: given back.
     Released,
     /// Never used, and dead, but closed before: it stays as it was.
@@ -52,6 +54,7 @@ impl Outcome {
             Self::Confirmed => "confirmed",
             Self::Recounted => "recounted",
             Self::TakenOtherwise => "taken_otherwise",
+            Self::Spent => "spent",
             Self::Released => "released",
             Self::Unused => "unused",
             Self::Undecided => "undecided",
@@ -67,6 +70,7 @@ impl Outcome {
             Self::Confirmed
             | Self::Recounted
             | Self::TakenOtherwise
+            | Self::Spent
             | Self::Released
             | Self::Unused
             | Self::NotAsked => false,

@@ -143,7 +143,7 @@ fn address_of(key: &PublicKey) -> String {
     )
 }
 
-pub(super) fn keccak(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn keccak(parts: &[&[u8]]) -> [u8; 32] {
     parts
         .iter()
         .fold(Keccak256::new(), |hash, part| hash.chain_update(part))
