@@ -27,6 +27,7 @@ mod about;
 mod breaker;
 mod claim;
 mod consent;
+mod endings;
 mod freeze;
 mod loops;
 mod outstanding;

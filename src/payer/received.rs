@@ -28,6 +28,7 @@ impl Payer {
             time: now,
             ..settled
         };
+        let _turn = self.reconciler.endings().answer(id).await;
         // A stream may outlast its payment's validity.
         self.swept(&mut event).await;
         let flags = event.flags.clone();

@@ -19,6 +19,7 @@ mod conclude;
 mod finding;
 mod waiting;
 
+use super::endings::Endings;
 use conclude::{Conclusion, conclude};
 use finding::without;
 pub use finding::{Finding, Outcome};
@@ -41,6 +42,7 @@ pub struct Reconciler {
     clock: Arc<dyn Clock>,
     sinks: Arc<[Arc<dyn Sink>]>,
     waiting: Mutex<Waiting>,
+    endings: Endings,
 }
 
 impl Reconciler {
@@ -58,11 +60,17 @@ impl Reconciler {
             clock,
             sinks,
             waiting: Mutex::default(),
+            endings: Endings::default(),
         }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose turn it is to write about a payment.
+    pub(super) fn endings(&self) -> &Endings {
+        &self.endings
     }
 
     /// Is it on a chain that can be asked?
@@ -192,6 +200,15 @@ impl Pass<'_> {
             Ok(Err(error)) => return Ok(without(&last, Outcome::Unanswered, error.to_string())),
             Err(_) => return Ok(without(&last, Outcome::Unanswered, "no answer in time")),
         };
+        let _turn = house.endings.close(Endings::share(id)).await;
+        house.ledger.flush().await?;
+        if house.ledger.booked(id).await?.as_ref() != Some(&(payment.clone(), last.clone())) {
+            return Ok(without(
+                &last,
+                Outcome::Undecided,
+                "it went on while its chain was asked",
+            ));
+        }
         match conclude(&payment, &last, sight, house.clock.now(), house.surely()) {
             Some(conclusion) => house.record(&last, conclusion).await,
             None => Ok(without(

@@ -63,6 +63,7 @@ impl Payer {
         event.flags.extend(flags(&about, &receipt, status));
         event.delivery = answer.map(delivery);
         claim::says(&mut event, &receipt, &paid, before);
+        let _turn = self.reconciler.endings().answer(about.id()).await;
         let (entry, swept) = self.stands(entry, &mut event).await;
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
@@ -104,11 +105,21 @@ impl Payer {
 }
 
 impl Payer {
-    /// What closed a payment meanwhile stands, above all what its chain shows: a claim is no better.
+    /// What closed a payment meanwhile stands, above all what its chain shows: a claim is no better. But a
+    /// claim says more than an end that nothing proved.
     async fn stands(&self, entry: Entry, event: &mut SpendEvent) -> (Entry, bool) {
+        let id = event.id;
         let note = matches!(entry, Entry::Note { .. });
-        match (note || self.reconciler.told(event.id)) && self.swept(event).await {
-            true => (Entry::Note { id: event.id }, true),
+        let mut closed = event.clone();
+        if !self.swept(&mut closed).await {
+            return (entry, false);
+        }
+        let same = closed.state == State::Settled && closed.charged == event.charged;
+        match note || self.reconciler.told(id) || !same {
+            true => {
+                *event = closed;
+                (Entry::Note { id }, true)
+            }
             false => (entry, false),
         }
     }

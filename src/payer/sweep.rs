@@ -1,11 +1,14 @@
 //! Closing what was left open and can no longer be charged. No proof, no refund.
 
+use super::endings::Endings;
 use super::{Payer, SKEW};
-use crate::budget::{Because, Entry};
+use crate::budget::{Because, Entry, Stage};
 use crate::clock::Timestamp;
 use crate::event::{SETTLED_AS_CLAIMED, SpendEvent, State};
 use crate::failpoint;
 use crate::ledger::PostError;
+use crate::money::Usd;
+use crate::payment::PaymentId;
 use crate::settings::Unproven;
 
 impl Payer {
@@ -18,22 +21,54 @@ impl Payer {
     pub async fn sweep(&self) -> Result<usize, PostError> {
         let now = self.surely();
         let open = self.ledger.open().await?;
-        let mut closed = 0;
-        for (payment, event) in open {
-            if payment.until > now {
-                continue;
+        let mut dead = vec![];
+        for (payment, event) in open.into_iter().filter(|(p, _)| p.until <= now) {
+            match self.reconciler.knows(&payment, &event) {
+                true => self.reconciler.want(event.id),
+                false => dead.push((event.id, self.seen(&event).await)),
             }
-            if self.reconciler.knows(&payment, &event) {
-                self.reconciler.want(event.id);
+        }
+        dead.sort_by_key(|(id, _)| Endings::share(*id));
+        let mut closed = 0;
+        for share in dead.chunk_by(|(a, _), (b, _)| Endings::share(*a) == Endings::share(*b)) {
+            closed += self.close(now, share).await?;
+        }
+        Ok(closed)
+    }
+
+    /// Closes payments of one share, if they are still open when all that was said about them is written.
+    async fn close(
+        &self,
+        now: Timestamp,
+        dead: &[(PaymentId, Option<bool>)],
+    ) -> Result<usize, PostError> {
+        let Some((first, _)) = dead.first() else {
+            return Ok(0);
+        };
+        let endings = self.reconciler.endings();
+        let _turn = endings.close(Endings::share(*first)).await;
+        self.ledger.flush().await?;
+        let mut closed = 0;
+        for (id, seen) in dead {
+            let Some((payment, last)) = self.ledger.booked(*id).await? else {
+                continue;
+            };
+            if payment.stage != Stage::Reserved {
                 continue;
             }
             failpoint::reach("before-close");
-            let (entry, event) = self.close(now, &event, payment.amount).await;
+            let (entry, event) = self.end(now, &last, payment.amount, *seen);
             self.record(vec![entry], event).await;
             failpoint::reach("after-close");
             closed += 1;
         }
         Ok(closed)
+    }
+
+    /// What its wallet knows of it.
+    async fn seen(&self, last: &SpendEvent) -> Option<bool> {
+        let wallet = self.wallets.iter().find(|w| w.name() == last.wallet)?;
+        wallet.settled(last.id).await
     }
 
     /// A payment whose payload is dead, or that was seen on its chain, may have been closed while its
@@ -71,18 +106,14 @@ impl Payer {
     }
 
     /// The wallet's word, else the operator's, else it counts.
-    async fn close(
+    fn end(
         &self,
         now: Timestamp,
         last: &SpendEvent,
-        amount: crate::money::Usd,
+        amount: Usd,
+        seen: Option<bool>,
     ) -> (Entry, SpendEvent) {
         let id = last.id;
-        let wallet = self.wallets.iter().find(|w| w.name() == last.wallet);
-        let seen = match wallet {
-            Some(wallet) => wallet.settled(id).await,
-            None => None,
-        };
         // No more can be taken than a receipt named, if it was true; nobody is there to ask.
         let claimed = last.held_above().filter(|_| seen.is_none());
         let (release, reason) = match (seen, self.unproven) {

@@ -2,7 +2,9 @@
 #![cfg(test)]
 
 mod control;
+mod gate;
 mod loops;
+mod races;
 mod restarts;
 mod stage;
 mod transaction;
