@@ -270,6 +270,11 @@ pub enum Entry {
         /// When.
         now: Timestamp,
     },
+    /// What people were asked is forgotten, where it was over before this time. The records keep it.
+    DropApprovals {
+        /// Whatever expired before it.
+        before: Timestamp,
+    },
     /// A released payment was charged all the same: the chain shows it. It counts again where it
     /// counted before, whatever the limits say: money that is gone cannot be refused.
     Recount {
@@ -299,7 +304,8 @@ impl Entry {
             | Self::Unfreeze { .. }
             | Self::Ask { .. }
             | Self::Answer { .. }
-            | Self::UseApproval { .. } => None,
+            | Self::UseApproval { .. }
+            | Self::DropApprovals { .. } => None,
             Self::Reserve { id, .. }
             | Self::Settle { id, .. }
             | Self::Release { id, .. }
@@ -325,7 +331,8 @@ impl Entry {
             | Self::Unfreeze { .. }
             | Self::Ask { .. }
             | Self::Answer { .. }
-            | Self::UseApproval { .. } => None,
+            | Self::UseApproval { .. }
+            | Self::DropApprovals { .. } => None,
         }
     }
 }

@@ -4,24 +4,21 @@
 //! The reservation is durable before the wallet is asked. From then on money may move, so nothing
 //! but proof gives it back: no proof, no refund.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
-use tokio::time::timeout;
 
-use crate::budget::{Because, Entry};
 use crate::chain::Chains;
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Sink, State};
+use crate::event::Sink;
 use crate::failpoint;
 use crate::ledger::Ledger;
-use crate::money::{Network, Usd};
-use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Signature};
+use crate::money::Network;
+use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal};
 use crate::policy::Policy;
 use crate::settings::Unproven;
-use crate::wallet::{Wallet, WalletError};
+use crate::wallet::Wallet;
 
 mod about;
 mod breaker;
@@ -40,6 +37,7 @@ mod record;
 mod refusals;
 mod reserve;
 mod settle;
+mod sign;
 mod sweep;
 mod waiting;
 
@@ -50,8 +48,7 @@ use consent::Bells;
 pub use consent::{Pending, Unpaid, answer};
 pub use freeze::{forget, freeze, frozen, unfreeze};
 use loops::Loops;
-use outstanding::{Again, Left, Outstanding};
-use plan::Plan;
+use outstanding::{Again, Outstanding};
 use rates::Rates;
 pub use received::Received;
 pub use reconcile::{Finding, Outcome, Reconciler};
@@ -59,9 +56,6 @@ pub use refusals::over_limit;
 pub use reserve::known;
 pub use settle::{Recorded, Recourse, Settled};
 pub use waiting::Waiting;
-
-/// A wallet that does not answer within this time may have signed.
-const WALLET_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Seconds that a hold outlives its payload: block times and clocks differ a little.
 const SKEW: u64 = 60;
@@ -120,6 +114,8 @@ pub struct Payer {
     unproven: Unproven,
     reconciler: Arc<Reconciler>,
     draining: AtomicBool,
+    /// When approvals were last looked through; 0 for never.
+    tidied: AtomicU64,
     outstanding: Outstanding,
     breaker: Breaker,
     loops: Loops,
@@ -168,6 +164,7 @@ impl Payer {
             reconciler: Arc::new(reconciler),
             unproven: parts.unproven,
             draining: AtomicBool::new(false),
+            tidied: AtomicU64::new(0),
             outstanding: Outstanding::default(),
             breaker: Breaker::default(),
             loops: Loops::default(),
@@ -270,23 +267,6 @@ impl Payer {
         Unpaid::Refused(self.deny(about, refusal).await)
     }
 
-    /// The wallet's turn, after the reservation.
-    async fn sign(
-        &self,
-        about: About,
-        asked: &Asked,
-        plan: &Plan<'_>,
-        remaining: Usd,
-    ) -> Result<Signed, Refusal> {
-        failpoint::reach("before-sign");
-        let signed = timeout(WALLET_DEADLINE, plan.wallet.sign(&plan.instruction)).await;
-        failpoint::reach("after-sign");
-        match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
-            Ok(signature) => self.seal(about, asked, plan, remaining, &signature).await,
-            Err(problem) => Err(self.unsigned(about, asked, plan, &problem).await),
-        }
-    }
-
     /// What is known of this request and host from payments before: a payload to send again, or a
     /// reason to sign nothing.
     fn known(&self, policy: &Policy, asked: &Asked) -> Result<Option<Again>, Refusal> {
@@ -310,81 +290,6 @@ impl Payer {
     /// clock that jumps ahead, or a start at the time of a record from the future, kills none.
     fn surely(&self) -> Timestamp {
         self.clock.now().min(self.clock.wall())
-    }
-
-    async fn seal(
-        &self,
-        about: About,
-        asked: &Asked,
-        plan: &Plan<'_>,
-        remaining: Usd,
-        signature: &Signature,
-    ) -> Result<Signed, Refusal> {
-        let requirement = &plan.approval.requirement;
-        let payload = plan
-            .protocol
-            .payload(requirement, &plan.instruction, signature, about.id());
-        match payload {
-            Ok(payload) => Ok(Signed {
-                payload: payload.clone(),
-                asked: asked.clone(),
-                resent: false,
-                waiting: None,
-                again: Again {
-                    payload,
-                    protocol: plan.protocol,
-                    paid: Paid::new(about.id(), &plan.approval, remaining),
-                    on_unknown: plan.approval.on_unknown,
-                    until: plan.until,
-                    claimed: false,
-                    about,
-                },
-            }),
-            // The wallet signed, so the hold stays, though the payload goes nowhere.
-            Err(problem) => {
-                let why = WalletError::Unknown(problem.detail);
-                Err(self.unsigned(about, asked, plan, &why).await)
-            }
-        }
-    }
-
-    /// No payload. Certainly nothing signed gives the reservation back; anything else keeps it.
-    async fn unsigned(
-        &self,
-        about: About,
-        asked: &Asked,
-        plan: &Plan<'_>,
-        problem: &WalletError,
-    ) -> Refusal {
-        let now = self.clock.now();
-        if let Some(request) = asked.request
-            && !problem.is_final()
-        {
-            let left = Left {
-                id: about.id(),
-                until: plan.until,
-                claimed: false,
-            };
-            self.outstanding.recall(request, left, self.surely());
-        }
-        let (entry, state) = match problem.is_final() {
-            true => {
-                let because = Because::NeverSigned;
-                (
-                    Entry::Release {
-                        id: about.id(),
-                        because,
-                    },
-                    State::Released,
-                )
-            }
-            false => (Entry::Note { id: about.id() }, State::Unknown),
-        };
-        let refusal = refusals::of_wallet(problem, about.id());
-        let mut event = about.event(now, state);
-        event.reason = Some(refusal.reason.code().into());
-        self.record(vec![entry], event).await;
-        refusal
     }
 }
 

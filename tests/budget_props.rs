@@ -124,6 +124,7 @@ fn memories() -> impl Strategy<Value = Entry> {
         1 => host().prop_map(|host| Entry::Forget { host }),
         1 => (what(), now()).prop_map(|(what, now)| Entry::Freeze { what, now, why: String::new() }),
         3 => what().prop_map(|what| Entry::Unfreeze { what }),
+        1 => now().prop_map(|before| Entry::DropApprovals { before }),
         2 => (0u128..2, 0u8..2, 0u64..12, 1u64..9).prop_map(|(id, digest, at, life)| Entry::Ask {
             asking: Box::new(asking(id, digest, at, life)),
         }),
@@ -167,6 +168,12 @@ fn asking(id: u128, digest: u8, at: u64, life: u64) -> Asking {
 fn facts_obey(before: &Book, book: &Book, entry: &Entry) {
     for (key, old) in &before.facts {
         match (old, book.facts.get(key)) {
+            (Fact::Approval(old), None) => {
+                let Entry::DropApprovals { before } = entry else {
+                    panic!("{key} was forgotten by {entry:?}");
+                };
+                assert!(old.expires < *before, "an approval that was not over");
+            }
             (_, None) => assert!(
                 matches!(entry, Entry::Forget { .. } | Entry::Unfreeze { .. }),
                 "{key} was forgotten by {entry:?}"

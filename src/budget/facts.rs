@@ -44,6 +44,20 @@ pub enum Fact {
     Approval(Box<Asking>),
 }
 
+impl Fact {
+    /// Is it an approval that was over before this time?
+    #[must_use]
+    pub fn expired(&self, before: Timestamp) -> bool {
+        match self {
+            Self::Approval(asking) => asking.expires < before,
+            Self::Frozen { .. }
+            | Self::Merchant { .. }
+            | Self::Payee { .. }
+            | Self::Price { .. } => false,
+        }
+    }
+}
+
 /// Whose payments are frozen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -52,7 +52,8 @@ pub fn judge(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         | Entry::Unfreeze { .. }
         | Entry::Ask { .. }
         | Entry::Answer { .. }
-        | Entry::UseApproval { .. } => remember::judge(book, entry),
+        | Entry::UseApproval { .. }
+        | Entry::DropApprovals { .. } => remember::judge(book, entry),
         Entry::Note { .. } => Ok(Change::default()),
     }
 }

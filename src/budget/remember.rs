@@ -22,7 +22,8 @@ impl Entry {
             Self::Ask { asking } => vec![key::approval(asking.id)],
             Self::Answer { id, .. } | Self::UseApproval { id, .. } => vec![key::approval(*id)],
             Self::Forget { host } => vec![key::merchant(host)],
-            Self::OpenSession { .. }
+            Self::DropApprovals { .. }
+            | Self::OpenSession { .. }
             | Self::CloseSession { .. }
             | Self::Settle { .. }
             | Self::Release { .. }
@@ -36,6 +37,7 @@ impl Entry {
     pub fn facts_below(&self) -> Option<String> {
         match self {
             Self::Forget { host } => Some(key::about(host)),
+            Self::DropApprovals { .. } => Some(key::APPROVALS.to_owned()),
             Self::OpenSession { .. }
             | Self::CloseSession { .. }
             | Self::Reserve { .. }
@@ -69,6 +71,7 @@ pub(super) fn judge(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         }
         Entry::Price { .. } => price(book, entry),
         Entry::Forget { host } => Ok(forget(book, host)),
+        Entry::DropApprovals { before } => Ok(drop_approvals(book, *before)),
         Entry::Freeze { what, now, why } => {
             let key = key::frozen(what);
             let since = *now;
@@ -192,6 +195,16 @@ fn forget(book: &Book, host: &str) -> Change {
     let keys = book.facts.range(below.clone()..).map(|(key, _)| key);
     let keys = keys.take_while(|key| key.starts_with(&below)).cloned();
     forgotten(book, keys.chain([key::merchant(host)]))
+}
+
+/// Nothing hangs on an approval that is over: it can be neither answered nor used, nor does it keep
+/// anybody from asking the same again.
+fn drop_approvals(book: &Book, before: Timestamp) -> Change {
+    let all = book.facts.range(key::APPROVALS.to_owned()..);
+    let all = all.take_while(|(key, _)| key.starts_with(key::APPROVALS));
+    let over = all.filter(|(_, fact)| fact.expired(before));
+    let over: Vec<_> = over.map(|(key, _)| key.clone()).collect();
+    forgotten(book, over)
 }
 
 fn asking<'a>(book: &'a Book, key: &str) -> Result<&'a Asking, Reject> {

@@ -1,15 +1,24 @@
 //! Closing what was left open and can no longer be charged. No proof, no refund.
 
+use std::sync::atomic::Ordering;
+
 use super::endings::Endings;
 use super::{Payer, SKEW};
+use crate::budget::facts::key;
 use crate::budget::{Because, Entry, Stage};
 use crate::clock::Timestamp;
 use crate::event::{SETTLED_AS_CLAIMED, SpendEvent, State};
 use crate::failpoint;
-use crate::ledger::PostError;
+use crate::ledger::{Post, PostError};
 use crate::money::Usd;
 use crate::payment::PaymentId;
 use crate::settings::Unproven;
+
+/// Milliseconds between two looks at what people were asked.
+const TIDY: u64 = 3_600_000;
+
+/// Milliseconds for which what is over is still known by its id: a day, for whoever answers late.
+const KEPT: u64 = 86_400_000;
 
 impl Payer {
     /// Closes every open payment whose payload has died and whose chain cannot be asked; the others
@@ -33,7 +42,29 @@ impl Payer {
         for share in dead.chunk_by(|(a, _), (b, _)| Endings::share(*a) == Endings::share(*b)) {
             closed += self.close(now, share).await?;
         }
+        self.tidy().await?;
         Ok(closed)
+    }
+
+    /// Once an hour: what people were asked and is long over goes from the table; the records keep it.
+    async fn tidy(&self) -> Result<(), PostError> {
+        let now = self.clock.now();
+        let last = self.tidied.load(Ordering::Relaxed);
+        if last != 0 && now.0.saturating_sub(last) < TIDY {
+            return Ok(());
+        }
+        let before = Timestamp(self.surely().0.saturating_sub(KEPT));
+        let known = self.ledger.facts(key::APPROVALS).await?;
+        if known.iter().any(|(_, fact)| fact.expired(before)) {
+            let post = Post {
+                time: now,
+                entries: vec![Entry::DropApprovals { before }],
+                event: None,
+            };
+            self.ledger.post(post).await?;
+        }
+        self.tidied.store(now.0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Closes payments of one share, if they are still open when all that was said about them is written.

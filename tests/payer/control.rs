@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::stage::{NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
+use farepass::budget::facts::key;
 use farepass::budget::{Asked as Stage_, Frozen};
 use farepass::event::{Flag, Notice, State};
 use farepass::money::Usd;
@@ -403,6 +404,53 @@ async fn a_session_cannot_flood_a_person_with_questions() {
     }
     let asked = stage.watcher.2.lock().unwrap().len();
     assert_eq!(asked, 30);
+}
+
+/// A table of what people were asked must not grow for ever; the records keep it, and their chain holds.
+#[tokio::test]
+async fn what_was_asked_long_ago_leaves_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = async || {
+        let setup = Setup {
+            policy: ASKING,
+            budget: Usd(u64::MAX / 4),
+            ledger: Some(farepass::ledger::open(dir.path()).unwrap()),
+            ..Setup::default()
+        };
+        setup.stage().await
+    };
+    let known = async |stage: &Stage| {
+        let report = stage.ledger.verify().await.unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        let approvals = stage.ledger.facts(key::APPROVALS).await.unwrap();
+        let merchants = stage.ledger.facts(key::MERCHANTS).await.unwrap();
+        (approvals.len(), merchants.len())
+    };
+    let stage = open().await;
+    // One that is used, one that is denied, one that nobody answered.
+    let [used, denied, _] = ["20000", "30000", "40000"]
+        .map(async |amount| id_of(&waiting(&stage, amount).await.refusal));
+    let (used, denied) = (used.await, denied.await);
+    stage.payer.answer(used, true).await.unwrap();
+    delivered(&stage, stage.buy("20000").await.unwrap()).await;
+    stage.payer.answer(denied, false).await.unwrap();
+    assert_eq!(reason(stage.buy("40000").await), Reason::ApprovalRequired);
+    assert_eq!(known(&stage).await, (3, 1));
+    // They stand for an hour, and are known for a day after it; a restart later.
+    drop(stage);
+    let stage = open().await;
+    for (hours, seconds, approvals, why) in [
+        (25, 0, 3, "a day has not passed"),
+        (25, 1, 3, "looked at once an hour"),
+        (26, 0, 0, "over"),
+    ] {
+        let time = 1_800_000_000 + hours * 3600 + seconds;
+        stage.clock.0.store(time, Ordering::SeqCst);
+        stage.payer.sweep().await.unwrap();
+        assert_eq!(known(&stage).await, (approvals, 1), "{why}");
+    }
+    let gone = stage.payer.answer(used, true).await;
+    assert!(gone.is_err(), "{gone:?}");
 }
 
 #[tokio::test]

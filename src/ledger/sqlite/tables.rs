@@ -214,7 +214,8 @@ impl Tables {
             | Entry::Unfreeze { .. }
             | Entry::Ask { .. }
             | Entry::Answer { .. }
-            | Entry::UseApproval { .. } => {}
+            | Entry::UseApproval { .. }
+            | Entry::DropApprovals { .. } => {}
         }
         Ok(())
     }
