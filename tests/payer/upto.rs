@@ -24,12 +24,16 @@ rules:
 const MOST: u128 = 20_000;
 
 fn offer(amount: &str) -> Challenge {
+    offer_by(amount, "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
+}
+
+fn offer_by(amount: &str, facilitator: &str) -> Challenge {
     challenge_of(&json!([{
         "scheme": "upto", "network": NETWORK, "amount": amount, "asset": USDC,
         "payTo": MERCHANT, "maxTimeoutSeconds": 60,
         "extra": {
             "name": "USDC", "version": "2", "assetTransferMethod": "permit2",
-            "facilitatorAddress": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+            "facilitatorAddress": facilitator
         }
     }]))
 }
@@ -85,6 +89,38 @@ async fn caps_are_for_the_maximum() {
     let refusal = buy(&stage, "20000").await.err().unwrap();
     assert_eq!(refusal.reason, Reason::OverSessionCap);
     assert_eq!(refusal.remaining, Some(Usd(5_000_000)));
+}
+
+#[tokio::test]
+async fn a_person_agrees_to_who_may_settle_as_well() {
+    const ASKING: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"0.05 USD\", schemes: [upto], transfer_methods: [permit2], approval: { above: \"0.01 USD\", wait: 0s } }
+";
+    let setup = Setup {
+        policy: ASKING,
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let mut asked = std::collections::BTreeSet::new();
+    for (amount, facilitator) in [
+        ("20000", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
+        ("20000", MERCHANT),
+        ("20001", MERCHANT),
+        ("20000", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
+    ] {
+        let offer = offer_by(amount, facilitator);
+        let paid = stage
+            .payer
+            .authorize(&stage.asked("api.example.com"), &offer)
+            .await;
+        let refusal = paid.err().unwrap();
+        assert_eq!(refusal.reason, Reason::ApprovalRequired);
+        asked.insert(refusal.approve_url.unwrap());
+    }
+    assert_eq!(asked.len(), 3, "the last is the first question again");
 }
 
 #[tokio::test]
