@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::sessions::{Opened, Wanted};
-use crate::admin::{self, Admin, Beacon, Lit};
+use crate::admin::{self, Admin, Beacon, Feed, Lit};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Sink;
@@ -96,17 +96,10 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     }
     files::raise();
     let mut ground = Ground::lay(&config, &options).await?;
-    let metrics = Arc::new(Metrics::default());
-    let mut sinks = options.sinks;
-    sinks.push(Arc::clone(&metrics) as Arc<dyn Sink>);
+    let watch = Watch::new(options.sinks, &config, &ground)?;
     let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
-    let courier = webhook::open(config.webhook.as_ref(), ground.upstream_tls.roots())?;
-    let courier = courier.map(|(sink, courier)| {
-        sinks.push(sink);
-        courier
-    });
     let judgement = (config.policy, config.unproven);
-    let payer = payer(&mut ground, judgement, &config.state_dir, sinks).await?;
+    let payer = payer(&mut ground, judgement, &config.state_dir, watch.sinks).await?;
     let (drain, drains) = watch::channel(false);
     let proxy_at = ground.doors.told();
     let proxy = Proxy::new(proxy::Parts {
@@ -135,10 +128,12 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         certificate: ground.authority.certificate_pem().to_owned(),
         usual: ground.usual,
         ready: ready(Arc::clone(&ground.ledger), drains.clone(), may_sign),
-        metrics: page(metrics, Arc::clone(&proxy)),
+        metrics: page(watch.metrics, Arc::clone(&proxy)),
+        feed: watch.feed,
+        started: ground.clock.now(),
     });
     let house = House {
-        courier,
+        courier: watch.courier,
         proxy,
         admin,
         payer,
@@ -149,6 +144,37 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         own_session: ground.own_session,
     };
     house.open(ground.doors, &config.state_dir, drain, drains)
+}
+
+/// Everybody who watches spend events.
+struct Watch {
+    sinks: Vec<Arc<dyn Sink>>,
+    metrics: Arc<Metrics>,
+    feed: Arc<Feed>,
+    courier: Option<Courier>,
+}
+
+impl Watch {
+    fn new(
+        mut sinks: Vec<Arc<dyn Sink>>,
+        config: &Config,
+        ground: &Ground,
+    ) -> Result<Self, StartError> {
+        let (metrics, feed) = (Arc::new(Metrics::default()), Arc::new(Feed::default()));
+        sinks.push(Arc::clone(&metrics) as Arc<dyn Sink>);
+        sinks.push(Arc::clone(&feed) as Arc<dyn Sink>);
+        let courier = webhook::open(config.webhook.as_ref(), ground.upstream_tls.roots())?;
+        let courier = courier.map(|(sink, courier)| {
+            sinks.push(sink);
+            courier
+        });
+        Ok(Self {
+            sinks,
+            metrics,
+            feed,
+            courier,
+        })
+    }
 }
 
 /// Who pays, with everything closed that died while nobody was there.

@@ -815,3 +815,42 @@ async fn a_released_payment_counts_again_where_it_counted() {
     drop(ledger);
     assert_eq!(open().counted("x", 0).await.unwrap(), both);
 }
+
+/// Names of one kind, in their order, each with what counts from a bucket on.
+#[tokio::test]
+async fn accounts_of_a_kind_are_found_with_their_sums() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = (backend.open)(&opening(dir.path())).unwrap();
+        let session = session("s", 300, 0);
+        ledger.post(open_session(&session, None)).await.unwrap();
+        let one = |id, account: &str, last| {
+            let entry = reserve(id, "s", 10, vec![limit(account.into(), last)]);
+            ledger.post(post(id, State::Reserved, vec![entry]))
+        };
+        let marks = [
+            ("budget:a:x", 3),
+            ("budget:a:x", 9),
+            ("budget:a:", 9),
+            ("budget:ab:x", 9),
+            ("budget:b:x", 9),
+        ];
+        for (id, (account, last)) in (1..).zip(marks) {
+            one(id, account, last).await.unwrap();
+        }
+        let sums = async |prefix: &str, first, most| -> Vec<(String, u64)> {
+            let found = ledger.accounts(prefix, first, most).await.unwrap();
+            let sum = |(name, counted): (String, Counted)| (name, counted.amount.0);
+            found.into_iter().map(sum).collect()
+        };
+        let named = |rows: &[(&str, u64)]| -> Vec<(String, u64)> {
+            rows.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect()
+        };
+        let all = named(&[("budget:a:", 10), ("budget:a:x", 20)]);
+        assert_eq!(sums("budget:a:", 0, 9).await, all, "{}", backend.kind);
+        let late = named(&[("budget:a:", 10), ("budget:a:x", 10)]);
+        assert_eq!(sums("budget:a:", 4, 9).await, late, "{}", backend.kind);
+        assert_eq!(sums("budget:a:", 0, 1).await, named(&[("budget:a:", 10)]));
+        assert_eq!(sums("budget:c:", 0, 9).await, named(&[]));
+    }
+}

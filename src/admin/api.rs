@@ -1,22 +1,23 @@
-//! `/api/v1`: sessions and payments. Reads answer to GET, changes never do.
+//! `/api/v1`: what is done at each route. Reads answer to GET, changes never do.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, request};
+use http::{StatusCode, request};
 use serde::Deserialize;
+use serde_json::json as value;
 
-use super::problem::{Answer, Problem, json};
+use super::feed::{self, Line};
+use super::problem::{Answer, Problem, json, stream, typed};
+use super::query::filter;
+use super::routes::{self, Op};
 use super::sessions::{self, SessionError, Wanted};
-use super::{Admin, Parts};
+use super::{Admin, Parts, budgets, openapi};
 use crate::event::State;
 use crate::ledger::sessions::SessionError as BookError;
-use crate::ledger::{Filter, PostError};
+use crate::ledger::{PostError, Reader};
 use crate::payment::{PaymentId, SessionId};
-
-/// Payments that one page lists unless it is asked for another number.
-const PAGE: usize = 100;
-
-/// Most that one page may list.
-const PAGE_MAX: usize = 10_000;
+use crate::policy::Mode;
 
 /// Most payments of one request to look at chains: each may take a while.
 pub(crate) const RECONCILE_MAX: usize = 8;
@@ -28,50 +29,118 @@ struct Reconcile {
     payments: Vec<PaymentId>,
 }
 
+/// A request whose sender may ask.
+pub(super) struct Question<'a> {
+    pub(super) head: &'a request::Parts,
+    pub(super) body: Bytes,
+    pub(super) line: Line,
+}
+
 impl Admin {
-    /// Answers a request whose token was checked. `path` is what follows `/api/v1`.
+    /// Answers. `variable` is what stands in the path where its route has braces.
     pub(super) async fn api(
         &self,
-        head: &request::Parts,
-        path: &str,
-        body: &Bytes,
+        op: Op,
+        variable: &str,
+        question: Question<'_>,
     ) -> Result<Answer, Problem> {
-        let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
-        let get = head.method == Method::GET;
-        let post = head.method == Method::POST;
-        match parts.as_slice() {
-            ["sessions"] if get => {
-                let rows = self.parts.ledger.sessions().await?;
-                Ok(json(StatusCode::OK, &rows))
+        let Parts { ledger, feed, .. } = &self.parts;
+        let body = &question.body;
+        let ok = StatusCode::OK;
+        match op {
+            Op::Describe => Ok(typed(ok, "application/json", openapi::document())),
+            Op::Health => Ok(self.health()),
+            Op::Sessions => Ok(json(ok, &ledger.sessions().await?)),
+            Op::OpenSession => self.open_session(body).await,
+            Op::Session => {
+                let row = ledger.session(&session_id(variable)).await?;
+                Ok(json(ok, &row.ok_or(Problem::NotFound)?))
             }
-            ["sessions"] if post => self.open_session(body).await,
-            ["sessions"] => Err(Problem::Method("GET, POST")),
-            ["sessions", id] if get => {
-                let row = self.parts.ledger.session(&session_id(id)).await?;
-                Ok(json(StatusCode::OK, &row.ok_or(Problem::NotFound)?))
+            Op::CloseSession => self.close_session(variable).await,
+            Op::Budgets => Ok(json(ok, &self.standings().await?)),
+            Op::Payments | Op::Refusals => self.payments(op, question.head).await,
+            Op::Payment => {
+                let rows = ledger.history(payment_id(variable)?).await?;
+                found(rows.is_empty(), json(ok, &rows))
             }
-            ["sessions", id] if head.method == Method::DELETE => self.close_session(id).await,
-            ["sessions", id, "close"] if post => self.close_session(id).await,
-            ["sessions", _, "close"] => Err(Problem::Method("POST")),
-            ["sessions", _] => Err(Problem::Method("GET, DELETE")),
-            ["payments"] if get => {
-                let filter = filter(head.uri.query().unwrap_or_default())?;
-                let rows = self.parts.ledger.payments(filter).await?;
-                Ok(json(StatusCode::OK, &rows))
+            Op::Trail => self.trail(variable).await,
+            Op::Reconcile => self.reconcile(body).await,
+            Op::Policy => Ok(self.policy()),
+            Op::Events => {
+                let ledger = Arc::clone(ledger) as Arc<dyn Reader>;
+                let headers = &question.head.headers;
+                Ok(stream(
+                    feed::open(feed, ledger, headers, &question.line).await?,
+                ))
             }
-            ["payments", id] if get => {
-                let id = id.parse().map_err(|_| Problem::NotFound)?;
-                let rows = self.parts.ledger.history(id).await?;
-                match rows.is_empty() {
-                    true => Err(Problem::NotFound),
-                    false => Ok(json(StatusCode::OK, &rows)),
-                }
-            }
-            ["reconcile"] if post => self.reconcile(body).await,
-            ["reconcile"] => Err(Problem::Method("POST")),
-            ["payments", ..] => Err(Problem::Method("GET")),
-            _ => self.control(head, &parts, body).await,
+            Op::Approvals => self.approvals().await,
+            Op::Approve => self.answer_question(variable, true).await,
+            Op::Deny => self.answer_question(variable, false).await,
+            Op::Freezes => self.freezes().await,
+            Op::Freeze => self.freeze(body).await,
+            Op::Unfreeze => self.unfreeze(body).await,
+            Op::Merchants => self.merchants().await,
+            Op::Forget => self.forget(variable).await,
         }
+    }
+
+    fn health(&self) -> Answer {
+        let ready = (self.parts.ready)();
+        let policy = self.parts.payer.policy();
+        let document = value!({
+            "ready": ready.is_ok(),
+            "why_not": ready.err(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "started": self.parts.started,
+            "proxy": self.parts.proxy,
+            "mode": mode(policy.mode()),
+            "policy": policy.hash(),
+        });
+        json(StatusCode::OK, &document)
+    }
+
+    fn policy(&self) -> Answer {
+        let policy = self.parts.payer.policy();
+        let mut document = value!({ "hash": policy.hash(), "mode": mode(policy.mode()) });
+        for key in ["rules", "budgets", "categories", "assets"] {
+            if let (Some(members), Some(written)) =
+                (document.as_object_mut(), policy.written().get(key))
+            {
+                members.insert(key.into(), written.clone());
+            }
+        }
+        json(StatusCode::OK, &document)
+    }
+
+    pub(super) async fn standings(&self) -> Result<Vec<budgets::Standing>, PostError> {
+        let Parts {
+            payer,
+            ledger,
+            clock,
+            ..
+        } = &self.parts;
+        budgets::standings(&payer.policy(), &**ledger, clock.now()).await
+    }
+
+    async fn payments(&self, op: Op, head: &request::Parts) -> Result<Answer, Problem> {
+        let query = head.uri.query().unwrap_or_default();
+        let mut filter = filter(query, routes::query(op))?;
+        if op == Op::Refusals {
+            filter.state = Some(State::Denied);
+        }
+        let rows = self.parts.ledger.payments(filter).await?;
+        Ok(json(StatusCode::OK, &rows))
+    }
+
+    async fn trail(&self, id: &str) -> Result<Answer, Problem> {
+        let trail = self.parts.ledger.trail(payment_id(id)?).await?;
+        let document = value!({
+            "records": trail.records,
+            "head_seq": trail.head_seq,
+            "head_hash": trail.head_hash,
+        });
+        found(trail.records.is_empty(), json(StatusCode::OK, &document))
     }
 
     /// What the chains show of a few payments, recorded.
@@ -121,46 +190,22 @@ fn session_id(text: &str) -> SessionId {
     SessionId(text.into())
 }
 
-/// `session`, `state`, `host`, `denied`, `limit`. Unknown names are errors: a filter that is not
-/// understood would show too much.
-fn filter(query: &str) -> Result<Filter, Problem> {
-    let mut filter = Filter {
-        limit: PAGE,
-        ..Filter::default()
-    };
-    for pair in query.split('&').filter(|p| !p.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let wrong = || Problem::Request(format!("`{name}`: the value is not understood"));
-        match name {
-            "session" => filter.session = Some(session_id(value)),
-            "host" => filter.host = Some(value.replace("%3A", ":")),
-            "state" => filter.state = Some(state(value).ok_or_else(wrong)?),
-            "denied" => filter.denied = value.parse().map_err(|_| wrong())?,
-            "limit" => {
-                let limit: usize = value.parse().map_err(|_| wrong())?;
-                filter.limit = limit.clamp(1, PAGE_MAX);
-            }
-            _ => {
-                return Err(Problem::Request(
-                    "possible here: session, state, host, denied, limit".into(),
-                ));
-            }
-        }
-    }
-    Ok(filter)
+fn payment_id(text: &str) -> Result<PaymentId, Problem> {
+    text.parse().map_err(|_| Problem::NotFound)
 }
 
-/// The state of that name.
-#[must_use]
-pub fn state(name: &str) -> Option<State> {
-    let all = [
-        State::Reserved,
-        State::Unknown,
-        State::Settled,
-        State::Released,
-        State::Denied,
-    ];
-    all.into_iter().find(|s| s.name() == name)
+fn found(nothing: bool, answer: Answer) -> Result<Answer, Problem> {
+    match nothing {
+        true => Err(Problem::NotFound),
+        false => Ok(answer),
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Observe => "observe",
+    }
 }
 
 impl From<PostError> for Problem {

@@ -1,12 +1,13 @@
 //! `/api/v1/approvals`, `/freezes` and `/merchants`: what a person decides while the proxy runs.
 
 use bytes::Bytes;
-use http::{Method, StatusCode, request};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json as value;
 
 use super::Admin;
 use super::problem::{Answer, Problem, json, typed};
+use super::query::decoded;
 use crate::budget::facts::key;
 use crate::budget::{Asking, Fact, Frozen};
 use crate::ledger::{PostError, Reader};
@@ -30,46 +31,43 @@ struct Whose {
 const WHY_MAX: usize = 300;
 
 impl Admin {
-    /// Answers what `api` does not.
-    pub(super) async fn control(
-        &self,
-        head: &request::Parts,
-        path: &[&str],
-        body: &Bytes,
-    ) -> Result<Answer, Problem> {
-        let get = head.method == Method::GET;
-        let post = head.method == Method::POST;
-        let ledger = &*self.parts.ledger;
-        match path {
-            ["approvals"] if get => Ok(json(StatusCode::OK, &approvals(ledger).await?)),
-            ["approvals"] => Err(Problem::Method("GET")),
-            ["approvals", id, answer @ ("approve" | "deny")] if post => {
-                let id = id.parse().map_err(|_| Problem::NotFound)?;
-                let asking = self.parts.payer.answer(id, *answer == "approve").await;
-                Ok(json(StatusCode::OK, &asking?))
-            }
-            ["approvals", _, "approve" | "deny"] => Err(Problem::Method("POST")),
-            ["freezes"] if get => Ok(json(StatusCode::OK, &freezes(ledger).await?)),
-            ["freezes"] if post => {
-                let (what, why) = whose(body)?;
-                self.parts.payer.freeze(what, &why).await?;
-                Ok(json(StatusCode::OK, &freezes(ledger).await?))
-            }
-            ["freezes"] if head.method == Method::DELETE => {
-                self.parts.payer.unfreeze(whose(body)?.0).await?;
-                Ok(json(StatusCode::OK, &freezes(ledger).await?))
-            }
-            ["freezes"] => Err(Problem::Method("GET, POST, DELETE")),
-            ["merchants"] if get => Ok(json(StatusCode::OK, &merchants(ledger).await?)),
-            ["merchants"] => Err(Problem::Method("GET")),
-            ["merchants", host] if head.method == Method::DELETE => {
-                let host = normalise_host(host).map_err(|e| Problem::Request(e.to_string()))?;
-                self.parts.payer.forget(&host).await?;
-                Ok(json(StatusCode::OK, &merchants(ledger).await?))
-            }
-            ["merchants", _] => Err(Problem::Method("DELETE")),
-            _ => Err(Problem::NotFound),
-        }
+    pub(super) async fn approvals(&self) -> Result<Answer, Problem> {
+        let all = approvals(&*self.parts.ledger).await?;
+        Ok(json(StatusCode::OK, &all))
+    }
+
+    pub(super) async fn answer_question(&self, id: &str, yes: bool) -> Result<Answer, Problem> {
+        let id = id.parse().map_err(|_| Problem::NotFound)?;
+        let asking = self.parts.payer.answer(id, yes).await?;
+        Ok(json(StatusCode::OK, &asking))
+    }
+
+    pub(super) async fn freezes(&self) -> Result<Answer, Problem> {
+        let all = freezes(&*self.parts.ledger).await?;
+        Ok(json(StatusCode::OK, &all))
+    }
+
+    pub(super) async fn freeze(&self, body: &Bytes) -> Result<Answer, Problem> {
+        let (what, why) = whose(body)?;
+        self.parts.payer.freeze(what, &why).await?;
+        self.freezes().await
+    }
+
+    pub(super) async fn unfreeze(&self, body: &Bytes) -> Result<Answer, Problem> {
+        self.parts.payer.unfreeze(whose(body)?.0).await?;
+        self.freezes().await
+    }
+
+    pub(super) async fn merchants(&self) -> Result<Answer, Problem> {
+        let all = merchants(&*self.parts.ledger).await?;
+        Ok(json(StatusCode::OK, &all))
+    }
+
+    pub(super) async fn forget(&self, host: &str) -> Result<Answer, Problem> {
+        let host = decoded(host).ok_or(Problem::NotFound)?;
+        let host = normalise_host(&host).map_err(|e| Problem::Request(e.to_string()))?;
+        self.parts.payer.forget(&host).await?;
+        self.merchants().await
     }
 }
 

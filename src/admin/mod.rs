@@ -18,24 +18,33 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::ledger::Ledger;
 use crate::payer::Payer;
 use crate::settings::Entrance;
 
 mod api;
 mod beacon;
+mod budgets;
 pub mod client;
 pub mod control;
+mod feed;
+mod openapi;
 mod problem;
 mod public;
+mod query;
+mod routes;
 pub mod sessions;
 mod token;
 
+use api::Question;
 pub(crate) use api::RECONCILE_MAX;
-pub use api::state;
 pub use beacon::{Beacon, Lit};
+pub use feed::Feed;
+use feed::Line;
 use problem::{Answer, Problem};
+pub use query::state;
+use routes::Op;
 pub use token::{Token, TokenError};
 
 /// Connections at once: a person, a scraper, a few probes.
@@ -82,6 +91,10 @@ pub struct Parts {
     pub ready: Ready,
     /// The metrics page.
     pub metrics: Metrics,
+    /// Rings when something was recorded.
+    pub feed: Arc<Feed>,
+    /// Since when it runs.
+    pub started: Timestamp,
 }
 
 /// The admin surface.
@@ -129,9 +142,11 @@ impl Admin {
     }
 
     async fn client(self: Arc<Self>, stream: TcpStream, mut over: watch::Receiver<bool>) {
+        let line = Line::new(over.clone());
+        let cut = Arc::clone(&line.cut);
         let service = service_fn(move |request| {
-            let admin = Arc::clone(&self);
-            async move { Ok::<_, std::convert::Infallible>(admin.answer(request).await) }
+            let (admin, line) = (Arc::clone(&self), line.clone());
+            async move { Ok::<_, std::convert::Infallible>(admin.answer(request, line).await) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -141,6 +156,7 @@ impl Admin {
         let mut served = std::pin::pin!(served);
         let served = tokio::select! {
             ended = served.as_mut() => ended,
+            () = cut.notified() => return,
             () = crate::proxy::turned(&mut over) => {
                 served.as_mut().graceful_shutdown();
                 served.await
@@ -151,14 +167,14 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        match self.route(request).await {
+    async fn answer(&self, request: Request<Incoming>, line: Line) -> Answer {
+        match self.route(request, line).await {
             Ok(answer) => answer,
             Err(problem) => problem.answer(),
         }
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+    async fn route(&self, request: Request<Incoming>, line: Line) -> Result<Answer, Problem> {
         let (head, body) = request.into_parts();
         if !is_ours(&head) {
             return Err(Problem::Host);
@@ -167,7 +183,7 @@ impl Admin {
         let read = head.method == Method::GET || head.method == Method::HEAD;
         match path {
             "/healthz" | "/readyz" | "/metrics" | "/ca.pem" | "/proxy.pac" if !read => {
-                Err(Problem::Method("GET, HEAD"))
+                Err(Problem::Method("GET, HEAD".into()))
             }
             "/ca.pem" => Ok(public::certificate(&self.parts.certificate)),
             "/proxy.pac" => public::auto_configuration(&head, &self.parts.proxy),
@@ -184,11 +200,25 @@ impl Admin {
             _ if path.starts_with("/approvals/") && read => Ok(control::page()),
             _ => {
                 let inside = path.strip_prefix("/api/v1/").ok_or(Problem::NotFound)?;
-                if !self.parts.token.admits(&head.headers) {
-                    return Err(Problem::Token);
-                }
+                let (op, variable) = match self.parts.token.admits(&head.headers) {
+                    true => routes::find(&head.method, inside)?,
+                    // What is not there looks like what is, to whoever has no token.
+                    false => match routes::find(&head.method, inside) {
+                        Ok((op @ Op::Describe, variable)) => (op, variable),
+                        _ => return Err(Problem::Token),
+                    },
+                };
                 let body = read_body(body).await?;
-                self.api(&head, inside, &body).await
+                self.api(
+                    op,
+                    variable,
+                    Question {
+                        head: &head,
+                        body,
+                        line,
+                    },
+                )
+                .await
             }
         }
     }

@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use serde::Serialize;
 use serde_json::json;
 
-/// An answer. Always in one piece.
-pub(super) type Answer = Response<Full<Bytes>>;
+use super::feed::Stream;
+
+/// An answer: in one piece, or a stream of events.
+pub(super) type Answer = Response<Either<Full<Bytes>, Stream>>;
 
 /// Why a request is not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +26,7 @@ pub(super) enum Problem {
     NotFound,
     /// Another method would do.
     #[error("the method must be one of: {0}")]
-    Method(&'static str),
+    Method(String),
     /// Not what the path takes.
     #[error("{0}")]
     Request(String),
@@ -70,7 +72,8 @@ impl Problem {
                 headers.insert(WWW_AUTHENTICATE, bearer);
             }
             Self::Method(allowed) => {
-                headers.insert(ALLOW, HeaderValue::from_static(allowed));
+                // Names of methods: always a header value.
+                headers.extend(HeaderValue::from_str(allowed).map(|v| (ALLOW, v)));
             }
             Self::Host
             | Self::NotFound
@@ -93,8 +96,13 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
 
 /// Text of a type.
 pub(super) fn typed(status: StatusCode, kind: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    let mut answer = whole(Either::Left(Full::new(Bytes::from(text))), kind);
     *answer.status_mut() = status;
+    answer
+}
+
+fn whole(body: Either<Full<Bytes>, Stream>, kind: &'static str) -> Answer {
+    let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -103,4 +111,9 @@ pub(super) fn typed(status: StatusCode, kind: &'static str, text: String) -> Ans
         HeaderValue::from_static("nosniff"),
     );
     answer
+}
+
+/// A stream of events.
+pub(super) fn stream(stream: Stream) -> Answer {
+    whole(Either::Right(stream), "text/event-stream")
 }

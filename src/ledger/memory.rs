@@ -156,6 +156,21 @@ impl Reader for Memory {
         Ok(self.lock().book.total(account, first).unwrap_or_default())
     }
 
+    async fn accounts(
+        &self,
+        prefix: &str,
+        first: u64,
+        most: usize,
+    ) -> Result<Vec<(String, Counted)>, PostError> {
+        let inner = self.lock();
+        let here = inner.book.counted.range((prefix.to_owned(), 0)..);
+        let here = here.take_while(|((account, _), _)| account.starts_with(prefix));
+        let names: std::collections::BTreeSet<_> = here.map(|((account, _), _)| account).collect();
+        let sum = |account: &String| inner.book.total(account, first).unwrap_or_default();
+        let sums = names.into_iter().take(most).map(|a| (a.clone(), sum(a)));
+        Ok(sums.collect())
+    }
+
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {
         let inner = self.lock();
         let open = inner.book.payments.iter();

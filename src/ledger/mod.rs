@@ -202,6 +202,12 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only this host.
     pub host: Option<String>,
+    /// Only this agent.
+    pub agent: Option<String>,
+    /// Only what this rule decided.
+    pub rule: Option<String>,
+    /// Only with this code of a reason.
+    pub reason: Option<String>,
     /// Also refusals. Implied by `state: Some(State::Denied)`.
     pub denied: bool,
     /// At most so many; 0 for all.
@@ -223,6 +229,9 @@ impl Filter {
         state
             && self.session.as_ref().is_none_or(|s| event.session == *s)
             && self.host.as_ref().is_none_or(|h| event.host == *h)
+            && self.agent.as_ref().is_none_or(|a| event.agent == *a)
+            && (self.rule.is_none() || event.rule == self.rule)
+            && (self.reason.is_none() || event.reason == self.reason)
             && self.from.is_none_or(|from| event.id.made() >= from)
             && self.to.is_none_or(|to| event.id.made() < to)
             && self.changed.is_none_or(|at| event.time >= at)
@@ -272,6 +281,13 @@ pub trait Reader: Send + Sync {
     async fn sessions(&self) -> Result<Vec<SessionRow>, PostError>;
     /// What counts in an account from bucket `first` on, with no upper end.
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError>;
+    /// The same of every account whose name begins so, at most so many, in the order of their names.
+    async fn accounts(
+        &self,
+        prefix: &str,
+        first: u64,
+        most: usize,
+    ) -> Result<Vec<(String, Counted)>, PostError>;
     /// Reserved and unknown payments with their newest events: what the sweeper must finish.
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError>;
     /// One payment as the book has it, with its newest event. A refusal is none.

@@ -23,6 +23,7 @@ use super::{
     SessionRow, Then, Trail,
 };
 
+mod accounts;
 #[cfg(test)]
 mod explore;
 mod facts;
@@ -328,6 +329,15 @@ impl Reader for Sqlite {
 
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
         self.file.counted(account, first).await
+    }
+
+    async fn accounts(
+        &self,
+        prefix: &str,
+        first: u64,
+        most: usize,
+    ) -> Result<Vec<(String, Counted)>, PostError> {
+        self.file.accounts(prefix, first, most).await
     }
 
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {

@@ -33,6 +33,7 @@ pub struct Policy {
     catalog: Catalog,
     tests: Vec<trial::Trial>,
     hash: String,
+    written: serde_json::Value,
     remembers: bool,
 }
 
@@ -94,6 +95,7 @@ impl Policy {
     pub fn read(file: &mut Section, catalog: Catalog, problems: &mut Problems) -> Self {
         let mut catalog = catalog;
         let hash = hash(file);
+        let written = written(file);
         let mode = file.or("mode", Mode::Enforce, |s| s.word(MODES));
         let mode = problems.keep(mode).unwrap_or_default();
         catalog.budgets = catalog::budgets(file.take("budgets"), problems);
@@ -113,6 +115,7 @@ impl Policy {
             catalog,
             tests,
             hash,
+            written,
         }
     }
 
@@ -149,6 +152,12 @@ impl Policy {
         &self.hash
     }
 
+    /// What the hash is about, as the operator wrote it: `budgets`, `categories`, `rules`, `assets`.
+    #[must_use]
+    pub fn written(&self) -> &serde_json::Value {
+        &self.written
+    }
+
     /// Enforce, or only watch.
     #[must_use]
     pub fn mode(&self) -> Mode {
@@ -180,9 +189,18 @@ impl Policy {
     }
 }
 
+/// The keys that say what is paid.
+const KEYS: [&str; 5] = ["mode", "assets", "budgets", "categories", "rules"];
+
+fn written(file: &Section) -> serde_json::Value {
+    let key = |key: &str| Some((key.to_owned(), file.peek(key)?.data()));
+    let keys = KEYS.into_iter().filter(|key| *key != "mode");
+    serde_json::Value::Object(keys.filter_map(key).collect())
+}
+
 fn hash(file: &Section) -> String {
     let mut hasher = Sha256::new();
-    for key in ["mode", "assets", "budgets", "categories", "rules"] {
+    for key in KEYS {
         let text = file.peek(key).map(|s| s.canonical()).unwrap_or_default();
         hasher.update(format!("{key}={text}\n"));
     }

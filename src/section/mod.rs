@@ -316,6 +316,12 @@ impl Section {
         text
     }
 
+    /// The subtree as data, for those who show it.
+    #[must_use]
+    pub fn data(&self) -> serde_json::Value {
+        serde_json::to_value(&self.value).unwrap_or_default()
+    }
+
     // Errors.
 
     /// An error about this subtree.

@@ -58,6 +58,14 @@ impl Reader for Gate {
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
         self.inner.counted(account, first).await
     }
+    async fn accounts(
+        &self,
+        prefix: &str,
+        first: u64,
+        most: usize,
+    ) -> Result<Vec<(String, Counted)>, PostError> {
+        self.inner.accounts(prefix, first, most).await
+    }
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {
         self.inner.open().await
     }

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod adversarial;
+mod api;
 mod bodies;
 mod certificates;
 mod circles;

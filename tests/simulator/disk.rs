@@ -191,6 +191,14 @@ impl Reader for Disk {
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
         now(self.inner.counted(account, first))
     }
+    async fn accounts(
+        &self,
+        prefix: &str,
+        first: u64,
+        most: usize,
+    ) -> Result<Vec<(String, Counted)>, PostError> {
+        now(self.inner.accounts(prefix, first, most))
+    }
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {
         pause().await;
         let open = now(self.inner.open());

@@ -15,6 +15,7 @@ use crate::event::export::Recorded;
 use crate::ledger::{Filter, PostError, Reader, Report, SessionRow, Trail};
 use crate::payment::{Limit, PaymentId, SessionId};
 
+use super::accounts;
 use super::facts;
 use super::store::{self, Fault};
 use super::verify;
@@ -275,6 +276,17 @@ impl Reader for File {
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
         let account = account.to_owned();
         self.ask(move |c| store::total(c, &account, first)).await
+    }
+
+    async fn accounts(
+        &self,
+        prefix: &str,
+        first: u64,
+        most: usize,
+    ) -> Result<Vec<(String, Counted)>, PostError> {
+        let prefix = prefix.to_owned();
+        self.ask(move |c| accounts::below(c, &prefix, first, most))
+            .await
     }
 
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {

@@ -250,6 +250,13 @@ impl Proxy {
         super::stand::request(self.admin().port(), "GET", path, &Value::Null)
     }
 
+    /// The operator's token.
+    pub(crate) fn token(&self) -> String {
+        read(&self.setup.state().join("admin.token"))
+            .trim()
+            .to_owned()
+    }
+
     pub(crate) fn stdout(&self) -> String {
         read(&self.setup.dir.path().join("stdout.log"))
     }

@@ -1,8 +1,11 @@
-//! A Python with requests, httpx and aiohttp, in an environment of its own beside the stand's packages.
+//! Pythons in environments of their own beside the stand's packages: one with requests, httpx and
+//! aiohttp, one with what judges our pages.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+use serde_json::Value;
 
 /// Pinned, so that the folder can be named after them.
 const PACKAGES: &[&str] = &[
@@ -11,13 +14,46 @@ const PACKAGES: &[&str] = &[
     "aiohttp==3.14.5",
 ];
 
+/// A description of an interface, its schemas and the text of metrics, as others read them.
+const JUDGES: &[&str] = &[
+    "schemathesis==4.32.5",
+    "openapi-spec-validator==0.9.0",
+    "jsonschema==4.26.0",
+    "prometheus_client==0.26.0",
+];
+
 /// The interpreter; the first caller makes the environment. `None` after saying SKIPPED.
 pub(crate) fn python() -> Option<&'static PathBuf> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    super::needs(PYTHON.get_or_init(make).as_ref().map_err(Clone::clone))
+    let made = PYTHON.get_or_init(|| make(PACKAGES, "requests, httpx, aiohttp"));
+    super::needs(made.as_ref().map_err(Clone::clone))
 }
 
-fn make() -> Result<PathBuf, String> {
+/// The interpreter with the judges.
+pub(crate) fn judges() -> Option<&'static PathBuf> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = PYTHON.get_or_init(|| make(JUDGES, "openapi_spec_validator, prometheus_client"));
+    super::needs(made.as_ref().map_err(Clone::clone))
+}
+
+/// What a judge says of a JSON document. `None` after saying SKIPPED.
+pub(crate) fn judged(script: &str, document: &Value) -> Option<Value> {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/real/judges")
+        .join(script);
+    let mut command = Command::new(judges()?);
+    let child = command.arg(script).stdin(Stdio::piped());
+    let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+    let text = document.to_string();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, text.as_bytes()).unwrap();
+    drop(stdin);
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    Some(serde_json::from_slice(&out.stdout).unwrap())
+}
+
+fn make(packages: &[&str], imports: &str) -> Result<PathBuf, String> {
     let cache = match std::env::var_os("FAREPASS_STAND_CACHE") {
         Some(dir) => PathBuf::from(dir),
         None => {
@@ -28,10 +64,10 @@ fn make() -> Result<PathBuf, String> {
                 .join("farepass/stand")
         }
     };
-    let named = hex::encode(&super::sha256(PACKAGES.join(" ").as_bytes())[..6]);
+    let named = hex::encode(&super::sha256(packages.join(" ").as_bytes())[..6]);
     let home = cache.join(format!("python-{named}"));
     let python = home.join("bin/python");
-    if home.join("installed").exists() && works(&python) {
+    if home.join("installed").exists() && works(&python, imports) {
         return Ok(python);
     }
     run(Command::new("python3")
@@ -39,13 +75,13 @@ fn make() -> Result<PathBuf, String> {
         .arg(&home))?;
     run(Command::new(&python)
         .args(["-m", "pip", "install", "--quiet"])
-        .args(PACKAGES))?;
+        .args(packages))?;
     std::fs::write(home.join("installed"), "").map_err(|e| e.to_string())?;
     Ok(python)
 }
 
-fn works(python: &PathBuf) -> bool {
-    run(Command::new(python).args(["-c", "import requests, httpx, aiohttp"])).is_ok()
+fn works(python: &PathBuf, imports: &str) -> bool {
+    run(Command::new(python).args(["-c", &format!("import {imports}")])).is_ok()
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
@@ -63,6 +99,6 @@ fn run(command: &mut Command) -> Result<(), String> {
 #[test]
 fn python_is_there() {
     if let Some(python) = python() {
-        assert!(works(python));
+        assert!(works(python, "requests, httpx, aiohttp"));
     }
 }
