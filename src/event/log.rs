@@ -175,7 +175,7 @@ fn named(event: &SpendEvent, name: &'static str) -> String {
     };
     // Every field is a string, a number or a list of them: this cannot fail.
     let json = serde_json::to_string(&line).unwrap_or_default();
-    plain::json(&json)
+    plain::json(json)
 }
 
 impl Sink for Log {
@@ -197,7 +197,7 @@ impl Sink for Log {
     fn notice(&self, notice: &Notice) {
         // Every field is a string or a number: this cannot fail.
         let json = serde_json::to_string(notice).unwrap_or_default();
-        tracing::info!(target: SPEND, record = %plain::json(&json));
+        tracing::info!(target: SPEND, record = %plain::json(json));
     }
 }
 
@@ -268,7 +268,7 @@ impl Drop for OneLine<'_> {
         let text = text.trim_end_matches('\n');
         let mut line = match self.lines.format {
             Format::Text => plain::text(text),
-            Format::Json => plain::json(text),
+            Format::Json => plain::json(text.to_owned()),
         };
         line.push('\n');
         self.lines.queue.put(line.into_bytes());

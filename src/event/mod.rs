@@ -274,6 +274,10 @@ impl SpendEvent {
 
 /// Cuts at a character, and shows it; spells out what misleads.
 fn cut(text: &mut String, most: usize) {
+    let plain = |b: u8| b.is_ascii() && !b.is_ascii_control();
+    if text.len() <= most && text.bytes().all(plain) {
+        return;
+    }
     if !text.is_ascii() || text.bytes().any(|b| b.is_ascii_control()) {
         *text = log::plain::text(text);
     }

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::evidence::Watched as Evidence;
 use super::expect::{Held, Last};
 use super::headers;
 use super::tee::Tee;
+use super::timer::{Lent, Spare};
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -37,18 +38,20 @@ pub(super) struct Stream {
     incoming: Incoming,
     idle: Duration,
     /// Only while waiting: a body whose bytes are there costs no timer.
-    silence: Option<Pin<Box<Sleep>>>,
+    silence: Option<Lent>,
+    timer: Spare,
     /// Of an answer that came before the request's body was asked for.
     _last: Option<Last>,
 }
 
 impl Stream {
-    /// A body that may be silent for at most `idle`.
-    pub(super) fn new(incoming: Incoming, idle: Duration) -> Self {
+    /// A body that may be silent for at most `idle`, by this timer.
+    pub(super) fn new(incoming: Incoming, idle: Duration, timer: &Spare) -> Self {
         Self {
             incoming,
             idle,
             silence: None,
+            timer: timer.clone(),
             _last: None,
         }
     }
@@ -71,14 +74,10 @@ impl Stream {
                 Poll::Ready(frame.map(|f| f.map_err(BodyError::Connection)))
             }
             Poll::Pending => {
-                let idle = self.idle;
-                let silence = self
-                    .silence
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-                silence
-                    .as_mut()
-                    .poll(cx)
-                    .map(|()| Some(Err(BodyError::Idle)))
+                let begin = || self.timer.until(Instant::now() + self.idle);
+                let silence = self.silence.get_or_insert_with(begin);
+                let over = Pin::new(silence).poll(cx);
+                over.map(|()| Some(Err(BodyError::Idle)))
             }
         }
     }
@@ -100,7 +99,8 @@ impl Stream {
 /// A frame, the end, or an early end.
 pub(super) type Polled = Option<Result<Frame<Bytes>, BodyError>>;
 
-/// A body in either direction.
+/// A body in either direction. Every connection has a queue of requests with room for some of them, so
+/// what is large is boxed.
 pub(super) enum Body {
     /// Nothing.
     Empty,
@@ -109,11 +109,11 @@ pub(super) enum Body {
     /// Straight through.
     Stream(Stream),
     /// Straight through, with a copy for a second sending.
-    Tee(Tee),
+    Tee(Box<Tee>),
     /// Any of these, once the upstream wants it.
-    Held(Held),
+    Held(Box<Held>),
     /// The copy, or a part that was looked at, then the rest.
-    Pieces(Pieces),
+    Pieces(Box<Pieces>),
     /// Straight through, and looked at on the way.
     Evidence(Box<Evidence>),
     /// Any of these, with a note of when it last moved.
@@ -238,5 +238,16 @@ impl Pieces {
                 .exact()
                 .map_or_else(SizeHint::default, |n| SizeHint::with_exact(here + n)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The queue of a connection to an upstream has room for 32 requests.
+    #[test]
+    fn a_body_is_small() {
+        assert!(size_of::<Body>() <= 88, "{}", size_of::<Body>());
     }
 }

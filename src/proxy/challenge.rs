@@ -6,7 +6,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header, response};
+use http::{HeaderMap, Response, header, response};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Body, Pieces, Stream};
@@ -38,11 +38,8 @@ pub(super) struct Asks {
     pub(super) original: Response<Body>,
 }
 
-/// Reads the demand of an answer. Anything but a 402 passes at once.
+/// Reads the demand of a 402.
 pub(super) async fn read(answer: Response<Stream>, limits: &Limits) -> Demand {
-    if answer.status() != StatusCode::PAYMENT_REQUIRED {
-        return Demand::Nothing(answer.map(Body::Stream));
-    }
     let (head, stream) = answer.into_parts();
     let speaking = protocol::recognise(&head);
     if speaking.is_empty() {
@@ -167,11 +164,11 @@ impl Part {
     }
 
     fn body(self) -> Body {
-        Body::Pieces(Pieces {
+        Body::Pieces(Box::new(Pieces {
             first: self.pieces,
             rest: self.rest,
             trailers: self.trailers,
-        })
+        }))
     }
 }
 

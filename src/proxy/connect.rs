@@ -13,6 +13,7 @@ use super::body::Body;
 use super::client::Client;
 use super::io::Rewound;
 use super::refuse::ClientError;
+use super::serve::Service;
 use super::target::Target;
 use super::trail::Trail;
 use super::tunnel::Passage;
@@ -26,18 +27,18 @@ const FIELDS_MAX: usize = 64;
 
 const METHOD: &[u8] = b"CONNECT ";
 
-/// Serves one client until it leaves.
-pub(super) async fn client(proxy: Arc<Proxy>, mut stream: Client) -> io::Result<()> {
+/// Finds out what one client wants; `None` when it left or was refused.
+pub(super) async fn client(proxy: Arc<Proxy>, mut stream: Client) -> io::Result<Option<Service>> {
     let mut buffer = BytesMut::new();
     loop {
         let read = timeout(proxy.limits.header_timeout, head(&mut stream, &mut buffer)).await;
         let head = match read.map_err(|_| io::ErrorKind::TimedOut)?? {
-            First::Gone => return Ok(()),
+            First::Gone => return Ok(None),
             First::Plain => {
                 let io = Rewound::new(buffer.freeze(), stream);
-                return serve::plain(proxy, io, serve::Way::Open).await;
+                return Ok(Some(serve::plain(proxy, io, serve::Way::Open)));
             }
-            First::Broken => return answer(&mut stream, bad_request()).await,
+            First::Broken => return answer(&mut stream, bad_request()).await.map(|()| None),
             First::Connect(head) => head,
         };
         match admit(&proxy, &head).await {
@@ -46,7 +47,7 @@ pub(super) async fn client(proxy: Arc<Proxy>, mut stream: Client) -> io::Result<
             Err(ClientError::Credentials) => {
                 answer(&mut stream, ClientError::Credentials.response()).await?;
             }
-            Err(e) => return answer(&mut stream, e.response()).await,
+            Err(e) => return answer(&mut stream, e.response()).await.map(|()| None),
         }
     }
 }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
-use super::body::Body;
+use super::body::{Body, Stream};
 use super::challenge::{self, Demand};
 use super::framing;
 use super::headers;
@@ -33,7 +33,8 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
         Err(e) => return refused(e, parts.version),
     };
     if protocol::carried(&parts.headers) {
-        return carried(conn, &route.asked(&parts.method, &parts.uri)).await;
+        let asked = route.asked(&parts.method, &parts.uri);
+        return Box::pin(carried(conn, &asked)).await;
     }
     let upgrade = upgrade::wanted(&mut parts);
     conn.via(&mut parts.headers, parts.version);
@@ -47,7 +48,12 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
     let mut answer = match conn
         .proxy
         .upstream
-        .send(&conn.lane, route.key(&conn.proxy), first)
+        .send(
+            &conn.lane,
+            route.key(&conn.proxy),
+            first,
+            Some(&replay.head),
+        )
         .await
     {
         Ok(answer) => answer,
@@ -59,12 +65,24 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
             Err(refusal) => refusal,
         };
     }
-    match challenge::read(conn.stream(answer), &conn.proxy.limits).await {
+    let answer = conn.stream(answer);
+    if answer.status() != StatusCode::PAYMENT_REQUIRED {
+        return delivered(conn, answer.map(Body::Stream));
+    }
+    replay.upgrade = upgrade;
+    Box::pin(demanded(conn, route, replay, answer)).await
+}
+
+/// A 402, whatever it asks for.
+async fn demanded(
+    conn: &Arc<Conn>,
+    route: Route,
+    replay: Replay,
+    answer: Response<Stream>,
+) -> Response<Body> {
+    match challenge::read(answer, &conn.proxy.limits).await {
         Demand::Nothing(answer) => delivered(conn, answer),
-        Demand::Payment(asks) => {
-            replay.upgrade = upgrade;
-            purchase::purchase(conn, route, replay, asks).await
-        }
+        Demand::Payment(asks) => purchase::purchase(conn, route, replay, asks).await,
     }
 }
 

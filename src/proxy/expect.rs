@@ -15,7 +15,7 @@ use super::body::{Body, BodyError, Polled};
 
 /// A body that waits for the upstream's word.
 pub(super) struct Held {
-    body: Box<Body>,
+    body: Body,
     gate: Arc<Gate>,
     patience: Pin<Box<Sleep>>,
 }
@@ -39,33 +39,32 @@ enum Word {
 
 /// Holds the body of a request back when the agent expects a word first.
 pub(super) fn hold(
-    request: Request<Body>,
+    request: &mut Request<Body>,
     asked: Version,
     patience: Duration,
-) -> (Request<Body>, Option<Arc<Gate>>) {
+) -> Option<Arc<Gate>> {
     let expects = |value: &header::HeaderValue| {
         let value = value.as_bytes();
         value.eq_ignore_ascii_case(b"100-continue")
     };
     // HTTP/1.0 does not know it (RFC 9110 section 10.1.1).
     if asked == Version::HTTP_10 || !request.headers().get(header::EXPECT).is_some_and(expects) {
-        return (request, None);
+        return None;
     }
     let gate = Arc::new(Gate::default());
-    let mut request = request.map(|body| {
-        Body::Held(Held {
-            body: Box::new(body),
-            gate: Arc::clone(&gate),
-            patience: Box::pin(sleep(patience)),
-        })
-    });
+    let body = std::mem::replace(request.body_mut(), Body::Empty);
+    *request.body_mut() = Body::Held(Box::new(Held {
+        body,
+        gate: Arc::clone(&gate),
+        patience: Box::pin(sleep(patience)),
+    }));
     let opener = Arc::clone(&gate);
-    hyper::ext::on_informational(&mut request, move |response| {
+    hyper::ext::on_informational(request, move |response| {
         if response.status() == StatusCode::CONTINUE {
             opener.say(Word::Continue);
         }
     });
-    (request, Some(gate))
+    Some(gate)
 }
 
 impl Gate {
@@ -129,10 +128,10 @@ impl Held {
         };
         match word {
             Word::None => Poll::Pending,
-            Word::Continue => Pin::new(&mut *self.body).poll_frame(cx),
+            Word::Continue => Pin::new(&mut self.body).poll_frame(cx),
             Word::Answer => {
                 // Given up, so that a paid retry may have it.
-                *self.body = Body::Empty;
+                self.body = Body::Empty;
                 Poll::Pending
             }
             Word::Over => Poll::Ready(Some(Err(BodyError::Unwanted))),

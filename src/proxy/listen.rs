@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
 use super::crowd::Guest;
+use super::serve::Service;
 use super::socket::UnixDoor;
 use super::{Proxy, SWEEP, connect, transparent, turned};
 
@@ -136,7 +137,13 @@ impl Proxy {
                         let (proxy, manner) = (Arc::clone(&self), door.manner());
                         clients.spawn(async move {
                             let (_permit, _seat) = (permit, seat);
-                            if let Err(e) = proxy.receive(arrived, manner).await {
+                            let service = Box::pin(proxy.receive(arrived, manner)).await;
+                            let served = match service {
+                                Ok(Some(service)) => service.await,
+                                Ok(None) => Ok(()),
+                                Err(e) => Err(e),
+                            };
+                            if let Err(e) = served {
                                 tracing::debug!(peer = %guest, error = %e, "client connection ended");
                             }
                         });
@@ -161,7 +168,11 @@ impl Proxy {
         }
     }
 
-    async fn receive(self: Arc<Self>, arrived: Arrived, manner: Manner) -> io::Result<()> {
+    async fn receive(
+        self: Arc<Self>,
+        arrived: Arrived,
+        manner: Manner,
+    ) -> io::Result<Option<Service>> {
         let (stream, peer) = match arrived {
             Arrived::Unix(stream, _) => return connect::client(self, Client::Unix(stream)).await,
             Arrived::Tcp(stream, peer) => (stream, peer),

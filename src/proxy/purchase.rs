@@ -32,7 +32,7 @@ pub(super) async fn purchase(
     replay: Replay,
     asks: Asks,
 ) -> Response<Body> {
-    let asked = route.asked(&replay.method, &replay.uri);
+    let asked = route.asked(&replay.head.method, &replay.head.uri);
     if !route.trust(&conn.proxy).verified() {
         let refusal = conn.proxy.payer.refuse(&asked, unverified()).await;
         return refused(conn, &refusal, asks.original);
@@ -223,7 +223,7 @@ async fn send(
     let mut answer = conn
         .proxy
         .upstream
-        .send(&conn.lane, route.key(&conn.proxy), request)
+        .send(&conn.lane, route.key(&conn.proxy), request, None)
         .await;
     failpoint::reach("after-send");
     let payload = signed.payload.value.clone();

@@ -4,15 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::activity::{Activity, Noted};
+use super::activity::{Noted, Pulse};
+use super::copy::both_ways;
 use super::{Proxy, turned};
-
-/// Buffer of each way. Two of them are all that an idle tunnel keeps, besides its sockets.
-const COPY: usize = 16 * 1024;
 
 /// A place for one more tunnel; without one there is none.
 pub(super) struct Place(OwnedSemaphorePermit);
@@ -35,12 +33,12 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let Place(_permit) = place;
-    let activity = Activity::new();
-    let (mut a, mut b) = (Noted::new(a, &activity), Noted::new(b, &activity));
+    let pulse = Arc::default();
+    let (a, b) = (Noted::new(a, &pulse), Noted::new(b, &pulse));
     let mut draining = proxy.draining.clone();
     tokio::select! {
-        copied = copy_bidirectional_with_sizes(&mut a, &mut b, COPY, COPY) => copied.map(|_| ()),
-        () = activity.silence(proxy.limits.idle_timeout) => Err(io::ErrorKind::TimedOut.into()),
+        copied = both_ways(a, b) => copied,
+        () = Pulse::silence(&pulse, proxy.limits.idle_timeout) => Err(io::ErrorKind::TimedOut.into()),
         () = sleep(proxy.limits.connection_lifetime) => Err(io::ErrorKind::TimedOut.into()),
         () = turned(&mut draining) => Ok(()),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use tokio::time::timeout;
 
 use super::body::{Body, Stream};
@@ -17,15 +17,58 @@ const UPLOAD: Duration = Duration::from_secs(30);
 
 /// What is kept of a request while its first sending streams.
 pub(super) struct Replay {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    /// Absent for hosts that no rule could pay.
-    headers: Option<HeaderMap>,
-    /// How the agent wrote the names of its header fields.
-    extensions: Extensions,
+    pub(super) head: Head,
     /// The agent's end of the connection, if it wants to speak something else on it.
     pub(super) upgrade: Option<Upgrade>,
+    payable: bool,
     body: Copy,
+}
+
+/// A copy of a request's head. One serves both those who pay and those who were cut off.
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    version: Version,
+    /// Absent where nobody could need them: a body that is not kept, at a host that no rule could pay.
+    fields: Option<Fields>,
+}
+
+struct Fields {
+    headers: HeaderMap,
+    /// How the agent wrote their names.
+    extensions: Extensions,
+}
+
+impl Head {
+    fn of(parts: &Parts, whole: bool) -> Self {
+        let fields = || Fields {
+            headers: parts.headers.clone(),
+            extensions: parts.extensions.clone(),
+        };
+        Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            fields: whole.then(fields),
+        }
+    }
+
+    /// The request once more, without a body. `None` unless that is harmless: it is idempotent (RFC
+    /// 9110 section 9.2.2).
+    pub(super) fn repeated(&self) -> Option<Request<Body>> {
+        let harmless = matches!(
+            self.method,
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+        );
+        let fields = self.fields.as_ref().filter(|_| harmless)?;
+        let mut request = Request::new(Body::Empty);
+        request.method_mut().clone_from(&self.method);
+        request.uri_mut().clone_from(&self.uri);
+        *request.version_mut() = self.version;
+        request.headers_mut().clone_from(&fields.headers);
+        request.extensions_mut().clone_from(&fields.extensions);
+        Some(request)
+    }
 }
 
 enum Copy {
@@ -43,20 +86,19 @@ impl Replay {
         stream: Stream,
         limit: Option<usize>,
     ) -> (Request<Body>, Self) {
+        let bodyless = stream.is_end();
         let (body, copy) = match limit {
-            _ if stream.is_end() => (Body::Empty, Copy::Empty),
+            _ if bodyless => (Body::Empty, Copy::Empty),
             None => (Body::Stream(stream), Copy::Not),
             Some(limit) => {
                 let (tee, kept) = tee::tee(stream, limit);
-                (Body::Tee(tee), Copy::Kept(kept))
+                (Body::Tee(Box::new(tee)), Copy::Kept(kept))
             }
         };
         let replay = Self {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            headers: limit.map(|_| parts.headers.clone()),
-            extensions: limit.map(|_| parts.extensions.clone()).unwrap_or_default(),
+            head: Head::of(&parts, bodyless || limit.is_some()),
             upgrade: None,
+            payable: limit.is_some(),
             body: copy,
         };
         let mut first = Request::new(body);
@@ -77,9 +119,9 @@ impl Replay {
             hash.update(bytes);
         };
         part(session.as_bytes());
-        part(self.method.as_str().as_bytes());
+        part(self.head.method.as_str().as_bytes());
         part(host.as_bytes());
-        let path = self.uri.path_and_query().map_or("/", |p| p.as_str());
+        let path = self.head.uri.path_and_query().map_or("/", |p| p.as_str());
         part(path.as_bytes());
         let idempotency = headers.get("idempotency-key");
         part(idempotency.map(HeaderValue::as_bytes).unwrap_or_default());
@@ -96,7 +138,11 @@ impl Replay {
         session: &str,
         host: &str,
     ) -> Result<(Request<Body>, RequestKey), NotReplayable> {
-        let mut headers = self.headers.take().ok_or(NotReplayable::NotKept)?;
+        let fields = self.head.fields.take().filter(|_| self.payable);
+        let Fields {
+            mut headers,
+            extensions,
+        } = fields.ok_or(NotReplayable::NotKept)?;
         // The body is at hand now: nothing is gained by waiting for a word before it.
         headers.remove(header::EXPECT);
         let body = match std::mem::replace(&mut self.body, Copy::Empty) {
@@ -104,15 +150,15 @@ impl Replay {
             Copy::Not => return Err(NotReplayable::NotKept),
             Copy::Kept(kept) => {
                 let whole = timeout(UPLOAD, kept.whole()).await;
-                Body::Pieces(whole.map_err(|_| NotReplayable::Broken)??)
+                Body::Pieces(Box::new(whole.map_err(|_| NotReplayable::Broken)??))
             }
         };
         let key = self.key(session, host, &headers, &body);
         let mut request = Request::new(body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
+        *request.method_mut() = self.head.method;
+        *request.uri_mut() = self.head.uri;
         *request.headers_mut() = headers;
-        *request.extensions_mut() = self.extensions;
+        *request.extensions_mut() = extensions;
         if let Some(upgrade) = self.upgrade {
             request.extensions_mut().insert(upgrade);
         }

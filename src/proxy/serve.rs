@@ -1,8 +1,11 @@
 //! HTTP towards the client: one hyper connection, whose requests all go to `exchange`.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, Response, Version};
@@ -14,14 +17,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::activity::{Activity, Noted};
+use super::activity::{Noted, Pulse};
 use super::ahead::{Ahead, Heads};
 use super::body::Stream;
 use super::exchange::exchange;
 use super::expect::Last;
 use super::headers;
+use super::lane::Lane;
+use super::rouse::Roused;
+use super::timer::Spare;
 use super::tunnel::Passage;
-use super::upstream::Lane;
 use super::{Proxy, turned};
 use crate::payment::Session;
 
@@ -45,7 +50,7 @@ pub(super) struct Conn {
 impl Conn {
     /// A body with its bound on silence.
     pub(super) fn body(&self, incoming: Incoming) -> Stream {
-        Stream::new(incoming, self.proxy.limits.idle_timeout)
+        Stream::new(incoming, self.proxy.limits.idle_timeout, &self.lane.silence)
     }
 
     /// An answer whose body has its bound on silence.
@@ -73,8 +78,12 @@ pub(super) enum Way {
     Open,
 }
 
+/// What is left to do for a client once it is known what it speaks. What finding out took is gone by
+/// then: a connection that waits keeps no more than it needs.
+pub(super) type Service = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
 /// Serves plain requests, whose way is open or redirected.
-pub(super) async fn plain<S>(proxy: Arc<Proxy>, io: S, way: Way) -> io::Result<()>
+pub(super) fn plain<S>(proxy: Arc<Proxy>, io: S, way: Way) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -85,16 +94,11 @@ where
         proxy,
         heads: Arc::default(),
     };
-    h1(conn, io).await
+    h1(conn, io)
 }
 
 /// Serves the requests inside a tunnel.
-pub(super) async fn tunnelled<S>(
-    proxy: Arc<Proxy>,
-    io: S,
-    passage: Passage,
-    over: Over,
-) -> io::Result<()>
+pub(super) fn tunnelled<S>(proxy: Arc<Proxy>, io: S, passage: Passage, over: Over) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -110,27 +114,27 @@ where
         heads: Arc::default(),
     };
     if h2_spoken {
-        h2(conn, io).await
+        h2(conn, io)
     } else {
-        h1(conn, io).await
+        h1(conn, io)
     }
 }
 
-async fn h1<S>(conn: Conn, io: S) -> io::Result<()>
+fn h1<S>(conn: Conn, io: S) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &conn.proxy.limits;
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(Spare::default())
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.header_count)
         .max_header_size(limits.header_bytes)
         .preserve_header_case(true)
         .auto_date_header(false);
     let bounds = Bounds::of(&conn.proxy);
-    let io = Ahead::new(Noted::new(io, &bounds.activity), &conn.heads);
+    let io = Ahead::new(Noted::new(io, &bounds.pulse), &conn.heads);
     let io = TokioIo::new(io);
     let conn = Arc::new(conn);
     let service = service_fn(move |request| {
@@ -138,19 +142,11 @@ where
         async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
     });
     let connection = builder.serve_connection(io, service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        served = connection.as_mut() => return served.map_err(io::Error::other),
-        () = bounds.silence() => return Err(io::ErrorKind::TimedOut.into()),
-        () = bounds.end() => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        served = connection => served.map_err(io::Error::other),
-        () = bounds.silence() => Err(io::ErrorKind::TimedOut.into()),
-    }
+    let finish = http1::UpgradeableConnection::graceful_shutdown;
+    Box::pin(bounded(Box::pin(connection), finish, bounds))
 }
 
-async fn h2<S>(conn: Conn, io: S) -> io::Result<()>
+fn h2<S>(conn: Conn, io: S) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -164,28 +160,55 @@ where
         .max_local_error_reset_streams(limits.h2_errors)
         .auto_date_header(false);
     let bounds = Bounds::of(&conn.proxy);
-    let io = TokioIo::new(Noted::new(io, &bounds.activity));
+    let io = TokioIo::new(Noted::new(io, &bounds.pulse));
     let conn = Arc::new(conn);
     let service = service_fn(move |request| {
         let conn = Arc::clone(&conn);
         async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
     });
     let connection = builder.serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        served = connection.as_mut() => return served.map_err(io::Error::other),
-        () = bounds.silence() => return Err(io::ErrorKind::TimedOut.into()),
-        () = bounds.end() => connection.as_mut().graceful_shutdown(),
+    let finish = http2::Connection::graceful_shutdown;
+    Box::pin(bounded(Box::pin(connection), finish, bounds))
+}
+
+/// Serves until the client leaves or its bounds end it. These cost nothing while bytes move.
+async fn bounded<C>(
+    mut connection: Pin<Box<C>>,
+    finish: impl Fn(Pin<&mut C>),
+    bounds: Bounds,
+) -> io::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let end = pin!(bounds.end());
+    let mut end = Roused::new(end);
+    let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(served) => Poll::Ready(Ok(served)),
+        Poll::Pending => Pin::new(&mut end).poll(cx).map(Err),
+    });
+    match first.await {
+        Ok(served) => return served.map_err(io::Error::other),
+        Err(End::Now) => return Err(io::ErrorKind::TimedOut.into()),
+        Err(End::Finish) => {}
     }
+    finish(connection.as_mut());
     tokio::select! {
         served = connection => served.map_err(io::Error::other),
         () = bounds.silence() => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
+/// How a client connection ends that its client does not end.
+enum End {
+    /// The requests on it are still answered.
+    Finish,
+    /// Nobody is there to be answered.
+    Now,
+}
+
 /// When a client connection must end, whatever its client wants.
 struct Bounds {
-    activity: Arc<Activity>,
+    pulse: Arc<Pulse>,
     idle: Duration,
     until: Instant,
     draining: watch::Receiver<bool>,
@@ -194,7 +217,7 @@ struct Bounds {
 impl Bounds {
     fn of(proxy: &Proxy) -> Self {
         Self {
-            activity: Activity::new(),
+            pulse: Arc::default(),
             idle: proxy.limits.connection_idle,
             until: Instant::now() + proxy.limits.connection_lifetime,
             draining: proxy.draining.clone(),
@@ -203,15 +226,32 @@ impl Bounds {
 
     /// No byte has moved for too long: there is nobody to be polite to.
     async fn silence(&self) {
-        self.activity.silence(self.idle).await;
+        self.pulse.silence(self.idle).await;
     }
 
-    /// It is old, or the process drains: the requests on it are still answered.
-    async fn end(&self) {
+    /// It is silent or old, or the process drains.
+    async fn end(&self) -> End {
         let mut draining = self.draining.clone();
         tokio::select! {
-            () = turned(&mut draining) => {}
-            () = sleep_until(self.until) => {}
+            () = turned(&mut draining) => End::Finish,
+            () = sleep_until(self.until) => End::Finish,
+            () = self.silence() => End::Now,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every connection keeps room for one exchange, whether or not there is any.
+    #[test]
+    fn an_exchange_that_needs_no_new_connection_is_small() {
+        let size = size::<&'static Arc<Conn>, _, _>(exchange);
+        assert!(size <= 6144, "{size}");
     }
 }

@@ -50,11 +50,20 @@ impl Target {
     /// `default_port`.
     #[must_use]
     pub fn is_named_by(&self, authority: &str, default_port: u16) -> bool {
-        // The common case first: byte for byte, without allocation.
-        if authority == &*self.host && self.port == default_port {
-            return true;
+        // The common cases first: byte for byte, without allocation.
+        match authority.strip_prefix(&*self.host) {
+            Some("") if self.port == default_port => return true,
+            Some(rest) if !self.host.contains(':') && self.is_port(rest) => return true,
+            Some(_) | None => {}
         }
         Self::parse(authority, Some(default_port)).is_ok_and(|other| other == *self)
+    }
+
+    /// Is this a colon and the port, in its only plain form?
+    fn is_port(&self, text: &str) -> bool {
+        let digits = text.strip_prefix(':').unwrap_or_default();
+        let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+        plain && digits.parse() == Ok(self.port)
     }
 
     /// The address, when the host is one.

@@ -7,9 +7,10 @@
 //! and a chosen address therefore leads to the name's own machine, and no payment for the one reaches
 //! the other. Whoever names nobody is known by the address alone, on all these counts.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::Client;
 use super::io::Rewound;
 use super::relay::{Place, relay};
-use super::serve::{self, Way};
+use super::serve::{self, Service, Way};
 use super::target::Target;
 use super::trail::Trail;
 use super::tunnel::Passage;
@@ -31,18 +32,18 @@ use crate::tls::{HELLO_MAX, Hello, Peek, peek};
 /// Both ends of a connection that we opened.
 pub(super) type Ends = (SocketAddr, SocketAddr);
 
-/// Serves one redirected client until it leaves. Its session is that of clients without credentials:
+/// Finds out what one redirected client wants; `None` when it left or cannot be served. Its session is that of clients without credentials:
 /// nothing that it could send selects another.
 pub(super) async fn client(
     proxy: Arc<Proxy>,
     mut stream: TcpStream,
     peer: SocketAddr,
-) -> io::Result<()> {
+) -> io::Result<Option<Service>> {
     let meant = destination(&stream)?;
     // Not redirected at all: a probe, or an agent that dials us. Going on would be a loop.
     if proxy.upstream.dialer.own.listens(meant) {
         tracing::debug!(%peer, "closed a connection that nobody redirected");
-        return Ok(());
+        return Ok(None);
     }
     let admitted = proxy.doorkeeper.admit(&HeaderMap::new()).await;
     let session = admitted.map_err(io::Error::other)?;
@@ -52,21 +53,21 @@ pub(super) async fn client(
     };
     // Before the first byte: in some protocols the server speaks first.
     if proxy.passes(&address) {
-        return blind(&proxy, stream, Bytes::new(), &address, (peer, meant)).await;
+        return blind(proxy, stream, Bytes::new(), &address, (peer, meant)).await;
     }
     let Some((first, said)) = listen(&proxy, &mut stream).await? else {
-        return Ok(());
+        return Ok(None);
     };
     match said {
         Peek::Hello(hello) => {
             let Some(target) = target(&hello, &address) else {
                 tracing::info!(%peer, %address, "closed a connection whose ClientHello names no host");
-                return Ok(());
+                return Ok(None);
             };
             // A hidden name may be another than the one that is seen, so it passes no list of names.
             // Opened, the visible name is the one that is served, and the hidden one is never read.
             if !hello.encrypted && proxy.blind(&target) {
-                return blind(&proxy, stream, first, &target, (peer, meant)).await;
+                return blind(proxy, stream, first, &target, (peer, meant)).await;
             }
             let passage = Passage {
                 target,
@@ -74,16 +75,17 @@ pub(super) async fn client(
                 trail: Trail::default(),
             };
             let io = Rewound::new(first, Client::Tcp(stream));
-            tunnel::intercept(proxy, io, passage).await
+            tunnel::intercept(proxy, io, passage).await.map(Some)
         }
         Peek::Other if first.first().is_some_and(u8::is_ascii_uppercase) => {
             let port = meant.port();
             let way = Way::Redirected { port, session };
-            serve::plain(proxy, Rewound::new(first, Client::Tcp(stream)), way).await
+            let io = Rewound::new(first, Client::Tcp(stream));
+            Ok(Some(serve::plain(proxy, io, way)))
         }
         Peek::Other | Peek::Partial => {
             tracing::info!(%peer, %address, "closed a connection that carries neither TLS nor HTTP");
-            Ok(())
+            Ok(None)
         }
     }
 }
@@ -137,26 +139,22 @@ async fn listen(proxy: &Proxy, stream: &mut TcpStream) -> io::Result<Option<(Byt
 /// Unread bytes to where the target really is. `came` are the ends of the client's connection as the
 /// client sees them: when they are ours, our own traffic is redirected back to us, for ever.
 async fn blind(
-    proxy: &Proxy,
+    proxy: Arc<Proxy>,
     stream: TcpStream,
     first: Bytes,
     target: &Target,
     came: Ends,
-) -> io::Result<()> {
-    let ends = || {
-        let ends = proxy.redirected.lock();
-        ends.unwrap_or_else(PoisonError::into_inner)
-    };
-    if ends().contains(&came) {
+) -> io::Result<Option<Service>> {
+    if ends(&proxy).contains(&came) {
         tracing::error!(
             %target,
             "the proxy's own connections are redirected to it: exempt its user from the redirect"
         );
-        return Ok(());
+        return Ok(None);
     }
-    let Some(place) = Place::take(proxy) else {
+    let Some(place) = Place::take(&proxy) else {
         tracing::info!(%target, "closed a redirected connection: too many tunnels are open");
-        return Ok(());
+        return Ok(None);
     };
     let mut upstream = match proxy
         .upstream
@@ -168,17 +166,24 @@ async fn blind(
         // Nothing was promised to the client, and no document fits into its protocol.
         Err(error) => {
             tracing::info!(%target, %error, "closed a redirected connection");
-            return Ok(());
+            return Ok(None);
         }
     };
     let ours = (upstream.local_addr()?, upstream.peer_addr()?);
-    ends().insert(ours);
-    let copied = match upstream.write_all(&first).await {
-        Ok(()) => relay(proxy, place, stream, upstream).await,
-        Err(e) => Err(e),
-    };
-    ends().remove(&ours);
-    copied
+    ends(&proxy).insert(ours);
+    Ok(Some(Box::pin(async move {
+        let copied = match upstream.write_all(&first).await {
+            Ok(()) => relay(&proxy, place, stream, upstream).await,
+            Err(e) => Err(e),
+        };
+        ends(&proxy).remove(&ours);
+        copied
+    })))
+}
+
+fn ends(proxy: &Proxy) -> MutexGuard<'_, HashSet<Ends>> {
+    let ends = proxy.redirected.lock();
+    ends.unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::client::Client;
 use super::io::Rewound;
 use super::refuse::{self, ClientError};
 use super::relay::{Place, relay};
+use super::serve::Service;
 use super::target::Target;
 use super::trail::Trail;
 use super::{Proxy, connect, serve};
@@ -37,25 +38,27 @@ pub(super) async fn open(
     mut stream: Client,
     first: Bytes,
     passage: Passage,
-) -> io::Result<()> {
+) -> io::Result<Option<Service>> {
     if proxy.blind(&passage.target) {
         return blind(proxy, stream, first, passage).await;
     }
     stream.write_all(ESTABLISHED).await?;
     let Some(first) = something(&proxy, &mut stream, first).await? else {
-        return Ok(());
+        return Ok(None);
     };
-    let io = Rewound::new(first.clone(), stream);
-    match first.first() {
-        Some(&HANDSHAKE) => intercept(proxy, io, passage).await,
+    let byte = first.first().copied();
+    let io = Rewound::new(first, stream);
+    match byte {
+        Some(HANDSHAKE) => intercept(proxy, io, passage).await.map(Some),
         // Node's fetch tunnels plain http:// too. It is governed like the rest.
         Some(byte) if byte.is_ascii_uppercase() => {
-            serve::tunnelled(proxy, io, passage, serve::Over::Plain).await
+            let over = serve::Over::Plain;
+            Ok(Some(serve::tunnelled(proxy, io, passage, over)))
         }
         _ => {
             let target = &passage.target;
             tracing::info!(%target, "closed a tunnel that carries neither TLS nor HTTP");
-            Ok(())
+            Ok(None)
         }
     }
 }
@@ -84,7 +87,7 @@ pub(super) async fn intercept(
     proxy: Arc<Proxy>,
     io: Rewound<Client>,
     passage: Passage,
-) -> io::Result<()> {
+) -> io::Result<Service> {
     proxy.flood.leaf(&passage.session.id.0).await;
     let target = &passage.target;
     let handshake = async {
@@ -104,7 +107,7 @@ pub(super) async fn intercept(
         Some(b"h2") => serve::Over::TlsH2,
         _ => serve::Over::TlsH1,
     };
-    serve::tunnelled(proxy, tls, passage, over).await
+    Ok(serve::tunnelled(proxy, tls, passage, over))
 }
 
 /// `unrecognized_name`, fatal (RFC 6066 section 3), in the clear as nothing is agreed yet: a client
@@ -129,15 +132,21 @@ async fn blind(
     mut stream: Client,
     first: Bytes,
     Passage { target, trail, .. }: Passage,
-) -> io::Result<()> {
+) -> io::Result<Option<Service>> {
     let Some(place) = Place::take(&proxy) else {
-        return connect::answer(&mut stream, ClientError::Crowded.response()).await;
+        let answer = ClientError::Crowded.response();
+        return connect::answer(&mut stream, answer).await.map(|()| None);
     };
     let mut upstream = match proxy.upstream.dialer.connect(&target, &trail).await {
         Ok(upstream) => upstream,
-        Err(e) => return connect::answer(&mut stream, refuse::gateway(&e)).await,
+        Err(e) => {
+            let answer = refuse::gateway(&e);
+            return connect::answer(&mut stream, answer).await.map(|()| None);
+        }
     };
     stream.write_all(ESTABLISHED).await?;
     upstream.write_all(&first).await?;
-    relay(&proxy, place, stream, upstream).await
+    Ok(Some(Box::pin(async move {
+        relay(&proxy, place, stream, upstream).await
+    })))
 }

@@ -1,11 +1,14 @@
 //! The far side: sends one request over a pooled or fresh connection and returns the response head.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -13,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::body::Body;
 use super::dial::Dialer;
@@ -21,47 +24,12 @@ use super::expect::{self, Gate, Last};
 use super::failure::UpstreamError;
 use super::framing;
 use super::headers;
+use super::lane::Lane;
 use super::pool::{H1, H2, Key, Pool, Spoken};
+use super::replay::Head;
 use super::target::Target;
-use crate::protocol;
 use crate::settings::Limits;
 use crate::tls::{UpstreamTls, VerifyFailure, no_common_protocol, verify_failure};
-
-/// One client connection's way to its upstreams.
-pub(super) struct Lane {
-    /// Does the client speak HTTP/2? Then so do we, where the upstream can.
-    pub(super) h2: bool,
-    /// The HTTP/1.1 connection of the last request, kept while the client stays.
-    last: Mutex<Option<(Key, H1)>>,
-    pool: Arc<Pool>,
-}
-
-impl Lane {
-    pub(super) fn new(h2: bool, pool: Arc<Pool>) -> Self {
-        Self {
-            h2,
-            last: Mutex::new(None),
-            pool,
-        }
-    }
-
-    fn take(&self) -> Option<(Key, H1)> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        if let Some((key, sender)) = self.take()
-            && sender.is_ready()
-        {
-            self.pool.put(key, sender);
-        }
-    }
-}
 
 /// A connection whose last response may still be streaming gets this long to become free.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -80,97 +48,114 @@ impl Upstream {
         &self,
         lane: &Lane,
         key: Key,
-        request: Request<Body>,
+        mut request: Request<Body>,
+        again: Option<&Head>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let (request, activity) = match request.body().is_end_stream() {
-            true => (request, None),
+        let again = again.filter(|_| request.body().is_end_stream());
+        let activity = match request.body().is_end_stream() {
+            true => None,
             false => {
-                let (head, body) = request.into_parts();
+                let body = std::mem::replace(request.body_mut(), Body::Empty);
                 let (body, activity) = body.watched();
-                (Request::from_parts(head, body), Some(activity))
+                *request.body_mut() = body;
+                Some(activity)
             }
         };
-        let mut answer = std::pin::pin!(self.answer(lane, key, request));
+        // Lent to those who send it: each of them would keep room for it otherwise.
+        let mut answer = pin!(self.answer(lane, key, &mut request, again));
         let mut until = Instant::now() + self.limits.upstream_total;
-        loop {
-            if let Ok(answer) = timeout_at(until, answer.as_mut()).await {
-                return answer;
+        let mut timer = lane.timer.until(until);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answer);
             }
-            // The time runs from the end of the upload, not from its start.
-            let moved = activity
-                .as_ref()
-                .map(|a| a.last() + self.limits.upstream_total);
-            match moved {
-                Some(moved) if moved > until => until = moved,
-                Some(_) | None => return Err(UpstreamError::FirstByteTimeout),
+            while Pin::new(&mut timer).poll(cx).is_ready() {
+                // The time runs from the end of the upload, not from its start.
+                let moved = activity
+                    .as_ref()
+                    .map(|a| a.last() + self.limits.upstream_total);
+                match moved {
+                    Some(moved) if moved > until => until = moved,
+                    Some(_) | None => return Poll::Ready(Err(UpstreamError::FirstByteTimeout)),
+                }
+                timer.reset(until);
             }
-        }
+            Poll::Pending
+        })
+        .await
     }
 
     async fn answer(
         &self,
         lane: &Lane,
         key: Key,
-        request: Request<Body>,
+        request: &mut Request<Body>,
+        again: Option<&Head>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         if key.secure
             && (lane.h2 || !upgrade && self.pool.is_not_h1(&key))
             && let Some(sender) = self.h2(&key).await?
         {
-            return self.over_h2(&key, sender, request).await;
+            return self.over_h2(&key, sender, request, again).await;
         }
-        self.over_h1(lane, key, request).await
+        self.over_h1(lane, key, request, again).await
     }
 
     async fn over_h2(
         &self,
         key: &Key,
         mut sender: H2,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
+        again: Option<&Head>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        absolute_form(&mut request, &key.target)?;
-        *request.version_mut() = Version::HTTP_2;
+        absolute_form(request, &key.target)?;
         if sender.ready().await.is_ok() {
-            let again = repeatable(&request);
-            match sender.try_send_request(request).await {
+            match sender.try_send_request(taken(request)).await {
                 Ok(response) => return Ok(response),
                 // A stream that was reset on a living connection is an answer of sorts.
-                Err(failed) => request = unanswered(failed, again.filter(|_| sender.is_closed()))?,
+                Err(failed) => {
+                    let again = again.filter(|_| sender.is_closed());
+                    let form = |copy: &mut _| absolute_form(copy, &key.target);
+                    *request = unanswered(failed, again, form)?;
+                }
             }
         }
         let mut fresh = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
         fresh.ready().await?;
-        Ok(fresh.send_request(request).await?)
+        Ok(fresh.send_request(taken(request)).await?)
     }
 
     async fn over_h1(
         &self,
         lane: &Lane,
         key: Key,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
+        again: Option<&Head>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let asked = request.version();
-        origin_form(&mut request, &key)?;
-        let (mut request, gate) = expect::hold(request, asked, self.limits.expect_timeout);
+        origin_form(request, &key)?;
+        let gate = expect::hold(request, asked, self.limits.expect_timeout);
         if let Some(mut sender) = self.reusable(lane, &key).await {
-            let again = repeatable(&request);
-            match sender.try_send_request(request).await {
+            match sender.try_send_request(taken(request)).await {
                 Ok(response) => return self.keep(lane, key, sender, gate, response),
                 // Closed under our feet before a response: the request is sent anew, once (RFC 9112
                 // section 9.3.1), when it was not written or does no harm twice.
-                Err(failed) => request = unanswered(failed, again)?,
+                Err(failed) => {
+                    *request = unanswered(failed, again, |copy| origin_form(copy, &key))?;
+                }
             }
         }
-        let mut sender = match self.dial_h1(&key).await {
+        // Boxed here and below: what opens a connection is large, and most requests need none.
+        let mut sender = match Box::pin(self.dial_h1(&key)).await {
             Err(UpstreamError::NotH1) if !request.headers().contains_key(header::UPGRADE) => {
                 self.pool.note_not_h1(&key);
                 let h2 = self.h2(&key).await?.ok_or(UpstreamError::Closed)?;
-                return self.over_h2(&key, h2, request).await;
+                return Box::pin(self.over_h2(&key, h2, request, again)).await;
             }
             dialled => dialled?,
         };
-        let response = sender.send_request(request).await?;
+        let response = sender.send_request(taken(request)).await?;
         self.keep(lane, key, sender, gate, response)
     }
 
@@ -217,8 +202,7 @@ impl Upstream {
                 }
             });
         } else {
-            let mut last = lane.last.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some((key, sender));
+            lane.keep(key, sender);
         }
         Ok(response)
     }
@@ -235,7 +219,7 @@ impl Upstream {
     /// The session's HTTP/2 connection, or `None` when the host speaks HTTP/1.1 only.
     async fn h2(&self, key: &Key) -> Result<Option<H2>, UpstreamError> {
         let cell = self.pool.h2(key);
-        let spoken = cell.get_or_try_init(|| self.open_h2(key)).await?;
+        let spoken = cell.get_or_try_init(|| Box::pin(self.open_h2(key))).await?;
         Ok(match spoken {
             Spoken::H2(sender) => Some(sender.clone()),
             Spoken::OnlyH1 => None,
@@ -303,8 +287,10 @@ impl Upstream {
             .preserve_header_case(true)
             .handshake(TokioIo::new(io))
             .await?;
+        // A pointer, for a task keeps what it waits for beside what it was given.
+        let connection = Box::pin(connection.with_upgrades());
         tokio::spawn(async move {
-            if let Err(e) = connection.with_upgrades().await {
+            if let Err(e) = connection.await {
                 tracing::debug!(error = %e, "upstream connection ended");
             }
         });
@@ -312,40 +298,28 @@ impl Upstream {
     }
 }
 
-/// The request of a failed sending, if it may be sent once more: it never left, or `again` is a copy
-/// that does no harm twice and nothing that could be an answer came.
+/// The request, for whoever sends it.
+fn taken(request: &mut Request<Body>) -> Request<Body> {
+    std::mem::replace(request, Request::new(Body::Empty))
+}
+
+/// The request of a failed sending, if it may be sent once more: it never left, or it does no harm
+/// twice and nothing that could be an answer came. Whoever took a payment once may take it for an
+/// answer that never comes, so `again` is of no payment: these are sent again by the rules for unknown
+/// outcomes only (threat M-11).
 fn unanswered(
     mut failed: TrySendError<Request<Body>>,
-    again: Option<Request<Body>>,
+    again: Option<&Head>,
+    form: impl FnOnce(&mut Request<Body>) -> Result<(), UpstreamError>,
 ) -> Result<Request<Body>, UpstreamError> {
     if let Some(unsent) = failed.take_message() {
         return Ok(unsent);
     }
     let error = failed.into_error();
-    match again {
-        Some(copy) if !error.is_parse() => Ok(copy),
+    match again.and_then(Head::repeated) {
+        Some(mut copy) if !error.is_parse() => form(&mut copy).map(|()| copy),
         Some(_) | None => Err(error.into()),
     }
-}
-
-/// A copy of a request that may be sent twice without harm: idempotent (RFC 9110 section 9.2.2),
-/// without a body, and not paid. Whoever took a payment once may take it for an answer that never
-/// comes, so a payload is sent again by the rules for unknown outcomes only (threat M-11).
-fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
-    let harmless = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
-    );
-    if !harmless || !request.body().is_end_stream() || protocol::carried(request.headers()) {
-        return None;
-    }
-    let mut copy = Request::new(Body::Empty);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    *copy.version_mut() = request.version();
-    copy.headers_mut().clone_from(request.headers());
-    copy.extensions_mut().clone_from(request.extensions());
-    Some(copy)
 }
 
 /// For HTTP/1.1 to an origin: path only, and exactly one `Host` (RFC 9112 section 3.2).
@@ -391,5 +365,6 @@ fn absolute_form(request: &mut Request<Body>, target: &Target) -> Result<(), Ups
         parts.authority = Some(authority.map_err(|_| UpstreamError::Protocol)?);
     }
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| UpstreamError::Protocol)?;
+    *request.version_mut() = Version::HTTP_2;
     Ok(())
 }

@@ -126,7 +126,7 @@ fn tags(event: &SpendEvent) -> String {
     let tags = serde_json::json!({
         "agent": event.agent, "session": event.session, "rule": event.rule, "state": event.state,
     });
-    crate::event::log::ascii(&tags.to_string())
+    crate::event::log::ascii(tags.to_string())
 }
 
 pub(super) fn head() -> String {

@@ -47,7 +47,7 @@ impl Format {
     pub fn line(self, row: &Recorded) -> String {
         match self {
             // Every field is a text, a number or a list of them: this cannot fail.
-            Self::Jsonl => ascii(&serde_json::to_string(row).unwrap_or_default()),
+            Self::Jsonl => ascii(serde_json::to_string(row).unwrap_or_default()),
             Self::Csv => csv::line(row),
             Self::Focus => focus::line(row),
         }

@@ -77,22 +77,26 @@ impl Drop for Background {
     }
 }
 
-/// Until the last sender is gone. A line that fails is counted; the next is tried again.
+/// Bytes that are written at once, if so many lines wait.
+const CHUNK: usize = 64 * 1024;
+
+/// Until the last sender is gone. Lines that wait together are written together; those of a write that
+/// fails are counted, and the next ones are tried again.
 fn write_all(writer: &mut dyn Write, lines: &Receiver<Vec<u8>>, lost: &AtomicU64) {
-    while let Ok(first) = lines.recv() {
-        let mut next = Some(first);
-        let mut written: u64 = 0;
-        let mut failed: u64 = 0;
-        while let Some(line) = next {
-            match writer.write_all(&line) {
-                Ok(()) => written += 1,
-                Err(_) => failed += 1,
-            }
-            next = lines.try_recv().ok();
+    while let Ok(mut chunk) = lines.recv() {
+        let mut count = 1;
+        while chunk.len() < CHUNK
+            && let Ok(line) = lines.try_recv()
+        {
+            chunk.extend_from_slice(&line);
+            count += 1;
         }
-        if writer.flush().is_err() {
-            failed += written;
+        if writer
+            .write_all(&chunk)
+            .and_then(|()| writer.flush())
+            .is_err()
+        {
+            lost.fetch_add(count, Ordering::Relaxed);
         }
-        lost.fetch_add(failed, Ordering::Relaxed);
     }
 }

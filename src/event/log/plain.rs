@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 /// JSON in plain ASCII: everything else becomes `\uXXXX`. The text is JSON already, so what is not
 /// ASCII stands inside of strings.
-pub(in crate::event) fn json(json: &str) -> String {
+pub(in crate::event) fn json(json: String) -> String {
+    if json.bytes().all(|b| b.is_ascii() && !b.is_ascii_control()) {
+        return json;
+    }
     let mut plain = String::with_capacity(json.len());
     for c in json.chars() {
         if c.is_ascii() && !c.is_ascii_control() {

@@ -184,7 +184,7 @@ fn a_reader_who_stops_reading_holds_up_nobody() {
     let logs = subscriber(options("info", Format::Text, to, &errors)).unwrap();
     let started = Instant::now();
     tracing::dispatcher::with_default(&logs.dispatch, || {
-        for _ in 0..LINES_MAX + 100 {
+        for _ in 0..LINES_MAX + 1000 {
             logs.sink.observe(&spend(State::Settled));
         }
     });

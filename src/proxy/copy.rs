@@ -1,0 +1,208 @@
+//! Bytes from one stream to another, both ways. A way whose bytes are all on their way has no buffer:
+//! each thread has one, which is lent for as long as a write waits.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that are read at once. More cost the processor's cache, fewer cost system calls.
+const BUFFER: usize = 128 * 1024;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A buffer of this thread, or a new one while that is lent.
+fn lend() -> Vec<u8> {
+    let mut buffer = SPARE.take();
+    buffer.resize(BUFFER, 0);
+    buffer
+}
+
+/// Copies until both sides have ended. The end of one is passed on to the other.
+pub(super) async fn both_ways<A, B>(mut a: A, mut b: B) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut there, mut back) = (Way::default(), Way::default());
+    std::future::poll_fn(|cx| {
+        let there = there.poll(&mut a, &mut b, cx)?;
+        let back = back.poll(&mut b, &mut a, cx)?;
+        match there.is_ready() && back.is_ready() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// One direction.
+#[derive(Default)]
+struct Way {
+    /// Bytes that could not be written yet: from `sent` to `read`. Empty while there are none.
+    buffer: Vec<u8>,
+    sent: usize,
+    read: usize,
+    unflushed: bool,
+    end: End,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Open,
+    /// Nothing more comes.
+    Read,
+    /// And the other side knows.
+    Told,
+}
+
+impl Way {
+    fn poll<R, W>(&mut self, from: &mut R, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            ready!(self.write(to, cx))?;
+            match self.end {
+                End::Told => return Poll::Ready(Ok(())),
+                End::Read => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.end = End::Told;
+                }
+                End::Open => {
+                    if self.read(from, cx)?.is_pending() {
+                        // Nothing follows at once, so what was written must not wait for company.
+                        if self.unflushed {
+                            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                            self.unflushed = false;
+                        }
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what was read; the buffer is free again when all of it is written.
+    fn write<W>(&mut self, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        while let Some(rest) = self.buffer.get(self.sent..self.read)
+            && !rest.is_empty()
+        {
+            match ready!(Pin::new(&mut *to).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.sent += n,
+            }
+            self.unflushed = true;
+        }
+        if !self.buffer.is_empty() {
+            SPARE.set(std::mem::take(&mut self.buffer));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn read<R>(&mut self, from: &mut R, cx: &mut Context<'_>) -> io::Result<Poll<()>>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let mut buffer = lend();
+        let mut into = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(from).poll_read(cx, &mut into);
+        let read = into.filled().len();
+        match polled {
+            Poll::Ready(Ok(())) if read > 0 => {
+                (self.buffer, self.sent, self.read) = (buffer, 0, read);
+                return Ok(Poll::Ready(()));
+            }
+            Poll::Ready(Ok(())) => self.end = End::Read,
+            Poll::Ready(Err(e)) => return Err(e),
+            Poll::Pending => {
+                SPARE.set(buffer);
+                return Ok(Poll::Pending);
+            }
+        }
+        SPARE.set(buffer);
+        Ok(Poll::Ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    fn pattern(len: usize) -> Vec<u8> {
+        (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn every_byte_arrives_both_ways_also_where_writes_wait() {
+        // Far less than a buffer fits between them, so that every write is cut.
+        let (mut client, near) = duplex(1000);
+        let (far, mut server) = duplex(700);
+        let copy = tokio::spawn(both_ways(near, far));
+        let (sent, answered) = (pattern(3 * BUFFER + 17), pattern(2 * BUFFER + 5));
+        let talk = async {
+            let (mut reader, mut writer) = tokio::io::split(&mut client);
+            let send = async {
+                writer.write_all(&sent).await.unwrap();
+                writer.shutdown().await.unwrap();
+            };
+            let mut got = Vec::new();
+            let (_, read) = tokio::join!(send, reader.read_to_end(&mut got));
+            read.unwrap();
+            got
+        };
+        let serve = async {
+            let (mut reader, mut writer) = tokio::io::split(&mut server);
+            let send = async {
+                writer.write_all(&answered).await.unwrap();
+                writer.shutdown().await.unwrap();
+            };
+            let mut got = Vec::new();
+            let (_, read) = tokio::join!(send, reader.read_to_end(&mut got));
+            read.unwrap();
+            got
+        };
+        let (at_client, at_server) = tokio::join!(talk, serve);
+        assert!(at_client == answered && at_server == sent);
+        copy.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_end_of_one_side_is_not_the_end_of_the_other() {
+        let (mut client, near) = duplex(64);
+        let (far, mut server) = duplex(64);
+        let copy = tokio::spawn(both_ways(near, far));
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut asked = Vec::new();
+        server.read_to_end(&mut asked).await.unwrap();
+        assert_eq!(asked, b"question");
+        server.write_all(b"answer").await.unwrap();
+        let mut told = [0; 6];
+        client.read_exact(&mut told).await.unwrap();
+        assert_eq!(&told, b"answer");
+        drop(server);
+        copy.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_side_that_breaks_ends_both() {
+        let (mut client, near) = duplex(64);
+        let (far, server) = duplex(64);
+        drop(server);
+        let copy = tokio::spawn(both_ways(near, far));
+        client.write_all(b"x").await.unwrap();
+        assert!(copy.await.unwrap().is_err());
+    }
+}
