@@ -27,7 +27,8 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// 32 bytes from the operating system's generator: the on-chain nonce of one payment.
+/// 32 bytes: the on-chain nonce of one payment. From the operating system's generator, or the hash that
+/// binds an MPP payment to its challenge.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce(pub [u8; 32]);
 
@@ -125,7 +126,7 @@ impl Problem {
 /// One acceptable way to pay, normalised. What is decided on here is what is signed.
 #[derive(Clone, Debug)]
 pub struct Requirement {
-    /// The protocol it came in: `x402-v1`, `x402-v2`.
+    /// The protocol it came in: `x402-v1`, `x402-v2`, `mpp`.
     pub protocol: &'static str,
     /// `exact`, …
     pub scheme: String,
@@ -139,6 +140,8 @@ pub struct Requirement {
     pub pay_to: String,
     /// Seconds that the merchant asks the payload to be valid.
     pub valid_for: u64,
+    /// When the challenge expires; a payload lives no longer, whatever `valid_for` says.
+    pub expires: Option<Timestamp>,
     /// How the asset is moved: `eip3009`, `permit2`, …
     pub transfer_method: String,
     /// Who says how much of the price is taken (`upto`), as written.
@@ -151,10 +154,20 @@ pub struct Requirement {
     pub offer: Arc<Offer>,
 }
 
+impl Requirement {
+    /// Seconds that the merchant lets a payload live from `now` on.
+    #[must_use]
+    pub fn lives(&self, now: Timestamp) -> u64 {
+        self.expires.map_or(self.valid_for, |expires| {
+            expires.secs().saturating_sub(now.secs())
+        })
+    }
+}
+
 /// The raw JSON texts that a payload must echo. Opaque to everyone but the protocol that read them.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
-    /// The chosen entry of `accepts`, verbatim.
+    /// The chosen entry of `accepts`, verbatim; of MPP the challenge as it is echoed.
     pub entry: Box<str>,
     /// `resource` of the challenge, verbatim (x402 version 2).
     pub resource: Option<Arc<str>>,
@@ -191,6 +204,15 @@ impl Instruction {
         }
     }
 
+    /// The number under which the chain keeps it.
+    #[must_use]
+    pub fn nonce(&self) -> Nonce {
+        match self {
+            Self::Transfer(transfer) => Nonce(transfer.nonce),
+            Self::Permit(permit) => Nonce(permit.nonce),
+        }
+    }
+
     /// The EIP-712 digest that is signed.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
@@ -210,9 +232,9 @@ pub enum Signature {
 /// The signed thing that can move money, as the header that the retry carries. No `Debug`.
 #[derive(Clone)]
 pub struct Payload {
-    /// `payment-signature` or `x-payment`.
+    /// `payment-signature`, `x-payment`, `authorization` or `payment-authorization`.
     pub name: http::HeaderName,
-    /// Base64 JSON, marked sensitive.
+    /// Base64 JSON, of MPP with its scheme before it, marked sensitive.
     pub value: http::HeaderValue,
 }
 

@@ -70,6 +70,11 @@ fn x402_v1_read() {
 }
 
 #[test]
+fn authenticate() {
+    feed("authenticate", targets::authenticate);
+}
+
+#[test]
 fn receipt() {
     feed("receipt", targets::receipt);
 }

@@ -121,6 +121,7 @@ fn offer(amount: u128) -> Requirement {
         amount: Amount(amount),
         pay_to: PAYEE.into(),
         valid_for: 60,
+        expires: None,
         transfer_method: "eip3009".into(),
         facilitator: None,
         resource: None,
@@ -589,6 +590,51 @@ fn the_cheapest_acceptable_way_is_paid() {
         };
         assert_eq!(found, expected, "{options}");
     }
+}
+
+#[test]
+fn at_the_same_price_the_rules_first_scheme_is_paid() {
+    let charge = |amount| Requirement {
+        protocol: "mpp",
+        scheme: "evm/charge".into(),
+        ..offer(amount)
+    };
+    for (schemes, offers, expected) in [
+        ("[exact, evm/charge]", [charge(1000), offer(1000)], "exact"),
+        (
+            "[evm/charge, exact]",
+            [offer(1000), charge(1000)],
+            "evm/charge",
+        ),
+        ("[evm/charge, exact]", [offer(999), charge(1000)], "exact"),
+        (
+            "[exact, evm/charge]",
+            [offer(1000), charge(999)],
+            "evm/charge",
+        ),
+        ("[exact]", [charge(1), offer(1000)], "exact"),
+    ] {
+        let pay = format!("{{ max: \"0.05 USD\", schemes: {schemes} }}");
+        let text =
+            format!("rules: [{{ name: r, match: {{ hosts: [api.good.test] }}, pay: {pay} }}]");
+        let challenge = challenge(offers.into());
+        let asked = asked("https://api.good.test/x");
+        let approval = decide(&compile(&text), &asked, &challenge, &facts(), now()).unwrap();
+        assert_eq!(approval.requirement.scheme, expected, "{schemes}");
+    }
+}
+
+#[test]
+fn a_challenge_that_expires_bounds_what_is_signed() {
+    let lives = |seconds: u64| {
+        let mut expiring = offer(1000);
+        expiring.expires = Some(now().after_secs(seconds));
+        let asked = asked("https://api.good.test/x");
+        ask_with(&asked, vec![expiring]).map(|approval| approval.valid_for)
+    };
+    assert_eq!(lives(120).unwrap(), 120, "not the 60 s of x402");
+    assert_eq!(lives(1_000_000).unwrap(), 300, "limits.validity");
+    assert_eq!(lives(0).unwrap_err().reason, Reason::ChallengeExpired);
 }
 
 #[test]

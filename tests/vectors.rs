@@ -20,6 +20,9 @@ use http::{HeaderMap, HeaderName, response};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+#[path = "vectors/mpp/mod.rs"]
+mod mpp;
+
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/vectors/x402")

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::clock::Timestamp;
 use crate::evm::{Charge, PERMIT2, PERMIT2_NAME};
 use crate::payment::{Instruction, Requirement};
 
@@ -18,6 +19,9 @@ pub struct Agreed {
     pub resource: Option<String>,
     /// Seconds that the offer allows for the payment.
     pub max_timeout: u64,
+    /// When the offer says that it expires, which comes before `max_timeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
     /// `name` of the signing domain.
     pub name: String,
     /// Its `version`.
@@ -56,6 +60,7 @@ impl Agreed {
             offer: digest(&requirement.offer.entry),
             resource: requirement.resource.as_deref().and_then(bare),
             max_timeout: requirement.valid_for,
+            expires: requirement.expires,
             chain_id: instruction.chain_id(),
             from: instruction.from().to_string(),
             ..Self::default()

@@ -127,7 +127,7 @@ pub struct SpendEvent {
     pub host: String,
     /// Path without query.
     pub path: String,
-    /// `x402-v1`, `x402-v2`.
+    /// `x402-v1`, `x402-v2`, `mpp`.
     pub protocol: String,
     /// `exact`.
     pub scheme: String,

@@ -108,14 +108,16 @@ impl Payer {
             Refusal::new(Reason::WalletUnavailable, detail)
         })?;
         let wall = self.clock.wall();
-        let terms = Terms {
+        // The policy was asked by the steady clock; when a challenge expires is written in wall time.
+        let valid_for = approval.valid_for.min(approval.requirement.lives(wall));
+        let mut terms = Terms {
             requirement: &approval.requirement,
             asset: &approval.asset,
             payer: &payer,
             id,
             nonce,
             now: wall,
-            valid_for: approval.valid_for,
+            valid_for,
         };
         let instruction = protocol.instruct(&terms).map_err(|problem| Stuck {
             offer: Some(Arc::clone(&approval.requirement.offer)),
@@ -124,22 +126,27 @@ impl Payer {
                 ..Refusal::new(problem.reason, problem.detail)
             },
         })?;
+        // A challenge may decide it.
+        terms.nonce = instruction.nonce();
         about.signing(&terms, wallet.name());
-        // What the chain knows of it depends on who keeps the nonce: the token, or Permit2.
-        let keeper = match &instruction {
-            Instruction::Transfer(_) => "",
-            Instruction::Permit(_) => " permit2",
-        };
         Ok(Plan {
-            until: wall.after_secs(approval.valid_for.saturating_add(SKEW)),
-            nonce: format!(
-                "{payer} {} {} {nonce}{keeper}",
-                approval.requirement.network, approval.asset.address
-            ),
+            until: wall.after_secs(valid_for.saturating_add(SKEW)),
+            nonce: kept_under(&payer, &approval, &instruction),
             approval,
             instruction,
             protocol,
             wallet: wallet.as_ref(),
         })
     }
+}
+
+/// What the book calls the payment, so that none is charged twice: wallet, network, asset and nonce. What
+/// the chain knows of it depends on who keeps the nonce: the token, or Permit2.
+fn kept_under(payer: &str, approval: &Approval, instruction: &Instruction) -> String {
+    let keeper = match instruction {
+        Instruction::Transfer(_) => "",
+        Instruction::Permit(_) => " permit2",
+    };
+    let (network, asset) = (&approval.requirement.network, &approval.asset.address);
+    format!("{payer} {network} {asset} {}{keeper}", instruction.nonce())
 }

@@ -329,7 +329,7 @@ fn authorization(payment: &Payment, event: &SpendEvent) -> Option<Authorization>
     // The facilitator is in no record that is kept here, and makes no difference to what is looked for.
     let facilitator = Address::default();
     let keeper = match (words.next(), &*event.scheme) {
-        (None, "exact") => Keeper::Token,
+        (None, "exact" | "evm/charge") => Keeper::Token,
         (Some("permit2"), "exact") => Keeper::Permit2(Charge::Whole),
         (Some("permit2"), "upto") => Keeper::Permit2(Charge::UpTo { facilitator }),
         _ => return None,

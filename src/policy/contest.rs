@@ -50,14 +50,16 @@ pub(super) fn ask<'a>(
     }
 }
 
-/// The cheapest way to pay that every term accepts, in the merchant's order among equals. Asked in
+/// The cheapest way to pay that every term accepts, among equals in the order of the rule's `schemes`
+/// and then the merchant's, whatever protocol it comes in. Asked in
 /// the order of price, so that an ordinary challenge is judged once and not once per entry.
 pub(super) fn cheapest<'a>(
     pay: &Pay,
     asks: impl Iterator<Item = Ask<'a>>,
 ) -> Result<Ask<'a>, Vec<Missed>> {
     let mut asks: Vec<(usize, Ask<'a>)> = asks.enumerate().collect();
-    asks.sort_by_key(|(_, ask)| (ask.price.is_none(), ask.price));
+    let rank = |ask: &Ask<'_>| pay.terms.iter().map(|n| n.term.rank(ask)).sum::<usize>();
+    asks.sort_by_key(|(_, ask)| (ask.price.is_none(), ask.price, rank(ask)));
     let mut missed = Vec::with_capacity(asks.len());
     for (place, ask) in asks {
         match judge(&pay.terms, &ask) {
@@ -113,7 +115,7 @@ pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) ->
         price: ask.price?,
         limits,
         duties,
-        valid_for: ask.requirement.valid_for.min(policy.catalog.validity),
+        valid_for: ask.requirement.lives(ask.now).min(policy.catalog.validity),
         on_unknown: pay.on_unknown,
     })
 }

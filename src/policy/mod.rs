@@ -208,8 +208,8 @@ fn hash(file: &Section) -> String {
     digest.get(..16).unwrap_or_default().into()
 }
 
-/// Picks the cheapest requirement that the first matching rule accepts, in the merchant's order
-/// among equals; otherwise the refusal that names what was nearest to being paid.
+/// Picks the cheapest requirement that the first matching rule accepts, among equals in the order of
+/// its `schemes` and then the merchant's; otherwise the refusal that names what was nearest to being paid.
 ///
 /// # Errors
 /// A refusal with its rule, when nothing may be paid.

@@ -40,7 +40,7 @@ pub struct Question {
 }
 
 /// Schemes that may be asked about. Of `upto` the amount is the maximum.
-pub const SCHEMES_ASKED: [&str; 2] = ["exact", "upto"];
+pub const SCHEMES_ASKED: [&str; 3] = ["exact", "upto", "evm/charge"];
 
 /// Why a text is no URL to ask about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -166,13 +166,18 @@ impl Policy {
         let scheme = question.scheme.as_deref().unwrap_or("exact");
         let permit2 = scheme == "upto" || asset.is_some_and(|a| !a.eip3009);
         Some(Requirement {
-            protocol: "x402-v2",
+            protocol: if scheme == "evm/charge" {
+                "mpp"
+            } else {
+                "x402-v2"
+            },
             scheme: scheme.into(),
             network: network.clone(),
             asset: asset.map_or_else(unlisted, |a| a.address.clone()),
             amount: asset.map_or(Amount(1), |a| atoms(a, question.amount)),
             pay_to: question.pay_to.clone().or(payee).unwrap_or_else(somebody),
             valid_for: 60,
+            expires: None,
             transfer_method: if permit2 { "permit2" } else { "eip3009" }.into(),
             facilitator: (scheme == "upto").then(somebody),
             resource: None,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::alphabet;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderValue};
 
@@ -30,6 +31,17 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Base64 as it is sent: standard alphabet, padded.
 pub(super) fn encode(text: &[u8]) -> String {
     BASE64.encode(text)
+}
+
+/// Base64url without padding (RFC 4648 section 5), as MPP sends it.
+pub(super) fn encode_url(text: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+/// Text in base64url. Padding is not sent and, when it is, stands for nothing.
+pub(super) fn decode_url(text: &str) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// The one line of this header, if there is one. Two lines are unusable even when they are equal:

@@ -199,6 +199,7 @@ fn fill(
         amount,
         pay_to,
         valid_for,
+        expires: None,
         transfer_method,
         facilitator: word(extra.and_then(|e| e.facilitator_address)),
         resource,
@@ -226,7 +227,7 @@ fn offer(raw: &str, shared: &Shared) -> Result<Offer, Problem> {
 
 /// A price in atomic units: a string of digits. What no budget can hold is over every cap, not
 /// malformed, and must not be cut down to something that fits.
-fn amount(raw: Option<&RawValue>) -> Result<Amount, Problem> {
+pub(super) fn amount(raw: Option<&RawValue>) -> Result<Amount, Problem> {
     let invalid = || {
         let detail = "the amount is not a string of decimal digits below 2^256";
         Problem::new(Reason::AmountInvalid, detail)
@@ -305,7 +306,7 @@ pub(super) fn text(raw: &RawValue) -> Option<String> {
 }
 
 /// A short JSON string that is not empty.
-fn word(raw: Option<&RawValue>) -> Option<String> {
+pub(super) fn word(raw: Option<&RawValue>) -> Option<String> {
     raw.and_then(text)
         .filter(|word| !word.is_empty() && word.len() <= WORD_MAX)
 }

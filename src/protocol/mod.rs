@@ -11,15 +11,19 @@ use crate::payment::{
 };
 use crate::scheme;
 
+mod authenticate;
+mod bound;
+mod charge;
 mod encoding;
 mod entry;
 mod extensions;
+mod mpp;
 mod receipt;
 mod x402_v1;
 mod x402_v2;
 
 /// Every protocol. Order is preference between requirements that the policy likes equally.
-pub const PROTOCOLS: &[&dyn Protocol] = &[&x402_v2::X402V2, &x402_v1::X402V1];
+pub const PROTOCOLS: &[&dyn Protocol] = &[&x402_v2::X402V2, &x402_v1::X402V1, &mpp::Mpp];
 
 /// Request headers that carry a payment in any protocol, also in those that are only refused. An
 /// agent may not send them; see [`carried`] for `Authorization`.
@@ -49,6 +53,14 @@ pub struct Terms<'a> {
     pub valid_for: u64,
 }
 
+/// The request that would be sent again with the payment, as far as a challenge may be bound to it.
+pub struct Repeat<'a> {
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+    /// Makes the SHA-256 of its body.
+    pub body: &'a dyn Fn() -> [u8; 32],
+}
+
 /// One wire protocol.
 pub trait Protocol: Send + Sync {
     /// `x402-v2`.
@@ -65,6 +77,10 @@ pub trait Protocol: Send + Sync {
     /// asked for, was too long, or did not end; who read it says why. Neither a requirement nor a
     /// problem: the 402 asks for something else, and belongs to the agent.
     fn read(&self, head: &response::Parts, body: Option<&[u8]>, into: &mut Challenge);
+    /// May the requirement be answered with this request? Asked before anything is decided.
+    fn fits(&self, _requirement: &Requirement, _repeat: &Repeat<'_>) -> Result<(), Problem> {
+        Ok(())
+    }
     /// What the wallet must do to take the requirement. Every objection is raised here, before
     /// money is held.
     fn instruct(&self, terms: &Terms<'_>) -> Result<Instruction, Problem>;
@@ -105,6 +121,27 @@ pub fn read(speaking: &[&dyn Protocol], head: &response::Parts, body: Option<&[u
         protocol.read(head, body, &mut challenge);
     }
     challenge
+}
+
+/// Leaves what may be answered with this request; says of the rest why not, before what was wrong
+/// anyway, as it was nearer to being paid.
+pub fn fit(challenge: &mut Challenge, repeat: &Repeat<'_>) {
+    let Challenge {
+        requirements,
+        problems,
+    } = challenge;
+    let mut unfit = vec![];
+    requirements.retain(|requirement| {
+        let protocol = by_name(requirement.protocol);
+        match protocol.map_or(Ok(()), |p| p.fits(requirement, repeat)) {
+            Ok(()) => true,
+            Err(problem) => {
+                unfit.push(problem);
+                false
+            }
+        }
+    });
+    problems.splice(0..0, unfit);
 }
 
 /// What the wallet must do for one x402 requirement, valid from `valid_after` (Unix seconds) on. The

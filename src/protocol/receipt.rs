@@ -11,6 +11,9 @@ use crate::evm;
 use crate::money::Network;
 use crate::payment::{Claim, Receipt};
 
+/// Bytes of an MPP receipt, encoded.
+const RECEIPT_MAX: usize = 64 << 10;
+
 /// Characters that are kept of `errorReason`.
 const WHY_MAX: usize = 64;
 
@@ -67,6 +70,39 @@ fn try_read(
             .amount
             .and_then(text)
             .and_then(|a| a.parse().ok()),
+    }))
+}
+
+/// The members of an MPP receipt that are looked at. It names neither sum nor payer.
+#[derive(Deserialize)]
+struct Noted<'a> {
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reference: Option<&'a RawValue>,
+}
+
+/// Reads the MPP receipt in this header.
+pub(super) fn read_mpp(headers: &HeaderMap, name: &str) -> Receipt {
+    try_read_mpp(headers, name).unwrap_or_default()
+}
+
+fn try_read_mpp(headers: &HeaderMap, name: &str) -> Option<Receipt> {
+    let value = encoding::only(headers, name).ok()??;
+    let value = value.to_str().ok().filter(|v| v.len() <= RECEIPT_MAX)?;
+    let json = encoding::decode_url(value)?;
+    encoding::check(&json).ok()?;
+    let noted: Noted<'_> = serde_json::from_str(&json).ok()?;
+    let status = noted.status.and_then(text)?;
+    let transaction = noted.reference.and_then(text);
+    let transaction = transaction.filter(|t| is_transaction(t));
+    if status != "success" {
+        let why = plain(&status);
+        return Some(Receipt::Denied { why, transaction });
+    }
+    Some(Receipt::Claimed(Claim {
+        transaction,
+        ..Claim::default()
     }))
 }
 

@@ -14,13 +14,14 @@ use super::evidence::Watched;
 use super::exchange::{Route, delivered};
 use super::failure::UpstreamError;
 use super::refuse::{self, quoted};
-use super::replay::Replay;
+use super::replay::{self, Replay};
 use super::serve::Conn;
 use super::tee::NotReplayable;
 use super::upgrade::{self, Upgrade};
 use crate::failpoint;
 use crate::payer::{Paid, Pending, Recorded, Settled, Signed, Unpaid, Waiting};
-use crate::payment::{Asked, Reason, Refusal};
+use crate::payment::{Asked, PaymentId, Reason, Refusal};
+use crate::protocol::{self, Repeat};
 use crate::settings::RefusalBody;
 
 const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
@@ -162,7 +163,7 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
         route,
         mut asked,
         again,
-        asks,
+        mut asks,
         agent,
         patient,
     } = purchase;
@@ -173,6 +174,14 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
             return refused(conn, &refusal, asks.original).into();
         }
     };
+    if let Some(request) = &again {
+        let body = || replay::digest(request.body());
+        let repeat = Repeat {
+            headers: request.headers(),
+            body: &body,
+        };
+        protocol::fit(&mut asks.challenge, &repeat);
+    }
     let considered = match patient {
         true => payer.consider(&asked, &asks.challenge).await,
         false => {
@@ -181,6 +190,10 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
         }
     };
     match (considered, again) {
+        // Of a payload from before: the agent did not bring credentials then, and does now.
+        (Ok(signed), Some(request)) if request.headers().contains_key(&signed.payload.name) => {
+            refused(conn, &conflict(signed.id()), asks.original).into()
+        }
         (Ok(signed), Some(request)) => {
             let signed = signed.awaited(agent);
             send(conn, &route, signed, request).await.into()
@@ -308,6 +321,14 @@ fn unverified() -> Refusal {
         Reason::InsecureTransport,
         "the certificate of this host is not verified (tls.insecure_hosts), so nothing is paid there",
     )
+}
+
+fn conflict(payment: PaymentId) -> Refusal {
+    let detail = "the payment would take the place of the agent's own Authorization";
+    Refusal {
+        payment: Some(payment),
+        ..Refusal::new(Reason::AuthorizationConflict, detail)
+    }
 }
 
 fn not_replayable(why: NotReplayable) -> Refusal {

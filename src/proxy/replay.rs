@@ -12,6 +12,15 @@ use super::tee::{self, Kept, NotReplayable};
 use super::upgrade::Upgrade;
 use crate::payment::RequestKey;
 
+/// SHA-256 of a body that was kept for its second sending.
+pub(super) fn digest(body: &Body) -> [u8; 32] {
+    let mut hash = Context::new(&SHA256);
+    body.pieces().for_each(|piece| hash.update(piece));
+    let mut digest = [0; 32];
+    digest.copy_from_slice(hash.finish().as_ref());
+    digest
+}
+
 /// An agent that is still sending its body when the 402 came gets this long to end it.
 const UPLOAD: Duration = Duration::from_secs(30);
 

@@ -36,7 +36,7 @@ struct Authorization<'a> {
     nonce: String,
 }
 
-fn instruct(order: &Order<'_>) -> Result<Instruction, Problem> {
+pub(super) fn instruct(order: &Order<'_>) -> Result<Instruction, Problem> {
     let domain = domain(order)?;
     let from = payer(order)?;
     let to = recipient(order.requirement, from, domain.contract)?;

@@ -7,11 +7,17 @@ use crate::money::Asset;
 use crate::payment::{Instruction, Nonce, Problem, Reason, Requirement, Signature};
 
 mod eip155;
+mod evm_charge;
 mod exact_eip155;
 mod permit2;
 
 /// Every scheme, one per chain family and way of moving the asset.
-pub const SCHEMES: &[&Scheme] = &[&exact_eip155::SCHEME, &permit2::EXACT, &permit2::UPTO];
+pub const SCHEMES: &[&Scheme] = &[
+    &exact_eip155::SCHEME,
+    &permit2::EXACT,
+    &permit2::UPTO,
+    &evm_charge::SCHEME,
+];
 
 /// One scheme on one chain family.
 pub struct Scheme {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use farepass::budget::{Book, Entry, apply};
 use farepass::clock::Timestamp;
 use farepass::config::Config;
@@ -18,7 +18,7 @@ use farepass::payment::{
     Challenge, Limit, Nonce, PaymentId, Receipt, RequestKey, Session, SessionId, Signature,
 };
 use farepass::policy::{Catalog, Facts, OURSELVES, Policy, Question};
-use farepass::protocol::{self, PROTOCOLS, Terms};
+use farepass::protocol::{self, PROTOCOLS, Repeat, Terms};
 use farepass::proxy::{self, Target};
 use farepass::section::{Problems, Section};
 use farepass::settings::{Cidr, HostPattern, Percent, Rate, Size, Span, normalise_host};
@@ -43,6 +43,37 @@ pub(crate) fn x402_v1_read(data: &[u8]) {
         &head,
         Some(data),
     ));
+}
+
+/// Challenges in `WWW-Authenticate`, and MPP among them: the lines as they are, and a request of the
+/// same bytes inside an honest one.
+pub(crate) fn authenticate(data: &[u8]) {
+    let lines = data.split(|b| *b == b'\n');
+    let mut headers = HeaderMap::new();
+    for value in lines.filter_map(|line| HeaderValue::from_bytes(line).ok()) {
+        headers.append("www-authenticate", value);
+    }
+    let request = URL_SAFE_NO_PAD.encode(data);
+    let inside = format!(
+        "Payment id=\"a\", realm=\"r\", method=\"evm\", intent=\"charge\", request=\"{request}\""
+    );
+    let inside = HeaderValue::from_str(&inside).map(|v| head("www-authenticate", v));
+    let mut lines = head("x", HeaderValue::from_static(""));
+    lines.headers = headers;
+    for head in inside.into_iter().chain([lines]) {
+        let mut challenge = protocol::read(&protocol::recognise(&head), &head, None);
+        check(&challenge);
+        let read = challenge.requirements.len() + challenge.problems.len();
+        let repeat = Repeat {
+            headers: &head.headers,
+            body: &|| [0; 32],
+        };
+        protocol::fit(&mut challenge, &repeat);
+        assert_eq!(
+            challenge.requirements.len() + challenge.problems.len(),
+            read
+        );
+    }
 }
 
 /// A receipt of either version.

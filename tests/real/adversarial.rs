@@ -14,7 +14,7 @@ mod verdict;
 use scene::Scene;
 
 /// What a case may ask for by `requires`.
-const FEATURES: &[&str] = &["rail:x402v1", "rail:x402v2"];
+const FEATURES: &[&str] = &["rail:x402v1", "rail:x402v2", "rail:mpp"];
 
 /// Keys of a case's policy that our configuration can say.
 const POLICY: &[&str] = &[

@@ -182,6 +182,7 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/adversarial/parties.json#FP-A45",
             "tests/adversarial/terms.json#FP-V60",
             "tests/adversarial/terms.json#FP-V67",
+            "tests/adversarial/mpp.json#FP-M26",
         ]),
     ),
     (
@@ -340,10 +341,18 @@ pub(crate) const TABLE: &[Threat] = &[
     ),
     (
         "X-21",
-        "MPP and L402 are not answered, neither by us nor by the agent through us",
-        Refused(&[
-            "tests/adversarial/protocol.json#FP-R66",
-            "tests/adversarial/protocol.json#FP-R67",
+        "of MPP one charge is paid, by what its request says, with the request that it is for, beside the agent's own credentials",
+        Shown(&[
+            "tests/real/mpp.rs::a_charge_is_paid_once_and_the_books_agree_with_the_chain",
+            "tests/real/mpp.rs::an_agents_own_credentials_are_never_dropped",
+            "tests/real/mpp.rs::a_challenge_for_a_body_is_paid_with_that_body_only",
+            "tests/real/mpp.rs::what_must_not_be_paid_is_refused_by_name",
+            "src/protocol/tests/mpp_read.rs::every_broken_challenge_has_its_reason",
+            "src/protocol/tests/mpp_read.rs::terms_that_are_not_paid_are_named",
+            "tests/adversarial/mpp.json#FP-M02",
+            "tests/adversarial/mpp.json#FP-M16",
+            "tests/adversarial/mpp.json#FP-M40",
+            "tests/adversarial/mpp.json#FP-M41",
             "tests/real/strangers.rs::a_forged_payment_is_refused_in_every_spelling_and_reaches_nobody",
         ]),
     ),

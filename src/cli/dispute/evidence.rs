@@ -112,6 +112,7 @@ fn offer(event: &SpendEvent, agreed: Option<&Agreed>) -> Value {
         "amount": event.amount,
         "pay_to": event.pay_to,
         "max_timeout": agreed.map(|a| a.max_timeout),
+        "expires": agreed.and_then(|a| a.expires),
         "resource": agreed.and_then(|a| a.resource.as_ref()),
         "sha256": agreed.map(|a| &a.offer),
     })

@@ -54,6 +54,11 @@ pub trait Term: Send + Sync {
     /// A refusal, when it is not.
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal>;
 
+    /// Of two ways to pay at the same price the one with the smaller number is taken.
+    fn rank(&self, _ask: &Ask<'_>) -> usize {
+        0
+    }
+
     /// What the ledger and the operator must do for it, when every term has agreed.
     fn duties(&self, _ask: &Ask<'_>, _duties: &mut Duties) {}
 

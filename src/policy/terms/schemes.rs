@@ -1,4 +1,4 @@
-//! `schemes: [exact, upto]`: ways of charging that may be used.
+//! `schemes: [exact, upto]`: ways of charging that may be used. At the same price the first is taken.
 
 use crate::payment::{Reason, Refusal};
 use crate::section::{Section, SectionError};
@@ -7,7 +7,7 @@ use super::{About, Ask, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "schemes",
-    doc: "ways of charging that may be used; exact if not written",
+    doc: "ways of charging that may be used, the first at the same price; exact if not written",
     about: About::Means,
     build: Build::Key(|section, _| {
         let read = |s: Section| s.list(|item| known(item, SCHEMES));
@@ -20,7 +20,7 @@ pub(super) const TERM: TermKind = TermKind {
 const SCHEMES: &[(&str, bool)] = &[
     ("exact", true),
     ("upto", true),
-    ("evm/charge", false),
+    ("evm/charge", true),
     ("tempo/charge", false),
     ("l402", false),
 ];
@@ -65,5 +65,11 @@ impl Term for Schemes {
         }
         let detail = format!("the rule pays the schemes {}", self.0.join(", "));
         Err(Refusal::new(Reason::SchemeUnsupported, detail))
+    }
+
+    /// The operator's order.
+    fn rank(&self, ask: &Ask<'_>) -> usize {
+        let place = self.0.iter().position(|s| *s == ask.requirement.scheme);
+        place.unwrap_or(self.0.len())
     }
 }

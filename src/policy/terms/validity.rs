@@ -16,7 +16,7 @@ struct Alive;
 
 impl Term for Alive {
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
-        if ask.requirement.valid_for > 0 {
+        if ask.requirement.lives(ask.now) > 0 {
             return Ok(());
         }
         let detail = "the challenge gives a payment no time to arrive";

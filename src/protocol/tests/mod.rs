@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 use super::*;
 
 #[cfg(test)]
+mod mpp_paid;
+#[cfg(test)]
+mod mpp_read;
+#[cfg(test)]
 mod offers;
 #[cfg(test)]
 mod payloads;

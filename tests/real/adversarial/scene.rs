@@ -65,6 +65,7 @@ fn setup(file: &File, case: &Case, merchant: &Merchant) -> Setup {
     let schemes: Vec<_> = texts("schemes")
         .into_iter()
         .filter(|s| s == "exact" || permits && s == "upto")
+        .chain(texts("mpp_methods"))
         .collect();
     let pay = json!({
         "max": format!("{} USD", text("max_per_request_usd")),

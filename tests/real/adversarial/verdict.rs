@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
 use serde_json::Value;
 
 use super::scene::{Scene, Turn};
@@ -34,18 +33,13 @@ impl Scene<'_> {
 
     /// Every distinct authorization that left the proxy, checked against the wallet's key.
     fn signed(&self, wrong: &mut Vec<String>) -> Vec<Signed> {
-        let engine = base64::engine::general_purpose::STANDARD;
         let mut nonces = BTreeSet::new();
         let mut signed = vec![];
         for (at, seen) in self.seen.iter().enumerate() {
             let Some(payment) = seen.payment() else {
                 continue;
             };
-            let decoded = engine
-                .decode(payment)
-                .ok()
-                .and_then(|b| serde_json::from_slice::<Value>(&b).ok());
-            let Some(transfer) = decoded.as_ref().and_then(Transfer::of) else {
+            let Some(transfer) = Transfer::in_header(payment) else {
                 continue;
             };
             if !transfer.from.eq_ignore_ascii_case(&self.payer)

@@ -1,5 +1,7 @@
 //! What a token contract would see in a payload: an independent reading of EIP-3009 and EIP-712.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, Secp256k1, SecretKey};
 use serde_json::Value;
@@ -31,12 +33,26 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
+    /// From the value of a payment header: base64 of JSON, of MPP behind the scheme's name.
+    pub(crate) fn in_header(value: &str) -> Option<Self> {
+        let bytes = match value.strip_prefix("Payment ") {
+            Some(credential) => URL_SAFE_NO_PAD.decode(credential),
+            None => STANDARD.decode(value),
+        };
+        Self::of(&serde_json::from_slice(&bytes.ok()?).ok()?)
+    }
+
     /// From a decoded payment: `{…, "payload": {"authorization": {…}, "signature": "0x…"}}`.
     pub(crate) fn of(payment: &Value) -> Option<Self> {
         if let Some(permitted) = permit::of(payment) {
             return Some(permitted);
         }
-        let a = &payment["payload"]["authorization"];
+        // MPP has the authorization where x402 has what holds it.
+        let payload = &payment["payload"];
+        let a = match payload["type"] == "authorization" {
+            true => payload,
+            false => &payload["authorization"],
+        };
         let text = |key: &str| a[key].as_str().map(str::to_owned);
         Some(Self {
             from: text("from")?,

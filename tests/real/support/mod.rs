@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod json;
 pub(crate) mod lab;
 pub(crate) mod merchant;
+pub(crate) mod mpp_stand;
 pub(crate) mod permit;
 pub(crate) mod proxy;
 pub(crate) mod python;

@@ -122,31 +122,9 @@ impl Stand {
     }
 
     fn start() -> Result<Self, String> {
-        node()?;
-        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand");
-        let mut child = Command::new("node")
-            .args(["stand.mjs", "--watch-stdin"])
-            .current_dir(home)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("the stand does not start: {e}"))?;
-        let mut line = String::new();
-        let out = child.stdout.take().ok_or("the stand has no stdout")?;
-        BufReader::new(out)
-            .read_line(&mut line)
-            .map_err(|e| e.to_string())?;
-        match serde_json::from_str(&line) {
-            Ok(ready) => Ok(Self {
-                ready,
-                _child: Mutex::new(child),
-            }),
-            Err(_) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err("the stand did not start (npm needs its registry the first time)".into())
-            }
-        }
+        let (ready, child) = spawn("tests/stand")?;
+        let _child = Mutex::new(child);
+        Ok(Self { ready, _child })
     }
 
     pub(crate) fn port(&self, pointer: &str) -> u64 {
@@ -252,6 +230,32 @@ impl Stand {
         let answer = request(port, method, path, body).unwrap();
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
         answer.json()
+    }
+}
+
+/// Starts the stand of a folder; gives what it says when it is ready.
+pub(crate) fn spawn(folder: &str) -> Result<(Value, Child), String> {
+    node()?;
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut child = Command::new("node")
+        .args(["stand.mjs", "--watch-stdin"])
+        .current_dir(home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("the stand does not start: {e}"))?;
+    let mut line = String::new();
+    let out = child.stdout.take().ok_or("the stand has no stdout")?;
+    BufReader::new(out)
+        .read_line(&mut line)
+        .map_err(|e| e.to_string())?;
+    match serde_json::from_str(&line) {
+        Ok(ready) => Ok((ready, child)),
+        Err(_) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err("the stand did not start (npm needs its registry the first time)".into())
+        }
     }
 }
 

@@ -1,0 +1,359 @@
+//! `WWW-Authenticate` (RFC 9110 section 11.6.1): several challenges in one field line or in several,
+//! told apart by their grammar. Protocols that ask for money in it read it here.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, header};
+
+use crate::payment::{Problem, Reason};
+
+/// Challenges that are read, whatever their scheme. Real answers have fewer than ten.
+const CHALLENGES_MAX: usize = 32;
+
+/// Parameters of one challenge.
+const PARAMS_MAX: usize = 32;
+
+/// Bytes of one field line.
+const LINE_MAX: usize = 64 << 10;
+
+/// One challenge.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Asks {
+    /// The scheme, in lower case.
+    pub(super) scheme: String,
+    /// What it says, or why that cannot be read.
+    pub(super) says: Result<Says, Problem>,
+}
+
+/// What stands behind the scheme.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// `token68`: one opaque word.
+    Word(String),
+    /// Parameters by their name in lower case; none is there twice.
+    Params(BTreeMap<String, String>),
+}
+
+impl Says {
+    /// A parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        match self {
+            Self::Word(_) => None,
+            Self::Params(params) => params.get(name).map(|value| &**value),
+        }
+    }
+}
+
+/// Every challenge of every line, in order. Where a line breaks the grammar, its last challenge is
+/// broken and nothing after it is believed, as nobody can tell any more what stands within quotes;
+/// other lines are read on.
+pub(super) fn read(headers: &HeaderMap) -> Vec<Asks> {
+    let mut all = vec![];
+    for line in headers.get_all(header::WWW_AUTHENTICATE) {
+        Line::new(line.as_bytes()).read(&mut all);
+        if all.len() >= CHALLENGES_MAX {
+            break;
+        }
+    }
+    all.truncate(CHALLENGES_MAX);
+    all
+}
+
+/// Does any line mention this scheme? Cheap, and true more often than [`read`] finds one.
+pub(super) fn mentions(headers: &HeaderMap, scheme: &str) -> bool {
+    let same = |part: &[u8]| part.eq_ignore_ascii_case(scheme.as_bytes());
+    let lines = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    let mut lines = lines.map(http::HeaderValue::as_bytes);
+    lines.any(|line| line.windows(scheme.len().max(1)).any(same))
+}
+
+/// One field line, read from left to right.
+struct Line<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    fn new(line: &'a [u8]) -> Self {
+        Self { rest: line }
+    }
+
+    fn read(mut self, into: &mut Vec<Asks>) {
+        let too_long = self.rest.len() > LINE_MAX;
+        while self.next_item() && into.len() < CHALLENGES_MAX {
+            let Some(scheme) = self.token() else { return };
+            let mut asks = Asks {
+                scheme: scheme.to_ascii_lowercase(),
+                says: Ok(Says::Params(BTreeMap::new())),
+            };
+            asks.says = match too_long {
+                true => Err(too_large()),
+                false => self.says(),
+            };
+            // A name that stands twice leaves the grammar whole; anything else does not.
+            let lost = asks.says.as_ref().err();
+            let lost = lost.is_some_and(|p| p.reason != Reason::AmbiguousChallenge);
+            into.push(asks);
+            if lost {
+                return;
+            }
+        }
+    }
+
+    /// What follows a scheme: nothing, one word, or parameters up to the next scheme.
+    fn says(&mut self) -> Result<Says, Problem> {
+        if self.spaces() == 0 {
+            return match self.rest.first() {
+                None | Some(b',') => Ok(Says::Params(BTreeMap::new())),
+                Some(_) => Err(broken()),
+            };
+        }
+        if let Some(word) = self.word() {
+            return Ok(Says::Word(word));
+        }
+        let mut params = BTreeMap::new();
+        let mut twice = false;
+        loop {
+            let before = self.rest;
+            if !self.next_item() {
+                break;
+            }
+            let name = self.token().ok_or_else(broken)?.to_ascii_lowercase();
+            self.spaces();
+            if !self.eat(b'=') {
+                // No parameter, so it was the scheme of the next challenge.
+                self.rest = before;
+                break;
+            }
+            self.spaces();
+            let value = self.value().ok_or_else(broken)?;
+            self.spaces();
+            if !matches!(self.rest.first(), None | Some(b',')) {
+                return Err(broken());
+            }
+            twice |= params.insert(name, value).is_some();
+            if params.len() > PARAMS_MAX {
+                return Err(too_large());
+            }
+        }
+        match twice {
+            false => Ok(Says::Params(params)),
+            true => Err(Problem::new(
+                Reason::AmbiguousChallenge,
+                "a parameter of the challenge is there more than once",
+            )),
+        }
+    }
+
+    /// `token68`, where it is followed by the end of the item.
+    fn word(&mut self) -> Option<String> {
+        let inner = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(b);
+        let letters = self.rest.iter().take_while(|b| inner(b)).count();
+        let padding = self.rest.iter().skip(letters);
+        let padding = padding.take_while(|b| **b == b'=').count();
+        let (word, rest) = self.rest.split_at_checked(letters + padding)?;
+        let mut after = Line::new(rest);
+        after.spaces();
+        if letters == 0 || !matches!(after.rest.first(), None | Some(b',')) {
+            return None;
+        }
+        self.rest = after.rest;
+        Some(text(word))
+    }
+
+    /// A token or a quoted string, without the quotes.
+    fn value(&mut self) -> Option<String> {
+        if !self.eat(b'"') {
+            return self.token();
+        }
+        let mut bytes = vec![];
+        loop {
+            let (first, rest) = self.rest.split_first()?;
+            self.rest = rest;
+            match first {
+                b'"' => return Some(text(&bytes)),
+                b'\\' => {
+                    let (escaped, rest) = self.rest.split_first()?;
+                    self.rest = rest;
+                    bytes.push(*escaped);
+                }
+                byte => bytes.push(*byte),
+            }
+        }
+    }
+
+    /// A token (RFC 9110 section 5.6.2).
+    fn token(&mut self) -> Option<String> {
+        let of_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+        let length = self.rest.iter().take_while(|b| of_token(b)).count();
+        let (token, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        (length > 0).then(|| text(token))
+    }
+
+    /// Goes to the next item of the list; false at the end.
+    fn next_item(&mut self) -> bool {
+        let between = |b: &u8| matches!(b, b' ' | b'\t' | b',');
+        let skipped = self.rest.iter().take_while(|b| between(b)).count();
+        self.rest = self.rest.get(skipped..).unwrap_or_default();
+        !self.rest.is_empty()
+    }
+
+    fn spaces(&mut self) -> usize {
+        let space = |b: &u8| matches!(b, b' ' | b'\t');
+        let skipped = self.rest.iter().take_while(|b| space(b)).count();
+        self.rest = self.rest.get(skipped..).unwrap_or_default();
+        skipped
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        match self.rest.split_first() {
+            Some((first, rest)) if *first == byte => {
+                self.rest = rest;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+/// UTF-8, or else Latin-1, which is what field values were before.
+fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|b| char::from(*b)).collect(),
+    }
+}
+
+fn broken() -> Problem {
+    Problem::new(
+        Reason::MalformedChallenge,
+        "the challenge breaks the grammar of WWW-Authenticate",
+    )
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        Reason::LimitsExceeded,
+        "the challenge is longer or has more parameters than is read",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(lines: &[&str]) -> Vec<Asks> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let value = http::HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            headers.append(header::WWW_AUTHENTICATE, value);
+        }
+        read(&headers)
+    }
+
+    /// `scheme(name=value;…)` per challenge; `scheme!` where it is broken, `scheme?` where it is doubled.
+    fn told(lines: &[&str]) -> String {
+        let one = |asks: Asks| {
+            let said = match asks.says {
+                Ok(Says::Word(word)) => format!("<{word}>"),
+                Ok(Says::Params(params)) => {
+                    let pairs = params.iter().map(|(k, v)| format!("{k}={v}"));
+                    format!("({})", pairs.collect::<Vec<_>>().join(";"))
+                }
+                Err(p) if p.reason == Reason::AmbiguousChallenge => "?".into(),
+                Err(_) => "!".into(),
+            };
+            format!("{}{said}", asks.scheme)
+        };
+        all(lines)
+            .into_iter()
+            .map(one)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn challenges_are_told_apart_by_grammar() {
+        for (lines, expected) in [
+            (&["Basic realm=\"x\""][..], "basic(realm=x)"),
+            (&["Basic realm=x, Bearer"], "basic(realm=x) bearer()"),
+            (
+                &["Negotiate", "Basic  realm = x"],
+                "negotiate() basic(realm=x)",
+            ),
+            (
+                &["Negotiate YWJj==, L402 a=\"b\""],
+                "negotiate<YWJj==> l402(a=b)",
+            ),
+            (&["A, B, C d=e ,, f=g ,\tH"], "a() b() c(d=e;f=g) h()"),
+            (
+                &["L402 macaroon=\"AGI==\", invoice=\"lnbc1\""],
+                "l402(invoice=lnbc1;macaroon=AGI==)",
+            ),
+            (
+                &["X a=\", Payment id=1\", b=\"\\\"\\\\\""],
+                "x(a=, Payment id=1;b=\"\\)",
+            ),
+            (&["X ID=1, y=2"], "x(id=1;y=2)"),
+            (&["X a="], "x<a=>"),
+            (&["X a=\"\""], "x(a=)"),
+            (&["", " , ,"], ""),
+        ] {
+            assert_eq!(told(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_challenge_ends_its_line_and_no_other() {
+        for (lines, expected) in [
+            (&["A b=\"c, D e=f"][..], "a!"),
+            (&["A b=\"c\"d, E f=g"], "a!"),
+            (&["A b=c d, E f=g", "E f=g"], "a! e(f=g)"),
+            (&["A b=\"c\\"], "a!"),
+            (&["A b=c, =d"], "a!"),
+            (&["A b=c, \"Payment\" id=1"], "a!"),
+            (&["A/b c=d", "E f=g"], "a! e(f=g)"),
+            (&["\"A\" b=c"], ""),
+            (&["A b=c, B=d, b=e, C f=g"], "a? c(f=g)"),
+        ] {
+            assert_eq!(told(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_bounded() {
+        let many = "A, ".repeat(1000);
+        assert_eq!(all(&[&many, &many]).len(), CHALLENGES_MAX);
+        let long = format!("A b=\"{}\"", "x".repeat(LINE_MAX));
+        assert_eq!(all(&[&long])[0].says, Err(too_large()));
+        let params: Vec<_> = (0..=PARAMS_MAX).map(|n| format!("p{n}=1")).collect();
+        let most = format!("A {}", params[1..].join(", "));
+        assert!(all(&[&most])[0].says.is_ok());
+        let over = format!("A {}", params.join(", "));
+        assert_eq!(all(&[&over])[0].says, Err(too_large()));
+    }
+
+    #[test]
+    fn latin_1_is_read_as_what_it_was() {
+        let mut headers = HeaderMap::new();
+        for bytes in [&b"X a=\"Z\xfcrich\""[..], "X a=\"Zürich\"".as_bytes()] {
+            let value = http::HeaderValue::from_bytes(bytes).unwrap();
+            headers.append(header::WWW_AUTHENTICATE, value);
+        }
+        for asks in read(&headers) {
+            assert_eq!(asks.says.unwrap().get("a"), Some("Zürich"));
+        }
+    }
+
+    #[test]
+    fn a_mention_is_found_in_any_case() {
+        let headers = |line: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::WWW_AUTHENTICATE, line.parse().unwrap());
+            headers
+        };
+        assert!(mentions(&headers("Basic realm=x, PAYMENT id=1"), "payment"));
+        assert!(!mentions(&headers("Basic realm=x"), "payment"));
+        assert!(!mentions(&HeaderMap::new(), "payment"));
+    }
+}

@@ -1,0 +1,206 @@
+//! What binds an MPP challenge to one request: the body that it was made for, the credentials that the
+//! agent sends of its own, and what the agent says it can pay.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+
+use super::Repeat;
+use super::mpp::{Echo, malformed};
+use crate::payment::{Problem, Reason};
+
+/// Request header by which an agent says what it can pay (draft-httpauth-payment-00).
+const ACCEPT: &str = "accept-payment";
+
+/// Checks `digest` and `header` of a challenge by their form.
+pub(super) fn check(echo: &Echo) -> Result<(), Problem> {
+    if let Some(text) = &echo.digest {
+        digest(text).ok_or_else(|| malformed("the digest of the challenge is not a SHA-256"))?;
+    }
+    match echo.header.as_deref() {
+        Some(name) if !name.eq_ignore_ascii_case("payment-authorization") => Err(malformed(
+            "the challenge wants its credential in a header that is not for payments",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The bytes of `sha-256=:…:` (RFC 9530), or of the bare form that the official server writes.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let value = text.strip_prefix("sha-256=")?;
+    let bare = value.strip_prefix(':').map(|v| v.strip_suffix(':'));
+    let bytes = STANDARD.decode(bare.unwrap_or(Some(value))?).ok()?;
+    bytes.try_into().ok()
+}
+
+/// May the challenge be answered with this request?
+pub(super) fn fits(echo: &Echo, repeat: &Repeat<'_>) -> Result<(), Problem> {
+    if let Some(text) = &echo.digest
+        && digest(text) != Some((repeat.body)())
+    {
+        let detail = "the challenge was made for another request body than the one to be sent";
+        return Err(Problem::new(Reason::DigestMismatch, detail));
+    }
+    if echo.header.is_none() && repeat.headers.contains_key(header::AUTHORIZATION) {
+        let detail = "the payment would take the place of the agent's own Authorization";
+        return Err(Problem::new(Reason::AuthorizationConflict, detail));
+    }
+    match accepts(repeat.headers, &echo.method, &echo.intent) {
+        true => Ok(()),
+        false => {
+            let detail = "the agent's own Accept-Payment does not take this payment";
+            Err(Problem::new(Reason::SchemeUnsupported, detail))
+        }
+    }
+}
+
+/// Does the agent, if it says anything, take this? Of several entries that match the most exact
+/// counts; of equals the first. What cannot be read takes nothing.
+fn accepts(headers: &HeaderMap, method: &str, intent: &str) -> bool {
+    if !headers.contains_key(ACCEPT) {
+        return true;
+    }
+    let mut best: Option<(usize, bool)> = None;
+    for line in headers.get_all(ACCEPT) {
+        let Ok(line) = line.to_str() else {
+            return false;
+        };
+        for entry in line.split(',').map(str::trim).filter(|e| !e.is_empty()) {
+            let Some((named, taken)) = range(entry) else {
+                return false;
+            };
+            let fit = |(pattern, word): (&str, &str)| match pattern {
+                "*" => Some(0),
+                exact => (exact == word).then_some(1),
+            };
+            let exact = fit((named.0, method)).zip(fit((named.1, intent)));
+            let exact = exact.map(|(method, intent)| method * 2 + intent);
+            if let Some(exact) = exact
+                && best.is_none_or(|(before, _)| exact > before)
+            {
+                best = Some((exact, taken));
+            }
+        }
+    }
+    best.is_some_and(|(_, taken)| taken)
+}
+
+/// `method/intent;q=0.5`: the two words, and whether the weight is above nothing.
+fn range(entry: &str) -> Option<((&str, &str), bool)> {
+    let mut parts = entry.split(';').map(str::trim);
+    let named = parts.next()?.split_once('/')?;
+    let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_graphic());
+    if !word(named.0) || !word(named.1) {
+        return None;
+    }
+    let mut taken = true;
+    for part in parts {
+        let (name, value) = part.split_once('=')?;
+        if name.trim().eq_ignore_ascii_case("q") {
+            taken = weight(value.trim())?;
+        }
+    }
+    Some((named, taken))
+}
+
+/// A weight (RFC 9110 section 12.4.2): is it above nothing?
+fn weight(text: &str) -> Option<bool> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit());
+    let nothing = part.bytes().all(|b| b == b'0');
+    match whole {
+        "0" if digits => Some(!nothing),
+        "1" if digits && nothing => Some(true),
+        _ => None,
+    }
+}
+
+/// The origin that a realm claims to be: a host name with a dot or an address, with a port or without.
+/// Anything else is a title. Compared with the host that was asked, never used (threat X-06).
+pub(super) fn origin(realm: &str) -> Option<String> {
+    let uri: http::Uri = format!("https://{realm}").parse().ok()?;
+    let host = uri.host()?;
+    let is_address = host.starts_with('[');
+    let name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let is_name = host.contains('.') && host.bytes().all(name);
+    let plain = !realm.contains(['/', '?', '#', '@']);
+    (plain && (is_address || is_name)).then(|| format!("https://{realm}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(lines: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(ACCEPT, line.parse().unwrap());
+        }
+        accepts(&headers, "evm", "charge")
+    }
+
+    #[test]
+    fn the_agent_may_say_what_it_takes() {
+        for (lines, expected) in [
+            (&[][..], true),
+            (&["evm/charge"], true),
+            (&["*/*"], true),
+            (&["evm/*;q=0.001"], true),
+            (&["tempo/charge", "*/charge; q=1.000"], true),
+            (&["*/*;q=0, evm/charge"], true),
+            (&["tempo/charge"], false),
+            (&["evm/charge;q=0"], false),
+            (&["evm/charge;q=0.000, */*"], false),
+            (&["*/*, evm/*;q=0"], false),
+            (&[""], false),
+            (&["evm"], false),
+            (&["evm/charge;q=two"], false),
+            (&["evm/charge;q=1.1"], false),
+            (&["evm/charge;q=0.0001"], false),
+            (&["evm/charge", "broken"], false),
+        ] {
+            assert_eq!(takes(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_read_in_both_forms_and_no_other() {
+        // printf hello | openssl dgst -sha256 -binary | base64
+        let bare = "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=";
+        let read = |text: String| digest(&text);
+        let known = read(format!("sha-256={bare}"));
+        assert_eq!(known.map(|d| d[0]), Some(0x2c));
+        assert_eq!(read(format!("sha-256=:{bare}:")), known);
+        for odd in [
+            "",
+            "sha-256=",
+            "sha-256=::",
+            "sha-256=AAAA",
+            "sha-512=:AAAA:",
+        ] {
+            assert_eq!(digest(odd), None, "{odd}");
+        }
+        for odd in ["sha-256=:{}", "sha-256={}:", "SHA-256={}", "{}"] {
+            assert_eq!(read(odd.replace("{}", bare)), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_realm_that_names_a_host_claims_to_be_it() {
+        let claims = |realm| origin(realm).is_some();
+        for host in ["api.example.com", "127.0.0.1", "[::1]", "a.b:8443"] {
+            assert!(claims(host), "{host}");
+        }
+        for title in [
+            "",
+            "MPP Payment",
+            "shop",
+            "say \"hi\"",
+            "a.b/c",
+            "x@a.b",
+            "Zürich",
+        ] {
+            assert!(!claims(title), "{title}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The MPP stand: the official server package over a chain of its own, one for the whole test run.
+
+use std::process::Child;
+use std::sync::{Mutex, OnceLock};
+
+use serde_json::{Value, json};
+
+use super::chain::{Domain, Transfer};
+use super::proxy::{Proxy, Setup};
+use super::stand::{request, spawn};
+
+/// The name that agents know it by.
+pub(crate) const SHOP: &str = "http://mpp.stand.test";
+
+pub(crate) struct MppStand {
+    ready: Value,
+    /// It stops when its stdin closes.
+    _child: Mutex<Child>,
+}
+
+/// The running stand; the first caller installs and starts it. `None` after saying SKIPPED.
+pub(crate) fn mpp_stand() -> Option<&'static MppStand> {
+    static STAND: OnceLock<Result<MppStand, String>> = OnceLock::new();
+    let start = || {
+        let (ready, child) = spawn("tests/stand-mpp")?;
+        let _child = Mutex::new(child);
+        Ok(MppStand { ready, _child })
+    };
+    super::needs(STAND.get_or_init(start).as_ref().map_err(Clone::clone))
+}
+
+impl MppStand {
+    fn port(&self) -> u16 {
+        u16::try_from(self.ready["port"].as_u64().unwrap()).unwrap()
+    }
+
+    /// A set-up that pays these schemes here, with a fresh wallet of 1000 USDC.
+    pub(crate) fn setup(&self, schemes: &[&str]) -> Setup {
+        let mut setup = Setup::new();
+        setup.resolve("mpp.stand.test:80", self.port().into());
+        setup.config["rules"][0]["pay"]["schemes"] = json!(schemes);
+        setup.config["rules"][0]["pay"]["insecure_http"] = json!(true);
+        self.ask(&format!("/_stand/fund/{}", setup.payer()));
+        setup
+    }
+
+    fn ask(&self, path: &str) -> Value {
+        let answer = request(self.port(), "GET", path, &Value::Null).unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    pub(crate) fn merchant(&self) -> &str {
+        self.ready["merchant"].as_str().unwrap()
+    }
+
+    /// What the chain moved from this address: recipient, units and transaction.
+    pub(crate) fn transfers(&self, from: &str) -> Vec<(String, u128, String)> {
+        let list = self.ask(&format!("/_stand/transfers/{from}"));
+        let row = |t: &Value| {
+            let text = |key: &str| t[key].as_str().unwrap().to_owned();
+            (text("to"), text("value").parse().unwrap(), text("tx"))
+        };
+        list.as_array().unwrap().iter().map(row).collect()
+    }
+
+    /// Every request that came with a payment by this address.
+    pub(crate) fn paid_by(&self, payer: &str) -> Vec<(Value, Transfer)> {
+        let hits = self.ask("/_stand/hits");
+        let paid = |hit: &Value| {
+            let transfer = Transfer::in_header(hit["pays"].as_str()?)?;
+            let ours = transfer.from.eq_ignore_ascii_case(payer);
+            ours.then(|| (hit.clone(), transfer))
+        };
+        hits.as_array().unwrap().iter().filter_map(paid).collect()
+    }
+
+    /// Money on the chain, authorizations at the merchant and rows of the ledger are the same.
+    pub(crate) fn assert_agreement(&self, proxy: &Proxy) -> u128 {
+        let (payer, books) = (proxy.payer(), proxy.ledger());
+        let moved = self.transfers(&payer);
+        let all = moved.iter().map(|(_, value, _)| value).sum();
+        assert_eq!(books.sum(&["settled", "unknown"]), all, "{books:?}");
+        let mut nonces: Vec<_> = self
+            .paid_by(&payer)
+            .iter()
+            .map(|(_, t)| {
+                assert_eq!(t.signer(&domain()), Some(payer.clone()), "{t:?}");
+                t.nonce.to_ascii_lowercase()
+            })
+            .collect();
+        nonces.sort();
+        nonces.dedup();
+        let mut known = books.nonces();
+        known.sort();
+        assert_eq!(nonces, known, "nonces at the merchant, in the ledger");
+        assert_eq!(moved.len(), known.len());
+        assert!(moved.iter().all(|(to, ..)| to == self.merchant()));
+        proxy.assert_verifies();
+        all
+    }
+}
+
+fn domain() -> Domain {
+    Domain {
+        name: "USDC".into(),
+        version: "2".into(),
+        chain: 84532,
+        token: super::USDC.into(),
+    }
+}
