@@ -528,6 +528,53 @@ fn explain_says_who_decides() {
     assert_eq!(page["price"], "0.06 USD");
 }
 
+#[test]
+fn explain_shows_which_of_several_offers_is_taken() {
+    let text = include_str!("../config/local.yaml");
+    let text = text.replace("schemes: [exact]", "schemes: [evm/charge, exact]");
+    let folder = folder(&text);
+    let explain = |offers: &[&str]| {
+        let mut list = vec![
+            "explain",
+            "https://api.example.com/v1/x",
+            "--amount",
+            "0.02 USD",
+        ];
+        list.extend(offers.iter().flat_map(|offer| ["--scheme", offer]));
+        farepass(folder.path(), &list)
+    };
+    let (page, ..) = explain(&["exact=0.03 USD", "upto=0.01 USD", "evm/charge"]);
+    insta::assert_snapshot!(page);
+    for (offers, protocol, price) in [
+        (&["exact", "evm/charge"][..], "mpp", "0.02 USD"),
+        (&["evm/charge", "exact"], "mpp", "0.02 USD"),
+        (&["exact=0.01 USD", "evm/charge"], "x402-v2", "0.01 USD"),
+        (&["exact", "evm/charge=0.01 USD"], "mpp", "0.01 USD"),
+        (&["exact", "evm/charge=9 USD"], "x402-v2", "0.02 USD"),
+        (&["upto=0.01 USD", "exact"], "x402-v2", "0.02 USD"),
+    ] {
+        let (out, _, code) = explain(&[offers, &["exact=1 USD"]].concat());
+        assert!(out.contains(&format!("paid, {price}")), "{out}");
+        let mut list = vec!["explain", "https://api.example.com/v1/x", "--json"];
+        list.extend(["--amount", "0.02 USD"]);
+        list.extend(offers.iter().flat_map(|offer| ["--scheme", offer]));
+        let (json, ..) = farepass(folder.path(), &list);
+        let page: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let found = (&page["protocol"], &page["price"], code);
+        assert_eq!(
+            found,
+            (&protocol.into(), &price.into(), Some(0)),
+            "{offers:?}"
+        );
+        let all = page["offers"].as_array().unwrap();
+        let chosen = all.iter().filter(|o| o["chosen"] == true);
+        assert_eq!((all.len(), chosen.count()), (offers.len(), 1));
+    }
+    let (_, err, code) = explain(&["tempo/charge"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("exact, upto, evm/charge"), "{err}");
+}
+
 proptest::proptest! {
     /// Whatever becomes of a good file, it is read or told off, and never panics.
     #[test]

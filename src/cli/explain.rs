@@ -11,7 +11,7 @@ use crate::ledger::{self, OpenError, PostError, Reader, SessionRow, sessions};
 use crate::money::{Network, Usd};
 use crate::payer::{self, over_limit};
 use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
-use crate::policy::{Answer, Approval, Facts, OURSELVES, Question, SCHEMES_ASKED};
+use crate::policy::{Answer, Approval, Facts, OURSELVES, Question, Supposed};
 use crate::wallet;
 
 mod page;
@@ -42,9 +42,10 @@ pub(super) struct Explain {
     /// To whom [default: somebody the rule allows]
     #[arg(long, value_name = "ADDRESS")]
     pay_to: Option<String>,
-    /// By which scheme; of upto the amount is the most that may be charged [default: exact]
-    #[arg(long, value_name = "SCHEME", value_parser = SCHEMES_ASKED)]
-    scheme: Option<String>,
+    /// By which scheme: exact, upto (the amount is the most that may be charged) or evm/charge (MPP). Several times, each with a
+    /// price of its own if you like, as evm/charge="0.01 USD": which of them would be paid? [default: exact]
+    #[arg(long, value_name = "SCHEME")]
+    scheme: Vec<Supposed>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -55,8 +56,8 @@ struct Explained {
     question: Question,
     session: Session,
     answer: Answer,
-    /// The asset's symbol, or its address when it has no price.
-    asset: Option<String>,
+    /// The assets' symbols, or their addresses when they have no price: one for each offer.
+    assets: Vec<String>,
     /// Every limit with what counts there.
     limits: Vec<(Limit, Counted)>,
     /// The decision with what is spent already.
@@ -116,7 +117,7 @@ impl Explain {
             network: self.network,
             asset: self.asset,
             pay_to: self.pay_to,
-            scheme: self.scheme,
+            offers: self.scheme,
             ..self.url
         };
         let mut facts = facts(config);
@@ -148,7 +149,11 @@ impl Explain {
             },
         };
         Ok(Explained {
-            asset: answer.requirement.as_ref().map(symbol),
+            assets: answer
+                .offers
+                .iter()
+                .map(|o| symbol(&o.requirement))
+                .collect(),
             refusal,
             limits,
             answer,

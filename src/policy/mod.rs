@@ -17,6 +17,7 @@ mod glob;
 mod known;
 mod path;
 mod rule;
+mod suppose;
 pub mod terms;
 mod trial;
 
@@ -24,7 +25,8 @@ pub use catalog::{Budget, Catalog, Scope};
 pub use contest::Verdict;
 pub use known::{Consent, Duties, Known, Warning, payee_text};
 use rule::{Rule, Says};
-pub use trial::{Answer, NotUrl, OURSELVES, Question, SCHEMES_ASKED};
+pub use suppose::{NotSupposed, Supposed};
+pub use trial::{Answer, Assumed, NotUrl, OURSELVES, Question};
 
 /// The operator's policy, compiled. One request sees one policy from start to end.
 pub struct Policy {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use http::Uri;
 
 use crate::clock::Timestamp;
-use crate::money::{Amount, Asset, Network, Usd};
-use crate::payment::{Asked, Challenge, Limit, Offer, Reason, Refusal, Requirement, Session};
+use crate::money::{Network, Usd};
+use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement, Session};
 use crate::section::{Problems, Section, SectionError, nearest};
 use crate::settings::{network, normalise_host};
 
 use super::contest::{self, Verdict};
 use super::rule::{self, Says};
+use super::suppose::{self, Supposed};
 use super::{Approval, Facts, Policy, decide};
 
 /// What if this agent asked for this URL, and the merchant wanted this much?
@@ -29,18 +30,15 @@ pub struct Question {
     pub method: http::Method,
     /// What the merchant wants. The smallest amount there is, if not said.
     pub amount: Option<Usd>,
+    /// The ways to pay that it offers. One, by `exact`, if none.
+    pub offers: Vec<Supposed>,
     /// Where it wants it. The first wallet's first network, if not said.
     pub network: Option<Network>,
     /// In which asset, by symbol or address. The first that can be paid there, if not said.
     pub asset: Option<String>,
     /// Who wants it. Somebody the rule allows, if not said.
     pub pay_to: Option<String>,
-    /// By which scheme, one of [`SCHEMES_ASKED`]. `exact`, if not said.
-    pub scheme: Option<String>,
 }
-
-/// Schemes that may be asked about. Of `upto` the amount is the maximum.
-pub const SCHEMES_ASKED: [&str; 3] = ["exact", "upto", "evm/charge"];
 
 /// Why a text is no URL to ask about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,18 +50,33 @@ pub struct NotUrl;
 pub struct Answer {
     /// The rule that decided.
     pub rule: Option<String>,
-    /// What every term of the rule says.
-    pub verdicts: Vec<Verdict>,
-    /// The offer that was assumed; none without any asset.
-    pub requirement: Option<Requirement>,
+    /// The offers that were assumed; none without any asset.
+    pub offers: Vec<Assumed>,
     /// The decision, before anything was spent.
     pub outcome: Result<Approval, Refusal>,
 }
 
-/// An address that nobody is known to own, for a question that names no recipient.
-const SOMEBODY: &str = "0x1111111111111111111111111111111111111111";
 /// The address of a wallet that is not opened.
 pub const OURSELVES: &str = "0x2222222222222222222222222222222222222222";
+
+/// An offer that was assumed.
+#[derive(Clone, Debug)]
+pub struct Assumed {
+    /// The offer.
+    pub requirement: Requirement,
+    /// What every term of the rule says; nothing without a rule that pays.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Answer {
+    /// The offer that is taken, or else the first.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Assumed> {
+        let taken = self.outcome.as_ref().ok().map(|a| &a.requirement.offer);
+        let is_taken = |o: &&Assumed| taken.is_some_and(|t| Arc::ptr_eq(t, &o.requirement.offer));
+        self.offers.iter().find(is_taken).or(self.offers.first())
+    }
+}
 
 impl std::str::FromStr for Question {
     type Err = NotUrl;
@@ -91,7 +104,7 @@ impl std::str::FromStr for Question {
             network: None,
             asset: None,
             pay_to: None,
-            scheme: None,
+            offers: vec![],
         })
     }
 }
@@ -126,64 +139,26 @@ impl Policy {
             facts.known.payee(network)
         });
         let payee = payee.or(known.map(Into::into));
-        let requirement = self.assume(question, payee, facts);
         let name = rule.map_or("", |rule| &rule.name);
-        let verdicts = pay.zip(requirement.as_ref()).map(|(pay, requirement)| {
+        let requirements = suppose::all(&self.catalog.assets, question, payee.as_deref(), facts);
+        let verdicts = |requirement: &Requirement| {
             let ask = contest::ask(self, name, &asked, requirement, facts, now);
-            contest::verdicts(pay, &ask)
+            pay.map(|pay| contest::verdicts(pay, &ask))
+        };
+        let offers = requirements.iter().map(|requirement| Assumed {
+            verdicts: verdicts(requirement).unwrap_or_default(),
+            requirement: requirement.clone(),
         });
+        let offers = offers.collect();
         let challenge = Challenge {
-            requirements: requirement.iter().cloned().collect(),
+            requirements,
             problems: vec![],
         };
         Answer {
             rule: rule.map(|rule| rule.name.clone()),
-            verdicts: verdicts.unwrap_or_default(),
+            offers,
             outcome: decide(self, &asked, &challenge, facts, now),
-            requirement,
         }
-    }
-
-    /// An offer that fits the question, and otherwise is as ordinary as can be.
-    fn assume(
-        &self,
-        question: &Question,
-        payee: Option<String>,
-        facts: &Facts,
-    ) -> Option<Requirement> {
-        let assets = &self.catalog.assets;
-        let named = |a: &&Asset| match &question.asset {
-            Some(name) => a.symbol == *name || a.is(name),
-            None => a.eip3009,
-        };
-        let wallets = || facts.payers.first().map(|(network, _)| network);
-        let network = question.network.as_ref().or_else(wallets);
-        let here = |a: &&Asset| network.is_none_or(|n| *n == a.network);
-        let asset = assets.iter().filter(here).find(named);
-        let unlisted = || question.asset.clone().unwrap_or_default();
-        let somebody = || SOMEBODY.to_owned();
-        let network = network.or(asset.or(assets.first()).map(|a| &a.network))?;
-        let scheme = question.scheme.as_deref().unwrap_or("exact");
-        let permit2 = scheme == "upto" || asset.is_some_and(|a| !a.eip3009);
-        Some(Requirement {
-            protocol: if scheme == "evm/charge" {
-                "mpp"
-            } else {
-                "x402-v2"
-            },
-            scheme: scheme.into(),
-            network: network.clone(),
-            asset: asset.map_or_else(unlisted, |a| a.address.clone()),
-            amount: asset.map_or(Amount(1), |a| atoms(a, question.amount)),
-            pay_to: question.pay_to.clone().or(payee).unwrap_or_else(somebody),
-            valid_for: 60,
-            expires: None,
-            transfer_method: if permit2 { "permit2" } else { "eip3009" }.into(),
-            facilitator: (scheme == "upto").then(somebody),
-            resource: None,
-            mime_type: None,
-            offer: Arc::new(Offer::default()),
-        })
     }
 
     /// Runs the `tests:` of the file with a fresh session of this budget and with wallets on these
@@ -210,16 +185,6 @@ impl Policy {
         let failed = self.tests.iter().filter_map(run).collect();
         (self.tests.len(), failed)
     }
-}
-
-/// The smallest amount that is worth so much.
-fn atoms(asset: &Asset, price: Option<Usd>) -> Amount {
-    let scale = 10u128.checked_pow(u32::from(asset.decimals));
-    let amount = price
-        .zip(scale)
-        .and_then(|(price, scale)| u128::from(price.0).checked_mul(scale))
-        .map(|product| product.div_ceil(u128::from(asset.unit.0).max(1)));
-    Amount(amount.unwrap_or(1))
 }
 
 /// The refusal of the first limit that this payment alone would pass.
@@ -271,8 +236,9 @@ impl Trial {
         question.network = section.take("network").map(network).transpose()?;
         question.asset = section.take("asset").map(text).transpose()?;
         question.pay_to = section.take("pay_to").map(text).transpose()?;
-        let scheme = |s: Section| s.word(&SCHEMES_ASKED.map(|w| (w, w))).map(str::to_owned);
-        question.scheme = section.take("scheme").map(scheme).transpose()?;
+        let scheme = |s: Section| s.word(&suppose::SCHEMES.map(|w| (w, w)));
+        let scheme = section.take("scheme").map(scheme).transpose()?;
+        question.offers = scheme.into_iter().map(Supposed::by).collect();
         let agent = section.or("agent", "default".into(), text)?;
         let expect = expectation(section.need("expect")?)?;
         let expect = match (section.take("reason"), expect) {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::Explained;
 use crate::budget::Counted;
 use crate::money::Usd;
-use crate::payment::Limit;
+use crate::payment::{Limit, Requirement};
+use crate::policy::{Assumed, Verdict};
 
 /// `session`, `budget hourly of bot`.
 fn named(limit: &Limit) -> String {
@@ -49,18 +50,35 @@ fn left(limit: &Limit, counted: &Counted) -> String {
 pub(super) fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     let answer = &explained.answer;
     writeln!(out, "{}", asked(explained))?;
-    if let Some(offered) = offered(explained) {
-        writeln!(out, "supposing it costs {offered}")?;
+    let several = answer.offers.len() > 1;
+    for (offer, costs) in answer.offers.iter().zip(offered(explained)) {
+        let by = match several {
+            true => format!(" by {}", way(&offer.requirement)),
+            false => String::new(),
+        };
+        writeln!(out, "supposing it costs {costs}{by}")?;
     }
     match &answer.rule {
         Some(rule) => writeln!(out, "rule: {rule}")?,
         None => writeln!(out, "rule: none matches")?,
     }
-    for verdict in &answer.verdicts {
-        match &verdict.refusal {
-            None => writeln!(out, "  {:<18} ok", verdict.term)?,
-            Some(refusal) => writeln!(out, "  {:<18} no: {}", verdict.term, refusal.detail)?,
+    for offer in &answer.offers {
+        if several && !offer.verdicts.is_empty() {
+            writeln!(out, "{}:", way(&offer.requirement))?;
         }
+        for verdict in &offer.verdicts {
+            match &verdict.refusal {
+                None => writeln!(out, "  {:<18} ok", verdict.term)?,
+                Some(refusal) => writeln!(out, "  {:<18} no: {}", verdict.term, refusal.detail)?,
+            }
+        }
+    }
+    if let (true, Ok(approval)) = (several, &answer.outcome) {
+        writeln!(
+            out,
+            "of what the rule accepts the cheapest, then the first of its schemes: {}",
+            way(&approval.requirement)
+        )?;
     }
     for (limit, counted) in &explained.limits {
         writeln!(out, "{}: {}", named(limit), left(limit, counted))?;
@@ -107,24 +125,51 @@ fn asked(explained: &Explained) -> String {
 }
 
 /// `0.03 USD (30000 units of USDC on eip155:84532), paid to somebody the rule allows`.
-fn offered(explained: &Explained) -> Option<String> {
-    let question = &explained.question;
-    let (offer, asset) = (
-        explained.answer.requirement.as_ref()?,
-        explained.asset.as_ref()?,
-    );
+fn offered(explained: &Explained) -> impl Iterator<Item = String> {
+    let Explained {
+        question,
+        answer,
+        assets,
+        ..
+    } = explained;
     let to = question.pay_to.as_deref();
     let to = to.unwrap_or("somebody the rule allows");
-    let most = if offer.scheme == "upto" {
-        "at most "
-    } else {
-        ""
+    answer
+        .offers
+        .iter()
+        .zip(assets)
+        .enumerate()
+        .map(move |(n, (offer, asset))| {
+            let offer = &offer.requirement;
+            let most = match &*offer.scheme {
+                "upto" => "at most ",
+                _ => "",
+            };
+            let own = question.offers.get(n).and_then(|o| o.amount);
+            let what = format!("{} units of {asset} on {}", offer.amount, offer.network);
+            match own.or(question.amount) {
+                Some(price) => format!("{most}{price} ({what}), paid to {to}"),
+                None => format!("{most}{what}, paid to {to}"),
+            }
+        })
+}
+
+/// `evm/charge (mpp)`.
+fn way(offer: &Requirement) -> String {
+    format!("{} ({})", offer.scheme, offer.protocol)
+}
+
+/// What each term says, for programs.
+fn terms(offer: &Assumed) -> Vec<Value> {
+    let verdict = |verdict: &Verdict| {
+        json!({
+            "term": verdict.term,
+            "ok": verdict.refusal.is_none(),
+            "reason": verdict.refusal.as_ref().map(|r| r.reason),
+            "detail": verdict.refusal.as_ref().map(|r| &r.detail),
+        })
     };
-    let what = format!("{} units of {asset} on {}", offer.amount, offer.network);
-    Some(match question.amount {
-        Some(price) => format!("{most}{price} ({what}), paid to {to}"),
-        None => format!("{most}{what}, paid to {to}"),
-    })
+    offer.verdicts.iter().map(verdict).collect()
 }
 
 /// For programs.
@@ -136,16 +181,28 @@ pub(super) fn json(explained: &Explained) -> Value {
         refusal,
         ..
     } = explained;
-    let offer = answer.requirement.as_ref();
-    let approval = answer.outcome.as_ref().ok();
-    let terms = answer.verdicts.iter().map(|verdict| {
+    let chosen = answer.chosen();
+    let offer = chosen.map(|o| &o.requirement);
+    let paid = answer.outcome.is_ok();
+    let offers = answer.offers.iter().zip(&explained.assets);
+    let offers = offers.map(|(offer, asset)| {
+        let Assumed { requirement, .. } = offer;
         json!({
-            "term": verdict.term,
-            "ok": verdict.refusal.is_none(),
-            "reason": verdict.refusal.as_ref().map(|r| r.reason),
-            "detail": verdict.refusal.as_ref().map(|r| &r.detail),
+            "protocol": requirement.protocol,
+            "scheme": requirement.scheme,
+            "network": requirement.network,
+            "asset": asset,
+            "amount": requirement.amount,
+            "pay_to": requirement.pay_to,
+            "chosen": paid && chosen.is_some_and(|c| std::ptr::eq(c, offer)),
+            "terms": terms(offer),
         })
     });
+    let place = answer
+        .offers
+        .iter()
+        .position(|o| chosen.is_some_and(|c| std::ptr::eq(c, o)));
+    let approval = answer.outcome.as_ref().ok();
     let limits = explained.limits.iter().map(|(limit, counted)| {
         json!({
             "account": limit.account,
@@ -170,12 +227,14 @@ pub(super) fn json(explained: &Explained) -> Value {
         "agent": session.agent,
         "session": session.id,
         "network": offer.map(|o| &o.network),
-        "asset": explained.asset,
+        "asset": place.and_then(|n| explained.assets.get(n)),
+        "protocol": offer.map(|o| o.protocol),
         "scheme": offer.map(|o| &o.scheme),
         "amount": offer.map(|o| o.amount),
         "pay_to": offer.map(|o| &o.pay_to),
         "approval": approval.and_then(|a| a.duties.consent.as_ref()).map(|c| &c.because),
-        "terms": terms.collect::<Vec<_>>(),
+        "terms": chosen.map(terms).unwrap_or_default(),
+        "offers": offers.collect::<Vec<_>>(),
         "limits": limits.collect::<Vec<_>>(),
         "mode": if explained.observing { "observe" } else { "enforce" },
         "policy": explained.policy,
