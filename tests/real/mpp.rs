@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::reconcile::reconciled;
 use crate::support::agent::Ask;
 use crate::support::http::Answer;
 use crate::support::mpp_stand::{SHOP, mpp_stand};
@@ -102,6 +103,38 @@ fn one_402_with_both_protocols_is_paid_in_the_order_of_the_rule() {
         );
         assert_eq!(stand.assert_agreement(&proxy), 10_000);
     }
+}
+
+#[test]
+fn the_chain_confirms_a_charge() {
+    let Some(stand) = mpp_stand() else { return };
+    let mut setup = stand.setup(&["evm/charge"]);
+    setup.config["rpc"] = json!({ "eip155:84532": stand.node() });
+    let proxy = setup.start();
+    // A merchant whose answer has no receipt: only the chain tells that it took the money.
+    assert_eq!(buy(&proxy, "/paid-500", &[], "").status, 500);
+    row(&proxy, "unknown");
+    let transfers = stand.transfers(&proxy.payer());
+    stand.mine(8);
+    let found = reconciled(&proxy.setup, "confirmed");
+    assert_eq!(found["transaction"], transfers[0].2);
+    let row = row(&proxy, "settled");
+    let said = (&row["protocol"], &row["confirmed"], &row["transaction"]);
+    assert_eq!(said, (&json!("mpp"), &json!(true), &json!(transfers[0].2)));
+    assert_eq!(stand.assert_agreement(&proxy), 10_000);
+    // What was agreed on is there for a dispute, and its typed data is what was signed.
+    let out = proxy.setup.run(&["dispute", row["id"].as_str().unwrap()]);
+    let file: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(file["offer"]["scheme"], "evm/charge");
+    assert!(file["offer"]["expires"].is_string(), "{file}");
+    let [(_, transfer), ..] = &stand.paid_by(&proxy.payer())[..] else {
+        panic!("no payment")
+    };
+    assert_eq!(file["signed"]["message"]["nonce"], transfer.nonce);
+    assert_eq!(
+        file["signed"]["message"]["validBefore"],
+        transfer.valid_before.to_string()
+    );
 }
 
 #[test]

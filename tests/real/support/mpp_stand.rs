@@ -50,6 +50,20 @@ impl MppStand {
         answer.json()
     }
 
+    /// Some blocks on top.
+    pub(crate) fn mine(&self, blocks: u64) {
+        let port = self.node().rsplit(':').next().unwrap().parse().unwrap();
+        let question =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "anvil_mine", "params": [blocks] });
+        let answer = request(port, "POST", "/", &question).unwrap().json();
+        assert!(answer.get("error").is_none(), "{answer}");
+    }
+
+    /// The URL of its chain's node.
+    pub(crate) fn node(&self) -> &str {
+        self.ready["rpc"].as_str().unwrap()
+    }
+
     pub(crate) fn merchant(&self) -> &str {
         self.ready["merchant"].as_str().unwrap()
     }
