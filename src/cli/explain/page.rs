@@ -172,6 +172,22 @@ fn terms(offer: &Assumed) -> Vec<Value> {
     offer.verdicts.iter().map(verdict).collect()
 }
 
+/// What is left of each limit, for programs.
+fn limits(explained: &Explained) -> Vec<Value> {
+    let limits = explained.limits.iter().map(|(limit, counted)| {
+        json!({
+            "account": limit.account,
+            "limit": (limit.amount != Usd(u64::MAX)).then_some(limit.amount),
+            "spent": counted.amount,
+            "remaining": limit.amount.minus(counted.amount).unwrap_or_default(),
+            "payments": counted.payments,
+            "payments_limit": limit.payments,
+            "resets_at": limit.resets_at,
+        })
+    });
+    limits.collect()
+}
+
 /// For programs.
 pub(super) fn json(explained: &Explained) -> Value {
     let Explained {
@@ -203,17 +219,6 @@ pub(super) fn json(explained: &Explained) -> Value {
         .iter()
         .position(|o| chosen.is_some_and(|c| std::ptr::eq(c, o)));
     let approval = answer.outcome.as_ref().ok();
-    let limits = explained.limits.iter().map(|(limit, counted)| {
-        json!({
-            "account": limit.account,
-            "limit": (limit.amount != Usd(u64::MAX)).then_some(limit.amount),
-            "spent": counted.amount,
-            "remaining": limit.amount.minus(counted.amount).unwrap_or_default(),
-            "payments": counted.payments,
-            "payments_limit": limit.payments,
-            "resets_at": limit.resets_at,
-        })
-    });
     json!({
         "decision": if refusal.is_none() { "pay" } else { "refuse" },
         "reason": refusal.as_ref().map(|r| r.reason),
@@ -235,7 +240,7 @@ pub(super) fn json(explained: &Explained) -> Value {
         "approval": approval.and_then(|a| a.duties.consent.as_ref()).map(|c| &c.because),
         "terms": chosen.map(terms).unwrap_or_default(),
         "offers": offers.collect::<Vec<_>>(),
-        "limits": limits.collect::<Vec<_>>(),
+        "limits": limits(explained),
         "mode": if explained.observing { "observe" } else { "enforce" },
         "policy": explained.policy,
     })
