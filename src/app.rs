@@ -79,6 +79,7 @@ pub struct Running {
     pub clock: Arc<dyn Clock>,
     /// The session that was asked for.
     pub own_session: Option<Opened>,
+    metrics: Arc<Metrics>,
     drain: watch::Sender<bool>,
     over: watch::Sender<bool>,
     plane: JoinSet<()>,
@@ -128,8 +129,9 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         certificate: ground.authority.certificate_pem().to_owned(),
         usual: ground.usual,
         ready: ready(Arc::clone(&ground.ledger), drains.clone(), may_sign),
-        metrics: page(watch.metrics, Arc::clone(&proxy)),
+        metrics: page(Arc::clone(&watch.metrics), Arc::clone(&proxy)),
         feed: watch.feed,
+        numbers: config.refusals.numbers,
         started: ground.clock.now(),
     });
     let house = House {
@@ -142,6 +144,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         authority: ground.authority,
         passing: options.default_session.is_some() || ground.own_session.is_some(),
         own_session: ground.own_session,
+        metrics: watch.metrics,
     };
     house.open(ground.doors, &config.state_dir, drain, drains)
 }
@@ -161,6 +164,7 @@ impl Watch {
         ground: &Ground,
     ) -> Result<Self, StartError> {
         let (metrics, feed) = (Arc::new(Metrics::default()), Arc::new(Feed::default()));
+        metrics.name_hosts(config.policy.paid_patterns().cloned());
         sinks.push(Arc::clone(&metrics) as Arc<dyn Sink>);
         sinks.push(Arc::clone(&feed) as Arc<dyn Sink>);
         let courier = webhook::open(config.webhook.as_ref(), ground.upstream_tls.roots())?;
@@ -211,6 +215,7 @@ struct House {
     clock: Arc<dyn Clock>,
     authority: Arc<Authority>,
     own_session: Option<Opened>,
+    metrics: Arc<Metrics>,
     passing: bool,
 }
 
@@ -251,6 +256,7 @@ impl House {
             payer: self.payer,
             clock: self.clock,
             own_session: self.own_session,
+            metrics: self.metrics,
             drain,
             over,
             plane,
@@ -266,6 +272,7 @@ impl House {
 impl Running {
     /// Puts the policy of a new configuration in place, whole. The rest of it is for the next start.
     pub fn replace_policy(&self, policy: Policy) {
+        self.metrics.name_hosts(policy.paid_patterns().cloned());
         self.payer.set_policy(Arc::new(policy));
     }
 
@@ -317,12 +324,9 @@ fn ready(ledger: Arc<dyn Ledger>, drains: watch::Receiver<bool>, may_sign: bool)
 }
 
 fn page(metrics: Arc<Metrics>, proxy: Arc<Proxy>) -> admin::Metrics {
-    Box::new(move || {
-        let leaves = proxy.cached_leaves();
-        format!(
-            "{}# HELP farepass_leaf_certificates Leaf certificates in the cache.\n# TYPE farepass_leaf_certificates gauge\nfarepass_leaf_certificates {leaves}\n",
-            metrics.render()
-        )
+    Box::new(move |page| {
+        metrics.render(page);
+        proxy.render(page);
     })
 }
 

@@ -6,12 +6,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 
 use crate::chain::Chains;
 use crate::clock::{Clock, Timestamp};
 use crate::event::Sink;
+use crate::event::metrics::Step;
 use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::money::Network;
@@ -211,7 +213,7 @@ impl Payer {
     /// # Errors
     /// The refusal that the agent is to be told, or that a person was asked and may answer yet.
     pub async fn consider(&self, asked: &Asked, challenge: &Challenge) -> Result<Signed, Unpaid> {
-        let policy = self.policy();
+        let (policy, began) = (self.policy(), Instant::now());
         let mut about = About::new(asked, &policy, self.clock.now());
         match self.known(&policy, asked) {
             Ok(None) => {}
@@ -234,6 +236,7 @@ impl Payer {
             }
         };
         let planned = self.prepare(&policy, asked, challenge, known, &mut about);
+        self.took(Step::Decide, began);
         let plan = match planned {
             Ok(plan) => plan,
             Err(refusal) => return Err(self.refused(about, refusal).await),

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Timestamp};
+use crate::event::metrics::Page;
 use crate::ledger::Ledger;
 use crate::payer::Payer;
 use crate::settings::Entrance;
@@ -29,6 +30,7 @@ mod budgets;
 pub mod client;
 pub mod control;
 mod feed;
+mod metrics;
 mod openapi;
 mod problem;
 mod public;
@@ -42,6 +44,7 @@ pub(crate) use api::RECONCILE_MAX;
 pub use beacon::{Beacon, Lit};
 pub use feed::Feed;
 use feed::Line;
+pub use metrics::FAMILIES;
 use problem::{Answer, Problem};
 pub use query::state;
 use routes::Op;
@@ -68,8 +71,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// May it pay right now? The sentence says why not.
 pub type Ready = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// The page for Prometheus.
-pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
+/// Adds what was counted to a page for Prometheus.
+pub type Metrics = Box<dyn Fn(&mut Page) + Send + Sync>;
 
 /// What the admin listener is made of; `app` builds it.
 pub struct Parts {
@@ -93,6 +96,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Rings when something was recorded.
     pub feed: Arc<Feed>,
+    /// May whoever has no token see limits, and what is left of them (`refusals.numbers`)?
+    pub numbers: bool,
     /// Since when it runs.
     pub started: Timestamp,
 }
@@ -192,11 +197,10 @@ impl Admin {
                 Ok(()) => Ok(text("ready\n".into())),
                 Err(why) => Err(Problem::Unavailable(why)),
             },
-            "/metrics" => Ok(problem::typed(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                (self.parts.metrics)(),
-            )),
+            "/metrics" => {
+                let numbers = self.parts.numbers || self.parts.token.admits(&head.headers);
+                Ok(self.page(numbers).await)
+            }
             _ if path.starts_with("/approvals/") && read => Ok(control::page()),
             _ => {
                 let inside = path.strip_prefix("/api/v1/").ok_or(Problem::NotFound)?;

@@ -293,6 +293,8 @@ pub trait Sink: Send + Sync {
     fn observe(&self, event: &SpendEvent);
     /// Called when the state is as before, but there is something new to look at in `flags`.
     fn flagged(&self, _event: &SpendEvent) {}
+    /// Called when a step of a payment is over, with the time it took.
+    fn took(&self, _step: metrics::Step, _time: std::time::Duration) {}
     /// Called when there is something to tell that is no payment.
     fn notice(&self, _notice: &Notice) {}
 }

@@ -1,10 +1,12 @@
 //! Telling the ledger and the sinks what happened, when nobody needs to wait for the disk.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Payer;
 use super::about::About;
 use crate::budget::Entry;
+use crate::event::metrics::Step;
 use crate::event::{SpendEvent, State};
 use crate::ledger::{Post, PostError};
 use crate::payment::{Asked, Refusal};
@@ -66,6 +68,12 @@ impl Payer {
             });
         });
         self.ledger.post_soon(post, then).await;
+    }
+
+    /// Tells of a step that is over.
+    pub fn took(&self, step: Step, began: Instant) {
+        let time = began.elapsed();
+        self.sinks.iter().for_each(|sink| sink.took(step, time));
     }
 
     pub(super) fn observe(&self, event: &SpendEvent) {

@@ -1,6 +1,6 @@
 //! The reservation: what the ledger must hold before anybody is asked to sign.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 
@@ -12,6 +12,7 @@ use crate::budget::Fact;
 use crate::budget::facts::key;
 use crate::budget::{Counted, Entry};
 use crate::clock::Timestamp;
+use crate::event::metrics::Step;
 use crate::event::{Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
@@ -112,7 +113,10 @@ impl Payer {
             entries,
             event: Some(kept.capped()),
         };
-        let posted = self.ledger.post(post).await?;
+        let began = Instant::now();
+        let posted = self.ledger.post(post).await;
+        self.took(Step::Reserve, began);
+        let posted = posted?;
         self.observe(&event);
         for (limit, counted) in limits.iter().zip(&posted.counted) {
             self.warn(about, &plan.approval, limit, *counted);

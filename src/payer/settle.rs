@@ -1,5 +1,7 @@
 //! What came back for the money. A receipt is a claim: it settles, it never lowers what was signed.
 
+use std::time::Instant;
+
 use http::{StatusCode, header};
 
 use super::about::{About, Paid};
@@ -8,6 +10,7 @@ use super::outstanding::Again;
 use super::record::News;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
+use crate::event::metrics::Step;
 use crate::event::{Delivery, Flag, SpendEvent, State};
 use crate::failpoint;
 use crate::payment::{Asked, Reason, Receipt, Refusal, RequestKey};
@@ -46,6 +49,13 @@ impl Payer {
     /// Records what came back: the head of the answer to the paid request, or `None` when there was
     /// none. A receipt settles; anything else is unknown, and counts until `sweep`.
     pub async fn settle(&self, signed: Signed, answer: Option<Answer<'_>>) -> Settled {
+        let began = Instant::now();
+        let settled = self.conclude(signed, answer).await;
+        self.took(Step::Settle, began);
+        settled
+    }
+
+    async fn conclude(&self, signed: Signed, answer: Option<Answer<'_>>) -> Settled {
         let Signed {
             mut again,
             asked,

@@ -1,6 +1,6 @@
 //! The wallet's turn: after the reservation, and before anything leaves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -10,6 +10,7 @@ use super::plan::Plan;
 use super::{Payer, Signed, refusals};
 use crate::budget::{Because, Entry};
 use crate::event::State;
+use crate::event::metrics::Step;
 use crate::failpoint;
 use crate::money::Usd;
 use crate::payment::{Asked, Refusal, Signature};
@@ -28,7 +29,9 @@ impl Payer {
         remaining: Usd,
     ) -> Result<Signed, Refusal> {
         failpoint::reach("before-sign");
+        let began = Instant::now();
         let signed = timeout(WALLET_DEADLINE, plan.wallet.sign(&plan.instruction)).await;
+        self.took(Step::Sign, began);
         failpoint::reach("after-sign");
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
             Ok(signature) => self.seal(about, asked, plan, remaining, &signature).await,

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::money::{Asset, Network, Usd};
 use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement};
 use crate::section::{Problems, Section};
-use crate::settings::Rate;
+use crate::settings::{HostPattern, Rate};
 
 mod catalog;
 mod contest;
@@ -132,6 +132,12 @@ impl Policy {
             }
         }
         false
+    }
+
+    /// The patterns of the hosts that some rule pays, in the order of the rules.
+    pub fn paid_patterns(&self) -> impl Iterator<Item = &HostPattern> {
+        let paying = self.rules.iter().filter(|r| matches!(r.says, Says::Pay(_)));
+        paying.flat_map(Rule::hosts)
     }
 
     /// The hosts that some rule pays and names in full, each with its port, in the order of the rules.

@@ -84,6 +84,10 @@ impl Rule {
         self.hosts.iter().any(|pattern| pattern.matches(host, port))
     }
 
+    pub(super) fn hosts(&self) -> &[HostPattern] {
+        &self.hosts
+    }
+
     /// The hosts that it names in full, each with its port.
     pub(super) fn named_hosts(&self) -> impl Iterator<Item = (String, u16)> {
         let named = self.hosts.iter().filter_map(HostPattern::host);

@@ -11,6 +11,7 @@ use super::eyeballs::first_of;
 use super::failure::UpstreamError;
 use super::own::Own;
 use super::parent::{self, Parent, ParentFailure};
+use super::tally::Count;
 use super::target::Target;
 use super::trail::{Mark, Trail};
 use crate::settings::Egress;
@@ -27,6 +28,8 @@ pub(super) struct Dialer {
     /// What we call ourselves to a parent.
     pub(super) mark: Arc<Mark>,
     pub(super) connect_timeout: Duration,
+    /// Connections that were asked of it.
+    pub(super) dialled: Count,
 }
 
 impl Dialer {
@@ -37,6 +40,7 @@ impl Dialer {
         target: &Target,
         trail: &Trail,
     ) -> Result<TcpStream, UpstreamError> {
+        self.dialled.one();
         let pinned = self.egress.pinned(&target.host, target.port).is_some();
         let parent = self
             .parent

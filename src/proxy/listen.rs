@@ -128,12 +128,14 @@ impl Proxy {
                     Ok(arrived) => {
                         let guest = arrived.guest();
                         let Some(seat) = self.crowd.sit(guest) else {
+                            self.pool.tally.turned_away.one();
                             // TLS has not begun, and words before it would be no HTTP.
                             if !matches!(door, Door::Secure(..)) {
                                 arrived.tell(TURNED_AWAY);
                             }
                             continue;
                         };
+                        self.pool.tally.accepted.one();
                         let (proxy, manner) = (Arc::clone(&self), door.manner());
                         clients.spawn(async move {
                             let (_permit, _seat) = (permit, seat);

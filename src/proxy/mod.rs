@@ -44,6 +44,7 @@ mod rouse;
 mod scan;
 mod serve;
 mod socket;
+mod tally;
 mod target;
 mod tee;
 mod timer;
@@ -58,6 +59,7 @@ pub use identify::basic;
 pub use listen::Door;
 pub use parent::Parent;
 pub use socket::UnixDoor;
+pub use tally::FAMILIES;
 pub use target::{NotTarget, Target};
 
 /// Everything a proxy is made of; `app` builds it.
@@ -154,6 +156,7 @@ impl Proxy {
                 own: own::Own::new(parts.own_ports),
                 mark: Arc::clone(&mark),
                 connect_timeout: parts.limits.connect_timeout,
+                dialled: tally::Count::default(),
             },
             tls: parts.upstream_tls,
             pool: Arc::clone(&pool),
@@ -200,12 +203,6 @@ impl Proxy {
         let at_once = self.limits.payments_in_flight;
         let turn = turns.entry(Arc::clone(session));
         Arc::clone(turn.or_insert_with(|| Arc::new(Semaphore::new(at_once))))
-    }
-
-    /// Leaves in the certificate cache, for metrics.
-    #[must_use]
-    pub fn cached_leaves(&self) -> usize {
-        self.interceptor.cached_leaves()
     }
 
     /// Is this host tunnelled without being opened?

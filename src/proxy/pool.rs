@@ -8,6 +8,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::OnceCell;
 
 use super::body::Body;
+use super::tally::Tally;
 use super::target::Target;
 use super::trail::Trail;
 use crate::tls::Trust;
@@ -60,6 +61,8 @@ impl Shelves {
 
 /// Connections that wait for their next request.
 pub(super) struct Pool {
+    /// What is counted on the way to merchants, and on the way here.
+    pub(super) tally: Tally,
     shelves: Mutex<Shelves>,
     idle: Duration,
     per_key: usize,
@@ -69,10 +72,20 @@ impl Pool {
     /// Keeps up to `per_key` connections of each key for up to `idle`.
     pub(super) fn new(idle: Duration, per_key: usize) -> Self {
         Self {
+            tally: Tally::default(),
             shelves: Mutex::default(),
             idle,
             per_key,
         }
+    }
+
+    /// Connections that are kept: idle ones of HTTP/1.1, and all of HTTP/2.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let shelves = self.lock();
+        let h2 = shelves.h2.values();
+        let open =
+            h2.filter(|(cell, _)| matches!(cell.get(), Some(Spoken::H2(s)) if !s.is_closed()));
+        (shelves.h1_total, open.count())
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelves> {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -18,6 +19,7 @@ use super::replay::{self, Replay};
 use super::serve::Conn;
 use super::tee::NotReplayable;
 use super::upgrade::{self, Upgrade};
+use crate::event::metrics::Step;
 use crate::failpoint;
 use crate::payer::{Paid, Pending, Recorded, Settled, Signed, Unpaid, Waiting};
 use crate::payment::{Asked, PaymentId, Reason, Refusal};
@@ -167,6 +169,7 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
         agent,
         patient,
     } = purchase;
+    let began = Instant::now();
     let again = match made(conn, &route, &mut asked, again, &agent).await {
         Ok(again) => again,
         Err(why) => {
@@ -196,7 +199,7 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
         }
         (Ok(signed), Some(request)) => {
             let signed = signed.awaited(agent);
-            send(conn, &route, signed, request).await.into()
+            send(conn, &route, signed, request, began).await.into()
         }
         (Ok(signed), None) => {
             // The policy changed in between: the payload is never sent, and counts until it dies.
@@ -224,6 +227,7 @@ async fn send(
     route: &Route,
     signed: Signed,
     mut request: Request<Body>,
+    began: Instant,
 ) -> Response<Body> {
     let payer = &conn.proxy.payer;
     carry(
@@ -239,6 +243,9 @@ async fn send(
         .send(&conn.lane, route.key(&conn.proxy), request, None)
         .await;
     failpoint::reach("after-send");
+    if answer.is_ok() {
+        payer.took(Step::Purchase, began);
+    }
     let payload = signed.payload.value.clone();
     // Every path past `authorize` comes through here: the payload may be charged whatever came back.
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));

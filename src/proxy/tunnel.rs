@@ -100,9 +100,9 @@ pub(super) async fn intercept(
             Err(e) => Err(refuse_hello(start.io, target, e).await),
         }
     };
-    let tls = timeout(proxy.limits.handshake_timeout, handshake)
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)??;
+    let shaken = timeout(proxy.limits.handshake_timeout, handshake).await;
+    proxy.pool.tally.agents.shaken(&shaken);
+    let tls = shaken.map_err(|_| io::ErrorKind::TimedOut)??;
     let over = match tls.get_ref().1.alpn_protocol() {
         Some(b"h2") => serve::Over::TlsH2,
         _ => serve::Over::TlsH1,

@@ -137,6 +137,7 @@ impl Upstream {
         origin_form(request, &key)?;
         let gate = expect::hold(request, asked, self.limits.expect_timeout);
         if let Some(mut sender) = self.reusable(lane, &key).await {
+            self.pool.tally.reused.one();
             match sender.try_send_request(taken(request)).await {
                 Ok(response) => return self.keep(lane, key, sender, gate, response),
                 // Closed under our feet before a response: the request is sent anew, once (RFC 9112
@@ -264,7 +265,9 @@ impl Upstream {
             .tls
             .connector(&key.session, key.target.port, key.trust, h2);
         let handshake = connector.connect(name, tcp);
-        match timeout(self.limits.handshake_timeout, handshake).await {
+        let shaken = timeout(self.limits.handshake_timeout, handshake).await;
+        self.pool.tally.merchants.shaken(&shaken);
+        match shaken {
             Err(_) => Err(UpstreamError::HandshakeTimeout),
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(e)) => {

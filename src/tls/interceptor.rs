@@ -106,6 +106,12 @@ impl Interceptor {
         }
     }
 
+    /// Leaves that were wanted so far: found in the cache, and made. For metrics.
+    #[must_use]
+    pub fn wanted_leaves(&self) -> (u64, u64) {
+        self.leaves.wanted()
+    }
+
     /// Leaves in the cache, for metrics.
     #[must_use]
     pub fn cached_leaves(&self) -> usize {

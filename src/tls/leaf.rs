@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
@@ -30,6 +31,8 @@ pub(super) struct Leaves {
     key: KeyPair,
     signer: Arc<dyn SigningKey>,
     cache: Mutex<Cache>,
+    found: AtomicU64,
+    made: AtomicU64,
 }
 
 /// By name: the leaf and its end.
@@ -55,6 +58,8 @@ impl Leaves {
             key,
             signer: signer.map_err(|e| crypto(&e))?,
             cache: Mutex::new(LruCache::new(most)),
+            found: AtomicU64::new(0),
+            made: AtomicU64::new(0),
         })
     }
 
@@ -65,13 +70,21 @@ impl Leaves {
         if let Some((leaf, until)) = self.lock().get(host)
             && fresh(until)
         {
+            self.found.fetch_add(1, Ordering::Relaxed);
             return Ok(Arc::clone(leaf));
         }
+        self.made.fetch_add(1, Ordering::Relaxed);
         let until = (now + LIFETIME).min(self.authority.not_after());
         let leaf = Arc::new(self.mint(host, now, until)?);
         self.lock()
             .put(Arc::clone(host), (Arc::clone(&leaf), until));
         Ok(leaf)
+    }
+
+    /// How many were found in the cache, and made.
+    pub(super) fn wanted(&self) -> (u64, u64) {
+        let (found, made) = (&self.found, &self.made);
+        (found.load(Ordering::Relaxed), made.load(Ordering::Relaxed))
     }
 
     /// Leaves in the cache.

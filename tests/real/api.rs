@@ -16,7 +16,7 @@ use crate::support::{python, shop, until};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One request to the admin listener, with the token.
-fn ask(proxy: &Proxy, method: &str, path: &str, body: Option<&Value>) -> Answer {
+pub(crate) fn ask(proxy: &Proxy, method: &str, path: &str, body: Option<&Value>) -> Answer {
     let mut socket = begin(proxy, method, path, body, &[]);
     http::read_answer(&mut socket, method).unwrap()
 }
@@ -49,7 +49,7 @@ fn begin(
 }
 
 /// A proxy that has paid, refused and asked.
-fn lively() -> (Merchant, Proxy) {
+pub(crate) fn lively() -> (Merchant, Proxy) {
     let merchant = Merchant::start(|seen, out| {
         let mut challenge = shop::challenge();
         challenge["resource"]["url"] = json!(format!("https://{}/", seen.host));
@@ -101,7 +101,9 @@ fn lively() -> (Merchant, Proxy) {
     }
     until("the books", PATIENCE, || {
         let rows = ask(&proxy, "GET", "/api/v1/payments?state=settled", None).json();
-        (rows.as_array().unwrap().len() == 2).then_some(())
+        let all = ask(&proxy, "GET", "/api/v1/payments?denied=true", None).json();
+        let count = |rows: &Value| rows.as_array().unwrap().len();
+        (count(&rows) == 2 && count(&all) == 5).then_some(())
     });
     (merchant, proxy)
 }

@@ -350,13 +350,13 @@ fn no_certificate_is_made_for_a_name_that_is_none() {
     }
     let metrics = proxy.ask_admin("/metrics").unwrap().text();
     assert!(
-        metrics.contains("\nfarepass_leaf_certificates 0\n"),
+        metrics.contains("\nfarepass_leaf_certificates_cached 0\n"),
         "{metrics}"
     );
     s_client(&proxy, &[], "");
     let metrics = proxy.ask_admin("/metrics").unwrap().text();
     assert!(
-        metrics.contains("\nfarepass_leaf_certificates 1\n"),
+        metrics.contains("\nfarepass_leaf_certificates_cached 1\n"),
         "{metrics}"
     );
 }

@@ -19,6 +19,7 @@ mod hostile;
 mod interop;
 mod loops;
 mod lost;
+mod metrics;
 mod mpp;
 mod netns;
 mod operator;

@@ -1002,7 +1002,8 @@ pub(crate) const TABLE: &[Threat] = &[
         "no reader of logs holds anybody up, and no label of a metric is somebody else's text",
         Shown(&[
             "src/event/log/tests.rs::a_reader_who_stops_reading_holds_up_nobody",
-            "src/event/metrics.rs::the_page_counts_what_happened",
+            "src/event/metrics/tests.rs::the_page_counts_what_happened",
+            "src/event/metrics/tests.rs::no_agent_makes_the_page_grow",
         ]),
     ),
     (
@@ -1174,7 +1175,10 @@ pub(crate) const TABLE: &[Threat] = &[
     (
         "L-06",
         "metrics have labels of closed lists only",
-        Shown(&["src/event/metrics.rs::the_page_counts_what_happened"]),
+        Shown(&[
+            "src/event/metrics/tests.rs::the_page_counts_what_happened",
+            "tests/real/metrics.rs::the_page_is_read_by_others_and_tells_what_happened",
+        ]),
     ),
     (
         "L-07",

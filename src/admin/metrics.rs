@@ -1,0 +1,246 @@
+//! `/metrics`: what was counted since the start, and how ledger, budgets and questions stand now.
+
+use super::Admin;
+use super::budgets::Standing;
+use super::control;
+use super::problem::{Answer, typed};
+use crate::event::State;
+use crate::event::metrics::{Family, Kind, Page, dollars};
+use crate::ledger::{PostError, SessionRow};
+use crate::money::Usd;
+use crate::payment::PaymentId;
+use crate::policy::Mode;
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family {
+        name,
+        kind: Kind::Gauge,
+        labels,
+        help,
+    }
+}
+
+const BUDGET: &[&str] = &["budget", "scope"];
+
+const BUILD: Family = gauge(
+    "farepass_build_info",
+    &["version", "mode"],
+    "1, with what runs.",
+);
+const STARTED: Family = gauge(
+    "farepass_start_time_seconds",
+    &[],
+    "When it started, in seconds of the Unix epoch.",
+);
+const READY: Family = gauge(
+    "farepass_ready",
+    &[],
+    "1 when it may pay, 0 when it may not (as /readyz).",
+);
+const UP: Family = gauge(
+    "farepass_ledger_up",
+    &[],
+    "1 when the ledger could be read for this page; what is read from it is missing otherwise.",
+);
+const RECORDS: Family = gauge(
+    "farepass_ledger_records",
+    &[],
+    "Number of the newest record in the hash chain. It never falls.",
+);
+const OPEN: Family = gauge(
+    "farepass_open_payments",
+    &["state"],
+    "Payments whose end is not known: reserved, unknown.",
+);
+const OPEN_USD: Family = gauge(
+    "farepass_open_usd",
+    &["state"],
+    "What those payments count, in US dollars.",
+);
+const WAITING: Family = gauge(
+    "farepass_approvals_waiting",
+    &[],
+    "Payments that wait for a person.",
+);
+const FREEZES: Family = gauge(
+    "farepass_freezes",
+    &[],
+    "Freezes in force: all, hosts, agents.",
+);
+const SESSIONS: Family = gauge(
+    "farepass_sessions",
+    &["state"],
+    "Sessions: open, over (closed or expired), spent (open, and nothing is left).",
+);
+const LIMIT: Family = gauge(
+    "farepass_budget_limit_usd",
+    BUDGET,
+    "Limit of a budget, in US dollars.",
+);
+const SPENT: Family = gauge(
+    "farepass_budget_spent_usd",
+    BUDGET,
+    "What counts now in that account of a budget in which the most does, in US dollars.",
+);
+const REMAINING: Family = gauge(
+    "farepass_budget_remaining_usd",
+    BUDGET,
+    "What is left in that account, in US dollars.",
+);
+const RATIO: Family = gauge(
+    "farepass_budget_used_ratio",
+    BUDGET,
+    "How much of the limit is used in that account, by money or by payments: 1 is all of it.",
+);
+const ACCOUNTS: Family = gauge(
+    "farepass_budget_accounts",
+    BUDGET,
+    "Accounts of a budget in which something counts now.",
+);
+const READERS: Family = gauge(
+    "farepass_event_streams",
+    &[],
+    "Streams of events that are read now.",
+);
+
+/// What this part of the page shows.
+pub const FAMILIES: [Family; 16] = [
+    BUILD, STARTED, READY, UP, RECORDS, OPEN, OPEN_USD, WAITING, FREEZES, SESSIONS, LIMIT, SPENT,
+    REMAINING, RATIO, ACCOUNTS, READERS,
+];
+
+/// Read from the ledger, before anything is written.
+struct Book {
+    records: u64,
+    open: [(State, u64, u64); 2],
+    waiting: usize,
+    freezes: usize,
+    sessions: Vec<SessionRow>,
+    budgets: Vec<Standing>,
+}
+
+impl Admin {
+    /// The page. `numbers`: whoever asks may know limits, and what is left of them.
+    pub(super) async fn page(&self, numbers: bool) -> Answer {
+        let parts = &self.parts;
+        let mut page = Page::default();
+        let mode = match parts.payer.policy().mode() {
+            Mode::Enforce => "enforce",
+            Mode::Observe => "observe",
+        };
+        page.family(&BUILD);
+        page.sample(&BUILD, &[env!("CARGO_PKG_VERSION"), mode], 1);
+        page.single(&STARTED, parts.started.secs());
+        page.single(&READY, u8::from((parts.ready)().is_ok()));
+        (parts.metrics)(&mut page);
+        page.single(&READERS, parts.feed.readers());
+        match self.book().await {
+            Ok(book) => {
+                page.single(&UP, 1);
+                self.written(&mut page, &book, numbers);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the ledger cannot be read for the page of metrics");
+                page.single(&UP, 0);
+            }
+        }
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        typed(http::StatusCode::OK, kind, page.text())
+    }
+
+    async fn book(&self) -> Result<Book, PostError> {
+        let ledger = &*self.parts.ledger;
+        let now = self.parts.clock.now();
+        let mut open = [(State::Reserved, 0_u64, 0_u64), (State::Unknown, 0, 0)];
+        for (payment, event) in ledger.open().await? {
+            for (_, count, sum) in open.iter_mut().filter(|(state, ..)| *state == event.state) {
+                *count = count.saturating_add(1);
+                *sum = sum.saturating_add(payment.amount.0);
+            }
+        }
+        let asked = control::approvals(ledger).await?.into_iter();
+        let waits =
+            |a: &crate::budget::Asking| a.stage == crate::budget::Asked::Waiting && a.is_open(now);
+        Ok(Book {
+            records: ledger.trail(PaymentId::default()).await?.head_seq,
+            open,
+            waiting: asked.filter(waits).count(),
+            freezes: control::freezes(ledger).await?.len(),
+            sessions: ledger.sessions().await?,
+            budgets: self.standings().await?,
+        })
+    }
+
+    fn written(&self, page: &mut Page, book: &Book, numbers: bool) {
+        page.single(&RECORDS, book.records);
+        page.family(&OPEN);
+        for (state, count, _) in book.open {
+            page.sample(&OPEN, &[state.name()], count);
+        }
+        page.family(&OPEN_USD);
+        for (state, _, sum) in book.open {
+            page.sample(&OPEN_USD, &[state.name()], dollars(Usd(sum)));
+        }
+        page.single(&WAITING, book.waiting);
+        page.single(&FREEZES, book.freezes);
+        page.family(&SESSIONS);
+        let now = self.parts.clock.now();
+        let count = |name: &str| {
+            let rows = book.sessions.iter();
+            rows.filter(|row| standing(row, row.session.expires <= now) == name)
+                .count()
+        };
+        for name in ["open", "over", "spent"] {
+            page.sample(&SESSIONS, &[name], count(name));
+        }
+        if numbers {
+            budgets(page, &book.budgets);
+        }
+    }
+}
+
+fn standing(row: &SessionRow, expired: bool) -> &'static str {
+    match (row.closed || expired, row.spent >= row.session.budget) {
+        (true, _) => "over",
+        (false, true) => "spent",
+        (false, false) => "open",
+    }
+}
+
+fn budgets(page: &mut Page, all: &[Standing]) {
+    type Column = fn(&Standing) -> Option<String>;
+    let columns: [(&Family, Column); 5] = [
+        (&LIMIT, |b| b.limit.map(dollars)),
+        (&SPENT, |b| Some(dollars(fullest(b)))),
+        (&REMAINING, |b| {
+            let left = b.limit?.minus(fullest(b)).unwrap_or_default();
+            Some(dollars(left))
+        }),
+        (&RATIO, |b| Some(used(b))),
+        (&ACCOUNTS, |b| Some(b.accounts.len().to_string())),
+    ];
+    for (family, column) in columns {
+        page.family(family);
+        for budget in all {
+            if let Some(value) = column(budget) {
+                page.sample(family, &[&budget.name, budget.scope], value);
+            }
+        }
+    }
+}
+
+/// Accounts come with the fullest first.
+fn fullest(budget: &Standing) -> Usd {
+    budget.accounts.first().map_or(Usd(0), |a| a.spent)
+}
+
+/// The larger of money and payments, to a hundredth of a percent, rounded up.
+fn used(budget: &Standing) -> String {
+    let part = |used: u64, of: u64| (u128::from(used) * 10_000).div_ceil(u128::from(of.max(1)));
+    let money = budget.limit.map(|limit| part(fullest(budget).0, limit.0));
+    let most = budget.accounts.iter().map(|a| a.payments).max();
+    let count = budget.payments_limit;
+    let count = count.map(|limit| part(most.unwrap_or(0).into(), limit.into()));
+    let ratio = money.max(count).unwrap_or_default();
+    format!("{}.{:04}", ratio / 10_000, ratio % 10_000)
+}
