@@ -135,7 +135,6 @@ impl Proxy {
                             }
                             continue;
                         };
-                        self.pool.tally.accepted.one();
                         let (proxy, manner) = (Arc::clone(&self), door.manner());
                         clients.spawn(async move {
                             let (_permit, _seat) = (permit, seat);
@@ -175,6 +174,7 @@ impl Proxy {
         arrived: Arrived,
         manner: Manner,
     ) -> io::Result<Option<Service>> {
+        self.pool.tally.accepted.one();
         let (stream, peer) = match arrived {
             Arrived::Unix(stream, _) => return connect::client(self, Client::Unix(stream)).await,
             Arrived::Tcp(stream, peer) => (stream, peer),
