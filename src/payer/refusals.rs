@@ -72,9 +72,13 @@ fn of_reject(reject: &Reject, price: Usd) -> Refusal {
         | Reject::SessionOpen
         | Reject::WrongStage(_)
         | Reject::TooEarly
-        | Reject::OverCharge
-        | Reject::NonceUsed => {
+        | Reject::OverCharge => {
             Refusal::new(Reason::LedgerUnavailable, "the ledger refused the payment")
+        }
+        // Ours are random. A challenge that decides its nonce is good for one payment (MPP).
+        Reject::NonceUsed => {
+            let detail = "this very challenge was paid before, and it is good for one payment";
+            Refusal::new(Reason::AlreadyPaid, detail)
         }
     }
 }

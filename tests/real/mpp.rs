@@ -106,6 +106,36 @@ fn one_402_with_both_protocols_is_paid_in_the_order_of_the_rule() {
 }
 
 #[test]
+fn one_budget_holds_over_both_protocols() {
+    let Some(stand) = mpp_stand() else { return };
+    let mut setup = stand.setup(&["exact", "evm/charge"]);
+    setup.budget("0.025 USD");
+    let proxy = setup.start();
+    // By x402 where both are offered, by MPP where only that is.
+    for path in ["/charge", "/merged"] {
+        let answer = buy(&proxy, path, &[], "");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    for path in ["/charge", "/merged"] {
+        let answer = buy(&proxy, path, &[], "");
+        assert_eq!(
+            answer.reason().as_deref(),
+            Some("over_session_cap"),
+            "{path}"
+        );
+    }
+    until("both receipts", LONG, || {
+        (proxy.ledger().sum(&["settled"]) == 20_000).then_some(())
+    });
+    let books = proxy.ledger();
+    let paid = books.rows.iter().filter(|r| r["state"] == "settled");
+    let mut protocols: Vec<_> = paid.map(|r| r["protocol"].as_str().unwrap()).collect();
+    protocols.sort_unstable();
+    assert_eq!(protocols, ["mpp", "x402-v2"]);
+    assert_eq!(stand.assert_agreement(&proxy), 20_000);
+}
+
+#[test]
 fn the_chain_confirms_a_charge() {
     let Some(stand) = mpp_stand() else { return };
     let mut setup = stand.setup(&["evm/charge"]);
