@@ -1,4 +1,4 @@
-//! What binds an MPP challenge to one request: the body that it was made for, the credentials that the
+//! What binds an MPP challenge to one request: the host that was asked, the body that it was made for, the credentials that the
 //! agent sends of its own, and what the agent says it can pay.
 
 use base64::Engine;
@@ -35,6 +35,10 @@ fn digest(text: &str) -> Option<[u8; 32]> {
 
 /// May the challenge be answered with this request?
 pub(super) fn fits(echo: &Echo, repeat: &Repeat<'_>) -> Result<(), Problem> {
+    if is_elsewhere(&echo.realm, repeat.host, repeat.port) {
+        let detail = "the realm of the challenge names another host or port than the one asked";
+        return Err(Problem::new(Reason::ResourceMismatch, detail));
+    }
     if let Some(text) = &echo.digest
         && digest(text) != Some((repeat.body)())
     {
@@ -115,16 +119,27 @@ fn weight(text: &str) -> Option<bool> {
     }
 }
 
-/// The origin that a realm claims to be: a host name with a dot or an address, with a port or without.
-/// Anything else is a title. Compared with the host that was asked, never used (threat X-06).
-pub(super) fn origin(realm: &str) -> Option<String> {
-    let uri: http::Uri = format!("https://{realm}").parse().ok()?;
-    let host = uri.host()?;
-    let is_address = host.starts_with('[');
-    let name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    let is_name = host.contains('.') && host.bytes().all(name);
-    let plain = !realm.contains(['/', '?', '#', '@']);
-    (plain && (is_address || is_name)).then(|| format!("https://{realm}"))
+/// Does the realm name another host than the one that was asked (threat X-06)? A realm that is the name of
+/// a host, with a port or without, must be that host or a domain above it; anything else is a title.
+fn is_elsewhere(realm: &str, host: &str, port: u16) -> bool {
+    let uri = format!("https://{realm}").parse::<http::Uri>().ok();
+    let uri = uri.filter(|_| !realm.contains(['/', '?', '#', '@']));
+    let Some(named) = uri.as_ref().and_then(http::Uri::host) else {
+        return false;
+    };
+    let of_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let is_name = named.contains('.') && named.bytes().all(of_name);
+    if !is_name && !named.starts_with('[') {
+        return false;
+    }
+    let named = named.trim_matches(['[', ']']).trim_end_matches('.');
+    let named = named.to_ascii_lowercase();
+    let above = host
+        .strip_suffix(&*named)
+        .is_some_and(|sub| sub.ends_with('.'));
+    let above = above && named.contains('.') && named.contains(|c: char| c.is_ascii_alphabetic());
+    let other_port = uri.as_ref().and_then(http::Uri::port_u16);
+    !(host == named || above) || other_port.is_some_and(|p| p != port)
 }
 
 #[cfg(test)]
@@ -186,12 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn a_realm_that_names_a_host_claims_to_be_it() {
-        let claims = |realm| origin(realm).is_some();
-        for host in ["api.example.com", "127.0.0.1", "[::1]", "a.b:8443"] {
-            assert!(claims(host), "{host}");
-        }
-        for title in [
+    fn a_realm_that_names_a_host_must_be_of_the_one_asked() {
+        let here = |realm| !is_elsewhere(realm, "api.example.com", 443);
+        for fine in [
+            "api.example.com",
+            "API.Example.com.",
+            "api.example.com:443",
+            "example.com",
             "",
             "MPP Payment",
             "shop",
@@ -200,7 +216,21 @@ mod tests {
             "x@a.b",
             "Zürich",
         ] {
-            assert!(!claims(title), "{title}");
+            assert!(here(fine), "{fine}");
         }
+        for other in [
+            "shop.victim.test",
+            "api.example.com:8443",
+            "pay.api.example.com",
+            "www.example.com",
+            "ple.com",
+            "127.0.0.1",
+            "[::1]",
+        ] {
+            assert!(!here(other), "{other}");
+        }
+        assert!(!is_elsewhere("127.0.0.1", "127.0.0.1", 8080));
+        assert!(!is_elsewhere("[::1]:8080", "::1", 8080));
+        assert!(is_elsewhere("0.0.1", "127.0.0.1", 8080));
     }
 }

@@ -55,6 +55,10 @@ pub struct Terms<'a> {
 
 /// The request that would be sent again with the payment, as far as a challenge may be bound to it.
 pub struct Repeat<'a> {
+    /// The host that was asked, normalised.
+    pub host: &'a str,
+    /// Its port.
+    pub port: u16,
     /// Its header fields.
     pub headers: &'a HeaderMap,
     /// Makes the SHA-256 of its body.

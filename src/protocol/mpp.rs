@@ -241,7 +241,6 @@ fn requirement(echo: &Echo) -> Result<Requirement, Problem> {
     }
     let mut requirement = terms;
     requirement.expires = echo.expiry()?;
-    requirement.resource = bound::origin(&echo.realm);
     requirement.offer = Arc::new(crate::payment::Offer {
         entry: entry.into(),
         ..Default::default()

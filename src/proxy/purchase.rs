@@ -180,6 +180,8 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
     if let Some(request) = &again {
         let body = || replay::digest(request.body());
         let repeat = Repeat {
+            host: &asked.host,
+            port: asked.port,
             headers: request.headers(),
             body: &body,
         };

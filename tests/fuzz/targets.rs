@@ -65,6 +65,8 @@ pub(crate) fn authenticate(data: &[u8]) {
         check(&challenge);
         let read = challenge.requirements.len() + challenge.problems.len();
         let repeat = Repeat {
+            host: "api.example.com",
+            port: 443,
             headers: &head.headers,
             body: &|| [0; 32],
         };

@@ -117,14 +117,12 @@ fn an_honest_challenge_is_read_in_whole() {
         (10_000, USDC, SELLER)
     );
     assert_eq!(read.transfer_method, "eip3009");
-    assert_eq!(read.resource.as_deref(), Some("https://api.example.com"));
     let midnight: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
     assert_eq!(read.expires, Some(Timestamp(midnight.0 + 250)));
     assert_eq!(read.lives(Timestamp(midnight.0 - 10_000)), 10);
     assert_eq!(read.lives(midnight.after_secs(5)), 0);
     // Without an expiry it lives as long as the official client lets it.
     assert_eq!(only(&line(&text, &[])).lives(midnight), 300);
-    assert_eq!(only(&line(&text, &[("realm", "My shop")])).resource, None);
 }
 
 #[test]
@@ -330,6 +328,8 @@ fn fit_says(params: &[(&str, &str)], fields: &[(&'static str, &[u8])]) -> Option
     let mut digest = [0; 32];
     hex::decode_to_slice(HELLO, &mut digest).unwrap();
     let repeat = Repeat {
+        host: REALM,
+        port: 443,
         headers: &head.headers,
         body: &|| digest,
     };
@@ -349,6 +349,12 @@ fn a_challenge_is_answered_with_the_request_that_it_is_for() {
     for (params, fields, expected) in [
         (&[][..], &[][..], None),
         (&[("digest", hello)], &[], None),
+        (&[("realm", "My shop")], &[], None),
+        (
+            &[("realm", "shop.victim.test")],
+            &[],
+            Some(Reason::ResourceMismatch),
+        ),
         (&[("digest", other)], &[], Some(Reason::DigestMismatch)),
         (&[], &[key], Some(Reason::AuthorizationConflict)),
         (&[beside], &[key], None),

@@ -141,15 +141,8 @@ fn recorded_mpp_answers_are_read() {
             for r in &challenge.requirements {
                 let until = r.expires.map(|t| t.to_string()).unwrap_or_default();
                 all += &format!(
-                    "    {} {} {} {} of {} to {} until {until} by {} at {}\n",
-                    r.protocol,
-                    r.scheme,
-                    r.network,
-                    r.amount,
-                    r.asset,
-                    r.pay_to,
-                    r.transfer_method,
-                    r.resource.as_deref().unwrap_or("-")
+                    "    {} {} {} {} of {} to {} until {until} by {}\n",
+                    r.protocol, r.scheme, r.network, r.amount, r.asset, r.pay_to, r.transfer_method
                 );
             }
             for p in &challenge.problems {
