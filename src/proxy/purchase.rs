@@ -23,7 +23,6 @@ use crate::event::metrics::Step;
 use crate::failpoint;
 use crate::payer::{Paid, Pending, Recorded, Settled, Signed, Unpaid, Waiting};
 use crate::payment::{Asked, PaymentId, Reason, Refusal};
-use crate::protocol::{self, Repeat};
 use crate::settings::RefusalBody;
 
 const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
@@ -178,14 +177,7 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
         }
     };
     if let Some(request) = &again {
-        let body = || replay::digest(request.body());
-        let repeat = Repeat {
-            host: &asked.host,
-            port: asked.port,
-            headers: request.headers(),
-            body: &body,
-        };
-        protocol::fit(&mut asks.challenge, &repeat);
+        replay::fit(&mut asks.challenge, &asked, request);
     }
     let considered = match patient {
         true => payer.consider(&asked, &asks.challenge).await,

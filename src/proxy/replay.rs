@@ -10,10 +10,23 @@ use tokio::time::timeout;
 use super::body::{Body, Stream};
 use super::tee::{self, Kept, NotReplayable};
 use super::upgrade::Upgrade;
-use crate::payment::RequestKey;
+use crate::payment::{Asked, Challenge, RequestKey};
+use crate::protocol::{self, Repeat};
+
+/// Leaves of a challenge what may be answered with this second sending of what was asked.
+pub(super) fn fit(challenge: &mut Challenge, asked: &Asked, request: &Request<Body>) {
+    let body = || digest(request.body());
+    let repeat = Repeat {
+        host: &asked.host,
+        port: asked.port,
+        headers: request.headers(),
+        body: &body,
+    };
+    protocol::fit(challenge, &repeat);
+}
 
 /// SHA-256 of a body that was kept for its second sending.
-pub(super) fn digest(body: &Body) -> [u8; 32] {
+fn digest(body: &Body) -> [u8; 32] {
     let mut hash = Context::new(&SHA256);
     body.pieces().for_each(|piece| hash.update(piece));
     let mut digest = [0; 32];
