@@ -333,6 +333,32 @@ async fn a_file_of_a_newer_program_is_left_alone() {
     assert!(text.contains("version 99"), "{text}");
 }
 
+/// A file as the second version of the tables had it.
+fn as_older(path: &Path) {
+    let file = rusqlite::Connection::open(path).unwrap();
+    file.execute_batch("INSERT INTO nonce SELECT hash FROM new_nonce; DROP TABLE new_nonce;")
+        .unwrap();
+    file.pragma_update(None, "user_version", 2).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_an_older_program_keeps_all_that_it_knows() {
+    let dir = filled().await;
+    as_older(&state(&dir).join("ledger.db"));
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+    let mut again = reserve(77, 1);
+    if let Some(Entry::Reserve { nonce, .. }) = again.entries.first_mut() {
+        *nonce = "nonce 1".into();
+    }
+    let refused = ledger.post(again).await.unwrap_err();
+    assert!(matches!(refused, PostError::Rejected(_)), "{refused}");
+    ledger.post(reserve(78, 1)).await.unwrap();
+    drop(ledger);
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+}
+
 /// Waits until the ledger is well again.
 async fn healed(ledger: &Arc<dyn Ledger>) {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -28,6 +28,7 @@ mod accounts;
 mod explore;
 mod facts;
 mod keeper;
+mod nonces;
 mod read;
 mod shared;
 mod store;

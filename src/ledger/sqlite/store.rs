@@ -1,7 +1,6 @@
 //! Rows of the SQLite file: the schema, and how values become columns and come back.
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
-use sha2::{Digest as _, Sha256};
 
 use crate::budget::{Counted, Mark, Opened, Payment, Stage};
 use crate::clock::Timestamp;
@@ -9,15 +8,15 @@ use crate::ledger::chain::{Hash, Head, Record};
 use crate::money::Usd;
 use crate::payment::{PaymentId, SessionId};
 
+use super::nonces;
 use super::tables::Sealed;
 
 /// Raised with every change of the tables.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// `record` is the ledger. All other tables can be computed from it; `verify` does.
 /// `record.before` is the record before it about the same payment, so that a payment's history needs
-/// no index; `payment.last` is the newest. `nonce` holds 64 bits of a hash: nonces are random, so an
-/// index on their texts would touch one page for each payment of a group.
+/// no index; `payment.last` is the newest. `nonce` holds 64 bits of a hash (see `nonces`).
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE record(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, payment BLOB, before INTEGER,
@@ -111,6 +110,7 @@ pub(super) fn create(connection: &mut Connection, id: &str) -> Result<(), Fault>
     let tx = connection.transaction()?;
     tx.execute_batch(SCHEMA)?;
     tx.execute_batch(FACTS)?;
+    tx.execute_batch(nonces::SCHEMA)?;
     tx.execute("INSERT INTO meta VALUES ('id', ?1)", [id])?;
     save_head(&tx, Head::genesis(id))?;
     tx.pragma_update(None, "user_version", VERSION)?;
@@ -119,11 +119,15 @@ pub(super) fn create(connection: &mut Connection, id: &str) -> Result<(), Fault>
 
 /// Brings the tables of an older program up to date, in one transaction. The records stay as they are.
 pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Fault> {
-    if version(connection)? != 1 {
+    let before = version(connection)?;
+    if !(1..VERSION).contains(&before) {
         return Ok(());
     }
     let tx = connection.transaction()?;
-    tx.execute_batch(FACTS)?;
+    if before < 2 {
+        tx.execute_batch(FACTS)?;
+    }
+    tx.execute_batch(nonces::SCHEMA)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }
@@ -241,6 +245,13 @@ pub(super) fn payment(row: &Row<'_>) -> Result<(PaymentId, u64, Option<Payment>)
     Ok((id, last, Some(payment)))
 }
 
+/// The largest id of a payment or refusal. Ids begin with their time, so that most new ones are larger.
+pub(super) fn largest_payment(connection: &Connection) -> Result<Option<PaymentId>, Fault> {
+    let sql = "SELECT max(id) FROM payment";
+    let largest: Option<[u8; 16]> = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(largest.map(|id| PaymentId(u128::from_be_bytes(id))))
+}
+
 pub(super) fn payment_at(
     connection: &Connection,
     id: PaymentId,
@@ -250,26 +261,6 @@ pub(super) fn payment_at(
     let mut rows = statement.query([blob(id)])?;
     let row = rows.next()?.map(payment).transpose()?;
     Ok(row.map(|(_, last, payment)| (last, payment)))
-}
-
-/// The number under which a nonce with this hash is kept. Two nonces with one number refuse a payment, once in
-/// billions; they never let one pass.
-pub(super) fn nonce_number(sha256: &[u8; 32]) -> i64 {
-    sha256
-        .iter()
-        .take(8)
-        .fold(0, |sum, b| sum << 8 | i64::from(*b))
-}
-
-pub(super) fn nonce_used(connection: &Connection, nonce: &str) -> Result<bool, Fault> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM nonce WHERE hash = ?1")?;
-    Ok(statement.exists([nonce_number(&Sha256::digest(nonce).into())])?)
-}
-
-pub(super) fn save_nonce(connection: &Connection, nonce: &str) -> Result<(), Fault> {
-    let mut statement = connection.prepare_cached("INSERT INTO nonce VALUES (?1)")?;
-    statement.execute([nonce_number(&Sha256::digest(nonce).into())])?;
-    Ok(())
 }
 
 pub(super) fn save_payment(

@@ -14,6 +14,7 @@ use crate::ledger::{Post, Posted};
 use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::facts;
+use super::nonces::Nonces;
 use super::store::{self, Fault};
 
 /// Sums kept in memory between commits. Above it they are dropped and read again when needed.
@@ -64,6 +65,9 @@ pub(super) struct Tables {
     lasts: BTreeMap<PaymentId, u64>,
     /// Keys whose facts are in the book, or are certainly in no file.
     known: HashSet<String>,
+    nonces: Nonces,
+    /// No payment in the file has a larger id.
+    largest: Option<PaymentId>,
     head: Head,
 }
 
@@ -100,6 +104,8 @@ impl Tables {
             loaded: HashMap::new(),
             lasts: BTreeMap::new(),
             known: HashSet::new(),
+            nonces: Nonces::open(&connection)?,
+            largest: store::largest_payment(&connection)?,
             connection,
             head,
         })
@@ -185,7 +191,7 @@ impl Tables {
                 ..
             } => {
                 if !self.book.nonces.contains_key(nonce)
-                    && store::nonce_used(&self.connection, nonce)?
+                    && self.nonces.used(&self.connection, nonce)?
                 {
                     self.book.nonces.insert(nonce.clone(), STORED);
                 }
@@ -221,7 +227,7 @@ impl Tables {
     }
 
     fn load_payment(&mut self, id: PaymentId) -> Result<(), Fault> {
-        if self.lasts.contains_key(&id) {
+        if self.lasts.contains_key(&id) || Some(id) > self.largest {
             return Ok(());
         }
         if let Some((last, payment)) = store::payment_at(&self.connection, id)? {
@@ -276,12 +282,13 @@ impl Tables {
         let id = post.entries.iter().find_map(Entry::payment);
         let before = id.and_then(|id| self.lasts.insert(id, head.seq));
         dirty.payments.extend(id);
+        self.largest = self.largest.max(id);
         store::save_record(&self.connection, head, post, id, before)?;
         self.head = head;
         Ok(())
     }
 
-    fn store(&self, dirty: &Dirty) -> Result<(), Fault> {
+    fn store(&mut self, dirty: &Dirty) -> Result<(), Fault> {
         for mark in &dirty.sums {
             if let Some(counted) = self.book.counted.get(mark) {
                 store::save_counted(&self.connection, mark, *counted)?;
@@ -294,9 +301,10 @@ impl Tables {
         // The book holds those of this group only.
         for (nonce, owner) in &self.book.nonces {
             if *owner != STORED {
-                store::save_nonce(&self.connection, nonce)?;
+                self.nonces.save(&self.connection, nonce)?;
             }
         }
+        self.nonces.sort(&self.connection)?;
         for id in &dirty.sessions {
             if let Some(opened) = self.book.sessions.get(id) {
                 store::save_session(&self.connection, id, opened)?;

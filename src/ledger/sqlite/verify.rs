@@ -6,6 +6,7 @@ use crate::ledger::Report;
 use crate::ledger::audit::{Audit, Seen};
 
 use super::facts;
+use super::nonces;
 use super::store::{self, Fault};
 
 /// Walks every record and compares every row, on one state of the file while others write.
@@ -34,8 +35,7 @@ fn walk(connection: &Connection) -> Result<Report, Fault> {
         Ok((id, Seen::new(last, payment.as_ref())))
     })?;
     audit.check_payments(payments.into_iter());
-    let nonces = all(connection, "nonce", "hash", |row| Ok(row.get(0)?))?;
-    audit.check_nonces(store::nonce_number, nonces.into_iter());
+    audit.check_nonces(nonces::number, nonces::all(connection)?.into_iter());
     audit.check_sessions(store::sessions(connection)?.into_iter());
     audit.check_facts(facts::all(connection)?.into_iter());
     Ok(audit.report())

@@ -1,0 +1,108 @@
+//! Nonces that were ever used. They are random: put into its place at once, each would touch a page of
+//! its own, and most of what a group writes would be these pages. So they are kept in the order of
+//! their coming first, and put into their places some thousand at a time.
+
+use std::collections::HashSet;
+
+use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
+
+use super::store::Fault;
+
+/// Nonces that wait for their places, in the file and in memory. Moving them takes some milliseconds.
+const WAITING_MAX: usize = 4096;
+
+/// Came with version 3.
+pub(super) const SCHEMA: &str =
+    "CREATE TABLE new_nonce(seq INTEGER PRIMARY KEY, hash INTEGER NOT NULL) STRICT;";
+
+/// The number under which a nonce with this hash is kept. Two nonces with one number refuse a payment, once in
+/// billions; they never let one pass.
+pub(super) fn number(sha256: &[u8; 32]) -> i64 {
+    sha256
+        .iter()
+        .take(8)
+        .fold(0, |sum, b| sum << 8 | i64::from(*b))
+}
+
+fn number_of(nonce: &str) -> i64 {
+    number(&Sha256::digest(nonce).into())
+}
+
+/// The nonces that wait for their places.
+pub(super) struct Nonces(HashSet<i64>);
+
+impl Nonces {
+    pub(super) fn open(connection: &Connection) -> Result<Self, Fault> {
+        let mut statement = connection.prepare("SELECT hash FROM new_nonce")?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        Ok(Self(rows.collect::<Result<_, _>>()?))
+    }
+
+    /// Was anything ever reserved under it, in what is committed?
+    pub(super) fn used(&self, connection: &Connection, nonce: &str) -> Result<bool, Fault> {
+        let number = number_of(nonce);
+        if self.0.contains(&number) {
+            return Ok(true);
+        }
+        let mut statement = connection.prepare_cached("SELECT 1 FROM nonce WHERE hash = ?1")?;
+        Ok(statement.exists([number])?)
+    }
+
+    /// Notes one, which is new.
+    pub(super) fn save(&mut self, connection: &Connection, nonce: &str) -> Result<(), Fault> {
+        let number = number_of(nonce);
+        let mut statement = connection.prepare_cached("INSERT INTO new_nonce(hash) VALUES (?1)")?;
+        statement.execute([number])?;
+        self.0.insert(number);
+        Ok(())
+    }
+
+    /// Puts those that wait into their places when there are enough of them.
+    pub(super) fn sort(&mut self, connection: &Connection) -> Result<(), Fault> {
+        if self.0.len() < WAITING_MAX {
+            return Ok(());
+        }
+        connection.execute_batch(
+            "INSERT INTO nonce SELECT hash FROM new_nonce ORDER BY hash; DELETE FROM new_nonce;",
+        )?;
+        self.0.clear();
+        Ok(())
+    }
+}
+
+/// All of them, in no order.
+pub(super) fn all(connection: &Connection) -> Result<Vec<i64>, Fault> {
+    let sql = "SELECT hash FROM nonce UNION ALL SELECT hash FROM new_nonce";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_known_before_and_after_it_has_its_place() {
+        let connection = Connection::open_in_memory().unwrap();
+        let tables = "CREATE TABLE nonce(hash INTEGER PRIMARY KEY) STRICT;";
+        connection.execute_batch(tables).unwrap();
+        connection.execute_batch(SCHEMA).unwrap();
+        let mut nonces = Nonces::open(&connection).unwrap();
+        let name = |n: usize| format!("nonce {n}");
+        for n in 0..WAITING_MAX + 10 {
+            assert!(!nonces.used(&connection, &name(n)).unwrap(), "{n}");
+            nonces.save(&connection, &name(n)).unwrap();
+            nonces.sort(&connection).unwrap();
+        }
+        assert_eq!(nonces.0.len(), 10, "the others have their places");
+        // As a start finds it.
+        let nonces = Nonces::open(&connection).unwrap();
+        for n in 0..WAITING_MAX + 10 {
+            assert!(nonces.used(&connection, &name(n)).unwrap(), "{n}");
+        }
+        assert!(!nonces.used(&connection, "another").unwrap());
+        assert_eq!(all(&connection).unwrap().len(), WAITING_MAX + 10);
+    }
+}
