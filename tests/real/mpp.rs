@@ -187,6 +187,16 @@ fn an_agents_own_credentials_are_never_dropped() {
     assert_eq!(hit["authorization"], "Bearer key");
     row(&proxy, "settled");
     assert_eq!(stand.assert_agreement(&proxy), 10_000);
+    // Where x402 is offered as well, it has a header of its own.
+    let proxy = stand.setup(&["evm/charge", "exact"]).start();
+    let answer = buy(&proxy, "/charge", &key, "");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(row(&proxy, "settled")["protocol"], "x402-v2");
+    let [(hit, _)] = &stand.paid_by(&proxy.payer())[..] else {
+        panic!("one payment")
+    };
+    assert_eq!(hit["authorization"], "Bearer key");
+    assert_eq!(stand.assert_agreement(&proxy), 10_000);
 }
 
 #[test]
