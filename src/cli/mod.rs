@@ -22,6 +22,7 @@ mod ledger;
 mod merchant;
 mod owner;
 mod run;
+mod schema;
 mod serve;
 mod session;
 mod setup;
@@ -122,6 +123,7 @@ const COMMANDS: &[Entry] = &[
     entry::<freeze::Unfreeze>(),
     entry::<merchant::Merchant>(),
     entry::<ca::Ca>(),
+    entry::<schema::Schema>(),
     entry::<completions::Completions>(),
 ];
 

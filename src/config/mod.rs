@@ -20,6 +20,9 @@ pub use find::{Missing, find};
 pub use rpc::RpcEntry;
 pub use wallets::WalletEntry;
 
+/// JSON Schema (draft 2020-12) of the file, for editors. What fits together only the program knows.
+pub const SCHEMA: &str = include_str!("schema.json");
+
 /// Everything the operator wrote, and the defaults of what was left out.
 pub struct Config {
     /// The file.

@@ -32,6 +32,7 @@ const PAGES: &[&[&str]] = &[
     &["ca", "install"],
     &["ca", "uninstall"],
     &["ca", "rotate"],
+    &["schema"],
     &["completions"],
 ];
 

@@ -9,6 +9,7 @@ mod bodies;
 mod certificates;
 mod circles;
 mod clients;
+mod config_schema;
 mod crash;
 mod disk;
 mod dispute;
