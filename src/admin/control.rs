@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json as value;
 
 use super::Admin;
-use super::problem::{Answer, Problem, json, typed};
+use super::problem::{Answer, Problem, json};
 use super::query::decoded;
 use crate::budget::facts::key;
 use crate::budget::{Asking, Fact, Frozen};
@@ -151,12 +151,4 @@ pub async fn merchants(ledger: &dyn Reader) -> Result<Vec<serde_json::Value>, Po
         rows.push(row);
     }
     Ok(rows)
-}
-
-/// What a person sees who follows an `approve_url`: it holds no data, so it needs no token.
-pub(super) fn page() -> Answer {
-    const PAGE: &str = "A payment waits for your answer. The end of this URL is its id:\n\n  \
-        farepass approve            what waits\n  farepass approve apr_…      yes, once\n  \
-        farepass deny apr_…         no\n";
-    typed(StatusCode::OK, "text/plain; charset=utf-8", PAGE.to_owned())
 }

@@ -29,7 +29,9 @@ mod beacon;
 mod budgets;
 pub mod client;
 pub mod control;
+mod dashboard;
 mod feed;
+mod gate;
 mod metrics;
 mod openapi;
 mod problem;
@@ -201,10 +203,15 @@ impl Admin {
                 let numbers = self.parts.numbers || self.parts.token.admits(&head.headers);
                 Ok(self.page(numbers).await)
             }
-            _ if path.starts_with("/approvals/") && read => Ok(control::page()),
+            _ if path.starts_with("/approvals/") && read => Ok(dashboard::question(&head.headers)),
+            _ if read && !path.starts_with("/api/") => {
+                let login = (path == "/").then(|| self.parts.token.login(head.uri.query()));
+                let answer = login.flatten().or_else(|| dashboard::file(path));
+                answer.ok_or(Problem::NotFound)
+            }
             _ => {
                 let inside = path.strip_prefix("/api/v1/").ok_or(Problem::NotFound)?;
-                let (op, variable) = match self.parts.token.admits(&head.headers) {
+                let (op, variable) = match self.parts.token.opens(&head.headers) {
                     true => routes::find(&head.method, inside)?,
                     // What is not there looks like what is, to whoever has no token.
                     false => match routes::find(&head.method, inside) {

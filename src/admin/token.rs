@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -110,10 +111,19 @@ impl Token {
         let Some((scheme, token)) = value.to_str().ok().and_then(|v| v.split_once(' ')) else {
             return false;
         };
+        scheme.eq_ignore_ascii_case("bearer") && self.matches(token.trim().as_bytes())
+    }
+
+    /// Is it this one? Compared in constant time.
+    pub(super) fn matches(&self, shown: &[u8]) -> bool {
         let expected = self.0.expose_secret().as_bytes();
-        scheme.eq_ignore_ascii_case("bearer")
-            && aws_lc_rs::constant_time::verify_slices_are_equal(token.trim().as_bytes(), expected)
-                .is_ok()
+        aws_lc_rs::constant_time::verify_slices_are_equal(shown, expected).is_ok()
+    }
+
+    /// Something that whoever has the token can make, and from which nobody makes the token.
+    pub(super) fn derived(&self, what: &str) -> SecretString {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.expose_secret().as_bytes());
+        hex::encode(hmac::sign(&key, what.as_bytes())).into()
     }
 
     /// For the client beside a running proxy.

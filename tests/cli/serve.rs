@@ -96,7 +96,8 @@ fn health_needs_no_token_and_everything_else_does() {
     assert_eq!(get("/api/v1/payments?limt=5", &bearer).0, 400);
     assert_eq!(get("/api/v1/payments/pay_1", &bearer).0, 404);
     assert_eq!(get("/api/v1/nothing", &bearer).0, 404);
-    assert_eq!(get("/", &bearer).0, 404);
+    assert_eq!(get("/nothing", &bearer).0, 404);
+    assert_eq!(get("/", "").0, 200);
     assert!(!home.read("serve.err").contains(&token));
 }
 

@@ -11,6 +11,7 @@ mod circles;
 mod clients;
 mod config_schema;
 mod crash;
+mod dashboard;
 mod disk;
 mod dispute;
 mod doors;

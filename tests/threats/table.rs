@@ -75,6 +75,8 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/real/interop.rs::nobody_reaches_the_admin_surface_through_the_proxy",
             "tests/real/operator.rs::an_agent_answers_no_question_about_itself",
             "tests/cli/serve.rs::reading_changes_nothing_and_strangers_do_not_read",
+            "tests/real/dashboard.rs::a_browser_needs_both_halves_and_a_page_of_ours",
+            "tests/real/dashboard.rs::pages_hold_no_data_and_forbid_what_they_do_not_need",
             "tests/real/netns.rs::nothing_inside_selects_a_session",
         ]),
     ),

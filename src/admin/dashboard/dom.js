@@ -1,0 +1,65 @@
+// Building the page. Text from merchants and agents goes in as text only, and what would turn or hide the
+// text around it is spelled out.
+
+const MISLEADING = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/** Text that shows what is in it: no control or direction characters. */
+export function plain(value) {
+  const spelled = (c) => `\\u{${c.codePointAt(0).toString(16)}}`;
+  return String(value ?? "").replace(MISLEADING, spelled);
+}
+
+/** An element with attributes and children; strings become text. */
+export function el(name, attributes = {}, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+/** The same in SVG. */
+export function svg(name, attributes = {}, ...children) {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value != null) node.setAttribute(key, plain(value));
+  }
+  for (const child of children.flat()) {
+    if (child == null || child === false) continue;
+    node.append(child instanceof Node ? child : document.createTextNode(plain(child)));
+  }
+  return node;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+/** Puts new children into a place, and the focus back where it was. */
+export function put(place, ...children) {
+  const held = place.contains(document.activeElement) && document.activeElement.dataset.key;
+  place.replaceChildren(...children.flat().filter(Boolean));
+  if (held) [...place.querySelectorAll("[data-key]")].find((e) => e.dataset.key === held)?.focus();
+}
+
+/** "0.05 USD" as a number: for drawing, never for deciding. */
+export const usd = (text) => (text ? Number.parseFloat(text) : 0);
+
+export function money(number) {
+  const digits = number === 0 || number >= 1 ? 2 : number >= 0.01 ? 3 : 6;
+  return `$${number.toFixed(digits)}`;
+}
+
+/** A time of today as a time, another one with its day. */
+export function when(text) {
+  const at = new Date(text);
+  const today = at.toDateString() === new Date().toDateString();
+  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const shown = today ? time : `${at.toLocaleDateString([], { month: "short", day: "numeric" })} ${time}`;
+  return el("time", { datetime: text, title: text }, shown);
+}
+
+export function table(caption, heads, rows, nothing) {
+  if (rows.length === 0) return el("p", { class: "quiet" }, nothing);
+  const head = el("tr", {}, heads.map((text) => el("th", { scope: "col" }, text)));
+  return el("table", {}, el("caption", {}, caption), el("thead", {}, head), el("tbody", {}, rows));
+}

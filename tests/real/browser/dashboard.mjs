@@ -1,0 +1,84 @@
+// The operator at the dashboard, in a real browser: signs in, looks, approves by a click, freezes. Arguments:
+// the browser, the address, the token, a folder for pictures. Writes what was seen as JSON.
+
+import { join } from "node:path";
+import { Chromium } from "./chromium.mjs";
+
+const [binary, base, token, pictures] = process.argv.slice(2);
+const seen = {};
+const browser = await Chromium.start(binary);
+try {
+  const page = await browser.page(`${base}/`);
+  await page.until("the form", `!document.querySelector("#login").hidden`);
+  seen.stranger = await page.run("document.body.innerText");
+  await page.go(`${base}/?token=${"0".repeat(64)}`);
+  await page.until("no", `!document.querySelector("#wrong").hidden`);
+  const strange = page.report();
+
+  // The form, as a person fills it in.
+  await page.run(`document.querySelector("#login input").value = ${JSON.stringify(token)}`);
+  await page.click("#login button");
+  await page.until("the page", `!document.querySelector("#main").hidden`);
+  await page.until("live", `document.querySelector("#live").innerText === "live"`);
+  seen.address = await page.run("location.href");
+  seen.cookieSeen = await page.run("document.cookie");
+
+  await page.until("a question", `document.querySelector("#approvals-list article")`);
+  seen.question = await page.run(`document.querySelector("#approvals-list").innerText`);
+  if (pictures) await look(page, "waiting");
+  await page.click("#approvals-list .go");
+  await page.until("the payment", `[...document.querySelectorAll("#payments-table tr")].some((r) => r.innerText.includes("/waits") && r.innerText.includes("settled"))`);
+  await page.until("the answer", `document.querySelector("#approvals-list article") === null`);
+
+  // By keyboard: the exchange behind the newest payment.
+  await page.run(`document.querySelector("#payments-table .more").focus()`);
+  await page.key("Enter");
+  await page.until("the exchange", `document.querySelector("#payments-table svg.sequence")`);
+  // The last record moves what is below it.
+  await page.until("the end of the exchange", `document.querySelector("#payments-table svg.sequence").getAttribute("aria-label").includes("body delivered")`);
+  seen.focus = await page.run(`document.activeElement.className`);
+  seen.sequence = await page.run(`document.querySelector("#payments-table svg.sequence").getAttribute("aria-label")`);
+  await page.click("#refusals-table .more");
+  await page.until("the refusal", `document.querySelector("#refusals-table svg.sequence")`);
+  seen.refusals = await page.run(`document.querySelector("#refusals-table").innerText`);
+  seen.refusalSaid = await page.run(`document.querySelector("#refusals-table svg.sequence").getAttribute("aria-label")`);
+  seen.chart = await page.run(`document.querySelectorAll("#chart rect").length`);
+  await page.click(`input[name=by][value=agent]`);
+  seen.limits = await page.run(`document.querySelector("#limits").innerText`);
+  if (pictures) await look(page, "paid");
+
+  // Nothing that others wrote became part of the page.
+  seen.title = await page.run("document.title");
+  seen.intruders = await page.run(`document.querySelectorAll("main img, main script, main b:not(.tile b), main iframe").length`);
+  seen.misleading = await page.run(`/[\\u202a-\\u202e\\u2066-\\u2069]/.test(document.body.innerText + document.body.innerHTML)`);
+
+  // Freezes.
+  await page.click("#freeze .danger");
+  await page.until("the freeze", `document.querySelector("#ready").innerText.startsWith("frozen")`);
+  seen.frozen = await page.run(`document.querySelector("#freezes-list").innerText`);
+  await page.click(`#freezes-list [data-key=all]`);
+  await page.until("the thaw", `document.querySelector("#ready").innerText === "pays, with freezes"`);
+
+  // At the width of a phone nothing but tables and drawings is wider than the screen.
+  await page.look("light", 390, 844, true);
+  seen.phone = await page.run("document.documentElement.scrollWidth");
+  const after = page.report();
+  // The first page is refused twice before anybody has signed in.
+  seen.errors = after.errors.slice(strange.errors.length);
+  seen.asked = after.asked;
+
+  // A page that has the cookie and not the other half: the same machine, as another port would be.
+  seen.halfs = await page.run(`Promise.all([fetch("/api/v1/sessions"), fetch("/api/v1/freezes", { method: "POST", body: '{"scope":"all"}' })]).then((all) => all.map((a) => a.status))`);
+} finally {
+  await browser.stop();
+}
+process.stdout.write(JSON.stringify(seen));
+
+async function look(page, name) {
+  for (const [scheme, width, height] of [["light", 1280, 800], ["dark", 1280, 800], ["light", 390, 844]]) {
+    await page.look(scheme, width, height, width < 500);
+    await new Promise((drawn) => setTimeout(drawn, 400));
+    await page.picture(join(pictures, `${name}-${scheme}-${width}.png`));
+  }
+  await page.look("light", 1280, 800);
+}

@@ -1,0 +1,361 @@
+//! The dashboard in a real browser, and what a browser is not given.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::api::{ask, lively};
+use crate::support::http::Answer;
+use crate::support::merchant::{After, Merchant, Seen};
+use crate::support::proxy::{Proxy, Setup};
+use crate::support::{shop, stand, until};
+
+/// What a merchant may call things.
+const HOSTILE: &str =
+    "\u{202e}<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
+
+/// Chromium and Node, or why not. No machine is asked to have a browser: without one this is skipped, with
+/// `FAREPASS_REQUIRE_INTEROP` too.
+fn browser() -> Option<PathBuf> {
+    let works = |name: &str| {
+        let out = Command::new(name)
+            .arg("--version")
+            .stderr(Stdio::null())
+            .output();
+        out.is_ok_and(|o| o.status.success())
+    };
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let found = names
+        .into_iter()
+        .find(|name| works(name))
+        .filter(|_| works("node"));
+    if found.is_none() {
+        let line = b"\n*** SKIPPED: the dashboard needs Chromium and Node to be tried\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
+    }
+    found.map(PathBuf::from)
+}
+
+fn sells(seen: &Seen, out: &mut dyn std::io::Write) -> std::io::Result<After> {
+    let mut challenge = shop::challenge();
+    challenge["resource"]["url"] = json!(format!("https://{}/", seen.host));
+    if seen.host.starts_with("bad") {
+        challenge["accepts"][0]["scheme"] = json!(HOSTILE);
+        challenge["accepts"][0]["payTo"] = json!(HOSTILE);
+    }
+    match seen.payment() {
+        None => shop::ask(&challenge, out),
+        Some(_) => shop::sell("sold", out),
+    }
+}
+
+fn scene() -> (Merchant, Setup) {
+    let merchant = Merchant::start(sells);
+    let mut setup = shop::setup(&merchant);
+    for name in ["bad", "ask", "data", "never"] {
+        setup.resolve(
+            &format!("{name}.stand.test:443"),
+            merchant.tls.port().into(),
+        );
+    }
+    setup.config["budgets"] = json!([
+        { "name": "hourly", "scope": "agent", "limit": "0.12 USD", "window": "1h" },
+        { "name": "per-host", "scope": "host", "limit": "0.05 USD", "window": "day", "payments": 50 },
+    ]);
+    let rule = |name: &str, host: &str, says: Value| {
+        let mut rule = says;
+        rule["name"] = json!(name);
+        rule["match"] = json!({ "hosts": [host] });
+        rule
+    };
+    setup.config["rules"] = json!([
+        rule(
+            "ask-first",
+            "ask.stand.test",
+            json!({ "pay": { "max": "1 USD", "approval": { "above": "0 USD", "wait": "2m" } } })
+        ),
+        rule("casino", "never.stand.test", json!({ "deny": true })),
+        rule(
+            "market-data",
+            "*.stand.test",
+            json!({ "pay": { "max": "0.10 USD" } })
+        ),
+    ]);
+    (merchant, setup)
+}
+
+fn pages(proxy: &Proxy, browser: &Path) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/browser/dashboard.mjs");
+    let mut node = Command::new("node");
+    node.arg(script)
+        .arg(browser)
+        .arg(format!("http://{}", proxy.admin()))
+        .arg(proxy.token());
+    // For a person who wants to look.
+    node.args(std::env::var_os("FAREPASS_PICTURES"));
+    let out = node.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+#[test]
+fn a_person_approves_by_a_click_and_sees_it_paid() {
+    let Some(browser) = browser() else { return };
+    let (merchant, setup) = scene();
+    let proxy = setup.start();
+    let elsewhere = json!({ "scope": "host", "name": "elsewhere.test", "why": HOSTILE });
+    let frozen = ask(&proxy, "POST", "/api/v1/freezes", Some(&elsewhere));
+    assert_eq!(frozen.status, 200);
+    for (host, times) in [("shop", 4), ("data", 2), ("never", 1), ("bad", 1)] {
+        for n in 0..times {
+            proxy.get(&format!("https://{host}.stand.test/report/{n}"));
+        }
+    }
+    let waits = proxy
+        .curl("https://ask.stand.test/waits")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a question", std::time::Duration::from_secs(20), || {
+        let asked = ask(&proxy, "GET", "/api/v1/approvals", None).json();
+        (!asked.as_array().unwrap().is_empty()).then_some(())
+    });
+    let seen = pages(&proxy, &browser);
+
+    // The agent has its answer.
+    let out = waits.wait_with_output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&out.stdout).contains("sold"),
+        "{out:?}"
+    );
+    let paid = merchant.seen();
+    let paid = paid
+        .iter()
+        .filter(|s| s.payment().is_some() && s.host == "ask.stand.test");
+    assert_eq!(paid.count(), 1);
+
+    let text = |name: &str| {
+        seen[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name}: {seen}"))
+    };
+    assert!(
+        !text("stranger").contains("stand.test"),
+        "{}",
+        text("stranger")
+    );
+    assert_eq!(
+        text("address"),
+        format!("http://{}/", proxy.admin()),
+        "no token stays there"
+    );
+    assert_eq!(text("cookieSeen"), "", "no script reads the cookie");
+    assert!(text("question").contains("/waits"), "{}", text("question"));
+    for step in [
+        "Agent to Farepass: GET ask.stand.test/waits",
+        "402, 0.01 USD",
+        "rule ask-first",
+        "reserve",
+        "200, receipt claims it",
+    ] {
+        assert!(
+            text("sequence").contains(step),
+            "{step}: {}",
+            text("sequence")
+        );
+    }
+    assert_eq!(text("focus"), "more", "the keyboard is where it was");
+    assert!(text("refusals").contains("denied_by_rule") && text("refusals").contains("casino"));
+    assert!(
+        text("refusalSaid").contains("\\u{202e}<img src=x"),
+        "{}",
+        text("refusalSaid")
+    );
+    assert!(
+        text("frozen").contains("<script>document.title"),
+        "{}",
+        text("frozen")
+    );
+    assert!(text("limits").contains("per-host"), "{}", text("limits"));
+    assert!(seen["chart"].as_u64() >= Some(2), "{seen}");
+    assert!(
+        text("frozen").contains("all payments"),
+        "{}",
+        text("frozen")
+    );
+    assert_eq!(text("title"), "Farepass");
+    assert_eq!(
+        (&seen["intruders"], &seen["misleading"]),
+        (&json!(0), &json!(false))
+    );
+    assert_eq!(seen["phone"], 390, "nothing is wider than a phone");
+    assert_eq!(
+        seen["errors"],
+        json!([]),
+        "no errors, and nothing that the page's policy forbids"
+    );
+    assert_eq!(
+        seen["halfs"],
+        json!([401, 401]),
+        "the cookie alone is nothing"
+    );
+    let home = format!("http://{}/", proxy.admin());
+    for url in seen["asked"].as_array().unwrap() {
+        let url = url.as_str().unwrap();
+        assert!(
+            url.starts_with(&home),
+            "{url}: nothing comes from elsewhere"
+        );
+    }
+    proxy.assert_verifies();
+}
+
+/// With these fields, and no token.
+fn with(proxy: &Proxy, line: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+    use std::io::Write as _;
+    let mut socket = std::net::TcpStream::connect(proxy.admin()).unwrap();
+    let mut head = format!(
+        "{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        proxy.admin(),
+        body.len()
+    );
+    for (name, value) in fields {
+        head += &format!("{name}: {value}\r\n");
+    }
+    write!(socket, "{head}\r\n{body}").unwrap();
+    let method = line.split(' ').next().unwrap();
+    crate::support::http::read_answer(&mut std::io::BufReader::new(socket), method).unwrap()
+}
+
+#[test]
+fn a_browser_needs_both_halves_and_a_page_of_ours() {
+    let (_merchant, proxy) = lively();
+    let token = proxy.token();
+    let opened = with(&proxy, &format!("GET /?token={token}"), &[], "");
+    assert_eq!(opened.status, 303);
+    let cookie = opened.one("set-cookie").unwrap();
+    for wanted in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(wanted), "{cookie}");
+    }
+    let cookie = cookie.split(';').next().unwrap();
+    let page = opened
+        .one("location")
+        .unwrap()
+        .strip_prefix("/#page=")
+        .unwrap();
+    assert!(!cookie.contains(&token) && page != token && !cookie.contains(page));
+    let (own, other) = (
+        format!("http://{}", proxy.admin()),
+        format!("http://127.0.0.1:{}", 1),
+    );
+    let (cookie, page) = (("Cookie", cookie), ("Farepass-Page", page));
+    let tossed = format!("farepass_admin=x; a=b; {}", cookie.1);
+    for (fields, status) in [
+        (vec![cookie, page], 200),
+        (vec![("Cookie", &*tossed), page], 200),
+        (
+            vec![
+                cookie,
+                page,
+                ("Origin", &*own),
+                ("Sec-Fetch-Site", "same-origin"),
+            ],
+            200,
+        ),
+        (vec![cookie], 401),
+        (vec![page], 401),
+        (vec![cookie, ("Farepass-Page", "x")], 401),
+        (vec![("Cookie", "farepass_admin=x"), page], 401),
+        (vec![cookie, page, ("Origin", &*other)], 401),
+        (vec![cookie, page, ("Origin", "null")], 401),
+        (vec![cookie, page, ("Sec-Fetch-Site", "same-site")], 401),
+        (vec![cookie, page, ("Sec-Fetch-Site", "cross-site")], 401),
+    ] {
+        let read = with(&proxy, "GET /api/v1/sessions", &fields, "");
+        assert_eq!(read.status, status, "{fields:?}");
+        assert!(read.one("access-control-allow-origin").is_none());
+        let write = with(
+            &proxy,
+            "POST /api/v1/freezes",
+            &fields,
+            "{\"scope\":\"all\"}",
+        );
+        assert_eq!(write.status, status, "{fields:?}");
+    }
+    for wrong in ["x", "", &token[..63], &format!("{token}0")] {
+        let answer = with(&proxy, &format!("GET /?token={wrong}"), &[], "");
+        assert_eq!(
+            (answer.status, answer.one("location")),
+            (303, Some("/#wrong"))
+        );
+        assert!(answer.one("set-cookie").is_none(), "{wrong}");
+    }
+    assert!(!proxy.stderr().contains(&token));
+}
+
+#[test]
+fn pages_hold_no_data_and_forbid_what_they_do_not_need() {
+    let (_merchant, proxy) = lively();
+    for path in [
+        "/",
+        "/app.js",
+        "/api.js",
+        "/dom.js",
+        "/chart.js",
+        "/sequence.js",
+        "/limits.js",
+        "/tables.js",
+        "/style.css",
+    ] {
+        let answer = proxy.ask_admin(path).unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        let policy = answer.one("content-security-policy").unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self';"),
+            "{policy}"
+        );
+        assert!(
+            !policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
+        let text = answer.text();
+        assert!(
+            !text.contains("://") || path.ends_with(".js"),
+            "{path}: nothing from elsewhere"
+        );
+        assert!(
+            !text.contains("stand.test") && !text.contains("innerHTML"),
+            "{path}"
+        );
+    }
+    let html = proxy.ask_admin("/").unwrap().text();
+    assert!(
+        !html.contains(" on") || !html.contains("onclick="),
+        "no script in the page"
+    );
+    assert!(!html.contains("style=\""));
+    let asked = ask(&proxy, "GET", "/api/v1/approvals", None).json();
+    let path = format!("/approvals/{}", asked[0]["id"].as_str().unwrap());
+    let page = with(
+        &proxy,
+        &format!("GET {path}"),
+        &[("Accept", "text/html,*/*")],
+        "",
+    );
+    assert!(page.text().contains("<title>Farepass</title>"));
+    assert!(
+        proxy
+            .ask_admin(&path)
+            .unwrap()
+            .text()
+            .contains("farepass approve")
+    );
+    assert_eq!(
+        stand::request(proxy.admin().port(), "POST", "/", &json!({}))
+            .unwrap()
+            .status,
+        404
+    );
+}
