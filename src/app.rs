@@ -34,7 +34,7 @@ mod handout;
 mod parent;
 mod webhook;
 
-pub use chains::chains;
+pub use chains::{chains, paying};
 use doors::Doors;
 pub use error::StartError;
 use ground::Ground;

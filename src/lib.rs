@@ -8,6 +8,7 @@ pub mod clock;
 pub mod custody;
 pub mod evm;
 pub mod failpoint;
+pub mod lightning;
 pub mod money;
 pub mod payment;
 pub mod section;

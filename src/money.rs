@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::evm::Address;
 
+mod fee;
 mod table;
 
+pub use fee::Fee;
 pub use table::{canonical_assets, v1_name, v1_network};
 
 /// Atomic units of one asset, as written on the wire.
@@ -155,6 +157,12 @@ impl From<Usd> for String {
     }
 }
 
+/// What Bitcoin's Lightning network is called; CAIP-2 has no name for it.
+const LIGHTNING: &str = "lightning";
+
+/// What stands behind it for the test networks that invoices tell apart.
+const LIGHTNING_TESTS: [&str; 3] = [":testnet", ":signet", ":regtest"];
+
 /// A chain by its CAIP-2 name, for example `eip155:8453`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -180,6 +188,12 @@ impl Network {
         self.0.split_once(':').map_or(&self.0, |(n, _)| n)
     }
 
+    /// Is it Bitcoin's Lightning network, or one of its test networks?
+    #[must_use]
+    pub fn is_lightning(&self) -> bool {
+        self.namespace() == LIGHTNING
+    }
+
     /// Is it a known test network? A network that nobody knows counts as a main network.
     #[must_use]
     pub fn is_test(&self) -> bool {
@@ -199,8 +213,14 @@ impl FromStr for Network {
     /// Exactly one spelling per chain (CAIP-2 syntax; for `eip155` no leading zero), so that no two
     /// names mean one network.
     fn from_str(text: &str) -> Result<Self, NotNetwork> {
-        if text == "lightning" {
+        if text == LIGHTNING {
             return Ok(Self(text.into()));
+        }
+        if let Some(part) = text.strip_prefix(LIGHTNING) {
+            return match LIGHTNING_TESTS.contains(&part) {
+                true => Ok(Self(text.into())),
+                false => Err(NotNetwork),
+            };
         }
         let (namespace, reference) = text.split_once(':').ok_or(NotNetwork)?;
         let name_ok = (3..=8).contains(&namespace.len())
@@ -271,12 +291,21 @@ pub struct Asset {
     pub eip712: Option<TokenDomain>,
     /// Does the contract implement EIP-3009 (`transferWithAuthorization`)?
     pub eip3009: bool,
+    /// What moving it may cost besides; nothing where the receiver pays for that.
+    pub fee: Fee,
 }
 
 impl Asset {
-    /// Price in the unit of account, rounded up. `None` when it does not fit.
+    /// Price in the unit of account with the most that moving it may cost, rounded up. `None` when it
+    /// does not fit.
     #[must_use]
     pub fn price(&self, amount: Amount) -> Option<Usd> {
+        self.worth(Amount(amount.0.checked_add(self.fee.most(amount.0)?)?))
+    }
+
+    /// What so much of it is worth, rounded up. `None` when it does not fit.
+    #[must_use]
+    pub fn worth(&self, amount: Amount) -> Option<Usd> {
         let scale = 10u128.checked_pow(u32::from(self.decimals))?;
         let product = amount.0.checked_mul(u128::from(self.unit.0))?;
         u64::try_from(product.div_ceil(scale)).ok().map(Usd)

@@ -41,6 +41,7 @@ mod reserve;
 mod settle;
 mod sign;
 mod sweep;
+mod tokens;
 mod waiting;
 
 use about::About;
@@ -57,6 +58,8 @@ pub use reconcile::{Finding, Outcome, Reconciler};
 pub use refusals::over_limit;
 pub use reserve::known;
 pub use settle::{Recorded, Recourse, Settled};
+use tokens::Tokens;
+pub use tokens::{Credential, refuses};
 pub use waiting::Waiting;
 
 /// Seconds that a hold outlives its payload: block times and clocks differ a little.
@@ -121,6 +124,7 @@ pub struct Payer {
     outstanding: Outstanding,
     breaker: Breaker,
     loops: Loops,
+    tokens: Tokens,
     bells: Bells,
     rates: Rates,
     admin_url: String,
@@ -150,7 +154,8 @@ impl Payer {
         let payers = payers.collect();
         let sinks: Arc<[Arc<dyn Sink>]> = parts.sinks.into();
         let (ledger, clock) = (Arc::clone(&parts.ledger), Arc::clone(&parts.clock));
-        let reconciler = Reconciler::new(ledger, parts.chains, clock, Arc::clone(&sinks));
+        let wallets = parts.wallets.clone();
+        let reconciler = Reconciler::new(ledger, parts.chains, wallets, clock, Arc::clone(&sinks));
         Self {
             payers,
             policy: RwLock::new(parts.policy),
@@ -170,6 +175,7 @@ impl Payer {
             outstanding: Outstanding::default(),
             breaker: Breaker::default(),
             loops: Loops::default(),
+            tokens: Tokens::default(),
         }
     }
 

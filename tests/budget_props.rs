@@ -486,6 +486,7 @@ proptest! {
             unit: Usd(unit),
             eip712: None,
             eip3009: false,
+            fee: farepass::money::Fee::default(),
         };
         if let Some(p) = asset.price(Amount(amount)) {
             prop_assert!(u128::from(p.0) * 10u128.pow(decimals.into()) >= amount * u128::from(unit));

@@ -235,7 +235,7 @@ fn keys_that_nothing_enforces_yet_are_refused() {
         let errors = said(&format!("version: 1\n{top}\n"));
         assert!(errors.contains("is not supported yet"), "{top}: {errors}");
     }
-    for kind in ["kms", "agentcore", "lightning"] {
+    for kind in ["kms", "agentcore"] {
         let text =
             format!("version: 1\nwallets: [{{ name: w, kind: {kind}, networks: [\"eip155:1\"] }}]");
         assert!(said(&text).contains("not supported yet"), "{kind}");
@@ -326,6 +326,18 @@ fn files_that_are_wrong_are_told_so() {
         top("egress: { upstream_proxy: { url: \"http://user:secret@proxy.test:3128\" } }"),
         top("egress: { upstream_proxy: \"http://proxy.test\" }"),
         top("tls: { insecure_hosts: [\"*.test\"] }"),
+        top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: eclair, url: \"https://n.test\", secret_file: f, usd_per_btc: \"60000 USD\" }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"http://n.test\", secret_file: f, usd_per_btc: \"60000 USD\" }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: 60000 }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"0 USD\" }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [\"eip155:84532\"], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"60000 USD\" }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [\"lightning:mainnet\"], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"60000 USD\" }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"60000 USD\", max_fee_percent: 101% }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"60000 USD\", max_fee: 1 }]"),
+        top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"60000 USD\" }, { name: m, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"50000 USD\" }]"),
+        top("wallets: [{ name: w, kind: local, key_file: k, networks: [lightning] }]"),
+        top("assets: [{ network: lightning, address: BTC, symbol: BTC, decimals: 11, currency: USD }]"),
         top("tls: { client_certificates: [{ hosts: [], cert_file: c, key_file: k }] }"),
         top("tls: { client_certificates: [{ hosts: [\"*\"], cert_file: c, key_file: k }] }"),
         top("unproven: maybe"),
@@ -361,7 +373,7 @@ fn files_that_are_wrong_are_told_so() {
         pay("{ schemes: [exakt] }"),
         pay("{ schemes: [upto] }"),
         pay("{ transfer_methods: [erc7710] }"),
-        pay("{ schemes: [l402] }"),
+        pay("{ schemes: [tempo/charge] }"),
         pay("{ networks: [\"eip155:84532\", base] }"),
         pay("{ assets: [USCD] }"),
         pay("{ pay_to: anybody }"),

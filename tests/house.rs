@@ -16,6 +16,7 @@ const ROOMS: &[(&str, u8, bool)] = &[
     ("custody", 0, false),
     ("evm", 0, true),
     ("failpoint", 0, false),
+    ("lightning", 0, true),
     ("money", 0, true),
     ("payment", 0, true),
     ("section", 0, true),
@@ -42,8 +43,10 @@ const ROOMS: &[(&str, u8, bool)] = &[
 /// The only ways between rooms on one floor, each with its reason.
 const DOORS: &[(&str, &str, &str)] = &[
     ("money", "evm", "an asset has an address"),
+    ("lightning", "money", "an invoice is for a network"),
     ("payment", "clock", "a timestamp is a value"),
     ("payment", "evm", "typed data is written in its words"),
+    ("payment", "lightning", "an invoice is what is paid"),
     ("payment", "money", "an amount is a value"),
     ("settings", "clock", "a window is a value"),
     ("settings", "money", "a price is a value"),

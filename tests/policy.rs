@@ -62,6 +62,7 @@ fn catalog() -> Catalog {
             version: "1".into(),
         }),
         eip3009: true,
+        fee: farepass::money::Fee::default(),
     });
     Catalog {
         assets,

@@ -6,9 +6,10 @@ use rustls::RootCertStore;
 
 use super::StartError;
 use crate::chain::Chains;
-use crate::config::Config;
+use crate::config::{Config, WalletEntry};
 use crate::fetch::Fetch;
 use crate::tls::{Authority, TlsError, UpstreamTls};
+use crate::wallet::{self, Wallet};
 
 /// The nodes of `rpc:`, believed by these roots.
 ///
@@ -30,6 +31,25 @@ pub(super) fn open(config: &Config, roots: Arc<RootCertStore>) -> Result<Chains,
 /// Those of a start.
 pub fn chains(config: &Config) -> Result<Chains, StartError> {
     open(config, roots(config)?)
+}
+
+/// The wallets that make payments themselves, for a command that asks what became of those.
+///
+/// # Errors
+/// When one of them cannot be opened.
+pub fn paying(config: &Config) -> Result<Vec<Arc<dyn Wallet>>, StartError> {
+    let mut entries = config
+        .wallets
+        .iter()
+        .filter(|w| wallet::pays_itself(&w.kind))
+        .peekable();
+    if entries.peek().is_none() {
+        return Ok(vec![]);
+    }
+    let fetch = fetch(config)?;
+    let open = |w: &WalletEntry| wallet::open(&w.kind, w.opening(Some(fetch.clone())));
+    let wallets: Result<_, _> = entries.map(open).collect();
+    wallets.map_err(StartError::Wallet)
 }
 
 /// How signers are asked, before there is a proxy.

@@ -104,7 +104,7 @@ pub(super) async fn reconcile(
     config: &Config,
     payments: &[PaymentId],
 ) -> Result<Vec<Finding>, Failure> {
-    let chains = app::chains(config)?;
+    let (chains, wallets) = (app::chains(config)?, app::paying(config)?);
     let dir = &config.state_dir;
     let mut findings = vec![];
     for some in payments.chunks(admin::RECONCILE_MAX) {
@@ -118,7 +118,8 @@ pub(super) async fn reconcile(
             };
             let clock = clock::System::starting_at(ledger.newest().await?);
             let clock: Arc<dyn clock::Clock> = Arc::new(clock);
-            let own = Reconciler::new(Arc::clone(&ledger), chains.clone(), clock, Arc::new([]));
+            let (chains, wallets) = (chains.clone(), wallets.clone());
+            let own = Reconciler::new(Arc::clone(&ledger), chains, wallets, clock, Arc::new([]));
             let mut pass = own.pass();
             let mut found: Vec<Finding> = vec![];
             for id in some {

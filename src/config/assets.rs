@@ -1,12 +1,17 @@
 //! `assets:`: additions to the built-in table. Only what is in the table has a price.
 
 use crate::evm::Address;
-use crate::money::{Asset, TokenDomain, Usd, canonical_assets};
+use crate::money::{Asset, Fee, TokenDomain, Usd, canonical_assets};
 use crate::section::{Problems, Section, SectionError};
 use crate::settings;
 
-/// The built-in table with the operator's additions, which come first and replace equals.
-pub(super) fn read(section: Option<Section>, problems: &mut Problems) -> Vec<Asset> {
+/// The built-in table with the operator's additions, which come first and replace equals, and what wallets
+/// price themselves.
+pub(super) fn read(
+    section: Option<Section>,
+    priced: Vec<Asset>,
+    problems: &mut Problems,
+) -> Vec<Asset> {
     let items = problems.keep(section.map_or(Ok(vec![]), Section::items));
     let mut added: Vec<Asset> = vec![];
     for item in items.unwrap_or_default() {
@@ -24,7 +29,7 @@ pub(super) fn read(section: Option<Section>, problems: &mut Problems) -> Vec<Ass
         .into_iter()
         .filter(|c| !added.iter().any(|a| same(a, c)))
         .collect();
-    added.into_iter().chain(kept).collect()
+    added.into_iter().chain(priced).chain(kept).collect()
 }
 
 fn same(a: &Asset, b: &Asset) -> bool {
@@ -33,6 +38,10 @@ fn same(a: &Asset, b: &Asset) -> bool {
 
 fn asset(mut section: Section) -> Result<Asset, SectionError> {
     let network = settings::network(section.need("network")?)?;
+    if network.is_lightning() {
+        let error = section.error("what is paid over Lightning is priced by the wallet");
+        return Err(error.hint("write `usd_per_btc` below `wallets:`"));
+    }
     let address = section.need("address")?;
     let address = match network.namespace() {
         "eip155" => address.parse::<Address>()?.to_string(),
@@ -55,6 +64,7 @@ fn asset(mut section: Section) -> Result<Asset, SectionError> {
         decimals: u8::try_from(decimals).unwrap_or(u8::MAX),
         unit: Usd(1_000_000_000),
         eip3009: eip712.is_some(),
+        fee: Fee::default(),
         eip712,
     })
 }

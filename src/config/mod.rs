@@ -168,8 +168,10 @@ impl Config {
         let listen = problems.keep(listen).unwrap_or_default();
         let limits = problems.keep(limits).unwrap_or_default();
         let sessions = problems.keep(sessions).unwrap_or_default();
+        let wallets = wallets::read(section.take("wallets"), &base, problems);
+        let priced = wallets::assets(&wallets, problems);
         let catalog = Catalog {
-            assets: assets::read(section.peek("assets"), problems),
+            assets: assets::read(section.peek("assets"), priced, problems),
             validity: limits.validity.as_secs(),
             requirements: limits.requirements,
             identical_payments: limits.identical_payments,
@@ -179,7 +181,7 @@ impl Config {
         section.take("assets");
         Self {
             file: file.to_path_buf(),
-            wallets: wallets::read(section.take("wallets"), &base, problems),
+            wallets,
             rpc: rpc::read(section.take("rpc"), &base, problems),
             state_dir: problems.keep(state_dir).unwrap_or_default(),
             egress: problems.keep(egress).unwrap_or_default(),

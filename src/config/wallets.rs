@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::fetch::Fetch;
-use crate::money::Network;
+use crate::money::{Asset, Network};
 use crate::section::{Problems, Section, SectionError};
 use crate::settings;
 use crate::wallet::{self, Opening};
@@ -58,6 +58,25 @@ pub(super) fn read(
     wallets
 }
 
+/// What wallets price themselves. A payment has one price, whichever wallet makes it.
+pub(super) fn assets(wallets: &[WalletEntry], problems: &mut Problems) -> Vec<Asset> {
+    let mut all: Vec<Asset> = vec![];
+    for wallet in wallets {
+        for asset in wallet::assets(&wallet.kind, &wallet.section, &wallet.networks) {
+            let known = all.iter().find(|a| a.network == asset.network);
+            match known.map(|known| *known == asset) {
+                None => all.push(asset),
+                Some(true) => {}
+                Some(false) => problems.push(wallet.section.error(format!(
+                    "two wallets on `{}` differ in `usd_per_btc` or in what a fee may be",
+                    asset.network
+                ))),
+            }
+        }
+    }
+    all
+}
+
 fn entry(mut section: Section, base: &Path) -> Result<WalletEntry, SectionError> {
     let name = settings::name(section.need("name")?)?;
     let kind = section.need("kind")?.text()?;
@@ -67,6 +86,18 @@ fn entry(mut section: Section, base: &Path) -> Result<WalletEntry, SectionError>
     if networks.is_empty() {
         let error = place.error("the list of networks is empty, so the wallet never pays");
         return Err(error.hint("for example [\"eip155:84532\"], a test network"));
+    }
+    if let Some(other) = networks
+        .iter()
+        .find(|n| n.is_lightning() != wallet::pays_itself(&kind))
+    {
+        let error = place.error(format!(
+            "a wallet of kind `{kind}` does not pay on `{other}`"
+        ));
+        return Err(match other.is_lightning() {
+            true => error.hint("wallets of kind `lightning` do"),
+            false => error.hint("it pays on `lightning`, and on `lightning:regtest` and the like"),
+        });
     }
     wallet::check(&kind, section.clone())?;
     Ok(WalletEntry {

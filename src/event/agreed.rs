@@ -61,8 +61,10 @@ impl Agreed {
             resource: requirement.resource.as_deref().and_then(bare),
             max_timeout: requirement.valid_for,
             expires: requirement.expires,
-            chain_id: instruction.chain_id(),
-            from: instruction.from().to_string(),
+            chain_id: instruction.chain_id().unwrap_or_default(),
+            from: instruction
+                .from()
+                .map_or_else(String::new, |a| a.to_string()),
             ..Self::default()
         };
         match instruction {
@@ -87,6 +89,8 @@ impl Agreed {
                 }),
                 ..offered
             },
+            // The invoice is in the offer, and what pays it signs nothing.
+            Instruction::Invoice { .. } => offered,
         }
     }
 }

@@ -157,7 +157,7 @@ pub struct SpendEvent {
     pub policy: String,
     /// Stable code of a refusal, or why a payment was released or is unknown.
     pub reason: Option<String>,
-    /// `claimed`, `denied`, `absent`.
+    /// `claimed`, `denied`, `absent`; `preimage` where no merchant's word is needed.
     pub receipt: Option<String>,
     /// The transaction that a receipt names.
     pub transaction: Option<String>,

@@ -3,7 +3,7 @@
 //! Facts from the official x402 packages (`@x402/evm`, `@x402/svm` 2.27 and `x402` 1.2). The signing
 //! domain differs per chain; a wrong one gives a signature that no token accepts.
 
-use super::{Asset, Network, TokenDomain, Usd};
+use super::{Asset, Fee, Network, TokenDomain, Usd};
 
 struct Row(
     &'static str,
@@ -106,6 +106,7 @@ const TEST_NETWORKS: &[&str] = &[
     "eip155:84532", "eip155:181228", "eip155:421614", "eip155:560048", "eip155:11142220",
     "eip155:11155111", "eip155:11155420", "eip155:324705682",
     "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1", "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z",
+    "lightning:testnet", "lightning:signet", "lightning:regtest",
 ];
 
 /// Is this a test network?
@@ -133,6 +134,7 @@ pub fn canonical_assets() -> Vec<Asset> {
                 unit: DOLLAR,
                 eip712: Some(domain),
                 eip3009: *eip3009,
+                fee: Fee::default(),
             })
         },
     );
@@ -147,6 +149,7 @@ pub fn canonical_assets() -> Vec<Asset> {
                 unit: DOLLAR,
                 eip712: None,
                 eip3009: false,
+                fee: Fee::default(),
             })
         });
     evm.chain(solana).collect()

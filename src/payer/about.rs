@@ -8,6 +8,9 @@ use crate::payment::{Asked, Challenge, PaymentId, Requirement};
 use crate::policy::{Approval, Policy};
 use crate::protocol::Terms;
 
+/// `receipt` of a payment that its own preimage proves.
+pub(super) const PREIMAGE: &str = "preimage";
+
 /// The event in the making.
 #[derive(Clone, Debug)]
 pub(super) struct About {
@@ -165,6 +168,17 @@ pub struct Paid {
     pub transaction: Option<String>,
     /// What the receipt says was taken, when that is less than was signed: atomic units.
     pub settled: Option<Amount>,
+    /// Until when what was paid for is good for further requests, if it is for any.
+    pub reusable_until: Option<Timestamp>,
+    /// What the wallet proved, when it paid by itself.
+    pub proven: Option<Proven>,
+}
+
+/// A payment that was made and proven before the merchant was asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// What it took with the fee for moving it, atomic units, if the wallet said so.
+    pub taken: Option<Amount>,
 }
 
 impl Paid {
@@ -178,6 +192,18 @@ impl Paid {
             remaining,
             transaction: None,
             settled: None,
+            reusable_until: None,
+            proven: None,
+        }
+    }
+
+    /// Says in an event what the wallet proved: no merchant and no chain is asked for that.
+    pub(super) fn prove(&self, event: &mut SpendEvent) {
+        if let Some(Proven { taken }) = self.proven {
+            event.charged = Some(self.charged);
+            event.receipt = Some(PREIMAGE.into());
+            event.amount_settled = taken;
+            event.confirmed = true;
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::policy::{self, Approval, Facts, Known, Mode, Policy};
 use crate::protocol::{self, Protocol, Terms};
 use crate::wallet::{self, Wallet};
 
+/// Seconds that an invoice is thought of as payable: no wallet tries for so long.
+const INVOICE_MAX: u64 = 3600;
+
 /// A decision with everything that carrying it out needs.
 pub(super) struct Plan<'a> {
     pub(super) approval: Approval,
@@ -128,10 +131,11 @@ impl Payer {
         })?;
         // A challenge may decide it.
         terms.nonce = instruction.nonce();
+        terms.valid_for = lives(&instruction, &terms);
         about.signing(&terms, wallet.name());
         Ok(Plan {
-            until: wall.after_secs(valid_for.saturating_add(SKEW)),
-            nonce: kept_under(&payer, &approval, &instruction),
+            until: wall.after_secs(terms.valid_for.saturating_add(SKEW)),
+            nonce: kept_under(&instruction, &terms),
             approval,
             instruction,
             protocol,
@@ -140,13 +144,26 @@ impl Payer {
     }
 }
 
-/// What the book calls the payment, so that none is charged twice: wallet, network, asset and nonce. What
-/// the chain knows of it depends on who keeps the nonce: the token, or Permit2.
-fn kept_under(payer: &str, approval: &Approval, instruction: &Instruction) -> String {
-    let keeper = match instruction {
-        Instruction::Transfer(_) => "",
-        Instruction::Permit(_) => " permit2",
-    };
-    let (network, asset) = (&approval.requirement.network, &approval.asset.address);
-    format!("{payer} {network} {asset} {}{keeper}", instruction.nonce())
+/// Seconds after which the payload is dead: an invoice lives until it expires, whoever pays it, but nobody
+/// goes on trying for an hour.
+fn lives(instruction: &Instruction, terms: &Terms<'_>) -> u64 {
+    match instruction {
+        Instruction::Transfer(_) | Instruction::Permit(_) => terms.valid_for,
+        Instruction::Invoice { invoice, .. } => {
+            let left = invoice.expires.saturating_sub(terms.now.secs());
+            left.min(INVOICE_MAX)
+        }
+    }
+}
+
+/// What the book keeps it under, once and for ever. What a chain knows of it depends on who keeps the
+/// nonce: the token, or Permit2. An invoice is paid once, whichever wallet does it.
+fn kept_under(instruction: &Instruction, terms: &Terms<'_>) -> String {
+    let Terms { payer, nonce, .. } = terms;
+    let (network, asset) = (&terms.requirement.network, &terms.asset.address);
+    match instruction {
+        Instruction::Transfer(_) => format!("{payer} {network} {asset} {nonce}"),
+        Instruction::Permit(_) => format!("{payer} {network} {asset} {nonce} permit2"),
+        Instruction::Invoice { .. } => format!("invoice {network} {asset} {nonce}"),
+    }
 }

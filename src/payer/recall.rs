@@ -4,6 +4,7 @@
 use http::StatusCode;
 use tokio::sync::mpsc;
 
+use super::about::PREIMAGE;
 use super::breaker::PAUSE_MAX_SECS;
 use super::outstanding::Left;
 use super::settle::gave;
@@ -62,7 +63,7 @@ impl Payer {
                 let left = Left {
                     id: event.id,
                     until: Timestamp::from_secs(dies.saturating_add(SKEW)),
-                    claimed: event.receipt.as_deref() == Some("claimed"),
+                    claimed: matches!(event.receipt.as_deref(), Some("claimed" | PREIMAGE)),
                 };
                 if let Some(request) = request(&event).filter(|_| owed(&event) && now < left.until)
                 {

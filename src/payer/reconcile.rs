@@ -14,9 +14,11 @@ use crate::event::{Flag, Sink, SpendEvent, State};
 use crate::evm::{Address, Charge};
 use crate::ledger::{Ledger, Post, PostError};
 use crate::payment::PaymentId;
+use crate::wallet::Wallet;
 
 mod conclude;
 mod finding;
+mod invoices;
 mod waiting;
 
 use super::endings::Endings;
@@ -39,6 +41,7 @@ const ROUND: usize = 32;
 pub struct Reconciler {
     ledger: Arc<dyn Ledger>,
     chains: Chains,
+    wallets: Vec<Arc<dyn Wallet>>,
     clock: Arc<dyn Clock>,
     sinks: Arc<[Arc<dyn Sink>]>,
     waiting: Mutex<Waiting>,
@@ -51,12 +54,14 @@ impl Reconciler {
     pub fn new(
         ledger: Arc<dyn Ledger>,
         chains: Chains,
+        wallets: Vec<Arc<dyn Wallet>>,
         clock: Arc<dyn Clock>,
         sinks: Arc<[Arc<dyn Sink>]>,
     ) -> Self {
         Self {
             ledger,
             chains,
+            wallets,
             clock,
             sinks,
             waiting: Mutex::default(),
@@ -76,12 +81,14 @@ impl Reconciler {
     /// Is it on a chain that can be asked?
     pub(super) fn knows(&self, payment: &Payment, event: &SpendEvent) -> bool {
         self.chains.knows(&event.network) && authorization(payment, event).is_some()
+            || self.node(payment, event).is_some()
     }
 
     /// Could a chain say more about this payment than its newest event does?
     #[must_use]
     pub fn concerns(&self, event: &SpendEvent) -> bool {
-        event.awaits_chain() && self.chains.knows(&event.network)
+        let asked = self.chains.knows(&event.network) || self.pays_itself(&event.wallet);
+        event.awaits_chain() && asked
     }
 
     /// Was something about it recorded that a late answer must not write over?
@@ -100,7 +107,8 @@ impl Reconciler {
     /// # Errors
     /// When the ledger cannot be read or written.
     pub async fn round(&self) -> Result<usize, PostError> {
-        if self.chains.is_empty() {
+        let nobody = self.chains.is_empty() && self.wallets.iter().all(|w| !w.pays_itself());
+        if nobody {
             return Ok(0);
         }
         self.notice().await?;
@@ -171,6 +179,9 @@ impl Pass<'_> {
         let house = self.house;
         let no_payment = PostError::Rejected(crate::budget::Reject::NoSuchPayment);
         let (payment, last) = house.ledger.booked(id).await?.ok_or(no_payment)?;
+        if let Some((wallet, hash)) = house.node(&payment, &last) {
+            return self.look_at_node(&payment, &last, wallet, hash).await;
+        }
         let Some(about) = authorization(&payment, &last) else {
             return Ok(without(
                 &last,

@@ -64,7 +64,7 @@ impl Payer {
             ..
         } = signed;
         let (protocol, about, mut paid) = (again.protocol, again.about.clone(), again.paid.clone());
-        let status = answer.map(|(status, _)| status);
+        let status = answer.map(|(status, _)| meant(status, &paid));
         let receipt = answer.map_or(Receipt::Absent, |(_, headers)| protocol.receipt(headers));
         let before = again.claimed;
         let (entry, state) = claim::stands(&about, &receipt, &mut paid, before);
@@ -73,12 +73,14 @@ impl Payer {
         event.flags.extend(flags(&about, &receipt, status));
         event.delivery = answer.map(delivery);
         claim::says(&mut event, &receipt, &paid, before);
+        paid.prove(&mut event);
         let _turn = self.reconciler.endings().answer(about.id()).await;
         let (entry, swept) = self.stands(entry, &mut event).await;
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
         again.paid.settled = paid.settled;
         let usable = usable(&receipt, status);
+        self.keep(&asked, &again.payload, &paid, status);
         let came = Came {
             gave: gave(&receipt, status),
             status,
@@ -98,7 +100,13 @@ impl Payer {
         self.tell(vec![entry], event.clone(), news).await;
         failpoint::reach("after-settle");
         Settled {
-            refusal: refusal(&about, &receipt, status, before),
+            // What is proven before it is sent was claimed before; but no answer of it was lost yet.
+            refusal: refusal(
+                &about,
+                &receipt,
+                status,
+                before && (resent || paid.proven.is_none()),
+            ),
             record: Recorded {
                 event: Box::new(event),
                 recourse,
@@ -164,6 +172,14 @@ impl Payer {
         }
         self.outstanding.hold(request, again, self.surely());
         None
+    }
+}
+
+/// What L402 merchants say to a credential that they do not take, in one word.
+fn meant(status: StatusCode, paid: &Paid) -> StatusCode {
+    match status == StatusCode::UNAUTHORIZED && paid.reusable_until.is_some() {
+        true => StatusCode::PAYMENT_REQUIRED,
+        false => status,
     }
 }
 

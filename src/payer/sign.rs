@@ -1,10 +1,10 @@
 //! The wallet's turn: after the reservation, and before anything leaves.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::time::timeout;
 
-use super::about::{About, Paid};
+use super::about::{About, Paid, Proven};
 use super::outstanding::{Again, Left};
 use super::plan::Plan;
 use super::{Payer, Signed, refusals};
@@ -12,12 +12,10 @@ use crate::budget::{Because, Entry};
 use crate::event::State;
 use crate::event::metrics::Step;
 use crate::failpoint;
-use crate::money::Usd;
+use crate::money::{Amount, Usd};
 use crate::payment::{Asked, Refusal, Signature};
+use crate::policy::Approval;
 use crate::wallet::WalletError;
-
-/// A wallet that does not answer within this time may have signed.
-const WALLET_DEADLINE: Duration = Duration::from_secs(15);
 
 impl Payer {
     /// The wallet's turn, after the reservation.
@@ -30,7 +28,7 @@ impl Payer {
     ) -> Result<Signed, Refusal> {
         failpoint::reach("before-sign");
         let began = Instant::now();
-        let signed = timeout(WALLET_DEADLINE, plan.wallet.sign(&plan.instruction)).await;
+        let signed = timeout(plan.wallet.patience(), plan.wallet.sign(&plan.instruction)).await;
         self.took(Step::Sign, began);
         failpoint::reach("after-sign");
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
@@ -52,27 +50,62 @@ impl Payer {
             .protocol
             .payload(requirement, &plan.instruction, signature, about.id());
         match payload {
-            Ok(payload) => Ok(Signed {
-                payload: payload.clone(),
-                asked: asked.clone(),
-                resent: false,
-                waiting: None,
-                again: Again {
-                    payload,
-                    protocol: plan.protocol,
-                    paid: Paid::new(about.id(), &plan.approval, remaining),
-                    on_unknown: plan.approval.on_unknown,
-                    until: plan.until,
-                    claimed: false,
-                    about,
-                },
-            }),
+            Ok(payload) => {
+                let mut paid = Paid::new(about.id(), &plan.approval, remaining);
+                paid.reusable_until = plan.protocol.reusable_until(requirement);
+                self.proven(&about, plan, signature, &mut paid).await;
+                Ok(Signed {
+                    payload: payload.clone(),
+                    asked: asked.clone(),
+                    resent: false,
+                    waiting: None,
+                    again: Again {
+                        payload,
+                        protocol: plan.protocol,
+                        on_unknown: plan.approval.on_unknown,
+                        until: plan.until,
+                        claimed: paid.proven.is_some(),
+                        paid,
+                        about,
+                    },
+                })
+            }
             // The wallet signed, so the hold stays, though the payload goes nowhere.
             Err(problem) => {
                 let why = WalletError::Unknown(problem.detail);
                 Err(self.unsigned(about, asked, plan, &why).await)
             }
         }
+    }
+
+    /// A wallet that pays itself has moved the money when it answers: settled, before anything is sent.
+    async fn proven(&self, about: &About, plan: &Plan<'_>, signature: &Signature, paid: &mut Paid) {
+        let fee = match signature {
+            Signature::Evm(_) => return,
+            Signature::Preimage { fee_msat, .. } => *fee_msat,
+        };
+        let Approval { asset, price, .. } = &plan.approval;
+        let fee = fee.map(u128::from);
+        let taken = fee.and_then(|fee| paid.amount.0.checked_add(fee).map(Amount));
+        // A wallet that names no fee may have paid the most of it.
+        let worth = taken.and_then(|taken| asset.worth(taken));
+        if worth.is_some_and(|worth| worth > *price) {
+            let id = about.id();
+            tracing::warn!(%id, "routing cost more than the wallet was allowed; the reservation counts");
+        }
+        let charged = worth.map_or(*price, |worth| worth.min(*price));
+        paid.remaining = price
+            .minus(charged)
+            .and_then(|less| paid.remaining.plus(less))
+            .unwrap_or(paid.remaining);
+        paid.charged = charged;
+        paid.proven = Some(Proven { taken });
+        let mut event = about.event(self.clock.now(), State::Settled);
+        paid.prove(&mut event);
+        let id = about.id();
+        self.record(vec![Entry::Settle { id, charged }], event)
+            .await;
+        failpoint::reach("after-proof");
     }
 
     /// No payload. Certainly nothing signed gives the reservation back; anything else keeps it.

@@ -55,6 +55,8 @@ reasons! {
     MalformedChallenge "malformed_challenge" "The challenge cannot be read",
     AmbiguousChallenge "ambiguous_challenge" "The challenge can be read in two ways",
     VersionUnsupported "version_unsupported" "The protocol version is not known",
+    InvoiceInvalid "invoice_invalid" "The Lightning invoice cannot be read",
+    TokenMismatch "token_mismatch" "The token is for another payment than the invoice beside it",
     AmountInvalid "amount_invalid" "The amount is not a payable number",
     PriceChanged "price_changed" "The price rose further than the rule allows",
     ValidityTooLong "validity_too_long" "The payload would be valid for too long",

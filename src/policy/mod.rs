@@ -140,6 +140,12 @@ impl Policy {
         paying.flat_map(Rule::hosts)
     }
 
+    /// Does the first rule that matches pay at all?
+    #[must_use]
+    pub fn pays(&self, asked: &Asked) -> bool {
+        rule::first(&self.rules, asked).is_ok_and(|rule| matches!(rule.says, Says::Pay(_)))
+    }
+
     /// The hosts that some rule pays and names in full, each with its port, in the order of the rules.
     #[must_use]
     pub fn paid_hosts(&self) -> Vec<(String, u16)> {

@@ -10,11 +10,15 @@ use crate::payment::{Offer, Requirement};
 use super::Facts;
 use super::trial::Question;
 
-/// Schemes that may be asked about. Of `upto` the amount is the maximum; `evm/charge` is MPP's.
-pub(super) const SCHEMES: [&str; 3] = ["exact", "upto", "evm/charge"];
+/// Schemes that may be asked about. Of `upto` the amount is the maximum, of `l402` that of the invoice;
+/// `evm/charge` is MPP's.
+pub(super) const SCHEMES: [&str; 4] = ["exact", "upto", "evm/charge", "l402"];
 
 /// An address that nobody is known to own, for a question that names no recipient.
 const SOMEBODY: &str = "0x1111111111111111111111111111111111111111";
+
+/// A node that nobody is known to run.
+const SOME_NODE: &str = "021111111111111111111111111111111111111111111111111111111111111111";
 
 /// One way to pay that a merchant might offer. Written `evm/charge`, or with a price of its own
 /// `evm/charge=0.01 USD`.
@@ -98,11 +102,13 @@ fn assume(
     payee: Option<&str>,
     facts: &Facts,
 ) -> Option<Requirement> {
+    let lightning = offer.scheme == "l402";
     let named = |a: &&Asset| match &question.asset {
         Some(name) => a.symbol == *name || a.is(name),
-        None => a.eip3009,
+        None => a.eip3009 || lightning,
     };
-    let wallets = || facts.payers.first().map(|(network, _)| network);
+    let mut payers = facts.payers.iter().map(|(network, _)| network);
+    let wallets = || payers.find(|n| !lightning || n.is_lightning());
     let network = question.network.as_ref().or_else(wallets);
     let here = |a: &&Asset| network.is_none_or(|n| *n == a.network);
     let asset = assets.iter().filter(here).find(named);
@@ -111,9 +117,14 @@ fn assume(
     let scheme = offer.scheme;
     let mpp = scheme == "evm/charge";
     let permit2 = scheme == "upto" || !mpp && asset.is_some_and(|a| !a.eip3009);
-    let pay_to = question.pay_to.as_deref().or(payee).unwrap_or(SOMEBODY);
+    let somebody = if lightning { SOME_NODE } else { SOMEBODY };
+    let pay_to = question.pay_to.as_deref().or(payee).unwrap_or(somebody);
     Some(Requirement {
-        protocol: if mpp { "mpp" } else { "x402-v2" },
+        protocol: match scheme {
+            "evm/charge" => "mpp",
+            "l402" => "l402",
+            _ => "x402-v2",
+        },
         scheme: scheme.into(),
         network: network.clone(),
         asset: asset.map_or_else(unlisted, |a| a.address.clone()),
@@ -121,7 +132,11 @@ fn assume(
         pay_to: pay_to.into(),
         valid_for: 60,
         expires: None,
-        transfer_method: if permit2 { "permit2" } else { "eip3009" }.into(),
+        transfer_method: match (lightning, permit2) {
+            (true, _) => "lightning".into(),
+            (false, true) => "permit2".into(),
+            (false, false) => "eip3009".into(),
+        },
         facilitator: (scheme == "upto").then(|| SOMEBODY.into()),
         resource: None,
         mime_type: None,
@@ -145,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_offer_is_written_as_it_is_read() {
-        for text in ["exact", "upto", "evm/charge", "evm/charge=0.01 USD"] {
+        for text in ["exact", "upto", "l402", "evm/charge=0.01 USD"] {
             assert_eq!(text.parse::<Supposed>().unwrap().to_string(), text);
         }
         let unknown = "tempo/charge".parse::<Supposed>();

@@ -17,13 +17,16 @@ mod charge;
 mod encoding;
 mod entry;
 mod extensions;
+mod l402;
+mod macaroon;
 mod mpp;
 mod receipt;
 mod x402_v1;
 mod x402_v2;
 
 /// Every protocol. Order is preference between requirements that the policy likes equally.
-pub const PROTOCOLS: &[&dyn Protocol] = &[&x402_v2::X402V2, &x402_v1::X402V1, &mpp::Mpp];
+pub const PROTOCOLS: &[&dyn Protocol] =
+    &[&x402_v2::X402V2, &x402_v1::X402V1, &mpp::Mpp, &l402::L402];
 
 /// Request headers that carry a payment in any protocol, also in those that are only refused. An
 /// agent may not send them; see [`carried`] for `Authorization`.
@@ -98,6 +101,11 @@ pub trait Protocol: Send + Sync {
     ) -> Result<Payload, Problem>;
     /// Never fails: an unreadable receipt is `Absent`.
     fn receipt(&self, headers: &HeaderMap) -> Receipt;
+    /// Until when at most what was paid for is good for further requests to the same origin; `None` where
+    /// one payment buys one answer.
+    fn reusable_until(&self, _requirement: &Requirement) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// The protocol of that name: the one a requirement came from.
@@ -125,6 +133,13 @@ pub fn read(speaking: &[&dyn Protocol], head: &response::Parts, body: Option<&[u
         protocol.read(head, body, &mut challenge);
     }
     challenge
+}
+
+/// Does it offer anything that is good for more than one request?
+#[must_use]
+pub fn sells_tokens(challenge: &Challenge) -> bool {
+    let sold = |r: &Requirement| by_name(r.protocol).and_then(|p| p.reusable_until(r));
+    challenge.requirements.iter().any(|r| sold(r).is_some())
 }
 
 /// Leaves what may be answered with this request; says of the rest why not, before what was wrong

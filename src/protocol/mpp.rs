@@ -132,7 +132,8 @@ impl Protocol for Mpp {
     ) -> Result<Payload, Problem> {
         let inner = scheme::payload(requirement, instruction, signature, Recipient::Checksummed)?;
         let challenge = RawValue::from_string(requirement.offer.entry.to_string());
-        let (chain, from) = (instruction.chain_id(), instruction.from());
+        let chain = instruction.chain_id().ok_or_else(not_json)?;
+        let from = instruction.from().ok_or_else(not_json)?;
         let credential = Credential {
             challenge: &challenge.map_err(|_| not_json())?,
             payload: &inner,

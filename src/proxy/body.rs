@@ -136,6 +136,20 @@ impl Body {
         pieces.into_iter().flatten()
     }
 
+    /// The same body, if all of it is in memory.
+    pub(super) fn copy(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Full(bytes) => Some(Self::Full(bytes.clone())),
+            Self::Pieces(pieces) => pieces.copy().map(Box::new).map(Self::Pieces),
+            Self::Stream(_)
+            | Self::Tee(_)
+            | Self::Held(_)
+            | Self::Evidence(_)
+            | Self::Watched(..) => None,
+        }
+    }
+
     /// The same body, and a note of when it last moved.
     pub(super) fn watched(self) -> (Self, Arc<Activity>) {
         let activity = Activity::new();
@@ -217,6 +231,15 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// The same, if nothing is left to be read.
+    pub(super) fn copy(&self) -> Option<Self> {
+        self.rest.is_none().then(|| Self {
+            first: self.first.clone(),
+            rest: None,
+            trailers: self.trailers.clone(),
+        })
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
         if let Some(piece) = self.first.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));

@@ -14,11 +14,12 @@ use super::pool::Key;
 use super::purchase;
 use super::refuse::{self, ClientError};
 use super::replay::Replay;
+use super::reuse::{self, Came};
 use super::serve::{Conn, Way};
 use super::target::Target;
 use super::trail::Trail;
 use super::{Proxy, upgrade};
-use crate::payment::{Asked, Reason, Refusal, Session};
+use crate::payment::{Asked, PaymentId, Reason, Refusal, Session};
 use crate::protocol;
 use crate::tls::Trust;
 
@@ -44,20 +45,16 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
         .policy()
         .payable(&route.target.host, route.target.port);
     let limit = payable.then_some(conn.proxy.limits.replay_body);
+    let held = reuse::held(conn, &route, &parts);
     let (first, mut replay) = Replay::split(parts, conn.body(body), limit);
-    let mut answer = match conn
-        .proxy
-        .upstream
-        .send(
-            &conn.lane,
-            route.key(&conn.proxy),
-            first,
-            Some(&replay.head),
-        )
-        .await
-    {
-        Ok(answer) => answer,
-        Err(e) => return refuse::gateway(&e),
+    let came = reuse::ask(conn, &route, held, first, &mut replay).await;
+    let Came {
+        mut answer,
+        token,
+        refused,
+    } = match came {
+        Ok(came) => came,
+        Err(failed) => return failed,
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match upgrade::join(conn, &mut answer, upgrade) {
@@ -67,17 +64,21 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
     }
     let answer = conn.stream(answer);
     if answer.status() != StatusCode::PAYMENT_REQUIRED {
-        return delivered(conn, answer.map(Body::Stream));
+        let answer = answer.map(Body::Stream);
+        return match &token {
+            Some(token) => reuse::told(conn, answer, token),
+            None => delivered(conn, answer),
+        };
     }
     replay.upgrade = upgrade;
-    Box::pin(demanded(conn, route, replay, answer)).await
+    Box::pin(demanded(conn, route, (replay, refused), answer)).await
 }
 
-/// A 402, whatever it asks for.
+/// A 402, whatever it asks for; and the token that was refused with it.
 async fn demanded(
     conn: &Arc<Conn>,
     route: Route,
-    replay: Replay,
+    replay: (Replay, Option<PaymentId>),
     answer: Response<Stream>,
 ) -> Response<Body> {
     match challenge::read(answer, &conn.proxy.limits).await {

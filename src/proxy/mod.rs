@@ -40,6 +40,7 @@ mod purchase;
 mod refuse;
 mod relay;
 mod replay;
+mod reuse;
 mod rouse;
 mod scan;
 mod serve;

@@ -16,6 +16,7 @@ use super::exchange::{Route, delivered};
 use super::failure::UpstreamError;
 use super::refuse::{self, quoted};
 use super::replay::{self, Replay};
+use super::reuse;
 use super::serve::Conn;
 use super::tee::NotReplayable;
 use super::upgrade::{self, Upgrade};
@@ -23,15 +24,21 @@ use crate::event::metrics::Step;
 use crate::failpoint;
 use crate::payer::{Paid, Pending, Recorded, Settled, Signed, Unpaid, Waiting};
 use crate::payment::{Asked, PaymentId, Reason, Refusal};
+use crate::protocol;
 use crate::settings::RefusalBody;
+
+mod reasons;
+
+use reasons::{conflict, not_replayable, unverified};
 
 const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
 
-/// Answers a demand: with the paid answer, or with a refusal.
+/// Answers a demand: with the paid answer, or with a refusal. A token that the merchant refused just now
+/// is not tried again.
 pub(super) async fn purchase(
     conn: &Arc<Conn>,
     route: Route,
-    replay: Replay,
+    (replay, refused_token): (Replay, Option<PaymentId>),
     asks: Asks,
 ) -> Response<Body> {
     let asked = route.asked(&replay.head.method, &replay.head.uri);
@@ -45,6 +52,7 @@ pub(super) async fn purchase(
         asked,
         again: Again::Of(replay),
         asks,
+        refused_token,
         agent: Arc::clone(&agent.waiting),
         patient: true,
     };
@@ -105,6 +113,7 @@ struct Purchase {
     asked: Asked,
     again: Again,
     asks: Asks,
+    refused_token: Option<PaymentId>,
     agent: Arc<Waiting>,
     /// May it wait for a person?
     patient: bool,
@@ -158,13 +167,28 @@ async fn made(
     }
 }
 
-async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
+async fn considered(
+    conn: &Conn,
+    asked: &Asked,
+    asks: &Asks,
+    patient: bool,
+) -> Result<Signed, Unpaid> {
+    let payer = &conn.proxy.payer;
+    if patient {
+        return payer.consider(asked, &asks.challenge).await;
+    }
+    let authorized = payer.authorize(asked, &asks.challenge).await;
+    authorized.map_err(Unpaid::Refused)
+}
+
+async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
     let payer = &conn.proxy.payer;
     let Purchase {
         route,
         mut asked,
         again,
         mut asks,
+        refused_token,
         agent,
         patient,
     } = purchase;
@@ -176,16 +200,17 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
             return refused(conn, &refusal, asks.original).into();
         }
     };
+    let mut sale = None;
     if let Some(request) = &again {
         replay::fit(&mut asks.challenge, &asked, request);
-    }
-    let considered = match patient {
-        true => payer.consider(&asked, &asks.challenge).await,
-        false => {
-            let authorized = payer.authorize(&asked, &asks.challenge).await;
-            authorized.map_err(Unpaid::Refused)
+        if protocol::sells_tokens(&asks.challenge) {
+            match reuse::before_buying(conn, &route, &asked, request, refused_token).await {
+                Ok(turn) => sale = Some(turn),
+                Err(answer) => return answer.into(),
+            }
         }
-    };
+    }
+    let considered = considered(conn, &asked, &asks, patient).await;
     match (considered, again) {
         // Of a payload from before: the agent did not bring credentials then, and does now.
         (Ok(signed), Some(request)) if request.headers().contains_key(&signed.payload.name) => {
@@ -207,9 +232,12 @@ async fn pay(conn: &Conn, purchase: Purchase) -> Outcome {
                 asked,
                 again: Again::Made(again),
                 asks,
+                refused_token,
                 agent,
                 patient: false,
             };
+            // A person may take long, and others need not wait for that.
+            drop(sale);
             Outcome::Pending(pending, Box::new(back))
         }
     }
@@ -306,7 +334,7 @@ fn watched(
 }
 
 /// The payment header, once; and no cache may keep what was paid for (threat X-04).
-fn carry(request: &mut Request<Body>, name: HeaderName, value: HeaderValue) {
+pub(super) fn carry(request: &mut Request<Body>, name: HeaderName, value: HeaderValue) {
     request.headers_mut().insert(name, value);
     if !request.headers().contains_key(header::CACHE_CONTROL) {
         let no_store = HeaderValue::from_static("no-store");
@@ -314,31 +342,6 @@ fn carry(request: &mut Request<Body>, name: HeaderName, value: HeaderValue) {
             .headers_mut()
             .insert(header::CACHE_CONTROL, no_store);
     }
-}
-
-/// No rule can allow it: whoever answers there may be anybody (threat T-02).
-fn unverified() -> Refusal {
-    Refusal::new(
-        Reason::InsecureTransport,
-        "the certificate of this host is not verified (tls.insecure_hosts), so nothing is paid there",
-    )
-}
-
-fn conflict(payment: PaymentId) -> Refusal {
-    let detail = "the payment would take the place of the agent's own Authorization";
-    Refusal {
-        payment: Some(payment),
-        ..Refusal::new(Reason::AuthorizationConflict, detail)
-    }
-}
-
-fn not_replayable(why: NotReplayable) -> Refusal {
-    let detail = match why {
-        NotReplayable::TooLong => "the request body is longer than limits.replay_body",
-        NotReplayable::Broken => "the request body did not arrive whole",
-        NotReplayable::NotKept => "the request body was not kept",
-    };
-    Refusal::new(Reason::BodyNotReplayable, detail)
 }
 
 fn unpaid(conn: &Conn, refusal: Option<Refusal>, original: Response<Body>) -> Response<Body> {
@@ -360,6 +363,8 @@ fn refused(conn: &Conn, refusal: &Refusal, original: Response<Body>) -> Response
     let status = match original.status() {
         // A merchant's 402 becomes ours; what it answered after the payment keeps its meaning.
         StatusCode::PAYMENT_REQUIRED => settings.status,
+        // Said to our credential, not to the agent's.
+        StatusCode::UNAUTHORIZED if refusal.reason == Reason::AlreadyPaid => settings.status,
         other => other,
     };
     refuse::refused(refusal, status)

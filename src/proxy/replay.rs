@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use tokio::time::timeout;
 
-use super::body::{Body, Stream};
+use super::body::{Body, Pieces, Stream};
 use super::tee::{self, Kept, NotReplayable};
 use super::upgrade::Upgrade;
 use crate::payment::{Asked, Challenge, RequestKey};
@@ -47,6 +47,7 @@ pub(super) struct Replay {
 }
 
 /// A copy of a request's head. One serves both those who pay and those who were cut off.
+#[derive(Clone)]
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) uri: Uri,
@@ -55,6 +56,7 @@ pub(super) struct Head {
     fields: Option<Fields>,
 }
 
+#[derive(Clone)]
 struct Fields {
     headers: HeaderMap,
     /// How the agent wrote their names.
@@ -73,6 +75,15 @@ impl Head {
             version: parts.version,
             fields: whole.then(fields),
         }
+    }
+
+    /// The same with a header that was added to its first sending.
+    pub(super) fn with(&self, name: &HeaderName, value: &HeaderValue) -> Self {
+        let mut head = self.clone();
+        if let Some(fields) = &mut head.fields {
+            fields.headers.insert(name.clone(), value.clone());
+        }
+        head
     }
 
     /// The request once more, without a body. `None` unless that is harmless: it is idempotent (RFC
@@ -96,6 +107,8 @@ impl Head {
 enum Copy {
     Empty,
     Kept(Kept),
+    /// All of it, for more than one sending.
+    Whole(Box<Pieces>),
     /// Nothing was kept: no rule could pay here.
     Not,
 }
@@ -153,6 +166,33 @@ impl Replay {
         RequestKey(key)
     }
 
+    /// The same request once more, without giving up what another one needs.
+    pub(super) async fn fork(&mut self) -> Result<Request<Body>, NotReplayable> {
+        let fields = self.head.fields.as_ref().filter(|_| self.payable);
+        let Fields {
+            mut headers,
+            extensions,
+        } = fields.cloned().ok_or(NotReplayable::NotKept)?;
+        headers.remove(header::EXPECT);
+        self.body = match std::mem::replace(&mut self.body, Copy::Not) {
+            Copy::Kept(kept) => Copy::Whole(Box::new(whole(kept).await?)),
+            other => other,
+        };
+        let body = match &self.body {
+            Copy::Empty => Body::Empty,
+            Copy::Whole(pieces) => {
+                Body::Pieces(Box::new(pieces.copy().ok_or(NotReplayable::NotKept)?))
+            }
+            Copy::Kept(_) | Copy::Not => return Err(NotReplayable::NotKept),
+        };
+        let mut request = Request::new(body);
+        request.method_mut().clone_from(&self.head.method);
+        request.uri_mut().clone_from(&self.head.uri);
+        *request.headers_mut() = headers;
+        *request.extensions_mut() = extensions;
+        Ok(request)
+    }
+
     /// The same request once more: method, URI, header fields and body bytes; and its key within
     /// `session`.
     pub(super) async fn again(
@@ -170,10 +210,8 @@ impl Replay {
         let body = match std::mem::replace(&mut self.body, Copy::Empty) {
             Copy::Empty => Body::Empty,
             Copy::Not => return Err(NotReplayable::NotKept),
-            Copy::Kept(kept) => {
-                let whole = timeout(UPLOAD, kept.whole()).await;
-                Body::Pieces(Box::new(whole.map_err(|_| NotReplayable::Broken)??))
-            }
+            Copy::Kept(kept) => Body::Pieces(Box::new(whole(kept).await?)),
+            Copy::Whole(pieces) => Body::Pieces(pieces),
         };
         let key = self.key(session, host, &headers, &body);
         let mut request = Request::new(body);
@@ -186,4 +224,20 @@ impl Replay {
         }
         Ok((request, key))
     }
+}
+
+async fn whole(kept: Kept) -> Result<Pieces, NotReplayable> {
+    let whole = timeout(UPLOAD, kept.whole()).await;
+    whole.map_err(|_| NotReplayable::Broken)?
+}
+
+/// The same request, if all of its body is in memory.
+pub(super) fn twin(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut twin = Request::new(request.body().copy()?);
+    *twin.method_mut() = request.method().clone();
+    *twin.uri_mut() = request.uri().clone();
+    *twin.version_mut() = request.version();
+    *twin.headers_mut() = request.headers().clone();
+    *twin.extensions_mut() = request.extensions().clone();
+    Some(twin)
 }

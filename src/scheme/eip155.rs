@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::Order;
 use crate::evm::Address;
-use crate::payment::{Problem, Reason, Requirement};
+use crate::payment::{Problem, Reason, Requirement, Signature};
 
 /// The asset that was priced: its chain's number and its contract, from our own table.
 pub(super) fn token(order: &Order<'_>) -> Result<(u64, Address), Problem> {
@@ -49,6 +49,14 @@ pub(super) fn recipient(
         return Err(invalid("the recipient is the paying wallet itself"));
     }
     Ok(to)
+}
+
+/// What an EVM account signs with.
+pub(super) fn signature(signature: &Signature) -> Result<&[u8; 65], Problem> {
+    match signature {
+        Signature::Evm(signature) => Ok(signature),
+        Signature::Preimage { .. } => Err(foreign()),
+    }
 }
 
 /// Instruction and requirement do not belong together: a bug, found before anything is sent.

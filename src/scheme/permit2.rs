@@ -109,10 +109,10 @@ fn payload(
     signature: &Signature,
     _recipient: Recipient,
 ) -> Result<String, Problem> {
-    let Signature::Evm(signature) = signature;
+    let signature = eip155::signature(signature)?;
     let permit = match instruction {
         Instruction::Permit(permit) => permit,
-        Instruction::Transfer(_) => return Err(eip155::foreign()),
+        Instruction::Transfer(_) | Instruction::Invoice { .. } => return Err(eip155::foreign()),
     };
     let facilitator = match permit.charge {
         Charge::Whole => None,

@@ -23,23 +23,23 @@ pub(super) struct Named {
 }
 
 /// Every kind has its name for us, its secret for us, and a key that signs requests.
-pub(super) type Files = [Named; 3];
+pub(super) type Files<const N: usize = 3> = [Named; N];
 
 /// Their texts, in the same order, without white space around them.
-pub(super) type Texts = [Zeroizing<String>; 3];
+pub(super) type Texts<const N: usize = 3> = [Zeroizing<String>; N];
 
 /// What reads the texts: credentials, or which text is wrong and why. Quotes none of them.
-pub(super) type Reader<T> = fn(&Texts) -> Result<T, (usize, &'static str)>;
+pub(super) type Reader<T, const N: usize = 3> = fn(&Texts<N>) -> Result<T, (usize, &'static str)>;
 
 /// Credentials made of some files.
-pub(super) struct Credentials<T> {
-    files: Files,
-    read: Reader<T>,
-    kept: Mutex<Kept<T>>,
+pub(super) struct Credentials<T, const N: usize = 3> {
+    files: Files<N>,
+    read: Reader<T, N>,
+    kept: Mutex<Kept<T, N>>,
 }
 
-struct Kept<T> {
-    stamps: [Option<Stamp>; 3],
+struct Kept<T, const N: usize> {
+    stamps: [Option<Stamp>; N],
     made: Arc<T>,
 }
 
@@ -49,12 +49,12 @@ pub(super) fn named(section: Section, base: &Path) -> Result<Named, SectionError
     Ok(Named { section, path })
 }
 
-impl<T> Credentials<T> {
+impl<T, const N: usize> Credentials<T, N> {
     /// Reads all files.
     ///
     /// # Errors
     /// At the key whose file is missing, open to others, or holds something else.
-    pub(super) fn open(files: Files, read: Reader<T>) -> Result<Self, SectionError> {
+    pub(super) fn open(files: Files<N>, read: Reader<T, N>) -> Result<Self, SectionError> {
         let stamps = stamps(&files);
         let made = make(&files, read).map(Arc::new)?;
         let kept = Mutex::new(Kept { stamps, made });
@@ -76,13 +76,22 @@ impl<T> Credentials<T> {
     }
 }
 
-fn make<T>(files: &Files, read: Reader<T>) -> Result<T, SectionError> {
-    let [first, second, third] = files;
-    let texts = [text(first)?, text(second)?, text(third)?];
-    read(&texts).map_err(|(at, why)| {
-        let file = files.get(at).unwrap_or(first);
-        file.section
-            .error(format!("{}: {why}", file.path.display()))
+fn make<T, const N: usize>(files: &Files<N>, read: Reader<T, N>) -> Result<T, SectionError> {
+    let mut texts: Texts<N> = std::array::from_fn(|_| Zeroizing::default());
+    for (file, slot) in files.iter().zip(&mut texts) {
+        *slot = text(file)?;
+    }
+    read(&texts).map_err(|(at, why)| match files.get(at) {
+        Some(file) => file
+            .section
+            .error(format!("{}: {why}", file.path.display())),
+        None => SectionError {
+            file: String::new(),
+            path: String::new(),
+            place: None,
+            problem: why.into(),
+            hint: None,
+        },
     })
 }
 
@@ -93,7 +102,7 @@ fn text(file: &Named) -> Result<Zeroizing<String>, SectionError> {
 }
 
 /// Changes of the rights count too: a file may be written first and closed to others then.
-fn stamps(files: &Files) -> [Option<Stamp>; 3] {
+fn stamps<const N: usize>(files: &Files<N>) -> [Option<Stamp>; N] {
     let stamp = |file: &Named| {
         let m = std::fs::metadata(&file.path).ok()?;
         Some((m.ino(), m.len(), m.ctime(), m.ctime_nsec()))

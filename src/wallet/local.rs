@@ -262,13 +262,14 @@ impl Wallet for Local {
 
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
         let declined = |detail: &str| Err(WalletError::Declined(detail.into()));
-        if instruction.from() != self.key.address() {
+        if instruction.from() != Some(self.key.address()) {
             return declined("it is not the payer's wallet");
         }
-        let chain = Some(instruction.chain_id());
+        let chain = instruction.chain_id();
         if !self.networks.iter().any(|n| n.chain_id() == chain) {
             return declined("the network is not on its list");
         }
-        self.key.sign(instruction.digest()).map(Signature::Evm)
+        let digest = instruction.digest().ok_or(WalletError::Unsupported)?;
+        self.key.sign(digest).map(Signature::Evm)
     }
 }

@@ -1,12 +1,13 @@
 //! Wallet connectors. Keys live here and nowhere else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::fetch::Fetch;
-use crate::money::Network;
-use crate::payment::{Instruction, PaymentId, Requirement, Signature};
+use crate::money::{Asset, Network};
+use crate::payment::{Instruction, Nonce, PaymentId, Requirement, Signature};
 use crate::section::{Section, SectionError};
 
 mod canonical;
@@ -15,6 +16,7 @@ mod credentials;
 pub mod harden;
 mod key;
 mod keystore;
+pub mod lightning;
 pub mod local;
 mod privy;
 mod public_keys;
@@ -26,10 +28,16 @@ mod web3signer;
 pub use typed_data::{Form, Types};
 
 /// Every kind of wallet that can be opened.
-pub const WALLETS: &[WalletKind] = &[local::KIND, web3signer::KIND, cdp::KIND, privy::KIND];
+pub const WALLETS: &[WalletKind] = &[
+    local::KIND,
+    web3signer::KIND,
+    cdp::KIND,
+    privy::KIND,
+    lightning::KIND,
+];
 
 /// Kinds of the contract that are still to come.
-const NOT_YET: &[&str] = &["kms", "agentcore", "lightning"];
+const NOT_YET: &[&str] = &["kms", "agentcore"];
 
 /// Why a wallet gave no signature.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -73,6 +81,37 @@ pub trait Wallet: Send + Sync {
     async fn settled(&self, _id: PaymentId) -> Option<bool> {
         None
     }
+    /// How long one answer may take.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(15)
+    }
+    /// Does it make payments itself, and say what became of them?
+    fn pays_itself(&self) -> bool {
+        false
+    }
+    /// Where a payment stands that this wallet makes itself, by the hash of its invoice. `None`: it makes
+    /// none.
+    async fn standing(&self, _hash: Nonce) -> Option<Standing> {
+        None
+    }
+}
+
+/// Where a payment stands that a wallet was asked to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Made, and proven by its preimage.
+    Made {
+        /// Routing fee, millisatoshi; `None` when the wallet does not say.
+        fee_msat: Option<u64>,
+    },
+    /// It came to an end without moving money.
+    Failed,
+    /// It may be made yet.
+    Pending,
+    /// The wallet knows of no such payment.
+    Missing,
+    /// No answer, or none that can be used.
+    Unanswered(String),
 }
 
 /// How a kind of wallet is named and opened. `base` is the folder of the configuration file, against
@@ -116,6 +155,21 @@ pub fn open(kind: &str, opening: Opening) -> Result<Arc<dyn Wallet>, SectionErro
 /// When there is no such kind, or it has no such settings.
 pub fn check(kind: &str, section: Section) -> Result<(), SectionError> {
     (find(kind, &section)?.check)(section)
+}
+
+/// Assets that a wallet prices itself, by its settings.
+#[must_use]
+pub fn assets(kind: &str, section: &Section, networks: &[Network]) -> Vec<Asset> {
+    match kind == lightning::KIND.kind {
+        true => lightning::assets(section, networks),
+        false => vec![],
+    }
+}
+
+/// Do wallets of this kind make payments themselves, and say what became of them?
+#[must_use]
+pub fn pays_itself(kind: &str) -> bool {
+    kind == lightning::KIND.kind
 }
 
 /// Are wallets of this kind asked over the network?

@@ -219,7 +219,9 @@ impl<S: Signer> Remote<S> {
         }
         let text = self.signer.signature(answer.body())?;
         let signature = bytes(&text).ok_or(Failure::Unreadable("no signature of 65 bytes"))?;
-        verified(signature, instruction.digest(), self.address)
+        let digest = instruction.digest();
+        digest
+            .and_then(|digest| verified(signature, digest, self.address))
             .ok_or(Failure::Foreign(self.address))
     }
 }
@@ -298,10 +300,10 @@ impl<S: Signer> Wallet for Remote<S> {
 
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
         let declined = |detail: &str| Err(WalletError::Declined(detail.into()));
-        if instruction.from() != self.address {
+        if instruction.from() != Some(self.address) {
             return declined("it is not the payer's wallet");
         }
-        let chain = Some(instruction.chain_id());
+        let chain = instruction.chain_id();
         if !self.networks.iter().any(|n| n.chain_id() == chain) {
             return declined("the network is not on its list");
         }

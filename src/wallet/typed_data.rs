@@ -197,14 +197,15 @@ struct Witness {
 
 impl TypedData {
     /// `None` when signers could read it in more than one way: a chain's number beyond 2^53, or a
-    /// name of the token that is not ASCII.
+    /// name of the token that is not ASCII; and of what is no typed data.
     pub(super) fn of(instruction: &Instruction) -> Option<Self> {
-        if instruction.chain_id() > EXACT_MAX {
+        if instruction.chain_id()? > EXACT_MAX {
             return None;
         }
         match instruction {
             Instruction::Transfer(transfer) => Self::of_transfer(transfer),
             Instruction::Permit(permit) => Some(Self::of_permit(permit)),
+            Instruction::Invoice { .. } => None,
         }
     }
 

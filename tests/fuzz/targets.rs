@@ -78,6 +78,44 @@ pub(crate) fn authenticate(data: &[u8]) {
     }
 }
 
+/// L402: challenges in the lines as they are, and the same bytes as an invoice and as a token beside an
+/// honest invoice.
+pub(crate) fn l402_read(data: &[u8]) {
+    const HONEST: &str = "lnbc100n1p4s9tcspp55azcf33zvkq8nw7f300gjudlj6n3jm67hp6d26a2gn4ut6krzzjssp5rsxue7wcws4hnlgcz69dnl4fu3sd0h95f83exg402qxdq68ay8ysdqddahx2grrv9kxcxqzjc9qrsgq09xgc8urjdpz9fswj6x6nfl9jyptdqnywu5xhpdclgnwj5txqjp5gspw4qzaxpz3s77f0tdcny32dmuux85v347ax8j00gy3t3e2qcqpmtjhuk";
+    let mut lines = head("x", HeaderValue::from_static(""));
+    for value in data
+        .split(|b| *b == b'\n')
+        .filter_map(|l| HeaderValue::from_bytes(l).ok())
+    {
+        lines.headers.append("www-authenticate", value);
+    }
+    let word = String::from_utf8_lossy(data);
+    let token = STANDARD.encode(data);
+    let inside = [
+        format!("L402 token=\"{token}\", invoice=\"{HONEST}\""),
+        format!("L402 token=\"{word}\", invoice=\"{HONEST}\""),
+        format!("LSAT macaroon=\"AGIA\", invoice=\"{word}\""),
+    ];
+    let inside = inside
+        .into_iter()
+        .filter_map(|text| HeaderValue::try_from(text).ok());
+    let inside = inside.map(|value| head("www-authenticate", value));
+    for head in inside.chain([lines]) {
+        let challenge = protocol::read(&protocol::recognise(&head), &head, None);
+        check(&challenge);
+        for requirement in challenge
+            .requirements
+            .iter()
+            .filter(|r| r.protocol == "l402")
+        {
+            assert!(requirement.network.is_lightning() && requirement.amount.0 > 0);
+            assert_eq!(requirement.pay_to.len(), 66);
+            let l402 = protocol::by_name("l402").unwrap();
+            assert!(l402.reusable_until(requirement).is_some());
+        }
+    }
+}
+
 /// A receipt of either version.
 pub(crate) fn receipt(data: &[u8]) {
     let mut headers = HeaderMap::new();

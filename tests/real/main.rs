@@ -19,6 +19,7 @@ mod fail_points;
 mod handshakes;
 mod hostile;
 mod interop;
+mod lightning;
 mod loops;
 mod lost;
 mod metrics;

@@ -166,7 +166,14 @@ fn permit(charge: Charge) -> PermitTransfer {
 
 async fn sign(wallet: &dyn Wallet, nonce: u8) -> Result<[u8; 65], WalletError> {
     let signed = wallet.sign(&Instruction::Transfer(transfer(nonce))).await;
-    signed.map(|Signature::Evm(bytes)| bytes)
+    signed.map(evm)
+}
+
+fn evm(signature: Signature) -> [u8; 65] {
+    match signature {
+        Signature::Evm(bytes) => bytes,
+        Signature::Preimage { .. } => panic!("that is no signature"),
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -197,8 +204,9 @@ fn one_signature_comes_back_as_the_key_itself_would_make_it() {
         for charge in [Charge::Whole, Charge::UpTo { facilitator }] {
             let permit = Instruction::Permit(permit(charge));
             let signed = runtime().block_on(wallet.sign(&permit));
-            let signed = signed.map(|Signature::Evm(bytes)| bytes).unwrap();
-            assert_eq!(signed, chain::sign(&KEY, permit.digest()), "{charge:?}");
+            let signed = signed.map(evm).unwrap();
+            let digest = permit.digest().unwrap();
+            assert_eq!(signed, chain::sign(&KEY, digest), "{charge:?}");
         }
         assert_eq!(signer.seen().len(), 5);
         // A signature over something else is not believed here either.

@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use super::{history, minute};
 use crate::cli::table::{Table, width};
 use crate::cli::{Exit, Failure, Terminal, owner, setup};
-use crate::config::Config;
+use crate::config::{Config, WalletEntry};
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
 use crate::ledger::{Filter, Reader};
 use crate::payer::{Finding, Outcome};
 use crate::payment::PaymentId;
+use crate::wallet;
 
 /// Ask the chains what became of payments, and record it
 ///
@@ -48,7 +49,8 @@ impl Reconcile {
         book: Arc<dyn Reader>,
         terminal: &mut Terminal,
     ) -> Result<Exit, Failure> {
-        if config.rpc.is_empty() {
+        let asked = |w: &WalletEntry| wallet::pays_itself(&w.kind);
+        if config.rpc.is_empty() && !config.wallets.iter().any(asked) {
             let problem = "there is no chain to ask: the configuration has no `rpc`";
             return Err(
                 Failure::new(Exit::Usage, problem).hint("rpc: { \"eip155:84532\": \"https://…\" }")
@@ -85,7 +87,9 @@ async fn unfinished(config: &Config, book: &dyn Reader) -> Result<Vec<PaymentId>
             .rpc
             .iter()
             .any(|e| e.network.as_str() == event.network);
-        network && event.awaits_chain()
+        let mut wallets = config.wallets.iter();
+        let node = wallets.any(|w| w.name == event.wallet && wallet::pays_itself(&w.kind));
+        (network || node) && event.awaits_chain()
     };
     let (sender, mut rows) = mpsc::channel::<Recorded>(256);
     let collected = async move {

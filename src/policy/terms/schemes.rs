@@ -22,7 +22,7 @@ const SCHEMES: &[(&str, bool)] = &[
     ("upto", true),
     ("evm/charge", true),
     ("tempo/charge", false),
-    ("l402", false),
+    ("l402", true),
 ];
 
 /// A word of a table, if its feature is there.

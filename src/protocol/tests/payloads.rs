@@ -35,7 +35,7 @@ fn asked(changes: Value) -> Result<TransferWithAuthorization, Reason> {
 fn transfer(instruction: Instruction) -> TransferWithAuthorization {
     match instruction {
         Instruction::Transfer(transfer) => transfer,
-        Instruction::Permit(permit) => panic!("{permit:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

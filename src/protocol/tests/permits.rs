@@ -48,7 +48,7 @@ fn signs(entry: &Value, asset: &Asset) -> Result<PermitTransfer, Reason> {
     let protocol = by_name(requirement.protocol).unwrap();
     match protocol.instruct(&terms(requirement, asset)) {
         Ok(Instruction::Permit(permit)) => Ok(permit),
-        Ok(Instruction::Transfer(transfer)) => panic!("{transfer:?}"),
+        Ok(other) => panic!("{other:?}"),
         Err(problem) => Err(problem.reason),
     }
 }

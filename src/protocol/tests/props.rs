@@ -90,7 +90,7 @@ fn signs_what_was_read(requirement: &Requirement, asset: &Asset) {
         return;
     };
     assert!(asset.is(&requirement.asset));
-    assert_eq!(Some(instruction.chain_id()), asset.network.chain_id());
+    assert_eq!(instruction.chain_id(), asset.network.chain_id());
     let (to, value, contract) = match &instruction {
         Instruction::Transfer(transfer) => {
             assert!(asset.eip3009);
@@ -105,6 +105,7 @@ fn signs_what_was_read(requirement: &Requirement, asset: &Asset) {
             assert_eq!(requirement.scheme, if most { "upto" } else { "exact" });
             (permit.to, permit.amount, permit.token)
         }
+        Instruction::Invoice { invoice, .. } => panic!("{invoice:?}"),
     };
     assert_eq!(value, requirement.amount.0);
     assert_eq!(contract.to_string(), asset.address);

@@ -12,6 +12,7 @@ pub(crate) mod json;
 pub(crate) mod lab;
 pub(crate) mod merchant;
 pub(crate) mod mpp_stand;
+pub(crate) mod node;
 pub(crate) mod permit;
 pub(crate) mod proxy;
 pub(crate) mod python;
@@ -19,6 +20,7 @@ pub(crate) mod schema;
 pub(crate) mod shop;
 pub(crate) mod signer;
 pub(crate) mod stand;
+pub(crate) mod toll;
 pub(crate) mod wire;
 
 /// USDC on the test network, as in the built-in table.

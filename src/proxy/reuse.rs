@@ -1,0 +1,174 @@
+//! Requests that go with a token from before: no money moves, and what a merchant says to a token of ours
+//! never reaches the agent as if it were said to the agent.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::OwnedMutexGuard;
+
+use super::body::Body;
+use super::exchange::{Route, delivered};
+use super::purchase::carry;
+use super::refuse;
+use super::replay::{Replay, twin};
+use super::serve::Conn;
+use super::upgrade::Upgrade;
+use crate::payer::{Credential, refuses};
+use crate::payment::{Asked, PaymentId, Reason, Refusal};
+
+const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
+
+/// The token that opens what is asked for, unless the agent brings credentials of its own.
+pub(super) fn held(conn: &Conn, route: &Route, parts: &Parts) -> Option<Credential> {
+    if parts.headers.contains_key(AUTHORIZATION) || !route.trust(&conn.proxy).verified() {
+        return None;
+    }
+    let asked = route.asked(&parts.method, &parts.uri);
+    conn.proxy.payer.credential(&asked)
+}
+
+/// What came of the first sending of a request.
+pub(super) struct Came {
+    /// To the request with a token that was taken, or to the one without.
+    pub(super) answer: Response<Incoming>,
+    /// The token that was taken.
+    pub(super) token: Option<Credential>,
+    /// The one that was not.
+    pub(super) refused: Option<PaymentId>,
+}
+
+/// Sends the request, with a token if there is one. The error is an answer too.
+pub(super) async fn ask(
+    conn: &Arc<Conn>,
+    route: &Route,
+    token: Option<Credential>,
+    first: Request<Body>,
+    replay: &mut Replay,
+) -> Result<Came, Response<Body>> {
+    if let Some(token) = token {
+        return Box::pin(with_token(conn, route, token, first, replay)).await;
+    }
+    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
+    let sent = upstream.send(&conn.lane, key, first, Some(&replay.head));
+    match sent.await {
+        Ok(answer) => Ok(Came {
+            answer,
+            token: None,
+            refused: None,
+        }),
+        Err(e) => Err(refuse::gateway(&e)),
+    }
+}
+
+/// A 402 asks for another payment, as it would have without the token; a 401 says nothing about the agent,
+/// so the request goes once more without it.
+async fn with_token(
+    conn: &Arc<Conn>,
+    route: &Route,
+    token: Credential,
+    mut first: Request<Body>,
+    replay: &mut Replay,
+) -> Result<Came, Response<Body>> {
+    carry(&mut first, token.name.clone(), token.value.clone());
+    let head = replay.head.with(&token.name, &token.value);
+    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
+    let sent = upstream.send(&conn.lane, key, first, Some(&head)).await;
+    let answer = sent.map_err(|e| refuse::gateway(&e))?;
+    let asked = route.asked(&replay.head.method, &replay.head.uri);
+    conn.proxy.payer.used(&asked, token.id, answer.status());
+    if !refuses(answer.status()) {
+        return Ok(Came {
+            answer,
+            token: Some(token),
+            refused: None,
+        });
+    }
+    tracing::debug!(payment = %token.id, host = %asked.host, "a paid token is no longer taken");
+    let answer = match answer.status() {
+        StatusCode::PAYMENT_REQUIRED => answer,
+        _ => match replay.fork().await {
+            Ok(request) => send(conn, route, request).await?,
+            Err(_) => return Err(bound(conn, &asked).await),
+        },
+    };
+    Ok(Came {
+        answer,
+        token: None,
+        refused: Some(token.id),
+    })
+}
+
+/// The agent's next try goes without the token.
+async fn bound(conn: &Conn, asked: &Asked) -> Response<Body> {
+    let detail = "a paid token is no longer taken, and the body cannot be sent without it again";
+    let refusal = Refusal {
+        retryable: true,
+        ..Refusal::new(Reason::BodyNotReplayable, detail)
+    };
+    let refusal = conn.proxy.payer.refuse(asked, refusal).await;
+    refuse::refused(&refusal, conn.proxy.refusals.status)
+}
+
+/// Before a token is bought: waits for those who buy one here already, and tries what they bought.
+/// `refused` was tried just now.
+pub(super) async fn before_buying(
+    conn: &Arc<Conn>,
+    route: &Route,
+    asked: &Asked,
+    request: &Request<Body>,
+    refused: Option<PaymentId>,
+) -> Result<OwnedMutexGuard<()>, Response<Body>> {
+    let sale = conn.proxy.payer.alone(asked).await;
+    match instead(conn, route, asked, request, refused).await {
+        Some(answer) => Err(answer),
+        None => Ok(sale),
+    }
+}
+
+/// An answer for a token that may be good here too.
+async fn instead(
+    conn: &Arc<Conn>,
+    route: &Route,
+    asked: &Asked,
+    request: &Request<Body>,
+    refused: Option<PaymentId>,
+) -> Option<Response<Body>> {
+    if request.extensions().get::<Upgrade>().is_some() {
+        return None;
+    }
+    let token = conn.proxy.payer.candidate(asked, refused)?;
+    let mut request = twin(request)?;
+    carry(&mut request, token.name.clone(), token.value.clone());
+    let answer = match send(conn, route, request).await {
+        Ok(answer) => answer,
+        Err(failed) => return Some(failed),
+    };
+    conn.proxy.payer.used(asked, token.id, answer.status());
+    if refuses(answer.status()) {
+        return None;
+    }
+    Some(told(conn, conn.stream(answer).map(Body::Stream), &token))
+}
+
+async fn send(
+    conn: &Arc<Conn>,
+    route: &Route,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, Response<Body>> {
+    let upstream = &conn.proxy.upstream;
+    let sent = upstream.send(&conn.lane, route.key(&conn.proxy), request, None);
+    sent.await.map_err(|e| refuse::gateway(&e))
+}
+
+/// The merchant's answer, and which payment it was bought with: nothing was paid for this one.
+pub(super) fn told(conn: &Conn, answer: Response<Body>, token: &Credential) -> Response<Body> {
+    let mut answer = delivered(conn, answer);
+    let text = format!("{}; amount=\"0\"; charged=\"0.00 USD\"; reused", token.id);
+    if let Ok(value) = HeaderValue::try_from(text) {
+        answer.headers_mut().insert(PAYMENT, value);
+    }
+    answer
+}

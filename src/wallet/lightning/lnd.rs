@@ -1,0 +1,105 @@
+//! LND over REST: `routerrpc.SendPaymentV2` and `TrackPaymentV2`. The macaroon needs no more than these two.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use http::{HeaderName, StatusCode};
+use secrecy::zeroize::Zeroizing;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Node, Question, ROUTING, Said};
+use crate::lightning::Invoice;
+
+pub(super) struct Lnd;
+
+/// One line of a stream.
+#[derive(Deserialize)]
+struct Line {
+    result: Option<Payment>,
+}
+
+#[derive(Deserialize)]
+struct Payment {
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    payment_preimage: String,
+    /// A number in a string.
+    #[serde(default)]
+    fee_msat: String,
+}
+
+/// An error of its gateway.
+#[derive(Deserialize)]
+struct Refused {
+    #[serde(default)]
+    message: String,
+}
+
+impl Node for Lnd {
+    fn pay(&self, base: &str, invoice: &Invoice, fee_most: u64) -> Question {
+        let body = json!({
+            "payment_request": &*invoice.text,
+            "timeout_seconds": ROUTING,
+            "fee_limit_msat": fee_most.to_string(),
+            "no_inflight_updates": true,
+        });
+        Question::post(format!("{base}/v2/router/send"), &body)
+    }
+
+    fn paid(&self, status: StatusCode, body: &[u8]) -> Said {
+        if let Some(said) = newest(body) {
+            return said;
+        }
+        match refused(status, body) {
+            true => Said::Failed("it refuses the request"),
+            false => Said::Unclear("an answer without a payment"),
+        }
+    }
+
+    /// With updates, so that a payment which is on its way is answered at once, and not when it ended.
+    fn look(&self, base: &str, hash: &[u8; 32]) -> Question {
+        Question::get(format!("{base}/v2/router/track/{}", URL_SAFE.encode(hash)))
+    }
+
+    fn looked(&self, status: StatusCode, body: &[u8]) -> Said {
+        match (newest(body), status) {
+            (Some(said), _) => said,
+            (None, StatusCode::NOT_FOUND) => Said::Missing,
+            (None, _) => Said::Unclear("an answer without a payment"),
+        }
+    }
+
+    fn secret(&self, text: &str) -> (HeaderName, Zeroizing<String>) {
+        let name = HeaderName::from_static("grpc-metadata-macaroon");
+        (name, Zeroizing::new(text.to_owned()))
+    }
+}
+
+/// Did it refuse before anything was paid? Macaroons are refused under a code that stands for much else,
+/// so the message is looked at, and never shown.
+fn refused(status: StatusCode, body: &[u8]) -> bool {
+    let told: Option<Refused> = serde_json::from_slice(body).ok();
+    let macaroon = |r: &Refused| {
+        let words = ["verification failed", "macaroon", "permission denied"];
+        words.iter().any(|word| r.message.contains(word))
+    };
+    matches!(status.as_u16(), 400 | 401 | 403 | 404)
+        || !status.is_success() && told.as_ref().is_some_and(macaroon)
+}
+
+/// What the last line says that holds a payment.
+fn newest(body: &[u8]) -> Option<Said> {
+    let lines = body.rsplit(|b| *b == b'\n');
+    let mut payments = lines.filter_map(|l| serde_json::from_slice::<Line>(l).ok()?.result);
+    let payment = payments.next()?;
+    Some(match &*payment.status {
+        "SUCCEEDED" => Said::Paid {
+            preimage: payment.payment_preimage,
+            fee_msat: payment.fee_msat.parse().ok(),
+        },
+        "FAILED" => Said::Failed("the payment failed"),
+        "IN_FLIGHT" | "INITIATED" => Said::Pending,
+        _ => Said::Unclear("a status that is not known"),
+    })
+}
