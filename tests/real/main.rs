@@ -20,6 +20,7 @@ mod handshakes;
 mod hostile;
 mod interop;
 mod lightning;
+mod lnbits;
 mod loops;
 mod lost;
 mod metrics;

@@ -53,7 +53,8 @@ pub(crate) fn judged(script: &str, document: &Value) -> Option<Value> {
     Some(serde_json::from_slice(&out.stdout).unwrap())
 }
 
-fn make(packages: &[&str], imports: &str) -> Result<PathBuf, String> {
+/// An interpreter with these packages, which can import these modules.
+pub(crate) fn make(packages: &[&str], imports: &str) -> Result<PathBuf, String> {
     let cache = match std::env::var_os("FAREPASS_STAND_CACHE") {
         Some(dir) => PathBuf::from(dir),
         None => {
