@@ -3,7 +3,7 @@
 use super::Payer;
 use super::record::News;
 use crate::budget::Entry;
-use crate::event::{Delivery, Flag, SpendEvent};
+use crate::event::{Delivery, Flag, SpendEvent, State};
 
 /// What the agent was handed of a paid answer's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +24,22 @@ impl Payer {
     pub async fn received(&self, settled: SpendEvent, received: Received) {
         let now = self.clock.now();
         let id = settled.id;
+        let _turn = self.reconciler.endings().answer(id).await;
+        if let Some(newer) = self.answered_since(&settled).await {
+            // That answer stands; what this one brought is evidence of the merchant, not of the payment.
+            let mut event = SpendEvent { time: now, ..newer };
+            let known = event.flags.len();
+            flag(&mut event.flags, Flag::AuthorizationEchoed, received.echoed);
+            if event.flags.len() > known {
+                self.tell(vec![Entry::Note { id }], event, News::Flags)
+                    .await;
+            }
+            return;
+        }
         let mut event = SpendEvent {
             time: now,
             ..settled
         };
-        let _turn = self.reconciler.endings().answer(id).await;
         // A stream may outlast its payment's validity.
         self.swept(&mut event).await;
         let flags = event.flags.clone();
@@ -51,6 +62,22 @@ impl Payer {
             News::Flags
         };
         self.tell(vec![Entry::Note { id }], event, news).await;
+    }
+}
+
+impl Payer {
+    /// What a later answer to the same payload left, when it says more than this one: a payload that is
+    /// sent again may be answered whole before the first answer has ended.
+    async fn answered_since(&self, settled: &SpendEvent) -> Option<SpendEvent> {
+        if settled.state != State::Unknown {
+            return None;
+        }
+        let _ = self.ledger.flush().await;
+        let last = self.ledger.payment(settled.id).await.ok().flatten()?;
+        let claimed = |event: &SpendEvent| event.receipt.as_deref() == Some("claimed");
+        let more =
+            claimed(&last) && !claimed(settled) || last.amount_settled > settled.amount_settled;
+        more.then_some(last)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Bytes from one stream to another, both ways. A way whose bytes are all on their way has no buffer:
-//! each thread has one, which is lent for as long as a write waits.
+//! each thread has one. What a side does not take at once is kept, and that is little when many do not
+//! take theirs: whoever opens tunnels and reads nothing must not fill the memory (threat D-07).
 
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,15 +13,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes that are read at once. More cost the processor's cache, fewer cost system calls.
 const BUFFER: usize = 128 * 1024;
 
+/// The same while many ways keep what they read.
+const SMALL: usize = 16 * 1024;
+
+/// So many may keep a whole buffer each: 8 MiB of all tunnels together.
+const LARGE_MAX: usize = 64;
+
+/// Ways that keep what they read.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer of this thread, or a new one while that is lent.
-fn lend() -> Vec<u8> {
+/// A buffer of this thread, or a new one while that is lent; and how much of it is to be used.
+fn lend() -> (Vec<u8>, usize) {
     let mut buffer = SPARE.take();
     buffer.resize(BUFFER, 0);
-    buffer
+    let many = KEPT.load(Ordering::Relaxed) >= LARGE_MAX;
+    (buffer, if many { SMALL } else { BUFFER })
 }
 
 /// Copies until both sides have ended. The end of one is passed on to the other.
@@ -47,8 +59,25 @@ struct Way {
     buffer: Vec<u8>,
     sent: usize,
     read: usize,
+    kept: Option<Kept>,
     unflushed: bool,
     end: End,
+}
+
+/// Counts a way that keeps what it read.
+struct Kept;
+
+impl Kept {
+    fn count() -> Self {
+        KEPT.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -97,24 +126,45 @@ impl Way {
         while let Some(rest) = self.buffer.get(self.sent..self.read)
             && !rest.is_empty()
         {
-            match ready!(Pin::new(&mut *to).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => self.sent += n,
+            match Pin::new(&mut *to).poll_write(cx, rest)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => self.sent += n,
+                Poll::Pending => {
+                    self.keep();
+                    return Poll::Pending;
+                }
             }
             self.unflushed = true;
         }
-        if !self.buffer.is_empty() {
+        self.kept = None;
+        if self.buffer.len() == BUFFER {
             SPARE.set(std::mem::take(&mut self.buffer));
+        } else {
+            self.buffer = Vec::new();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The rest must wait. A large one keeps its buffer, a small one takes no more than it needs.
+    fn keep(&mut self) {
+        if self.kept.is_some() {
+            return;
+        }
+        self.kept = Some(Kept::count());
+        let rest = self.buffer.get(self.sent..self.read).unwrap_or_default();
+        if rest.len() <= SMALL {
+            let rest = rest.to_vec();
+            (self.sent, self.read) = (0, rest.len());
+            SPARE.set(std::mem::replace(&mut self.buffer, rest));
+        }
     }
 
     fn read<R>(&mut self, from: &mut R, cx: &mut Context<'_>) -> io::Result<Poll<()>>
     where
         R: AsyncRead + Unpin,
     {
-        let mut buffer = lend();
-        let mut into = ReadBuf::new(&mut buffer);
+        let (mut buffer, length) = lend();
+        let mut into = ReadBuf::new(buffer.get_mut(..length).unwrap_or_default());
         let polled = Pin::new(from).poll_read(cx, &mut into);
         let read = into.filled().len();
         match polled {
@@ -194,6 +244,30 @@ mod tests {
         assert_eq!(&told, b"answer");
         drop(server);
         copy.await.unwrap().unwrap();
+    }
+
+    /// Each writes and none reads: the first ones keep a whole buffer, all others what is small.
+    #[tokio::test]
+    async fn whoever_reads_nothing_gets_little_memory() {
+        const TUNNELS: usize = 3 * LARGE_MAX;
+        let mut ways: Vec<Way> = vec![];
+        let data = pattern(4 * BUFFER);
+        for _ in 0..TUNNELS {
+            let (mut client, mut near) = duplex(4 * BUFFER);
+            let (mut far, server) = duplex(100);
+            client.write_all(&data).await.unwrap();
+            let mut way = Way::default();
+            let polled =
+                std::future::poll_fn(|cx| Poll::Ready(way.poll(&mut near, &mut far, cx))).await;
+            assert!(polled.is_pending());
+            drop(server);
+            ways.push(way);
+        }
+        let held: usize = ways.iter().map(|way| way.buffer.capacity()).sum();
+        let most = LARGE_MAX * BUFFER + TUNNELS * SMALL;
+        assert!(held <= most, "{held} is more than {most}");
+        drop(ways);
+        assert_eq!(lend().1, BUFFER, "those that are gone are counted no more");
     }
 
     #[tokio::test]

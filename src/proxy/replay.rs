@@ -217,6 +217,8 @@ impl Replay {
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method;
         *request.uri_mut() = self.head.uri;
+        // Which form the fields have: HTTP/2 may split cookies.
+        *request.version_mut() = self.head.version;
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
         if let Some(upgrade) = self.upgrade {

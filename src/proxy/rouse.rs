@@ -66,10 +66,10 @@ impl<F: Future + Unpin> Future for Roused<F> {
             this.task = Some(cx.waker().clone());
             this.bell.tell(cx.waker().clone());
         }
-        if !this.bell.rung.load(Ordering::Acquire) {
+        let rung = &this.bell.rung;
+        if !rung.load(Ordering::Relaxed) || !rung.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
-        this.bell.rung.store(false, Ordering::Release);
         Pin::new(&mut this.future).poll(&mut Context::from_waker(&this.waker))
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use farepass::event::State;
+use farepass::event::{Flag, State};
 use farepass::payer::{Payer, Received, Waiting};
 use farepass::payment::{Asked, PaymentId, Reason, Refusal, RequestKey};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::stage::{Stage, challenge, paid, receipt};
 
@@ -128,4 +128,45 @@ async fn what_was_fetched_later_is_owed_no_more() {
     assert_eq!(id, got, "the same payment");
     let (_, refusal) = stage.asks_again().await;
     assert_eq!(refusal, None);
+}
+
+/// The first answer, an error, ends after the second one, which brought goods and receipt.
+#[tokio::test]
+async fn the_end_of_an_earlier_answer_takes_nothing_back() {
+    let stage = Stage::usual().await;
+    let buy = async || {
+        let signed = stage
+            .payer
+            .authorize(&stage.again(), &challenge("1000"))
+            .await;
+        signed.unwrap_or_else(|r| panic!("{r}"))
+    };
+    let (failed, none) = (StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new());
+    let first = stage.payer.settle(buy().await, Some((failed, &none))).await;
+    let headers = receipt(&paid());
+    let second = buy().await;
+    let id = second.id();
+    let second = stage
+        .payer
+        .settle(second, Some((StatusCode::OK, &headers)))
+        .await;
+    let whole = received(true, false);
+    stage
+        .payer
+        .received(*second.record.event, whole.clone())
+        .await;
+    let echoed = Received {
+        echoed: true,
+        ..whole
+    };
+    stage.payer.received(*first.record.event, echoed).await;
+    let row = stage.newest().await;
+    assert_eq!((row.id, row.state), (id, State::Settled));
+    assert_eq!(row.receipt.as_deref(), Some("claimed"));
+    assert!(row.transaction.is_some() && !row.owed);
+    assert_eq!(row.delivery.map(|d| d.status), Some(200));
+    assert!(
+        row.flags.contains(&Flag::AuthorizationEchoed),
+        "but that is known"
+    );
 }

@@ -259,6 +259,42 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
+/// An HTTP/2 client may split its cookies (RFC 9113 section 8.2.3). Who speaks HTTP/1.1 gets one field,
+/// with the payment as without.
+#[test]
+fn a_paid_request_joins_split_cookies_like_any_other() {
+    let (merchant, setup) = shop::open(|_, out| shop::sell("premium", out));
+    let proxy = setup.start();
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", shop::HOST),
+        (":path", "/x"),
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
+    ];
+    let mut stream = tunnel(&proxy, b"h2");
+    let settings = frame(4, 0, 0, &[]);
+    let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings].concat();
+    stream.write_all(&hello).unwrap();
+    stream.write_all(&frame(1, 5, 1, &block(&fields))).unwrap();
+    let mut head = [0; 9];
+    // Until the answer's HEADERS.
+    while head[3] != 1 {
+        stream.read_exact(&mut head).unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        stream.read_exact(&mut vec![0; length]).unwrap();
+    }
+    let seen = merchant.seen();
+    assert_eq!((seen.len(), shop::payments(&merchant).len()), (2, 1));
+    for seen in seen {
+        let fields = seen.head.fields.iter();
+        let cookies = fields.filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+        let cookies: Vec<_> = cookies.map(|(_, value)| value.as_str()).collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+    }
+}
+
 /// `connection` is malformed in HTTP/2 (RFC 9113 section 8.2.2): the stream is reset, nothing is sent on.
 #[test]
 fn http2_knows_no_connection_header() {

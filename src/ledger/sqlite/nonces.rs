@@ -58,13 +58,14 @@ impl Nonces {
         Ok(())
     }
 
-    /// Puts those that wait into their places when there are enough of them.
+    /// Puts those that wait into their places when there are enough of them. Two of one group may have the
+    /// same number, if somebody looked for such nonces: both are new, and one place is enough.
     pub(super) fn sort(&mut self, connection: &Connection) -> Result<(), Fault> {
         if self.0.len() < WAITING_MAX {
             return Ok(());
         }
         connection.execute_batch(
-            "INSERT INTO nonce SELECT hash FROM new_nonce ORDER BY hash; DELETE FROM new_nonce;",
+            "INSERT OR IGNORE INTO nonce SELECT hash FROM new_nonce ORDER BY hash; DELETE FROM new_nonce;",
         )?;
         self.0.clear();
         Ok(())
@@ -97,12 +98,19 @@ mod tests {
             nonces.sort(&connection).unwrap();
         }
         assert_eq!(nonces.0.len(), 10, "the others have their places");
+        // Two nonces of one number, which nobody would find by chance.
+        let twice = "INSERT INTO new_nonce(hash) VALUES (7), (7)";
+        connection.execute_batch(twice).unwrap();
+        for n in 0..WAITING_MAX {
+            nonces.save(&connection, &format!("more {n}")).unwrap();
+        }
+        nonces.sort(&connection).unwrap();
         // As a start finds it.
         let nonces = Nonces::open(&connection).unwrap();
         for n in 0..WAITING_MAX + 10 {
             assert!(nonces.used(&connection, &name(n)).unwrap(), "{n}");
         }
         assert!(!nonces.used(&connection, "another").unwrap());
-        assert_eq!(all(&connection).unwrap().len(), WAITING_MAX + 10);
+        assert_eq!(all(&connection).unwrap().len(), 2 * WAITING_MAX + 11);
     }
 }
