@@ -316,7 +316,13 @@ fn after_the_sweeper_closed() {
 #[test]
 fn each_point_has_its_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tests = std::fs::read_to_string(root.join("tests/real/fail_points.rs")).unwrap();
+    // What only a Lightning node does has its test beside the others of its kind.
+    let files = [
+        "tests/real/fail_points.rs",
+        "tests/real/lightning/faults.rs",
+    ];
+    let tests = files.map(|file| std::fs::read_to_string(root.join(file)).unwrap());
+    let tests = tests.concat();
     let mut found = 0;
     for file in sources(&root.join("src")) {
         let text = std::fs::read_to_string(&file).unwrap();

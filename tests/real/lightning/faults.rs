@@ -1,6 +1,10 @@
 //! What goes wrong at the node, and what is refused before it is asked.
 
 use super::*;
+use std::os::unix::process::ExitStatusExt as _;
+
+use crate::support::agent::Ask;
+use crate::support::until;
 
 #[test]
 fn a_lost_answer_is_looked_up_and_paid_for_once() {
@@ -207,4 +211,44 @@ fn what_should_not_be_paid_is_refused_before_the_node_is_asked() {
         (&row["amount"], &row["charged"]),
         (&json!("155001"), &json!("0.0942006 USD"))
     );
+}
+
+/// Killed when the node has proved the payment and nothing was sent on: the ledger holds it in full, and
+/// nobody pays for it again.
+fn killed_at(point: &str) {
+    for face in FACES {
+        let mut scene = scene(face, Ways::of(PRICE));
+        assert!(scene.proxy.stop().success());
+        assert!(scene.proxy.start_to_die(&format!("{point}:1")));
+        let agent = scene.proxy.agent(Duration::from_secs(20));
+        let answer = agent.send(&Ask::get(&format!("https://{HOST}/a")));
+        assert!(answer.is_err(), "{face:?}");
+        let gone = Duration::from_secs(30);
+        let ended = until("the fail point", gone, || scene.proxy.ended());
+        assert_eq!(ended.signal(), Some(9), "{face:?}");
+        assert_eq!(scene.node.paid(), (1, PRICE), "{face:?}");
+        assert_eq!(scene.toll.seen().0, 0, "nothing was sent on");
+        scene.proxy.start_again();
+        let again = scene.get("/a");
+        assert_eq!(
+            again.reason().as_deref(),
+            Some("outcome_unknown"),
+            "{face:?}"
+        );
+        let rows = scene.rows();
+        assert_eq!(rows.len(), 1, "{face:?}");
+        // As its proof reached the disk before the kill, or did not.
+        let charged = match rows[0]["state"].as_str() {
+            Some("settled") => "0.0072 USD",
+            _ => "0.012 USD",
+        };
+        assert_eq!(rows[0]["charged"], charged, "{face:?}");
+        assert_eq!(scene.node.asked_to_pay(), 1, "{face:?}");
+        scene.proxy.assert_verifies();
+    }
+}
+
+#[test]
+fn a_kill_after_the_proof_loses_no_payment() {
+    killed_at("after-proof");
 }
