@@ -32,7 +32,7 @@ CONFIG = """
 version: 1
 listen: {{ proxy: "127.0.0.1:{port}", admin: "127.0.0.1:{admin}" }}
 state_dir: state
-tls: {{ ca_dir: ca, extra_roots: ["{certs}/upstream-ca.pem"], passthrough: [blind.bench.test] }}
+tls: {{ ca_dir: ca, extra_roots: ["{certs}/upstream-ca.pem"], passthrough: ["blind.bench.test:8443"] }}
 egress: {{ allow_private: [127.0.0.1/32], ports: [8443, 8080] }}
 wallets:
   - {{ name: main, kind: local, key_file: wallet.key, networks: ["eip155:84532"] }}
