@@ -345,6 +345,12 @@ fn as_older(path: &Path) {
 async fn a_file_of_an_older_program_keeps_all_that_it_knows() {
     let dir = filled().await;
     as_older(&state(&dir).join("ledger.db"));
+    // Who only reads does not change the file.
+    let Err(reading) = ledger::read(&state(&dir)) else {
+        panic!("an older file was read");
+    };
+    let said = reading.to_string();
+    assert!(said.contains("start the proxy once"), "{said}");
     let ledger = ledger::open(&state(&dir)).unwrap();
     assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
     let mut again = reserve(77, 1);

@@ -92,6 +92,9 @@ fn read(opening: &Opening) -> Result<Arc<dyn Reader>, OpenError> {
 fn version(connection: &rusqlite::Connection) -> Result<(), OpenError> {
     match store::version(connection)? {
         store::VERSION => Ok(()),
+        older @ 1..store::VERSION => Err(OpenError::Storage(format!(
+            "ledger.db has version {older} of an older program; start the proxy once with this one, which brings the file up to date"
+        ))),
         other => Err(OpenError::Storage(format!(
             "ledger.db has version {other}, this program knows version {}; use the program that made it, or a newer one",
             store::VERSION
