@@ -1,6 +1,6 @@
 """LNbits with two accounts, and a merchant that makes its invoices there. First line on stdout: where they are.
 Each line on stdin is answered with the payer's balance in millisatoshi; its end ends everything."""
-import json, os, socket, sqlite3, subprocess, sys, time, urllib.request
+import json, os, signal, socket, sqlite3, subprocess, sys, time, urllib.request
 
 lnbits_python, merchant_python, data = sys.argv[1:4]
 here = os.path.dirname(os.path.abspath(__file__))
@@ -31,7 +31,10 @@ env = os.environ | {
 }
 log = open(os.path.join(data, "log"), "w")
 program = os.path.join(os.path.dirname(lnbits_python), "lnbits")
-children = [subprocess.Popen([program, "--host", "127.0.0.1", "--port", str(port)], cwd=site, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)]
+# A shell that starts us in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# Groups of their own: LNbits has children too.
+children = [subprocess.Popen([program, "--host", "127.0.0.1", "--port", str(port)], cwd=site, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)]
 try:
     for _ in range(300):
         try:
@@ -45,7 +48,7 @@ try:
         database.execute("update apipayments set status = 'success' where memo = 'seed'")
     stand = subprocess.Popen(
         [merchant_python, os.path.join(here, "server.py"), "--port", "0", "--lnbits", url, "--lnbits-admin", merchant["adminkey"],
-         "--lnbits-invoice", merchant["inkey"], "--max-seconds", "300"], stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True)
+         "--lnbits-invoice", merchant["inkey"], "--max-seconds", "300"], stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
     children.append(stand)
     ready = json.loads(stand.stdout.readline())
     print(json.dumps({"merchant": ready["url"], "lnbits": url, "key": payer["adminkey"]}), flush=True)
@@ -53,5 +56,5 @@ try:
         print(call("GET", "/api/v1/wallet", key=payer["inkey"])["balance"], flush=True)
 finally:
     for child in children:
-        child.kill()
+        os.killpg(child.pid, signal.SIGKILL)
         child.wait()
