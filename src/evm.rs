@@ -8,7 +8,7 @@ use sha3::{Digest, Keccak256};
 
 mod permit2;
 
-pub use permit2::{Charge, PERMIT2, PERMIT2_NAME, PermitTransfer, decimal};
+pub use permit2::{Charge, PERMIT2, PERMIT2_NAME, PermitMessage, PermitTransfer, decimal};
 
 /// Keccak-256, the hash of the EVM (not NIST SHA3-256).
 #[must_use]

@@ -5,99 +5,90 @@ use super::budgets::Standing;
 use super::control;
 use super::problem::{Answer, typed};
 use crate::event::State;
-use crate::event::metrics::{Family, Kind, Page, dollars};
+use crate::event::metrics::{Family, Page, dollars};
 use crate::ledger::{PostError, SessionRow};
 use crate::money::Usd;
 use crate::payment::PaymentId;
 use crate::policy::Mode;
 
-const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
-    Family {
-        name,
-        kind: Kind::Gauge,
-        labels,
-        help,
-    }
-}
-
 const BUDGET: &[&str] = &["budget", "scope"];
 
-const BUILD: Family = gauge(
+const BUILD: Family = Family::gauge(
     "farepass_build_info",
     &["version", "mode"],
     "1, with what runs.",
 );
-const STARTED: Family = gauge(
+const STARTED: Family = Family::gauge(
     "farepass_start_time_seconds",
     &[],
     "When it started, in seconds of the Unix epoch.",
 );
-const READY: Family = gauge(
+const READY: Family = Family::gauge(
     "farepass_ready",
     &[],
     "1 when it may pay, 0 when it may not (as /readyz).",
 );
-const UP: Family = gauge(
+const UP: Family = Family::gauge(
     "farepass_ledger_up",
     &[],
     "1 when the ledger could be read for this page; what is read from it is missing otherwise.",
 );
-const RECORDS: Family = gauge(
+const RECORDS: Family = Family::gauge(
     "farepass_ledger_records",
     &[],
     "Number of the newest record in the hash chain. It never falls.",
 );
-const OPEN: Family = gauge(
+const OPEN: Family = Family::gauge(
     "farepass_open_payments",
     &["state"],
     "Payments whose end is not known: reserved, unknown.",
 );
-const OPEN_USD: Family = gauge(
+const OPEN_USD: Family = Family::gauge(
     "farepass_open_usd",
     &["state"],
     "What those payments count, in US dollars.",
 );
-const WAITING: Family = gauge(
+const WAITING: Family = Family::gauge(
     "farepass_approvals_waiting",
     &[],
     "Payments that wait for a person.",
 );
-const FREEZES: Family = gauge(
+const FREEZES: Family = Family::gauge(
     "farepass_freezes",
     &[],
     "Freezes in force: all, hosts, agents.",
 );
-const SESSIONS: Family = gauge(
+const SESSIONS: Family = Family::gauge(
     "farepass_sessions",
     &["state"],
     "Sessions: open, over (closed or expired), spent (open, and nothing is left).",
 );
-const LIMIT: Family = gauge(
+const LIMIT: Family = Family::gauge(
     "farepass_budget_limit_usd",
     BUDGET,
     "Limit of a budget, in US dollars.",
 );
-const SPENT: Family = gauge(
+const SPENT: Family = Family::gauge(
     "farepass_budget_spent_usd",
     BUDGET,
     "What counts now in that account of a budget in which the most does, in US dollars.",
 );
-const REMAINING: Family = gauge(
+const REMAINING: Family = Family::gauge(
     "farepass_budget_remaining_usd",
     BUDGET,
     "What is left in that account, in US dollars.",
 );
-const RATIO: Family = gauge(
+const RATIO: Family = Family::gauge(
     "farepass_budget_used_ratio",
     BUDGET,
     "How much of the limit is used in that account, by money or by payments: 1 is all of it.",
 );
-const ACCOUNTS: Family = gauge(
+const ACCOUNTS: Family = Family::gauge(
     "farepass_budget_accounts",
     BUDGET,
     "Accounts of a budget in which something counts now.",
 );
-const READERS: Family = gauge(
+const READERS: Family = Family::gauge(
     "farepass_event_streams",
     &[],
     "Streams of events that are read now.",

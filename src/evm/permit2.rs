@@ -1,6 +1,8 @@
 //! Permit2 payments of x402 (`scheme_exact_evm` and `scheme_upto_evm`): a `PermitWitnessTransferFrom`
 //! whose spender is one of two pinned contracts. Which one is chosen here, never by a challenge.
 
+use serde::Serialize;
+
 use super::{Address, Words, keccak};
 
 /// The Permit2 contract, at the same address on every chain.
@@ -71,7 +73,55 @@ pub struct PermitTransfer {
     pub valid_after: u64,
 }
 
+/// The signed message in JSON, for signers and merchants alike: members in the order of the official
+/// client, numbers as decimal strings.
+#[derive(Serialize)]
+pub struct PermitMessage {
+    permitted: Permitted,
+    spender: String,
+    nonce: String,
+    deadline: String,
+    witness: Witness,
+}
+
+#[derive(Serialize)]
+struct Permitted {
+    token: String,
+    amount: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Witness {
+    to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facilitator: Option<String>,
+    valid_after: String,
+}
+
 impl PermitTransfer {
+    /// The message as it is written in JSON.
+    #[must_use]
+    pub fn message(&self) -> PermitMessage {
+        PermitMessage {
+            permitted: Permitted {
+                token: self.token.to_string(),
+                amount: self.amount.to_string(),
+            },
+            spender: self.charge.spender().to_string(),
+            nonce: decimal(&self.nonce),
+            deadline: self.deadline.to_string(),
+            witness: Witness {
+                to: self.to.to_string(),
+                facilitator: match self.charge {
+                    Charge::Whole => None,
+                    Charge::UpTo { facilitator } => Some(facilitator.to_string()),
+                },
+                valid_after: self.valid_after.to_string(),
+            },
+        }
+    }
+
     /// `hashStruct(eip712Domain)` of Permit2 on this chain.
     #[must_use]
     pub fn separator(&self) -> [u8; 32] {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{PURCHASES, Proxy};
-use crate::event::metrics::{Family, Kind, Page};
+use crate::event::metrics::{Family, Page};
 
 /// A number that only grows.
 #[derive(Default)]
@@ -45,72 +45,52 @@ pub(super) struct Tally {
     pub(super) reused: Count,
 }
 
-const fn counter(
-    name: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Family {
-    Family {
-        name,
-        kind: Kind::Counter,
-        labels,
-        help,
-    }
-}
-
-const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
-    Family {
-        kind: Kind::Gauge,
-        ..counter(name, labels, help)
-    }
-}
-
-const CONNECTIONS: Family = gauge(
+const CONNECTIONS: Family = Family::gauge(
     "farepass_connections_open",
     &[],
     "Connections of agents that are open.",
 );
-const CONNECTIONS_MAX: Family = gauge(
+const CONNECTIONS_MAX: Family = Family::gauge(
     "farepass_connections_limit",
     &[],
     "Most that may be open (limits.connections).",
 );
-const ACCEPTED: Family = counter(
+const ACCEPTED: Family = Family::counter(
     "farepass_connections_total",
     &["result"],
     "Connections of agents: served, or turned away because one client had too many.",
 );
-const TUNNELS: Family = gauge(
+const TUNNELS: Family = Family::gauge(
     "farepass_blind_tunnels",
     &[],
     "Tunnels that are open and not looked into.",
 );
-const BUYING: Family = gauge(
+const BUYING: Family = Family::gauge(
     "farepass_purchases_in_flight",
     &[],
     "Exchanges that are being paid.",
 );
-const HANDSHAKES: Family = counter(
+const HANDSHAKES: Family = Family::counter(
     "farepass_handshakes_total",
     &["side", "result"],
     "TLS handshakes with agents (in tunnels that are opened) and with merchants.",
 );
-const LEAVES: Family = gauge(
+const LEAVES: Family = Family::gauge(
     "farepass_leaf_certificates_cached",
     &[],
     "Leaf certificates in the cache.",
 );
-const MINTED: Family = counter(
+const MINTED: Family = Family::counter(
     "farepass_leaf_certificates_total",
     &["result"],
     "Leaf certificates that were wanted: found in the cache, or made.",
 );
-const POOL: Family = gauge(
+const POOL: Family = Family::gauge(
     "farepass_pool_connections",
     &["version"],
     "Connections to merchants that are kept: idle ones of HTTP/1.1, all of HTTP/2.",
 );
-const UPSTREAM: Family = counter(
+const UPSTREAM: Family = Family::counter(
     "farepass_upstream_connections_total",
     &["result"],
     "Connections to hosts: dialled, or (HTTP/1.1) taken again.",

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::eip155::{self, payer, recipient};
 use super::{Order, Recipient, Scheme};
-use crate::evm::{Address, Charge, PERMIT2, PermitTransfer, decimal};
+use crate::evm::{Address, Charge, PERMIT2, PermitMessage, PermitTransfer};
 use crate::payment::{Instruction, Problem, Reason, Requirement, Signature};
 
 /// The whole price.
@@ -37,30 +37,11 @@ struct Paid {
     permit2_authorization: Authorization,
 }
 
-/// The signed message; numbers are decimal strings.
 #[derive(Serialize)]
 struct Authorization {
     from: String,
-    permitted: Permitted,
-    spender: String,
-    nonce: String,
-    deadline: String,
-    witness: Witness,
-}
-
-#[derive(Serialize)]
-struct Permitted {
-    token: String,
-    amount: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Witness {
-    to: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    facilitator: Option<String>,
-    valid_after: String,
+    #[serde(flatten)]
+    message: PermitMessage,
 }
 
 fn permit(order: &Order<'_>, charge: Charge) -> Result<Instruction, Problem> {
@@ -129,18 +110,7 @@ fn payload(
         signature: format!("0x{}", hex::encode(signature)),
         permit2_authorization: Authorization {
             from: permit.from.to_string(),
-            permitted: Permitted {
-                token: permit.token.to_string(),
-                amount: permit.amount.to_string(),
-            },
-            spender: permit.charge.spender().to_string(),
-            nonce: decimal(&permit.nonce),
-            deadline: permit.deadline.to_string(),
-            witness: Witness {
-                to: permit.to.to_string(),
-                facilitator: facilitator.map(|f| f.to_string()),
-                valid_after: permit.valid_after.to_string(),
-            },
+            message: permit.message(),
         },
     };
     same.then(|| serde_json::to_string(&paid).ok())

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::evm::{
-    Charge, PERMIT2, PERMIT2_NAME, PermitTransfer, TransferWithAuthorization, decimal,
+    Charge, PERMIT2, PERMIT2_NAME, PermitMessage, PermitTransfer, TransferWithAuthorization,
 };
 use crate::payment::Instruction;
 
@@ -157,7 +157,7 @@ struct Field {
 #[serde(untagged)]
 pub(super) enum Message {
     Transfer(Transfer),
-    Permit(Permit),
+    Permit(PermitMessage),
 }
 
 #[derive(Serialize)]
@@ -169,30 +169,6 @@ pub(super) struct Transfer {
     valid_after: String,
     valid_before: String,
     nonce: String,
-}
-
-#[derive(Serialize)]
-pub(super) struct Permit {
-    permitted: Permitted,
-    spender: String,
-    nonce: String,
-    deadline: String,
-    witness: Witness,
-}
-
-#[derive(Serialize)]
-struct Permitted {
-    token: String,
-    amount: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Witness {
-    to: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    facilitator: Option<String>,
-    valid_after: String,
 }
 
 impl TypedData {
@@ -235,9 +211,9 @@ impl TypedData {
     }
 
     fn of_permit(permit: &PermitTransfer) -> Self {
-        let (form, facilitator) = match permit.charge {
-            Charge::Whole => (Form::Permit, None),
-            Charge::UpTo { facilitator } => (Form::UptoPermit, Some(facilitator.to_string())),
+        let form = match permit.charge {
+            Charge::Whole => Form::Permit,
+            Charge::UpTo { .. } => Form::UptoPermit,
         };
         Self {
             domain: Domain {
@@ -248,20 +224,7 @@ impl TypedData {
             },
             types: form.types(),
             primary_type: form.primary(),
-            message: Message::Permit(Permit {
-                permitted: Permitted {
-                    token: permit.token.to_string(),
-                    amount: permit.amount.to_string(),
-                },
-                spender: permit.charge.spender().to_string(),
-                nonce: decimal(&permit.nonce),
-                deadline: permit.deadline.to_string(),
-                witness: Witness {
-                    to: permit.to.to_string(),
-                    facilitator,
-                    valid_after: permit.valid_after.to_string(),
-                },
-            }),
+            message: Message::Permit(permit.message()),
         }
     }
 

@@ -67,30 +67,26 @@ pub const FAMILIES: [Family; 6] = [PAYMENTS, AMOUNT, SPENT, REFUSALS, STEP, PURC
 
 const LABELS: &[&str] = &["outcome", "host", "scheme", "network", "agent"];
 
-const PAYMENTS: Family = Family {
-    name: "farepass_payments_total",
-    kind: Kind::Counter,
-    labels: LABELS,
-    help: "Payments that reached this state: reserved, unknown, settled, released.",
-};
-const AMOUNT: Family = Family {
-    name: "farepass_amount_usd_total",
-    kind: Kind::Counter,
-    labels: LABELS,
-    help: "What those payments count, in US dollars; for released ones what they would have cost.",
-};
-const SPENT: Family = Family {
-    name: "farepass_spent_usd_total",
-    kind: Kind::Counter,
-    labels: &[],
-    help: "Charged by settled payments, in US dollars.",
-};
-const REFUSALS: Family = Family {
-    name: "farepass_refusals_total",
-    kind: Kind::Counter,
-    labels: &["reason", "rule"],
-    help: "Requests that were not paid, by reason and deciding rule.",
-};
+const PAYMENTS: Family = Family::counter(
+    "farepass_payments_total",
+    LABELS,
+    "Payments that reached this state: reserved, unknown, settled, released.",
+);
+const AMOUNT: Family = Family::counter(
+    "farepass_amount_usd_total",
+    LABELS,
+    "What those payments count, in US dollars; for released ones what they would have cost.",
+);
+const SPENT: Family = Family::counter(
+    "farepass_spent_usd_total",
+    &[],
+    "Charged by settled payments, in US dollars.",
+);
+const REFUSALS: Family = Family::counter(
+    "farepass_refusals_total",
+    &["reason", "rule"],
+    "Requests that were not paid, by reason and deciding rule.",
+);
 const STEP: Family = Family {
     name: "farepass_step_seconds",
     kind: Kind::Histogram,

@@ -28,6 +28,36 @@ pub struct Family {
     pub help: &'static str,
 }
 
+impl Family {
+    /// What only grows.
+    #[must_use]
+    pub const fn counter(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            kind: Kind::Counter,
+            labels,
+            help,
+        }
+    }
+
+    /// What goes up and down.
+    #[must_use]
+    pub const fn gauge(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            kind: Kind::Gauge,
+            ..Self::counter(name, labels, help)
+        }
+    }
+}
+
 /// A page in the making.
 #[derive(Debug, Default)]
 pub struct Page(String);
