@@ -25,6 +25,19 @@ use crate::tls::Trust;
 
 /// Answers one request. Never fails: every error is an answer.
 pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+    let interim = conn.lane.interim.as_ref();
+    if let Some(interim) = interim {
+        interim.begin(request.version()).await;
+    }
+    let answer = answered(conn, request).await;
+    if let Some(interim) = interim {
+        interim.end().await;
+    }
+    answer
+}
+
+/// The answer alone; what upstreams say before it goes another way (`interim`).
+async fn answered(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     if parts.version < Version::HTTP_2 && !conn.heads.next() {
         return refused(ClientError::Framing, parts.version);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, StatusCode, Version, header};
+use http::{Request, Version, header};
 use http_body::{Body as _, SizeHint};
 use tokio::time::{Sleep, sleep};
 
@@ -58,16 +58,15 @@ pub(super) fn hold(
         gate: Arc::clone(&gate),
         patience: Box::pin(sleep(patience)),
     }));
-    let opener = Arc::clone(&gate);
-    hyper::ext::on_informational(request, move |response| {
-        if response.status() == StatusCode::CONTINUE {
-            opener.say(Word::Continue);
-        }
-    });
     Some(gate)
 }
 
 impl Gate {
+    /// The upstream wants the body.
+    pub(super) fn wanted(&self) {
+        self.say(Word::Continue);
+    }
+
     /// The answer came. True when it came before the body was asked for: that body is never sent, and
     /// the connection is of no use after this answer.
     pub(super) fn answered(&self) -> bool {

@@ -59,6 +59,19 @@ pub(super) fn clean_response(headers: &mut HeaderMap) -> Option<HeaderValue> {
     clean(headers)
 }
 
+/// `clean_response` for what a merchant says before its answer (RFC 9110 section 15.2): nothing about
+/// money, which only the answer itself can be about, and no length, as it has no body (section 8.6).
+pub(super) fn clean_interim(headers: &mut HeaderMap) {
+    clean_response(headers);
+    keep_here(headers);
+    remove_if(headers, |name| {
+        protocol::is_payment(name)
+            || protocol::is_receipt(name)
+            || *name == header::WWW_AUTHENTICATE
+            || *name == header::CONTENT_LENGTH
+    });
+}
+
 /// Removes from trailers what decides about messages and money: those who read it there would read
 /// something else than those who do not (RFC 9110 section 6.5.1, threat H-08).
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {

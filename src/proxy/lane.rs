@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Proxy;
+use super::interim::Interim;
 use super::pool::{H1, Key, Pool};
 use super::timer::Spare;
 
@@ -9,6 +11,8 @@ use super::timer::Spare;
 pub(super) struct Lane {
     /// Does the client speak HTTP/2? Then so do we, where the upstream can.
     pub(super) h2: bool,
+    /// For what upstreams say before their answers, to a client of HTTP/1.
+    pub(super) interim: Option<Arc<Interim>>,
     /// The HTTP/1.1 connection of the last request, kept while the client stays.
     last: Mutex<Option<(Key, H1)>>,
     pool: Arc<Pool>,
@@ -19,11 +23,12 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(h2: bool, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(h2: bool, proxy: &Proxy) -> Self {
         Self {
             h2,
+            interim: (!h2).then(|| Interim::new(proxy.via.as_ref())),
             last: Mutex::new(None),
-            pool,
+            pool: Arc::clone(&proxy.pool),
             timer: Spare::default(),
             silence: Spare::default(),
         }

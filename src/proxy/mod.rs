@@ -30,6 +30,7 @@ mod flood;
 mod framing;
 mod headers;
 mod identify;
+mod interim;
 mod io;
 mod lane;
 mod listen;
@@ -108,7 +109,7 @@ pub struct Proxy {
     pool: Arc<pool::Pool>,
     limits: Limits,
     refusals: Refusals,
-    via: Option<String>,
+    via: Option<Arc<str>>,
     mark: Arc<trail::Mark>,
     flood: flood::Flood,
     crowd: Arc<crowd::Crowd>,
@@ -182,7 +183,7 @@ impl Proxy {
             redirected: Mutex::default(),
             limits: parts.limits,
             refusals: parts.refusals,
-            via: parts.via,
+            via: parts.via.map(Arc::from),
             mark,
             turns: Mutex::default(),
             purchases: Arc::new(Semaphore::new(PURCHASES as usize)),

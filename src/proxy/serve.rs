@@ -23,6 +23,7 @@ use super::body::Stream;
 use super::exchange::exchange;
 use super::expect::Last;
 use super::headers;
+use super::interim::Preceded;
 use super::lane::Lane;
 use super::rouse::Roused;
 use super::timer::Spare;
@@ -87,7 +88,7 @@ pub(super) fn plain<S>(proxy: Arc<Proxy>, io: S, way: Way) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let lane = Lane::new(false, Arc::clone(&proxy.pool));
+    let lane = Lane::new(false, &proxy);
     let conn = Conn {
         lane: Arc::new(lane),
         way,
@@ -103,7 +104,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let h2_spoken = over == Over::TlsH2;
-    let lane = Lane::new(h2_spoken, Arc::clone(&proxy.pool));
+    let lane = Lane::new(h2_spoken, &proxy);
     let conn = Conn {
         lane: Arc::new(lane),
         way: Way::Tunnel {
@@ -134,8 +135,9 @@ where
         .preserve_header_case(true)
         .auto_date_header(false);
     let bounds = Bounds::of(&conn.proxy);
-    let io = Ahead::new(Noted::new(io, &bounds.pulse), &conn.heads);
-    let io = TokioIo::new(io);
+    let io = Noted::new(io, &bounds.pulse);
+    let io = Preceded::new(io, conn.lane.interim.as_ref());
+    let io = TokioIo::new(Ahead::new(io, &conn.heads));
     let conn = Arc::new(conn);
     let service = service_fn(move |request| {
         let conn = Arc::clone(&conn);

@@ -24,6 +24,7 @@ use super::expect::{self, Gate, Last};
 use super::failure::UpstreamError;
 use super::framing;
 use super::headers;
+use super::interim;
 use super::lane::Lane;
 use super::pool::{H1, H2, Key, Pool, Spoken};
 use super::replay::Head;
@@ -136,6 +137,10 @@ impl Upstream {
         let asked = request.version();
         origin_form(request, &key)?;
         let gate = expect::hold(request, asked, self.limits.expect_timeout);
+        let hear = |request: &mut _| {
+            interim::hear(request, lane.interim.as_ref(), gate.as_ref());
+        };
+        hear(request);
         if let Some(mut sender) = self.reusable(lane, &key).await {
             self.pool.tally.reused.one();
             match sender.try_send_request(taken(request)).await {
@@ -143,7 +148,8 @@ impl Upstream {
                 // Closed under our feet before a response: the request is sent anew, once (RFC 9112
                 // section 9.3.1), when it was not written or does no harm twice.
                 Err(failed) => {
-                    *request = unanswered(failed, again, |copy| origin_form(copy, &key))?;
+                    let form = |copy: &mut _| origin_form(copy, &key).map(|()| hear(copy));
+                    *request = unanswered(failed, again, form)?;
                 }
             }
         }

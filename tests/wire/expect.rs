@@ -17,7 +17,7 @@ fn ask(host: &str, path: &str) -> String {
 }
 
 /// An x402 challenge for a cent, as a header.
-fn challenge() -> String {
+pub(crate) fn challenge() -> String {
     let terms = json!({
         "x402Version": 2,
         "error": "payment required",

@@ -4,6 +4,7 @@
 mod differ;
 mod expect;
 mod frames;
+mod interim;
 mod limits;
 mod pairs;
 mod quirks;
