@@ -31,6 +31,7 @@ mod freeze;
 mod loops;
 mod outstanding;
 mod plan;
+mod prepay;
 mod rates;
 mod recall;
 mod received;
@@ -52,6 +53,8 @@ pub use consent::{Pending, Unpaid, answer};
 pub use freeze::{forget, freeze, frozen, unfreeze};
 use loops::Loops;
 use outstanding::{Again, Outstanding};
+pub use prepay::{Advance, Quote};
+use prepay::{Lesson, Quotes};
 use rates::Rates;
 pub use received::Received;
 pub use reconcile::{Finding, Outcome, Reconciler};
@@ -125,6 +128,7 @@ pub struct Payer {
     breaker: Breaker,
     loops: Loops,
     tokens: Tokens,
+    quotes: Quotes,
     bells: Bells,
     rates: Rates,
     admin_url: String,
@@ -141,6 +145,8 @@ pub struct Signed {
     resent: bool,
     /// Who wants the answer; `None` when nobody said.
     waiting: Option<Arc<Waiting>>,
+    lesson: Lesson,
+    advance: Option<Advance>,
 }
 
 impl Payer {
@@ -176,6 +182,7 @@ impl Payer {
             breaker: Breaker::default(),
             loops: Loops::default(),
             tokens: Tokens::default(),
+            quotes: Quotes::default(),
         }
     }
 
@@ -188,6 +195,7 @@ impl Payer {
     /// Puts a new policy in place. Requests that are under way keep theirs.
     pub fn set_policy(&self, policy: Arc<Policy>) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        self.quotes.clear();
     }
 
     /// Who asks the chains.
@@ -230,6 +238,8 @@ impl Payer {
                     again,
                     resent: true,
                     waiting: None,
+                    lesson: Lesson::default(),
+                    advance: None,
                 });
             }
             Err(refusal) => return Err(self.refused(about, refusal).await),

@@ -111,6 +111,11 @@ impl About {
         &self.event.path
     }
 
+    /// The hash of the policy that decided.
+    pub(super) fn policy(&self) -> &str {
+        &self.event.policy
+    }
+
     pub(super) fn id(&self) -> PaymentId {
         self.event.id
     }

@@ -130,6 +130,11 @@ impl Outstanding {
         })
     }
 
+    /// Does `find` have anything to say about this request?
+    pub(super) fn has(&self, request: RequestKey, now: Timestamp) -> bool {
+        self.lock().get(&request).is_some_and(|h| now < h.until)
+    }
+
     /// Remembers a payment whose exchange ended without a usable answer.
     pub(super) fn hold(&self, request: RequestKey, again: Again, now: Timestamp) {
         let left = Left {

@@ -61,6 +61,7 @@ impl Payer {
             asked,
             resent,
             waiting,
+            lesson,
             ..
         } = signed;
         let (protocol, about, mut paid) = (again.protocol, again.about.clone(), again.paid.clone());
@@ -81,6 +82,7 @@ impl Payer {
         again.paid.settled = paid.settled;
         let usable = usable(&receipt, status);
         self.keep(&asked, &again.payload, &paid, status);
+        self.learn(&asked, lesson, (&receipt, status));
         let came = Came {
             gave: gave(&receipt, status),
             status,

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::about::{About, Paid, Proven};
 use super::outstanding::{Again, Left};
 use super::plan::Plan;
+use super::prepay::Lesson;
 use super::{Payer, Signed, refusals};
 use crate::budget::{Because, Entry};
 use crate::event::State;
@@ -54,11 +55,14 @@ impl Payer {
                 let mut paid = Paid::new(about.id(), &plan.approval, remaining);
                 paid.reusable_until = plan.protocol.reusable_until(requirement);
                 self.proven(&about, plan, signature, &mut paid).await;
+                let stands = plan.approval.prepay && plan.protocol.stands(requirement);
                 Ok(Signed {
                     payload: payload.clone(),
                     asked: asked.clone(),
                     resent: false,
                     waiting: None,
+                    lesson: Lesson::of(stands, requirement, &about),
+                    advance: None,
                     again: Again {
                         payload,
                         protocol: plan.protocol,

@@ -58,7 +58,7 @@ reasons! {
     InvoiceInvalid "invoice_invalid" "The Lightning invoice cannot be read",
     TokenMismatch "token_mismatch" "The token is for another payment than the invoice beside it",
     AmountInvalid "amount_invalid" "The amount is not a payable number",
-    PriceChanged "price_changed" "The price rose further than the rule allows",
+    PriceChanged "price_changed" "The price changed further than is allowed",
     ValidityTooLong "validity_too_long" "The payload would be valid for too long",
     ChallengeExpired "challenge_expired" "The challenge is no longer valid",
     NoAcceptableOption "no_acceptable_option" "No way to pay in the challenge is acceptable",

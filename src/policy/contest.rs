@@ -117,6 +117,7 @@ pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) ->
         duties,
         valid_for: ask.requirement.lives(ask.now).min(policy.catalog.validity),
         on_unknown: pay.on_unknown,
+        prepay: pay.prepay,
     })
 }
 

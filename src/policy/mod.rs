@@ -76,6 +76,8 @@ pub struct Approval {
     pub valid_for: u64,
     /// What to do when the outcome is not known.
     pub on_unknown: OnUnknown,
+    /// May the next request like it be paid in advance?
+    pub prepay: bool,
 }
 
 /// Enforce, or only watch.

@@ -34,12 +34,14 @@ pub(super) struct Pay {
     /// In the order of [`terms::TERMS`].
     pub(super) terms: Vec<Named>,
     pub(super) on_unknown: OnUnknown,
+    /// May a request go with its payment, where the price is known?
+    pub(super) prepay: bool,
     /// A recipient that the rule names, for questions that name none.
     pub(super) payee: Option<String>,
 }
 
 /// Keys of `pay:` that the contract names and nothing enforces yet.
-const LATER: &[&str] = &["mcp", "prepay"];
+const LATER: &[&str] = &["mcp"];
 
 const ON_UNKNOWN: &[(&str, OnUnknown)] = &[
     ("resend-same", OnUnknown::ResendSame),
@@ -196,12 +198,14 @@ impl Pay {
         let first = |s: Section| s.items().ok()?.into_iter().next()?.text().ok();
         let payee = section.peek("pay_to").and_then(first);
         let on_unknown = section.or("on_unknown", OnUnknown::ResendSame, |s| s.word(ON_UNKNOWN))?;
+        let prepay = section.or("prepay", false, Section::flag)?;
         terms::agree(&section)?;
         let terms = terms::read(&mut section, catalog)?;
         section.finish()?;
         Ok(Self {
             terms,
             on_unknown,
+            prepay,
             payee,
         })
     }

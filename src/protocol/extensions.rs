@@ -22,6 +22,10 @@ const SIGN_IN: &str = "sign-in-with-x";
 /// cap. Never given.
 const APPROVALS: &[&str] = &["eip2612GasSponsoring", "erc20ApprovalGasSponsoring"];
 
+/// Say the same of a route to everybody who asks. The others may be made for one challenge, and their echo
+/// may be refused with the next.
+const STANDING: &[&str] = &[PAYMENT_IDENTIFIER, "bazaar"];
+
 /// Members of a JSON object in their order, values verbatim.
 #[derive(Default)]
 pub(super) struct Extensions<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -70,6 +74,12 @@ impl<'a> Extensions<'a> {
     /// A member of one extension.
     fn member(&self, key: &str, name: &str) -> Option<&'a RawValue> {
         Self::read(self.find(key)?.get()).ok()?.find(name)
+    }
+
+    /// May these be echoed with a request that was not asked for money yet?
+    pub(super) fn stand(json: &'a str) -> bool {
+        let known = |key: &str| STANDING.contains(&key);
+        Self::read(json).is_ok_and(|all| all.0.iter().all(|(key, _)| known(key)))
     }
 
     /// The echo: everything as it came, and the payment's id where the merchant asked for one (x402

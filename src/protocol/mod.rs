@@ -101,6 +101,11 @@ pub trait Protocol: Send + Sync {
     ) -> Result<Payload, Problem>;
     /// Never fails: an unreadable receipt is `Absent`.
     fn receipt(&self, headers: &HeaderMap) -> Receipt;
+    /// Do these terms stand for the next request too, so that it can bring its payment along? Not where a
+    /// challenge is made for one request.
+    fn stands(&self, _requirement: &Requirement) -> bool {
+        false
+    }
     /// Until when at most what was paid for is good for further requests to the same origin; `None` where
     /// one payment buys one answer.
     fn reusable_until(&self, _requirement: &Requirement) -> Option<Timestamp> {

@@ -112,6 +112,10 @@ impl Protocol for X402V1 {
         carry(PAYMENT, &paid)
     }
 
+    fn stands(&self, requirement: &Requirement) -> bool {
+        requirement.expires.is_none()
+    }
+
     fn receipt(&self, headers: &HeaderMap) -> Receipt {
         receipt::read(headers, RESPONSE, v1_network)
     }

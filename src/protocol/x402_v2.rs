@@ -130,6 +130,11 @@ impl Protocol for X402V2 {
         carry(SIGNATURE, &paid)
     }
 
+    fn stands(&self, requirement: &Requirement) -> bool {
+        let extensions = requirement.offer.extensions.as_deref();
+        requirement.expires.is_none() && extensions.is_none_or(Extensions::stand)
+    }
+
     fn receipt(&self, headers: &HeaderMap) -> Receipt {
         receipt::read(headers, RESPONSE, network)
     }

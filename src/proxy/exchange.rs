@@ -11,6 +11,7 @@ use super::challenge::{self, Demand};
 use super::framing;
 use super::headers;
 use super::pool::Key;
+use super::prepay;
 use super::purchase;
 use super::refuse::{self, ClientError};
 use super::replay::Replay;
@@ -59,7 +60,18 @@ async fn answered(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body
         .payable(&route.target.host, route.target.port);
     let limit = payable.then_some(conn.proxy.limits.replay_body);
     let held = reuse::held(conn, &route, &parts);
-    let (first, mut replay) = Replay::split(parts, conn.body(body), limit);
+    let body = conn.body(body);
+    let quote = match held {
+        None if payable => prepay::quoted(conn, &route, &parts, &body),
+        _ => None,
+    };
+    let (mut first, mut replay) = Replay::split(parts, body, limit);
+    if let Some(quote) = quote {
+        match Box::pin(prepay::first(conn, &route, quote, first, &mut replay)).await {
+            Ok(unpaid) => first = unpaid,
+            Err(answer) => return answer,
+        }
+    }
     let came = reuse::ask(conn, &route, held, first, &mut replay).await;
     let Came {
         mut answer,

@@ -37,6 +37,7 @@ mod listen;
 mod own;
 mod parent;
 mod pool;
+mod prepay;
 mod purchase;
 mod refuse;
 mod relay;

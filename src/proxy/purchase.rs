@@ -14,6 +14,7 @@ use super::challenge::Asks;
 use super::evidence::Watched;
 use super::exchange::{Route, delivered};
 use super::failure::UpstreamError;
+use super::prepay;
 use super::refuse::{self, quoted};
 use super::replay::{self, Replay};
 use super::reuse;
@@ -27,9 +28,12 @@ use crate::payment::{Asked, PaymentId, Reason, Refusal};
 use crate::protocol;
 use crate::settings::RefusalBody;
 
+mod agent;
 mod reasons;
 
-use reasons::{conflict, not_replayable, unverified};
+pub(super) use agent::Agent;
+pub(super) use reasons::not_replayable;
+use reasons::{conflict, unverified};
 
 const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
 
@@ -82,27 +86,6 @@ pub(super) async fn purchase(
                 agent.answered();
                 return refuse::stopped();
             }
-        }
-    }
-}
-
-/// The agent, as long as it waits. Dropping it means that it hung up.
-#[derive(Default)]
-struct Agent {
-    waiting: Arc<Waiting>,
-    answered: bool,
-}
-
-impl Agent {
-    fn answered(mut self) {
-        self.answered = true;
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.waiting.leave();
         }
     }
 }
@@ -217,7 +200,7 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
             refused(conn, &conflict(signed.id()), asks.original).into()
         }
         (Ok(signed), Some(request)) => {
-            let signed = signed.awaited(agent);
+            let signed = signed.awaited(agent).at(replay::target(request.uri()));
             send(conn, &route, signed, request, began).await.into()
         }
         (Ok(signed), None) => {
@@ -244,10 +227,10 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
 }
 
 /// Sends the request with its payment, and hands over what comes back.
-async fn send(
+pub(super) async fn send(
     conn: &Conn,
     route: &Route,
-    signed: Signed,
+    mut signed: Signed,
     mut request: Request<Body>,
     began: Instant,
 ) -> Response<Body> {
@@ -269,9 +252,16 @@ async fn send(
         payer.took(Step::Purchase, began);
     }
     let payload = signed.payload.value.clone();
+    let advance = signed.advance();
     // Every path past `authorize` comes through here: the payload may be charged whatever came back.
     let head = answer.as_ref().ok().map(|r| (r.status(), r.headers()));
-    let settled = payer.settle(signed, head).await;
+    let mut settled = payer.settle(signed, head).await;
+    if let Some(advance) = advance
+        && let Some(told) = settled.refusal.take_if(|_| answer.is_ok())
+        && let Ok(response) = answer
+    {
+        return prepay::asked_again(conn, (response, &payload), settled, (advance, told)).await;
+    }
     if let Ok(response) = &mut answer
         && response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Err(refusal) = upgrade::join(conn, response, upgrade)
@@ -321,7 +311,7 @@ fn shown<'a>(conn: &Conn, refusal: &'a Refusal) -> Cow<'a, Refusal> {
 }
 
 /// The answer to a paid request, its body looked at on the way.
-fn watched(
+pub(super) fn watched(
     conn: &Conn,
     response: Response<Incoming>,
     record: Recorded,
@@ -351,7 +341,7 @@ fn unpaid(conn: &Conn, refusal: Option<Refusal>, original: Response<Body>) -> Re
 }
 
 /// A refusal in our words, or the merchant's own answer with our reason beside it.
-fn refused(conn: &Conn, refusal: &Refusal, original: Response<Body>) -> Response<Body> {
+pub(super) fn refused(conn: &Conn, refusal: &Refusal, original: Response<Body>) -> Response<Body> {
     let settings = &conn.proxy.refusals;
     let refusal = &*shown(conn, refusal);
     let observing = refusal.reason == Reason::ObserveMode;

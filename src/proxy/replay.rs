@@ -25,6 +25,11 @@ pub(super) fn fit(challenge: &mut Challenge, asked: &Asked, request: &Request<Bo
     protocol::fit(challenge, &repeat);
 }
 
+/// Path and query.
+pub(super) fn target(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |p| p.as_str())
+}
+
 /// SHA-256 of a body that was kept for its second sending.
 fn digest(body: &Body) -> [u8; 32] {
     let mut hash = Context::new(&SHA256);
@@ -156,14 +161,18 @@ impl Replay {
         part(session.as_bytes());
         part(self.head.method.as_str().as_bytes());
         part(host.as_bytes());
-        let path = self.head.uri.path_and_query().map_or("/", |p| p.as_str());
-        part(path.as_bytes());
+        part(target(&self.head.uri).as_bytes());
         let idempotency = headers.get("idempotency-key");
         part(idempotency.map(HeaderValue::as_bytes).unwrap_or_default());
         body.pieces().for_each(|piece| hash.update(piece));
         let mut key = [0; 32];
         key.copy_from_slice(hash.finish().as_ref());
         RequestKey(key)
+    }
+
+    /// The same of a request that was forked.
+    pub(super) fn key_of(&self, session: &str, host: &str, request: &Request<Body>) -> RequestKey {
+        self.key(session, host, request.headers(), request.body())
     }
 
     /// The same request once more, without giving up what another one needs.
@@ -188,6 +197,7 @@ impl Replay {
         let mut request = Request::new(body);
         request.method_mut().clone_from(&self.head.method);
         request.uri_mut().clone_from(&self.head.uri);
+        *request.version_mut() = self.head.version;
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
         Ok(request)

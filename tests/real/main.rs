@@ -30,6 +30,7 @@ mod operator;
 mod parent;
 mod permits;
 mod permits_chain;
+mod prepay;
 mod reconcile;
 mod retries;
 mod reuse;

@@ -42,6 +42,7 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/real/retries.rs::three_retries_of_an_agent_carry_one_payload_and_a_fifth_none",
             "tests/real/retries.rs::a_paid_request_is_never_sent_twice_by_the_connection",
             "tests/real/interop.rs::a_settlement_that_goes_wrong_is_signed_once_and_counted",
+            "tests/real/prepay.rs::another_price_is_told_and_never_paid_for_the_same_request",
         ]),
     ),
     (
@@ -66,6 +67,8 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/real/parent.rs::a_parent_hears_names_and_credentials_and_nothing_else",
             "tests/real/interop.rs::plain_http_is_carried_but_not_paid",
             "tests/real/bodies.rs::a_gibibyte_up",
+            "tests/real/prepay.rs::what_one_session_learned_is_no_others",
+            "tests/real/prepay.rs::what_was_paid_once_takes_one_round_trip_and_one_upload",
         ]),
     ),
     (
@@ -238,6 +241,8 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/payer/control.rs::of_two_first_recipients_at_once_one_wins",
             "tests/payer/control.rs::a_new_recipient_is_paid_and_told_where_the_rule_says_alert",
             "tests/policy.rs::recipients_on_a_list",
+            "tests/real/prepay.rs::another_recipient_is_told_and_nothing_more_is_signed",
+            "tests/real/prepay.rs::a_first_recipient_that_is_pinned_stays_pinned",
         ]),
     ),
     (
@@ -506,6 +511,7 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/payer/transaction.rs::a_restart_remembers_the_request_but_not_the_payload",
             "tests/real/retries.rs::an_agent_that_hangs_up_and_asks_again_buys_once",
             "tests/real/lost.rs::a_restart_between_buys_nothing_twice",
+            "tests/real/prepay.rs::a_lost_answer_is_resent_and_not_bought_again",
             "tests/payer/restarts.rs::an_agent_that_hung_up_is_owed_its_answer_after_a_restart",
             "tests/payer/restarts.rs::an_answer_that_a_crash_cut_is_owed_after_a_restart",
         ]),

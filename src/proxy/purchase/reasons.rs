@@ -21,7 +21,7 @@ pub(super) fn conflict(payment: PaymentId) -> Refusal {
 }
 
 /// The request cannot be sent a second time.
-pub(super) fn not_replayable(why: NotReplayable) -> Refusal {
+pub(in crate::proxy) fn not_replayable(why: NotReplayable) -> Refusal {
     let detail = match why {
         NotReplayable::TooLong => "the request body is longer than limits.replay_body",
         NotReplayable::Broken => "the request body did not arrive whole",

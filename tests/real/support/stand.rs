@@ -196,6 +196,19 @@ impl Stand {
             .unwrap_or_default()
     }
 
+    /// Every request that the merchants received with this `id=` in its URL.
+    pub(crate) fn arrived(&self, id: &str) -> Vec<Value> {
+        let hits = self.admin("GET", &format!("/hits?id={id}"), &Value::Null);
+        let target = |hit: &Value| hit["url"].as_str().map(str::to_owned);
+        let own = |hit: &&Value| target(hit).is_some_and(|t| t.ends_with(&format!("id={id}")));
+        hits.as_array()
+            .unwrap()
+            .iter()
+            .filter(own)
+            .cloned()
+            .collect()
+    }
+
     /// This payer's settlements go wrong.
     pub(crate) fn fault(&self, kind: &str, payer: &str) {
         self.admin(

@@ -1,0 +1,290 @@
+//! Payment with the first request, where what a route costs is known from a payment before it.
+//!
+//! A saving of one round trip and nothing else: the decision, the reservation and what counts are those
+//! of every payment, made with the terms as they were. What the merchant then asks is no reason for a
+//! second payload: whoever took the first may still charge it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::{Method, StatusCode};
+
+use super::about::About;
+use super::{Payer, Signed, refusals};
+use crate::clock::Timestamp;
+use crate::ledger::PostError;
+use crate::payment::{Asked, Challenge, Reason, Receipt, Refusal, Requirement, SessionId};
+use crate::policy::{Mode, Policy};
+
+/// Seconds after which terms that nobody confirmed are asked for again.
+const FRESH_SECS: u64 = 600;
+
+/// Routes whose terms are remembered, over all sessions. What is forgotten is asked for again.
+const QUOTES: usize = 4096;
+
+/// Bytes of path and query. Longer ones are seldom asked for twice.
+const TARGET_MAX: usize = 2048;
+
+/// Whose terms, and of what: what one session learned is no other's, and a merchant may ask another
+/// price with every query.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Route {
+    session: SessionId,
+    /// A session that is renewed starts with nothing.
+    created: Timestamp,
+    secure: bool,
+    host: Arc<str>,
+    port: u16,
+    method: Method,
+    target: Arc<str>,
+}
+
+impl Route {
+    fn of(asked: &Asked, target: &str) -> Option<Self> {
+        (target.len() <= TARGET_MAX).then(|| Self {
+            session: asked.session.id.clone(),
+            created: asked.session.created,
+            secure: asked.secure,
+            host: Arc::clone(&asked.host),
+            port: asked.port,
+            method: asked.method.clone(),
+            target: target.into(),
+        })
+    }
+}
+
+/// Terms that a merchant took for a route, and when.
+#[derive(Clone)]
+pub struct Quote {
+    requirement: Arc<Requirement>,
+    /// Terms that another policy paid are unknown to this one.
+    policy: Arc<str>,
+    confirmed: Timestamp,
+}
+
+/// The terms of a payment that went with the first request.
+pub struct Advance {
+    requirement: Arc<Requirement>,
+    /// Until then the payload may be charged.
+    until: Timestamp,
+}
+
+/// What a payment may teach, once the merchant has confirmed it.
+#[derive(Default)]
+pub(super) struct Lesson {
+    /// Path and query that it is for, where somebody said so.
+    target: Option<Arc<str>>,
+    /// What was paid, and by which policy.
+    terms: Option<(Arc<Requirement>, Arc<str>)>,
+}
+
+#[derive(Default)]
+pub(super) struct Quotes(Mutex<HashMap<Route, Quote>>);
+
+impl Quotes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Route, Quote>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, route: &Route, now: Timestamp) -> Option<Quote> {
+        let mut all = self.lock();
+        let quote = all.get(route)?;
+        // A clock that was set back makes nothing fresh for longer.
+        let fresh = quote.confirmed <= now && now < quote.confirmed.after_secs(FRESH_SECS);
+        if !fresh {
+            all.remove(route);
+            return None;
+        }
+        Some(quote.clone())
+    }
+
+    fn put(&self, route: Route, quote: Quote) {
+        let mut all = self.lock();
+        if all.len() >= QUOTES && !all.contains_key(&route) {
+            let now = quote.confirmed;
+            all.retain(|_, q| now < q.confirmed.after_secs(FRESH_SECS));
+        }
+        if all.len() >= QUOTES && !all.contains_key(&route) {
+            let oldest = all.iter().min_by_key(|(_, q)| q.confirmed);
+            if let Some(oldest) = oldest.map(|(route, _)| route.clone()) {
+                all.remove(&oldest);
+            }
+        }
+        all.insert(route, quote);
+    }
+
+    fn forget(&self, route: &Route) {
+        self.lock().remove(route);
+    }
+
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
+
+impl Lesson {
+    /// What this payment may teach: nothing unless the rule pays in advance.
+    pub(super) fn of(prepay: bool, requirement: &Requirement, about: &About) -> Self {
+        let terms = || (Arc::new(requirement.clone()), about.policy().into());
+        Self {
+            target: None,
+            terms: prepay.then(terms),
+        }
+    }
+}
+
+impl Signed {
+    /// The same payment, and the path with its query that it is for: where the rule allows it, the next
+    /// request there is paid in advance.
+    pub fn at(mut self, target: &str) -> Self {
+        self.lesson.target = Some(target.into());
+        self
+    }
+
+    /// The terms of a payment that went with the first request.
+    pub fn advance(&mut self) -> Option<Advance> {
+        self.advance.take()
+    }
+}
+
+impl Payer {
+    /// What this session paid for the same route a while ago, under this policy. `target`: path and query.
+    #[must_use]
+    pub fn quote(&self, asked: &Asked, target: &str) -> Option<Quote> {
+        if self.quotes.is_empty() {
+            return None;
+        }
+        let quote = self
+            .quotes
+            .find(&Route::of(asked, target)?, self.clock.now())?;
+        let policy = self.policy();
+        let same = *quote.policy == *policy.hash() && policy.mode() == Mode::Enforce;
+        same.then_some(quote)
+    }
+
+    /// Decides, reserves and signs on terms from before. `None`: the request goes without a payment, and
+    /// what the merchant then asks is decided on; nothing was recorded.
+    ///
+    /// # Errors
+    /// The refusal, where money may be held already: then there is no second try.
+    pub async fn prepay(&self, asked: &Asked, quote: &Quote) -> Result<Option<Signed>, Refusal> {
+        let policy = self.policy();
+        if !self.unburdened(&policy, asked) {
+            return Ok(None);
+        }
+        let mut about = About::new(asked, &policy, self.clock.now());
+        let Ok(known) = self.remembered(&policy, asked).await else {
+            return Ok(None);
+        };
+        let challenge = Challenge {
+            requirements: vec![Requirement::clone(&quote.requirement)],
+            problems: vec![],
+        };
+        let Ok(plan) = self.prepare(&policy, asked, &challenge, known, &mut about) else {
+            return Ok(None);
+        };
+        // Whom a person must ask first is told what the merchant asks today.
+        let approval = &plan.approval;
+        if !approval.prepay || approval.duties.consent.is_some() {
+            return Ok(None);
+        }
+        if self.in_rate(&policy, asked, approval).is_err() {
+            return Ok(None);
+        }
+        let remaining = match self.reserve(asked, &about, &plan, None).await {
+            Ok(remaining) => remaining,
+            Err(PostError::Rejected(_)) => return Ok(None),
+            // It may be stored all the same.
+            Err(problem) => {
+                about.unreserved(&problem);
+                let refusal = refusals::of_post(&problem, approval);
+                return Err(self.deny(about, refusal).await);
+            }
+        };
+        let until = plan.until;
+        let mut signed = self.sign(about, asked, &plan, remaining).await?;
+        signed.advance = Some(Advance {
+            requirement: Arc::clone(&quote.requirement),
+            until,
+        });
+        Ok(Some(signed))
+    }
+
+    /// Does nothing from before speak against a payment for this request?
+    fn unburdened(&self, policy: &Policy, asked: &Asked) -> bool {
+        let free = |request| {
+            self.outstanding.left_behind(request).is_ok()
+                && !self.outstanding.has(request, self.surely())
+        };
+        !self.draining.load(std::sync::atomic::Ordering::Acquire)
+            && policy.pays(asked)
+            && self.thawed(asked).is_ok()
+            && asked.request.is_some_and(free)
+    }
+
+    /// Remembers the terms of a payment that the merchant confirmed, and forgets those of any other.
+    pub(super) fn learn(
+        &self,
+        asked: &Asked,
+        Lesson { target, terms }: Lesson,
+        (receipt, status): (&Receipt, Option<StatusCode>),
+    ) {
+        let Some(route) = target.and_then(|target| Route::of(asked, &target)) else {
+            return;
+        };
+        let confirmed = matches!(receipt, Receipt::Claimed(_));
+        let good = confirmed && status.is_some_and(|s| s.is_success());
+        match terms.filter(|_| good) {
+            Some((requirement, policy)) => self.quotes.put(
+                route,
+                Quote {
+                    requirement,
+                    policy,
+                    confirmed: self.clock.now(),
+                },
+            ),
+            None => self.quotes.forget(&route),
+        }
+    }
+}
+
+impl Advance {
+    /// What the agent is told when the merchant asks again, and for something else than was paid. `told`
+    /// is what it would be told otherwise.
+    #[must_use]
+    pub fn changed(&self, asks: &Challenge, told: Refusal) -> Refusal {
+        let paid = &*self.requirement;
+        let alike = |r: &&Requirement| {
+            let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+            r.scheme == paid.scheme && r.network == paid.network && same(&r.asset, &paid.asset)
+        };
+        let mut alike = asks.requirements.iter().filter(alike);
+        let payee = |r: &Requirement| r.pay_to.eq_ignore_ascii_case(&paid.pay_to);
+        if asks.requirements.is_empty()
+            || alike.clone().any(|r| payee(r) && r.amount == paid.amount)
+        {
+            return told;
+        }
+        let (reason, what) = match alike.any(payee) {
+            true => (Reason::PriceChanged, "another price"),
+            false => (Reason::RecipientChanged, "a payment to somebody else"),
+        };
+        let detail = format!(
+            "this request was paid in advance, and the merchant now asks for {what}; nothing more is signed for it, and what was signed counts"
+        );
+        Refusal {
+            reason,
+            detail,
+            retryable: true,
+            resets_at: Some(self.until),
+            ..told
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Requests that bring their payment along, where a rule says `prepay: true` and the terms are known from
+//! a payment before: one round trip and one upload less. Whatever speaks against it, the request goes
+//! without.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+
+use super::body::{Body, Stream};
+use super::challenge::{self, Demand};
+use super::exchange::Route;
+use super::purchase::{Agent, not_replayable, refused, send, watched};
+use super::refuse;
+use super::replay::{self, Replay};
+use super::serve::Conn;
+use crate::payer::{Advance, Quote, Settled};
+use crate::payment::{Challenge, Refusal};
+use crate::protocol;
+use crate::settings::RefusalBody;
+
+/// The terms that are known of what is asked for. A body must be short enough to be kept, and its length
+/// known: it is read before anything is signed, since an agent's own retry is recognised by it.
+pub(super) fn quoted(conn: &Conn, route: &Route, parts: &Parts, body: &Stream) -> Option<Quote> {
+    let odd = [header::UPGRADE, header::EXPECT];
+    if odd.iter().any(|name| parts.headers.contains_key(name)) {
+        return None;
+    }
+    let most = u64::try_from(conn.proxy.limits.replay_body).unwrap_or(u64::MAX);
+    let short = body.is_end() || body.size().exact().is_some_and(|n| n <= most);
+    if !short || !route.trust(&conn.proxy).verified() {
+        return None;
+    }
+    let asked = route.asked(&parts.method, &parts.uri);
+    conn.proxy.payer.quote(&asked, replay::target(&parts.uri))
+}
+
+/// Sends the request with its payment. `Ok`: nothing was paid, and this is the request to be sent without.
+///
+/// # Errors
+/// The answer for the agent.
+pub(super) async fn first(
+    conn: &Arc<Conn>,
+    route: &Route,
+    quote: Quote,
+    request: Request<Body>,
+    replay: &mut Replay,
+) -> Result<Request<Body>, Response<Body>> {
+    let mut asked = route.asked(&replay.head.method, &replay.head.uri);
+    // Gives what is left of the body to the copy, which reads it to its end.
+    drop(request);
+    let request = match replay.fork().await {
+        Ok(request) => request,
+        Err(why) => {
+            let refusal = conn.proxy.payer.refuse(&asked, not_replayable(why)).await;
+            return Err(refuse::refused(&refusal, conn.proxy.refusals.status));
+        }
+    };
+    asked.request = Some(replay.key_of(&asked.session.id.0, &route.target.to_string(), &request));
+    let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
+        return Err(refuse::stopped());
+    };
+    let agent = Agent::default();
+    let waiting = Arc::clone(&agent.waiting);
+    let (turns, route) = (conn.proxy.turns(&asked.session.id.0), route.clone());
+    let task = tokio::spawn({
+        let conn = Arc::clone(conn);
+        async move {
+            let _in_flight = permit;
+            let _turn = turns.acquire().await;
+            let (payer, began) = (&conn.proxy.payer, Instant::now());
+            let signed = match payer.prepay(&asked, &quote).await {
+                Ok(Some(signed)) => signed,
+                Ok(None) => return Ok(request),
+                Err(refusal) => {
+                    return Err(refuse::refused(&refusal, conn.proxy.refusals.status));
+                }
+            };
+            if let Some(request) = asked.request {
+                payer.begin(request, &waiting);
+            }
+            let signed = signed.awaited(waiting).at(replay::target(request.uri()));
+            Err(send(&conn, &route, signed, request, began).await)
+        }
+    });
+    let came = task.await;
+    agent.answered();
+    came.unwrap_or_else(|_| Err(refuse::stopped()))
+}
+
+/// The merchant was paid and asks again. Nothing more is signed for this request; the agent is told what
+/// changed.
+pub(super) async fn asked_again(
+    conn: &Conn,
+    (response, payload): (Response<Incoming>, &http::HeaderValue),
+    settled: Settled,
+    (advance, told): (Advance, Refusal),
+) -> Response<Body> {
+    if conn.proxy.refusals.body == RefusalBody::Original {
+        // The agent reads the merchant's own words, so they are looked at on the way, and by their head
+        // only.
+        let response = watched(conn, response, settled.record, payload);
+        let (head, body) = response.into_parts();
+        let challenge = protocol::read(&protocol::recognise(&head), &head, None);
+        let refusal = advance.changed(&challenge, told);
+        return refused(conn, &refusal, Response::from_parts(head, body));
+    }
+    match challenge::read(conn.stream(response), &conn.proxy.limits).await {
+        Demand::Nothing(original) => {
+            let refusal = advance.changed(&Challenge::default(), told);
+            refused(conn, &refusal, original)
+        }
+        Demand::Payment(asks) => {
+            let refusal = advance.changed(&asks.challenge, told);
+            refused(conn, &refusal, asks.original)
+        }
+    }
+}
