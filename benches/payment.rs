@@ -119,6 +119,7 @@ impl Bench {
             nonce: Nonce([7; 32]),
             now: Timestamp::from_secs(1_800_000_000),
             valid_for: 60,
+            blockhash: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::evm::Address;
+use crate::solana::TokenProgram;
 
 mod fee;
 mod table;
@@ -194,6 +195,12 @@ impl Network {
         self.namespace() == LIGHTNING
     }
 
+    /// Is it a Solana cluster?
+    #[must_use]
+    pub fn is_solana(&self) -> bool {
+        self.namespace() == "solana"
+    }
+
     /// Is it a known test network? A network that nobody knows counts as a main network.
     #[must_use]
     pub fn is_test(&self) -> bool {
@@ -291,6 +298,8 @@ pub struct Asset {
     pub eip712: Option<TokenDomain>,
     /// Does the contract implement EIP-3009 (`transferWithAuthorization`)?
     pub eip3009: bool,
+    /// The program that owns the mint, on Solana.
+    pub token_program: Option<TokenProgram>,
     /// What moving it may cost besides; nothing where the receiver pays for that.
     pub fee: Fee,
 }

@@ -120,6 +120,7 @@ pub struct Payer {
     fresh: Fresh,
     sinks: Arc<[Arc<dyn Sink>]>,
     unproven: Unproven,
+    chains: Chains,
     reconciler: Arc<Reconciler>,
     draining: AtomicBool,
     /// When approvals were last looked through; 0 for never.
@@ -161,6 +162,7 @@ impl Payer {
         let sinks: Arc<[Arc<dyn Sink>]> = parts.sinks.into();
         let (ledger, clock) = (Arc::clone(&parts.ledger), Arc::clone(&parts.clock));
         let wallets = parts.wallets.clone();
+        let chains = parts.chains.clone();
         let reconciler = Reconciler::new(ledger, parts.chains, wallets, clock, Arc::clone(&sinks));
         Self {
             payers,
@@ -174,6 +176,7 @@ impl Payer {
             clock: parts.clock,
             fresh: parts.fresh,
             sinks,
+            chains,
             reconciler: Arc::new(reconciler),
             unproven: parts.unproven,
             draining: AtomicBool::new(false),
@@ -252,6 +255,7 @@ impl Payer {
             }
         };
         let planned = self.prepare(&policy, asked, challenge, known, &mut about);
+        let planned = planned.await;
         self.took(Step::Decide, began);
         let plan = match planned {
             Ok(plan) => plan,

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::evm;
-use crate::lightning::Invoice;
 use crate::money::{Amount, Network, Usd};
 
 mod id;
+mod instruction;
 mod reason;
 
 pub use id::{ApprovalId, NotApprovalId, NotPaymentId, PaymentId};
+pub use instruction::{Instruction, Signature};
 pub use reason::Reason;
 
 /// A session's public name: `default`, or `ses_` and 16 hexadecimal digits. Not a secret.
@@ -174,78 +174,6 @@ pub struct Offer {
     pub resource: Option<Arc<str>>,
     /// `extensions` of the challenge, verbatim (x402 version 2).
     pub extensions: Option<Arc<str>>,
-}
-
-/// What a wallet is asked to do. The only word protocol and wallet share; typed, so that a wallet
-/// signs what was decided and nothing a challenge says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Instruction {
-    /// Sign an EIP-3009 transfer (EIP-712 typed data).
-    Transfer(evm::TransferWithAuthorization),
-    /// Sign a Permit2 transfer through x402's proxy (EIP-712 typed data).
-    Permit(evm::PermitTransfer),
-    /// Pay a Lightning invoice.
-    Invoice {
-        /// The invoice, checked.
-        invoice: Invoice,
-        /// Most that routing may cost besides, millisatoshi.
-        fee_most: u64,
-    },
-}
-
-impl Instruction {
-    /// The account that pays, where that is an EVM account.
-    #[must_use]
-    pub fn from(&self) -> Option<evm::Address> {
-        match self {
-            Self::Transfer(transfer) => Some(transfer.from),
-            Self::Permit(permit) => Some(permit.from),
-            Self::Invoice { .. } => None,
-        }
-    }
-
-    /// The EVM chain that it is for, if it is for one.
-    #[must_use]
-    pub fn chain_id(&self) -> Option<u64> {
-        match self {
-            Self::Transfer(transfer) => Some(transfer.domain.chain_id),
-            Self::Permit(permit) => Some(permit.chain_id),
-            Self::Invoice { .. } => None,
-        }
-    }
-
-    /// The number under which it can be found again: on its chain, or at the node that pays.
-    #[must_use]
-    pub fn nonce(&self) -> Nonce {
-        match self {
-            Self::Transfer(transfer) => Nonce(transfer.nonce),
-            Self::Permit(permit) => Nonce(permit.nonce),
-            Self::Invoice { invoice, .. } => Nonce(invoice.hash),
-        }
-    }
-
-    /// The EIP-712 digest that is signed, where something is.
-    #[must_use]
-    pub fn digest(&self) -> Option<[u8; 32]> {
-        match self {
-            Self::Transfer(transfer) => Some(transfer.digest()),
-            Self::Permit(permit) => Some(permit.digest()),
-            Self::Invoice { .. } => None,
-        }
-    }
-}
-
-/// What the wallet answered. Whoever holds it can take the money, so it has no `Debug`.
-pub enum Signature {
-    /// r ‖ s ‖ v with v 27 or 28 and low s.
-    Evm([u8; 65]),
-    /// The proof that a Lightning invoice was paid. The money has moved.
-    Preimage {
-        /// Its SHA-256 is the invoice's payment hash; whoever pays checks that.
-        preimage: [u8; 32],
-        /// Routing fee that was paid, millisatoshi; `None` when the wallet does not say.
-        fee_msat: Option<u64>,
-    },
 }
 
 /// The signed thing that can move money, as the header that the retry carries. No `Debug`.

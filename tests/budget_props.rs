@@ -486,6 +486,7 @@ proptest! {
             unit: Usd(unit),
             eip712: None,
             eip3009: false,
+            token_program: None,
             fee: farepass::money::Fee::default(),
         };
         if let Some(p) = asset.price(Amount(amount)) {

@@ -145,6 +145,11 @@ fn certificate() {
 }
 
 #[test]
+fn solana() {
+    feed("solana", targets::solana);
+}
+
+#[test]
 fn key_file() {
     feed("key_file", targets::key_file);
 }

@@ -21,6 +21,7 @@ const ROOMS: &[(&str, u8, bool)] = &[
     ("payment", 0, true),
     ("section", 0, true),
     ("settings", 0, true),
+    ("solana", 0, true),
     ("budget", 1, true),
     ("policy", 1, true),
     ("protocol", 1, true),
@@ -43,11 +44,13 @@ const ROOMS: &[(&str, u8, bool)] = &[
 /// The only ways between rooms on one floor, each with its reason.
 const DOORS: &[(&str, &str, &str)] = &[
     ("money", "evm", "an asset has an address"),
+    ("money", "solana", "an asset has a program"),
     ("lightning", "money", "an invoice is for a network"),
     ("payment", "clock", "a timestamp is a value"),
     ("payment", "evm", "typed data is written in its words"),
     ("payment", "lightning", "an invoice is what is paid"),
     ("payment", "money", "an amount is a value"),
+    ("payment", "solana", "a transfer is what is signed"),
     ("settings", "clock", "a window is a value"),
     ("settings", "money", "a price is a value"),
     ("settings", "section", "settings are read from one subtree"),

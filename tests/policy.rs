@@ -62,6 +62,7 @@ fn catalog() -> Catalog {
             version: "1".into(),
         }),
         eip3009: true,
+        token_program: None,
         fee: farepass::money::Fee::default(),
     });
     Catalog {
@@ -923,4 +924,169 @@ proptest! {
             }
         }
     }
+}
+
+const DEVNET: &str = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1";
+const SOLANA_USDC: &str = "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU";
+const SOLANA_PAYER: &str = "mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v";
+const SOLANA_PAYEE: &str = "oapfTk8FG2np1vSoGANkbijWiQApHZMFAytSdCoass9";
+/// The payee's token account: no key can sign for it.
+const SOLANA_DERIVED: &str = "JB4i16dMpDuoTXxA6wfqPFXtJcWSPiUZ4xyEZxQBhkS5";
+
+fn solana_offer() -> Requirement {
+    Requirement {
+        network: DEVNET.parse().unwrap(),
+        asset: SOLANA_USDC.into(),
+        pay_to: SOLANA_PAYEE.into(),
+        transfer_method: "transfer".into(),
+        ..offer(10_000)
+    }
+}
+
+fn on_solana(pay: &str, validity: u64, requirement: Requirement) -> Result<Approval, Refusal> {
+    let text =
+        format!("rules: [{{ name: r, match: {{ hosts: [api.good.test] }}, pay: {{ {pay} }} }}]");
+    let mut problems = Problems::default();
+    let mut file = Section::file("policy.yaml", &text).unwrap();
+    let catalog = Catalog {
+        validity,
+        ..catalog()
+    };
+    let policy = Policy::read(&mut file, catalog, &mut problems);
+    assert!(problems.is_empty());
+    let payers = vec![
+        (SEPOLIA.parse().unwrap(), PAYER.to_owned()),
+        (DEVNET.parse().unwrap(), SOLANA_PAYER.to_owned()),
+    ];
+    let facts = Facts {
+        payers,
+        ..Facts::default()
+    };
+    let challenge = Challenge {
+        requirements: vec![requirement],
+        problems: vec![],
+    };
+    decide(
+        &policy,
+        &asked("https://api.good.test/x"),
+        &challenge,
+        &facts,
+        now(),
+    )
+}
+
+#[test]
+fn a_transfer_on_solana_is_judged_like_any_other() {
+    let paid = on_solana("max: \"0.05 USD\"", 300, solana_offer()).unwrap();
+    assert_eq!(paid.price, Usd(10_000_000));
+    type Change = fn(&mut Requirement);
+    let table: &[(&str, Change, Reason)] = &[
+        (
+            "M-01 dear",
+            |r| r.amount = Amount(50_001),
+            Reason::OverRequestCap,
+        ),
+        (
+            "M-02 more than 64 bits",
+            |r| r.amount = Amount(1 << 70),
+            Reason::AmountInvalid,
+        ),
+        (
+            "M-03 another mint",
+            |r| r.asset = SOLANA_PAYEE.into(),
+            Reason::AssetNotAllowed,
+        ),
+        (
+            "M-03 the mint of the main network",
+            |r| r.asset = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v".into(),
+            Reason::AssetNotAllowed,
+        ),
+        (
+            "M-04 the main network",
+            |r| r.network = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp".parse().unwrap(),
+            Reason::NetworkNotAllowed,
+        ),
+        (
+            "M-06 not base58",
+            |r| r.pay_to = "0".repeat(44),
+            Reason::RecipientInvalid,
+        ),
+        (
+            "M-06 an EVM address",
+            |r| r.pay_to = PAYEE.into(),
+            Reason::RecipientInvalid,
+        ),
+        (
+            "M-06 the system program",
+            |r| r.pay_to = "1".repeat(32),
+            Reason::RecipientInvalid,
+        ),
+        (
+            "M-06 the token program",
+            |r| r.pay_to = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA".into(),
+            Reason::RecipientInvalid,
+        ),
+        (
+            "M-06 the mint",
+            |r| r.pay_to = SOLANA_USDC.into(),
+            Reason::RecipientInvalid,
+        ),
+        (
+            "M-06 ourselves",
+            |r| r.pay_to = SOLANA_PAYER.into(),
+            Reason::RecipientInvalid,
+        ),
+        (
+            "M-06 a token account",
+            |r| r.pay_to = SOLANA_DERIVED.into(),
+            Reason::RecipientInvalid,
+        ),
+        (
+            "by permit2",
+            |r| r.transfer_method = "permit2".into(),
+            Reason::TransferMethodUnsupported,
+        ),
+        (
+            "by eip3009",
+            |r| r.transfer_method = "eip3009".into(),
+            Reason::TransferMethodUnsupported,
+        ),
+        (
+            "upto",
+            |r| r.scheme = "upto".into(),
+            Reason::SchemeUnsupported,
+        ),
+    ];
+    for (what, change, reason) in table {
+        let mut requirement = solana_offer();
+        change(&mut requirement);
+        let refused = on_solana("max: \"0.05 USD\"", 300, requirement).unwrap_err();
+        assert_eq!(refused.reason, *reason, "{what}: {}", refused.detail);
+    }
+}
+
+#[test]
+fn an_account_of_a_program_is_paid_where_a_rule_lists_it() {
+    let derived = Requirement {
+        pay_to: SOLANA_DERIVED.into(),
+        ..solana_offer()
+    };
+    let listed = format!("max: \"0.05 USD\", pay_to: [{SOLANA_DERIVED}]");
+    assert!(on_solana(&listed, 300, derived.clone()).is_ok());
+    let other = on_solana(&listed, 300, solana_offer()).unwrap_err();
+    assert_eq!(other.reason, Reason::RecipientNotAllowed);
+    for pay_to in ["any", "first-seen", "{ first-seen: alert }"] {
+        let rule = format!("max: \"0.05 USD\", pay_to: {pay_to}");
+        assert!(on_solana(&rule, 300, solana_offer()).is_ok(), "{pay_to}");
+        let refused = on_solana(&rule, 300, derived.clone()).unwrap_err();
+        assert_eq!(refused.reason, Reason::RecipientInvalid, "{pay_to}");
+    }
+}
+
+#[test]
+fn a_validity_that_solana_cannot_keep_is_refused() {
+    let rule = "max: \"0.05 USD\"";
+    let refused = on_solana(rule, 149, solana_offer()).unwrap_err();
+    assert_eq!(refused.reason, Reason::ValidityTooLong);
+    assert!(on_solana(rule, 150, solana_offer()).is_ok());
 }

@@ -24,6 +24,8 @@ use serde_json::value::RawValue;
 mod l402;
 #[path = "vectors/mpp/mod.rs"]
 mod mpp;
+#[path = "vectors/solana/mod.rs"]
+mod solana;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -147,6 +149,7 @@ fn pay(requirement: &Requirement, fixed: &Fixed<'_>) -> (Instruction, Payload) {
         nonce: Nonce(fixed.nonce),
         now: Timestamp::from_secs(fixed.now),
         valid_for: fixed.valid_for,
+        blockhash: None,
     };
     let instruction = protocol.instruct(&terms).unwrap();
     let signature = sign(requirement, fixed.key, &instruction);
@@ -196,7 +199,7 @@ fn signatures_and_payloads_equal_the_official_clients() {
         let (separator, message) = match &instruction {
             Instruction::Transfer(t) => (t.domain.separator(), t.struct_hash()),
             Instruction::Permit(p) => (p.separator(), p.struct_hash()),
-            Instruction::Invoice { invoice, .. } => panic!("{invoice:?}"),
+            other => panic!("{other:?}"),
         };
         let eip712 = &vector["eip712"][0];
         let hex = |name: &str| bytes::<32>(eip712[name].as_str().unwrap());

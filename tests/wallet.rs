@@ -138,10 +138,7 @@ fn what_is_no_key_is_said_to_be_none() {
     let told = folder
         .write("wallet.key", "[1,2,3]", 0o600)
         .refused("key_file: wallet.key");
-    assert!(
-        told.contains("Solana key; these are not supported yet"),
-        "{told}"
-    );
+    assert!(told.contains("wallet.key holds no Solana key"), "{told}");
     folder
         .write("wallet.key", KEY, 0o600)
         .write("pass", "hunter2", 0o600);
@@ -346,7 +343,10 @@ fn a_new_key_is_private_opens_again_and_overwrites_nothing() {
         .open("{key_file: wallet.json, passphrase_file: pass}")
         .unwrap();
     assert_eq!(address(&*wallet), made.to_string());
-    assert_eq!(local::address_of(&path, Some(&passphrase)).unwrap(), made);
+    assert_eq!(
+        local::address_of(&path, Some(&passphrase)).unwrap(),
+        made.to_string()
+    );
     let keystore: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     assert_eq!(keystore["crypto"]["kdf"], "scrypt");
     assert!(
@@ -545,4 +545,111 @@ fn a_wallet_id_is_no_path() {
     }
     let said = check("http://api.privy.io", "w0").unwrap_err();
     assert!(said.contains("in the clear"), "{said}");
+}
+
+/// The seed and public key of RFC 8032 section 7.1, test 1, as the Solana CLI writes them.
+const SOLANA: &str = "[157,97,177,157,239,253,90,96,186,132,74,244,146,236,44,196,68,73,197,105,123,50,105,25,112,59,172,3,28,174,127,96,215,90,152,1,130,177,10,183,213,75,254,211,201,100,7,58,14,225,114,243,218,166,35,37,175,2,26,104,247,7,81,26]";
+const SOLANA_ADDRESS: &str = "FVen3X669xLzsi6N2V91DoiyzHzg1uAgqiT8jZ9nS96Z";
+const MAINNET: &str = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp";
+const DEVNET: &str = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1";
+
+fn tokens(owner: &str, network: &str) -> Instruction {
+    let terms = farepass::solana::Transfer {
+        fee_payer: "7v54NWdBtkjuAFJrLGsS2SXnuk8nKam81mZJeeYxVFi9"
+            .parse()
+            .unwrap(),
+        owner: owner.parse().unwrap(),
+        payee: "oapfTk8FG2np1vSoGANkbijWiQApHZMFAytSdCoass9"
+            .parse()
+            .unwrap(),
+        mint: "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU"
+            .parse()
+            .unwrap(),
+        program: farepass::solana::TokenProgram::Token,
+        amount: 10_000,
+        decimals: 6,
+        memo: "memo".into(),
+        blockhash: farepass::solana::Blockhash([7; 32]),
+    };
+    let transfer = farepass::solana::TokenTransfer::new(terms).unwrap();
+    Instruction::Tokens {
+        network: network.parse().unwrap(),
+        transfer: Box::new(transfer),
+    }
+}
+
+#[tokio::test]
+async fn a_solana_key_signs_for_its_own_account_on_listed_clusters_only() {
+    let folder = Folder::new();
+    folder.write("id.json", &format!(" {SOLANA}\n"), 0o600);
+    let wallet = folder.open_on(&[DEVNET], "key_file: id.json").unwrap();
+    let devnet = DEVNET.parse().unwrap();
+    assert_eq!(wallet.address(&devnet).as_deref(), Some(SOLANA_ADDRESS));
+    assert_eq!(wallet.address(&MAINNET.parse().unwrap()), None);
+    let ours = tokens(SOLANA_ADDRESS, DEVNET);
+    let Ok(Signature::Solana(signature)) = wallet.sign(&ours).await else {
+        panic!("no signature");
+    };
+    let Instruction::Tokens { transfer, .. } = &ours else {
+        panic!("{ours:?}");
+    };
+    let key = bs58::decode(SOLANA_ADDRESS).into_vec().unwrap();
+    let key = aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, key);
+    key.verify(&transfer.message(), &signature).unwrap();
+    for other in [
+        tokens("mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v", DEVNET),
+        tokens(SOLANA_ADDRESS, MAINNET),
+    ] {
+        let refused = wallet.sign(&other).await;
+        assert!(refused.is_err_and(|e| e.is_final()), "{other:?}");
+    }
+    folder.write("wallet.key", KEY, 0o600);
+    let evm = folder.open("key_file: wallet.key").unwrap();
+    assert!(evm.sign(&ours).await.is_err_and(|e| e.is_final()));
+}
+
+#[test]
+fn a_solana_key_is_for_solana_and_a_public_one_for_tests() {
+    let folder = Folder::new();
+    folder.write("id.json", SOLANA, 0o600);
+    assert!(folder.open_on(&[MAINNET], "key_file: id.json").is_ok());
+    let evm = told(folder.open_on(&[DEVNET, "eip155:8453"], "key_file: id.json"));
+    assert!(
+        evm.contains("`eip155:8453` cannot be paid on with a Solana key"),
+        "{evm}"
+    );
+    folder.write("pass", "hunter2", 0o600);
+    let locked = told(folder.open_on(&[DEVNET], "{ key_file: id.json, passphrase_file: pass }"));
+    assert!(locked.contains("is not encrypted"), "{locked}");
+    let mut public = vec![12_u8; 32];
+    let address = bs58::decode("mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v");
+    public.extend(address.into_vec().unwrap());
+    folder.write("id.json", &format!("{public:?}"), 0o600);
+    assert!(folder.open_on(&[DEVNET], "key_file: id.json").is_ok());
+    let main = told(folder.open_on(&[DEVNET, MAINNET], "key_file: id.json"));
+    assert!(main.contains("this key is public"), "{main}");
+    public[40] ^= 1;
+    folder.write("id.json", &format!("{public:?}"), 0o600);
+    let halves = told(folder.open_on(&[DEVNET], "key_file: id.json"));
+    assert!(
+        halves.contains("its second half is not the public key"),
+        "{halves}"
+    );
+    assert!(!halves.contains("12, 12"), "{halves}");
+}
+
+#[test]
+fn a_new_solana_key_is_private_and_never_overwrites() {
+    let folder = Folder::new();
+    let path = folder.path().join("new.json");
+    let made = local::create_solana_key(&path).unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(local::address_of(&path, None).unwrap(), made);
+    let numbers: Vec<u8> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(numbers.len(), 64);
+    assert!(local::create_solana_key(&path).is_err());
+    assert_eq!(local::address_of(&path, None).unwrap(), made);
 }

@@ -1,5 +1,6 @@
-//! What an EVM chain says about a signed transfer: the only proof there is. Reads alone; whatever is
-//! unclear, unreachable or contradicts itself is an error, and an error proves nothing.
+//! What a chain says about a signed transfer: the only proof there is; and of Solana the recent block that
+//! a transfer must name. Reads alone; whatever is unclear, unreachable or contradicts itself is an error, and
+//! an error proves nothing.
 
 use std::sync::Arc;
 
@@ -7,14 +8,17 @@ use crate::clock::Timestamp;
 use crate::evm::{Address, Charge};
 use crate::fetch::{Fetch, FetchError};
 use crate::money::Network;
+use crate::solana::Blockhash;
 
 mod permit;
 mod rpc;
 mod search;
+mod solana;
 mod words;
 
 use rpc::Node;
 pub use rpc::{Endpoint, NotEndpoint};
+use solana::Cluster;
 use words::{Block, Log, Receipt, Used};
 
 /// Blocks on top of one that is believed: chains exchange their newest blocks now and then.
@@ -59,14 +63,14 @@ pub enum ChainError {
         method: &'static str,
     },
     /// Another chain than the configuration says.
-    #[error("{host} is a node of eip155:{found}, but was named for {network}")]
+    #[error("{host} is a node of {found}, but was named for {network}")]
     WrongChain {
         /// Who was asked.
         host: String,
         /// The network of the configuration.
         network: Network,
         /// What it says it is.
-        found: u64,
+        found: String,
     },
     /// Two answers that cannot both be true.
     #[error("the answers of {host} contradict each other: {what}")]
@@ -148,18 +152,35 @@ pub struct Found {
 #[derive(Clone, Default)]
 pub struct Chains {
     nodes: Vec<(Network, Arc<Node>)>,
+    clusters: Vec<(Network, Arc<Cluster>)>,
 }
 
 impl Chains {
     /// One node for each network.
     #[must_use]
     pub fn new(endpoints: Vec<(Network, Endpoint)>, fetch: &Fetch) -> Self {
-        let node = |(network, endpoint): (Network, Endpoint)| {
+        let mut chains = Self::default();
+        for (network, endpoint) in endpoints {
             let node = Node::new(network.clone(), endpoint, fetch.clone());
-            (network, Arc::new(node))
-        };
-        Self {
-            nodes: endpoints.into_iter().map(node).collect(),
+            match network.is_solana() {
+                true => {
+                    let cluster = Arc::new(Cluster::new(network.clone(), node));
+                    chains.clusters.push((network, cluster));
+                }
+                false => chains.nodes.push((network, Arc::new(node))),
+            }
+        }
+        chains
+    }
+
+    /// The hash of a block that a payment on this network may name. `None` when there is no node for it.
+    ///
+    /// # Errors
+    /// When the node does not answer, or is not of that cluster.
+    pub async fn recent(&self, network: &Network) -> Result<Option<Blockhash>, ChainError> {
+        match self.clusters.iter().find(|(n, _)| n == network) {
+            Some((_, cluster)) => cluster.recent().await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -189,7 +210,7 @@ impl Chains {
             return Err(ChainError::WrongChain {
                 host: node.host(),
                 network: network.clone(),
-                found: chain,
+                found: format!("eip155:{chain}"),
             });
         }
         let latest = node.latest().await?;

@@ -224,7 +224,7 @@ impl Node {
         }
     }
 
-    async fn ask<T: DeserializeOwned>(
+    pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         method: &'static str,
         params: Value,
@@ -259,7 +259,7 @@ impl Node {
         serde_json::from_value(answer.result).map_err(|_| self.unreadable(method))
     }
 
-    fn unreadable(&self, method: &'static str) -> ChainError {
+    pub(super) fn unreadable(&self, method: &'static str) -> ChainError {
         ChainError::Unreadable {
             host: self.host(),
             method,

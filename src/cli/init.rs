@@ -122,6 +122,9 @@ fn write_config(file: &Path, passphrase_file: Option<&Path>) -> Result<bool, Fai
     }
 }
 
+/// Why no key is made.
+const UNENCRYPTED: &str = "Solana keys are kept as the Solana CLI keeps them, which is never encrypted: leave `passphrase_file` out";
+
 /// Makes the key of a wallet, unless there is one already.
 fn wallet(entry: &WalletEntry) -> Result<(Done, String), Failure> {
     let failed = |e: KeyError| Failure::new(Exit::Usage, e);
@@ -134,16 +137,19 @@ fn wallet(entry: &WalletEntry) -> Result<(Done, String), Failure> {
     let passphrase = path_of("passphrase_file").map(|p| local::passphrase(&p));
     let passphrase = passphrase.transpose().map_err(failed)?;
     let new = !path.exists();
-    let address = match new {
-        true => local::create_key(&path, passphrase.as_ref()),
-        false => local::address_of(&path, passphrase.as_ref()),
+    let solana = entry.networks.iter().any(|n| n.is_solana());
+    let address = match (new, solana, &passphrase) {
+        (false, _, _) => local::address_of(&path, passphrase.as_ref()),
+        (true, true, None) => local::create_solana_key(&path),
+        (true, true, Some(_)) => return Err(Failure::new(Exit::Usage, UNENCRYPTED)),
+        (true, false, _) => local::create_key(&path, passphrase.as_ref()).map(|a| a.to_string()),
     };
     let done = Done {
         path,
         new,
         what: "the key that pays; back it up, show it to nobody",
     };
-    Ok((done, address.map_err(failed)?.to_string()))
+    Ok((done, address.map_err(failed)?))
 }
 
 fn report_json(

@@ -4,6 +4,7 @@ use crate::evm::Address;
 use crate::money::{Asset, Fee, TokenDomain, Usd, canonical_assets};
 use crate::section::{Problems, Section, SectionError};
 use crate::settings;
+use crate::solana::{Pubkey, TokenProgram};
 
 /// The built-in table with the operator's additions, which come first and replace equals, and what wallets
 /// price themselves.
@@ -45,7 +46,15 @@ fn asset(mut section: Section) -> Result<Asset, SectionError> {
     let address = section.need("address")?;
     let address = match network.namespace() {
         "eip155" => address.parse::<Address>()?.to_string(),
+        "solana" => address.parse::<Pubkey>()?.to_string(),
         _ => address.text()?,
+    };
+    let written = section.take("token_program");
+    let token_program = match (network.is_solana(), written) {
+        (true, None) => Some(TokenProgram::default()),
+        (true, Some(written)) => Some(written.parse()?),
+        (false, None) => None,
+        (false, Some(written)) => return Err(written.error("only Solana has token programs")),
     };
     let symbol = section.need("symbol")?;
     let text = symbol.clone().text()?;
@@ -64,6 +73,7 @@ fn asset(mut section: Section) -> Result<Asset, SectionError> {
         decimals: u8::try_from(decimals).unwrap_or(u8::MAX),
         unit: Usd(1_000_000_000),
         eip3009: eip712.is_some(),
+        token_program,
         fee: Fee::default(),
         eip712,
     })

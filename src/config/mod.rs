@@ -179,10 +179,12 @@ impl Config {
         };
         let policy = Policy::read(section, catalog, problems);
         section.take("assets");
+        let rpc = rpc::read(section.take("rpc"), &base, problems);
+        wallets::unasked(&wallets, &rpc, problems);
         Self {
             file: file.to_path_buf(),
             wallets,
-            rpc: rpc::read(section.take("rpc"), &base, problems),
+            rpc,
             state_dir: problems.keep(state_dir).unwrap_or_default(),
             egress: problems.keep(egress).unwrap_or_default(),
             refusals: problems.keep(refusals).unwrap_or_default(),

@@ -63,9 +63,13 @@ fn entry(name: &str, mut section: Section, base: &Path) -> Result<RpcEntry, Sect
         let error = place.error(format!("`{shown}` is no network"));
         error.hint(format!("{e}"))
     })?;
-    if network.chain_id().is_none() {
-        let error = place.error(format!("`{shown}` cannot be asked: EVM networks only"));
-        return Err(error.hint("write eip155: and the number of the chain"));
+    if network.chain_id().is_none() && !network.is_solana() {
+        let error = place.error(format!(
+            "`{shown}` cannot be asked: EVM and Solana networks only"
+        ));
+        return Err(
+            error.hint("write eip155: and the number of the chain, or solana: and its genesis")
+        );
     }
     let source = match section.is_map() && !section.is_nothing() {
         true => {

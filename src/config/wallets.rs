@@ -77,6 +77,26 @@ pub(super) fn assets(wallets: &[WalletEntry], problems: &mut Problems) -> Vec<As
     all
 }
 
+/// Is it on another kind of chain than the first network of the list?
+fn strange(networks: &[Network], network: &Network) -> bool {
+    let first = networks.first();
+    first.is_some_and(|first| first.namespace() != network.namespace())
+}
+
+/// Solana transactions name a recent block, which a node must be asked for.
+pub(super) fn unasked(wallets: &[WalletEntry], rpc: &[super::RpcEntry], problems: &mut Problems) {
+    for wallet in wallets {
+        let asked = |network: &Network| rpc.iter().any(|r| r.network == *network);
+        let mut networks = wallet.networks.iter();
+        if let Some(network) = networks.find(|n| n.is_solana() && !asked(n)) {
+            let error = wallet.section.error(format!(
+                "it pays on `{network}`, where every payment names a recent block, and `rpc` has no node for it"
+            ));
+            problems.push(error.hint(format!("add rpc: {{ \"{network}\": \"https://…\" }}")));
+        }
+    }
+}
+
 fn entry(mut section: Section, base: &Path) -> Result<WalletEntry, SectionError> {
     let name = settings::name(section.need("name")?)?;
     let kind = section.need("kind")?.text()?;
@@ -98,6 +118,15 @@ fn entry(mut section: Section, base: &Path) -> Result<WalletEntry, SectionError>
             true => error.hint("wallets of kind `lightning` do"),
             false => error.hint("it pays on `lightning`, and on `lightning:regtest` and the like"),
         });
+    }
+    if let (Some(one), Some(other)) = (
+        networks.first(),
+        networks.iter().find(|n| strange(&networks, n)),
+    ) {
+        let error = place.error(format!(
+            "`{one}` and `{other}` are paid with keys of different curves, so one wallet cannot pay on both"
+        ));
+        return Err(error.hint("write two wallets, one for each"));
     }
     wallet::check(&kind, section.clone())?;
     Ok(WalletEntry {

@@ -34,6 +34,9 @@ pub struct Agreed {
     pub from: String,
     /// Unix seconds after which the payload lives.
     pub valid_after: u64,
+    /// What a Solana transaction says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solana: Option<Transacted>,
     /// What a Permit2 payload says besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permit: Option<Permitted>,
@@ -50,6 +53,24 @@ pub struct Permitted {
     /// Who says how much is taken, when that is not all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facilitator: Option<String>,
+}
+
+/// What a Solana transaction says besides recipient, amount and token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Transacted {
+    /// Who pays for it and sends it.
+    pub fee_payer: String,
+    /// The program that moves the token.
+    pub program: String,
+    /// The token.
+    pub mint: String,
+    /// Its decimals.
+    pub decimals: u8,
+    /// The memo in it.
+    pub memo: String,
+    /// The recent block that it names.
+    pub blockhash: String,
 }
 
 impl Agreed {
@@ -89,6 +110,22 @@ impl Agreed {
                 }),
                 ..offered
             },
+            Instruction::Tokens { transfer, .. } => {
+                let terms = transfer.terms();
+                Self {
+                    from: terms.owner.to_string(),
+                    contract: terms.mint.to_string(),
+                    solana: Some(Transacted {
+                        fee_payer: terms.fee_payer.to_string(),
+                        program: terms.program.id().to_string(),
+                        mint: terms.mint.to_string(),
+                        decimals: terms.decimals,
+                        memo: terms.memo.clone(),
+                        blockhash: terms.blockhash.to_string(),
+                    }),
+                    ..offered
+                }
+            }
             // The invoice is in the offer, and what pays it signs nothing.
             Instruction::Invoice { .. } => offered,
         }

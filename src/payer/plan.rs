@@ -3,17 +3,24 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::about::About;
 use super::{Payer, SKEW, refusals};
 use crate::clock::Timestamp;
-use crate::payment::{Asked, Challenge, Instruction, Offer, Reason, Refusal};
+use crate::payment::{Asked, Challenge, Instruction, Reason, Refusal};
 use crate::policy::{self, Approval, Facts, Known, Mode, Policy};
 use crate::protocol::{self, Protocol, Terms};
+use crate::solana::{self, Blockhash};
 use crate::wallet::{self, Wallet};
 
 /// Seconds that an invoice is thought of as payable: no wallet tries for so long.
 const INVOICE_MAX: u64 = 3600;
+
+/// For a node to name a recent block. The agent waits for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A decision with everything that carrying it out needs.
 pub(super) struct Plan<'a> {
@@ -28,24 +35,21 @@ pub(super) struct Plan<'a> {
 }
 
 /// Why there is no plan: this offer cannot be taken, or none can.
-struct Stuck {
-    offer: Option<Arc<Offer>>,
-    refusal: Refusal,
+enum Stuck {
+    Offer(Refusal),
+    All(Refusal),
 }
 
 impl From<Refusal> for Stuck {
     fn from(refusal: Refusal) -> Self {
-        Self {
-            offer: None,
-            refusal,
-        }
+        Self::All(refusal)
     }
 }
 
 impl Payer {
     /// The cheapest offer that the policy allows and the protocol can carry out. A broken offer hides
     /// no good one.
-    pub(super) fn prepare<'a>(
+    pub(super) async fn prepare<'a>(
         &'a self,
         policy: &Policy,
         asked: &Asked,
@@ -66,30 +70,34 @@ impl Payer {
                 Ok(approval) => approval,
                 Err(refusal) => return Err(first.unwrap_or(refusal)),
             };
-            match self.plan(policy, asked, about, approval, now) {
+            let offer = Arc::clone(&approval.requirement.offer);
+            about.chosen(&approval);
+            self.open(policy, asked, about, &approval, now)?;
+            let planned = match self.recent(&approval).await {
+                Ok(recent) => self.plan(about, approval, recent),
+                Err(stuck) => Err(stuck),
+            };
+            match planned {
                 Ok(plan) => return Ok(plan),
-                Err(Stuck {
-                    offer: Some(offer),
-                    refusal,
-                }) => {
+                Err(Stuck::Offer(refusal)) => {
                     first.get_or_insert(refusal);
                     let others = &mut left.to_mut().requirements;
                     others.retain(|r| !Arc::ptr_eq(&r.offer, &offer));
                 }
-                Err(Stuck { refusal, .. }) => return Err(refusal),
+                Err(Stuck::All(refusal)) => return Err(refusal),
             }
         }
     }
 
-    fn plan<'a>(
-        &'a self,
+    /// May anything be signed at all for this request, whatever the offer?
+    fn open(
+        &self,
         policy: &Policy,
         asked: &Asked,
-        about: &mut About,
-        approval: Approval,
+        about: &About,
+        approval: &Approval,
         now: Timestamp,
-    ) -> Result<Plan<'a>, Stuck> {
-        about.chosen(&approval);
+    ) -> Result<(), Refusal> {
         let circuit = self.breaker.check(about.host(), about.path(), now);
         let looped = asked.request.map_or(Ok(()), |r| self.loops.check(r, now));
         circuit.and(looped).map_err(|refusal| Refusal {
@@ -97,9 +105,40 @@ impl Payer {
             price: Some(approval.price),
             ..refusal
         })?;
-        if policy.mode() == Mode::Observe {
-            return Err(refusals::observed(&approval).into());
+        match policy.mode() {
+            Mode::Observe => Err(refusals::observed(approval)),
+            Mode::Enforce => Ok(()),
         }
+    }
+
+    /// The block that a payment on Solana names; nothing elsewhere.
+    async fn recent(&self, approval: &Approval) -> Result<Option<Blockhash>, Stuck> {
+        let network = &approval.requirement.network;
+        if !network.is_solana() {
+            return Ok(None);
+        }
+        let why = match timeout(PATIENCE, self.chains.recent(network)).await {
+            Ok(Ok(Some(blockhash))) => return Ok(Some(blockhash)),
+            Ok(Ok(None)) => "`rpc` of the configuration has no node for it".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(%network, "no recent block to name, so nothing is signed: {why}");
+        let detail = "no node of the chain names a recent block, so nothing is signed";
+        Err(Stuck::Offer(Refusal {
+            rule: Some(approval.rule.clone()),
+            price: Some(approval.price),
+            retryable: true,
+            ..Refusal::new(Reason::WalletUnavailable, detail)
+        }))
+    }
+
+    fn plan(
+        &self,
+        about: &mut About,
+        approval: Approval,
+        blockhash: Option<Blockhash>,
+    ) -> Result<Plan<'_>, Stuck> {
         let no_wallet =
             || Refusal::new(Reason::WalletUnavailable, "no wallet pays on this network");
         let (wallet, payer) =
@@ -121,13 +160,13 @@ impl Payer {
             nonce,
             now: wall,
             valid_for,
+            blockhash,
         };
-        let instruction = protocol.instruct(&terms).map_err(|problem| Stuck {
-            offer: Some(Arc::clone(&approval.requirement.offer)),
-            refusal: Refusal {
+        let instruction = protocol.instruct(&terms).map_err(|problem| {
+            Stuck::Offer(Refusal {
                 rule: Some(approval.rule.clone()),
                 ..Refusal::new(problem.reason, problem.detail)
-            },
+            })
         })?;
         // A challenge may decide it.
         terms.nonce = instruction.nonce();
@@ -149,6 +188,8 @@ impl Payer {
 fn lives(instruction: &Instruction, terms: &Terms<'_>) -> u64 {
     match instruction {
         Instruction::Transfer(_) | Instruction::Permit(_) => terms.valid_for,
+        // It names a block and no time, so it lives as long as that block, whatever the merchant asks.
+        Instruction::Tokens { .. } => solana::LIFE,
         Instruction::Invoice { invoice, .. } => {
             let left = invoice.expires.saturating_sub(terms.now.secs());
             left.min(INVOICE_MAX)
@@ -162,7 +203,9 @@ fn kept_under(instruction: &Instruction, terms: &Terms<'_>) -> String {
     let Terms { payer, nonce, .. } = terms;
     let (network, asset) = (&terms.requirement.network, &terms.asset.address);
     match instruction {
-        Instruction::Transfer(_) => format!("{payer} {network} {asset} {nonce}"),
+        Instruction::Transfer(_) | Instruction::Tokens { .. } => {
+            format!("{payer} {network} {asset} {nonce}")
+        }
         Instruction::Permit(_) => format!("{payer} {network} {asset} {nonce} permit2"),
         Instruction::Invoice { .. } => format!("invoice {network} {asset} {nonce}"),
     }

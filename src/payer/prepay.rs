@@ -184,7 +184,8 @@ impl Payer {
             requirements: vec![Requirement::clone(&quote.requirement)],
             problems: vec![],
         };
-        let Ok(plan) = self.prepare(&policy, asked, &challenge, known, &mut about) else {
+        let plan = self.prepare(&policy, asked, &challenge, known, &mut about);
+        let Ok(plan) = plan.await else {
             return Ok(None);
         };
         // Whom a person must ask first is told what the merchant asks today.

@@ -85,7 +85,7 @@ impl Payer {
     /// A wallet that pays itself has moved the money when it answers: settled, before anything is sent.
     async fn proven(&self, about: &About, plan: &Plan<'_>, signature: &Signature, paid: &mut Paid) {
         let fee = match signature {
-            Signature::Evm(_) => return,
+            Signature::Evm(_) | Signature::Solana(_) => return,
             Signature::Preimage { fee_msat, .. } => *fee_msat,
         };
         let Approval { asset, price, .. } = &plan.approval;

@@ -17,6 +17,9 @@ pub(super) const SCHEMES: [&str; 4] = ["exact", "upto", "evm/charge", "l402"];
 /// An address that nobody is known to own, for a question that names no recipient.
 const SOMEBODY: &str = "0x1111111111111111111111111111111111111111";
 
+/// The same on Solana: 32 bytes of 17, which are a point of the curve.
+const SOMEBODY_ON_SOLANA: &str = "29d2S7vB453rNYFdR5Ycwt7y9haRT5fwVwL9zTmBhfV2";
+
 /// A node that nobody is known to run.
 const SOME_NODE: &str = "021111111111111111111111111111111111111111111111111111111111111111";
 
@@ -105,7 +108,7 @@ fn assume(
     let lightning = offer.scheme == "l402";
     let named = |a: &&Asset| match &question.asset {
         Some(name) => a.symbol == *name || a.is(name),
-        None => a.eip3009 || lightning,
+        None => a.eip3009 || lightning || a.token_program.is_some(),
     };
     let mut payers = facts.payers.iter().map(|(network, _)| network);
     let wallets = || payers.find(|n| !lightning || n.is_lightning());
@@ -117,7 +120,12 @@ fn assume(
     let scheme = offer.scheme;
     let mpp = scheme == "evm/charge";
     let permit2 = scheme == "upto" || !mpp && asset.is_some_and(|a| !a.eip3009);
-    let somebody = if lightning { SOME_NODE } else { SOMEBODY };
+    let solana = network.is_solana();
+    let somebody = match (lightning, solana) {
+        (true, _) => SOME_NODE,
+        (false, true) => SOMEBODY_ON_SOLANA,
+        (false, false) => SOMEBODY,
+    };
     let pay_to = question.pay_to.as_deref().or(payee).unwrap_or(somebody);
     Some(Requirement {
         protocol: match scheme {
@@ -132,10 +140,11 @@ fn assume(
         pay_to: pay_to.into(),
         valid_for: 60,
         expires: None,
-        transfer_method: match (lightning, permit2) {
-            (true, _) => "lightning".into(),
-            (false, true) => "permit2".into(),
-            (false, false) => "eip3009".into(),
+        transfer_method: match (lightning, solana, permit2) {
+            (true, _, _) => "lightning".into(),
+            (false, true, _) => "transfer".into(),
+            (false, false, true) => "permit2".into(),
+            (false, false, false) => "eip3009".into(),
         },
         facilitator: (scheme == "upto").then(|| SOMEBODY.into()),
         resource: None,

@@ -87,6 +87,19 @@ pub(super) struct Extra<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow)]
     version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    fee_payer: Option<&'a RawValue>,
+    #[serde(borrow)]
+    memo: Option<&'a RawValue>,
+}
+
+/// What `extra` names on Solana.
+#[derive(Default)]
+pub(super) struct Named {
+    /// Who pays for the transaction.
+    pub(super) fee_payer: Option<String>,
+    /// The memo that is to be in it.
+    pub(super) memo: Option<String>,
 }
 
 /// Reads every entry of an `accepts` list, in the merchant's order.
@@ -298,6 +311,24 @@ pub(super) fn names_domain(raw: &str, name: &str, version: &str) -> Result<bool,
         said.is_none_or(|raw| text(raw).is_some_and(|text| text == ours))
     };
     Ok(agrees(extra.name, name) && agrees(extra.version, version))
+}
+
+/// What the entry that is about to be signed names on Solana (`scheme_exact_svm`). The recent block that it
+/// may name too is not looked at: ours comes from a node of our own.
+pub(super) fn cluster(raw: &str) -> Result<Named, Problem> {
+    let entry: Entry<'_> = serde_json::from_str(raw).map_err(|_| not_json())?;
+    let extra = entry.extra.unwrap_or_default();
+    let written = |raw: Option<&RawValue>, what: &str| {
+        let odd = || {
+            let detail = format!("the {what} of an entry is not a string");
+            Problem::new(Reason::MalformedChallenge, detail)
+        };
+        raw.map(|raw| text(raw).ok_or_else(odd)).transpose()
+    };
+    Ok(Named {
+        fee_payer: written(extra.fee_payer, "fee payer")?,
+        memo: written(extra.memo, "memo")?,
+    })
 }
 
 /// A JSON string.

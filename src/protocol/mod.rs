@@ -9,7 +9,8 @@ use crate::payment::{
     Challenge, Instruction, Nonce, Payload, PaymentId, Problem, Reason, Receipt, Requirement,
     Signature,
 };
-use crate::scheme;
+use crate::scheme::{self, Cluster};
+use crate::solana::Blockhash;
 
 mod authenticate;
 mod bound;
@@ -54,6 +55,8 @@ pub struct Terms<'a> {
     pub now: Timestamp,
     /// Seconds the payload lives: what the merchant asks, cut to what the policy allows.
     pub valid_for: u64,
+    /// A recent block of the chain, where a payment must name one.
+    pub blockhash: Option<Blockhash>,
 }
 
 /// The request that would be sent again with the payment, as far as a challenge may be bound to it.
@@ -188,6 +191,10 @@ fn instruct(terms: &Terms<'_>, valid_after: u64) -> Result<Instruction, Problem>
             let detail = "the payload would be valid at no time";
             Problem::new(Reason::ValidityTooLong, detail)
         })?;
+    let named = match terms.requirement.network.is_solana() {
+        true => entry::cluster(&terms.requirement.offer.entry)?,
+        false => entry::Named::default(),
+    };
     scheme::instruct(&scheme::Order {
         requirement: terms.requirement,
         asset: terms.asset,
@@ -195,6 +202,11 @@ fn instruct(terms: &Terms<'_>, valid_after: u64) -> Result<Instruction, Problem>
         nonce: terms.nonce,
         valid_after,
         valid_before,
+        cluster: Cluster {
+            fee_payer: named.fee_payer.as_deref(),
+            memo: named.memo.as_deref(),
+            blockhash: terms.blockhash,
+        },
     })
 }
 

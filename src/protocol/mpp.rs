@@ -120,6 +120,7 @@ impl Protocol for Mpp {
             nonce: echo.nonce(),
             valid_after: 0,
             valid_before: terms.now.secs().saturating_add(terms.valid_for),
+            cluster: scheme::Cluster::default(),
         })
     }
 

@@ -55,7 +55,7 @@ pub(super) fn recipient(
 pub(super) fn signature(signature: &Signature) -> Result<&[u8; 65], Problem> {
     match signature {
         Signature::Evm(signature) => Ok(signature),
-        Signature::Preimage { .. } => Err(foreign()),
+        Signature::Solana(_) | Signature::Preimage { .. } => Err(foreign()),
     }
 }
 

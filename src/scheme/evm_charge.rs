@@ -38,7 +38,9 @@ fn payload(
 ) -> Result<String, Problem> {
     let transfer = match instruction {
         Instruction::Transfer(transfer) => transfer,
-        Instruction::Permit(_) | Instruction::Invoice { .. } => return Err(eip155::foreign()),
+        Instruction::Permit(_) | Instruction::Tokens { .. } | Instruction::Invoice { .. } => {
+            return Err(eip155::foreign());
+        }
     };
     let signature = eip155::signature(signature)?;
     let paid = Paid {

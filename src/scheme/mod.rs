@@ -5,10 +5,12 @@ use serde_json::value::RawValue;
 
 use crate::money::Asset;
 use crate::payment::{Instruction, Nonce, Problem, Reason, Requirement, Signature};
+use crate::solana::Blockhash;
 
 mod eip155;
 mod evm_charge;
 mod exact_eip155;
+mod exact_solana;
 mod permit2;
 
 /// Every scheme, one per chain family and way of moving the asset.
@@ -17,6 +19,7 @@ pub const SCHEMES: &[&Scheme] = &[
     &permit2::EXACT,
     &permit2::UPTO,
     &evm_charge::SCHEME,
+    &exact_solana::SCHEME,
 ];
 
 /// One scheme on one chain family.
@@ -47,6 +50,19 @@ pub struct Order<'a> {
     pub valid_after: u64,
     /// Unix seconds, exclusive.
     pub valid_before: u64,
+    /// What a payment on Solana needs besides; nothing elsewhere.
+    pub cluster: Cluster<'a>,
+}
+
+/// What a Solana transaction is made of that no other payment has.
+#[derive(Clone, Copy, Default)]
+pub struct Cluster<'a> {
+    /// Who pays for the transaction, as the challenge says.
+    pub fee_payer: Option<&'a str>,
+    /// The memo that the challenge wants.
+    pub memo: Option<&'a str>,
+    /// A recent block, from a node of our own.
+    pub blockhash: Option<Blockhash>,
 }
 
 /// How the payload spells the recipient.

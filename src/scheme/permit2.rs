@@ -93,7 +93,9 @@ fn payload(
     let signature = eip155::signature(signature)?;
     let permit = match instruction {
         Instruction::Permit(permit) => permit,
-        Instruction::Transfer(_) | Instruction::Invoice { .. } => return Err(eip155::foreign()),
+        Instruction::Transfer(_) | Instruction::Tokens { .. } | Instruction::Invoice { .. } => {
+            return Err(eip155::foreign());
+        }
     };
     let facilitator = match permit.charge {
         Charge::Whole => None,

@@ -1,4 +1,5 @@
-//! Wallets of kind `local`: a private key in a file, or in an encrypted keystore.
+//! Wallets of kind `local`: a private key in a file, or in an encrypted keystore. What the file holds decides
+//! which chains it is for: a secp256k1 key for EVM chains, an Ed25519 key for Solana.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 use super::key::{Key, NotAKey};
 use super::keystore::{self, KeystoreError};
 use super::secret_file::{self, SecretFileError};
+use super::solana_key::{NotASolanaKey, SolanaKey};
 use super::{Opening, Wallet, WalletError, WalletKind};
 use crate::evm::Address;
 use crate::money::Network;
@@ -32,15 +34,21 @@ pub enum KeyError {
     File(#[from] SecretFileError),
     /// Not one of the forms.
     #[error(
-        "{0} holds no key: expected 64 hexadecimal digits, with or without 0x, or a version 3 keystore"
+        "{0} holds no key: expected 64 hexadecimal digits, with or without 0x, a version 3 keystore, or the \
+         JSON array of the Solana CLI"
     )]
     Form(PathBuf),
     /// Digits, but no key of the curve.
     #[error("{0} holds no key: its number is not a secp256k1 key")]
     Number(PathBuf),
-    /// A Solana key.
-    #[error("{0} is a Solana key; these are not supported yet")]
-    Solana(PathBuf),
+    /// Begins like a Solana key, and is none.
+    #[error("{path} holds no Solana key: {problem}")]
+    Solana {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Encrypted, and nothing to open it with.
     #[error("{0} is encrypted: name the file with its passphrase as `passphrase_file`")]
     Locked(PathBuf),
@@ -67,7 +75,36 @@ pub enum KeyError {
 struct Local {
     name: String,
     networks: Vec<Network>,
-    key: Key,
+    key: Held,
+}
+
+/// A key of either curve.
+enum Held {
+    Evm(Key),
+    Solana(SolanaKey),
+}
+
+impl Held {
+    fn address(&self) -> String {
+        match self {
+            Self::Evm(key) => key.address().to_string(),
+            Self::Solana(key) => key.address().to_string(),
+        }
+    }
+
+    fn is_public(&self) -> bool {
+        match self {
+            Self::Evm(key) => key.is_public(),
+            Self::Solana(key) => key.is_public(),
+        }
+    }
+
+    fn pays_on(&self, network: &Network) -> bool {
+        match self {
+            Self::Evm(_) => network.chain_id().is_some(),
+            Self::Solana(_) => network.is_solana(),
+        }
+    }
 }
 
 /// `key_file` and `passphrase_file`.
@@ -134,8 +171,22 @@ pub fn create_key(path: &Path, passphrase: Option<&SecretString>) -> Result<Addr
 ///
 /// # Errors
 /// When the file holds no key that can be used.
-pub fn address_of(path: &Path, passphrase: Option<&SecretString>) -> Result<Address, KeyError> {
+pub fn address_of(path: &Path, passphrase: Option<&SecretString>) -> Result<String, KeyError> {
     load(path, passphrase).map(|key| key.address())
+}
+
+/// Makes a new Solana key from the system's generator, in a new file that only its owner can read, as the
+/// Solana CLI writes it. Never overwrites. Returns its address.
+///
+/// # Errors
+/// When the file exists or cannot be written, or the system gives no random numbers.
+pub fn create_solana_key(path: &Path) -> Result<String, KeyError> {
+    let key = SolanaKey::fresh().ok_or_else(|| KeyError::Keystore {
+        path: path.into(),
+        problem: KeystoreError::Randomness,
+    })?;
+    secret_file::create(path, key.text().as_bytes())?;
+    Ok(key.address().to_string())
 }
 
 /// A random key. All but one in 2^128 numbers of 32 bytes are keys; the others are drawn again.
@@ -150,17 +201,27 @@ fn fresh() -> Result<(SecretBox<[u8; 32]>, Address), KeystoreError> {
     }
 }
 
-fn load(path: &Path, passphrase: Option<&SecretString>) -> Result<Key, KeyError> {
+fn load(path: &Path, passphrase: Option<&SecretString>) -> Result<Held, KeyError> {
     let bytes = secret_file::read(path)?;
     let text = bytes.trim_ascii();
     let secret = match (text.first(), passphrase) {
-        (Some(b'['), _) => return Err(KeyError::Solana(path.into())),
+        (Some(b'['), None) => {
+            let failed = |e: NotASolanaKey| KeyError::Solana {
+                path: path.into(),
+                problem: e.to_string(),
+            };
+            return SolanaKey::read(text).map(Held::Solana).map_err(failed);
+        }
         (Some(b'{'), None) => return Err(KeyError::Locked(path.into())),
-        (Some(b'{'), Some(passphrase)) => return unlock(path, text, passphrase),
+        (Some(b'{'), Some(passphrase)) => {
+            return unlock(path, text, passphrase).map(Held::Evm);
+        }
         (_, Some(_)) => return Err(KeyError::NotLocked(path.into())),
         (_, None) => plain(text).ok_or_else(|| KeyError::Form(path.into()))?,
     };
-    Key::new(secret).map_err(|NotAKey| KeyError::Number(path.into()))
+    let key = Key::new(secret);
+    key.map(Held::Evm)
+        .map_err(|NotAKey| KeyError::Number(path.into()))
 }
 
 /// 64 hexadecimal digits, with or without `0x`.
@@ -212,12 +273,17 @@ pub fn passphrase(path: &Path) -> Result<SecretString, KeyError> {
 fn check_networks(
     section: &Section,
     key_file: &Section,
-    key: &Key,
+    key: &Held,
     networks: &[Network],
 ) -> Result<(), SectionError> {
-    if let Some(other) = networks.iter().find(|n| n.chain_id().is_none()) {
-        let problem = format!("`{other}` cannot be paid on with an EVM key");
-        return Err(section.error(problem).hint("list `eip155:…` networks only"));
+    if let Some(other) = networks.iter().find(|n| !key.pays_on(n)) {
+        let (of, only) = match key {
+            Held::Evm(_) => ("an EVM", "eip155"),
+            Held::Solana(_) => ("a Solana", "solana"),
+        };
+        let problem = format!("`{other}` cannot be paid on with {of} key");
+        let hint = format!("list `{only}:…` networks only");
+        return Err(section.error(problem).hint(hint));
     }
     let main = networks.iter().find(|n| !n.is_test());
     match main.filter(|_| key.is_public()) {
@@ -241,6 +307,48 @@ fn explain(section: &Section, error: &KeyError) -> SectionError {
     }
 }
 
+/// It was decided for somebody else, or somewhere else.
+fn declined<T>(detail: &str) -> Result<T, WalletError> {
+    Err(WalletError::Declined(detail.into()))
+}
+
+const NOT_PAYER: &str = "it is not the payer's wallet";
+const NOT_LISTED: &str = "the network is not on its list";
+
+impl Local {
+    fn sign_digest(&self, key: &Key, instruction: &Instruction) -> Result<Signature, WalletError> {
+        if instruction.from() != Some(key.address()) {
+            return declined(NOT_PAYER);
+        }
+        let chain = instruction.chain_id();
+        if !self.networks.iter().any(|n| n.chain_id() == chain) {
+            return declined(NOT_LISTED);
+        }
+        let digest = instruction.digest().ok_or(WalletError::Unsupported)?;
+        key.sign(digest).map(Signature::Evm)
+    }
+
+    fn sign_message(
+        &self,
+        key: &SolanaKey,
+        instruction: &Instruction,
+    ) -> Result<Signature, WalletError> {
+        let (network, transfer) = match instruction {
+            Instruction::Tokens { network, transfer } => (network, transfer),
+            Instruction::Transfer(_) | Instruction::Permit(_) | Instruction::Invoice { .. } => {
+                return Err(WalletError::Unsupported);
+            }
+        };
+        if transfer.terms().owner != key.address() {
+            return declined(NOT_PAYER);
+        }
+        if !self.networks.contains(network) {
+            return declined(NOT_LISTED);
+        }
+        key.sign(&transfer.message()).map(Signature::Solana)
+    }
+}
+
 #[async_trait]
 impl Wallet for Local {
     fn name(&self) -> &str {
@@ -253,7 +361,7 @@ impl Wallet for Local {
 
     fn address(&self, network: &Network) -> Option<String> {
         let listed = self.networks.contains(network);
-        listed.then(|| self.key.address().to_string())
+        listed.then(|| self.key.address())
     }
 
     fn networks(&self) -> &[Network] {
@@ -261,15 +369,9 @@ impl Wallet for Local {
     }
 
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
-        let declined = |detail: &str| Err(WalletError::Declined(detail.into()));
-        if instruction.from() != Some(self.key.address()) {
-            return declined("it is not the payer's wallet");
+        match &self.key {
+            Held::Evm(key) => self.sign_digest(key, instruction),
+            Held::Solana(key) => self.sign_message(key, instruction),
         }
-        let chain = instruction.chain_id();
-        if !self.networks.iter().any(|n| n.chain_id() == chain) {
-            return declined("the network is not on its list");
-        }
-        let digest = instruction.digest().ok_or(WalletError::Unsupported)?;
-        self.key.sign(digest).map(Signature::Evm)
     }
 }

@@ -22,6 +22,7 @@ mod privy;
 mod public_keys;
 mod remote;
 pub mod secret_file;
+mod solana_key;
 mod typed_data;
 mod web3signer;
 

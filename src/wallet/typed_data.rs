@@ -181,7 +181,7 @@ impl TypedData {
         match instruction {
             Instruction::Transfer(transfer) => Self::of_transfer(transfer),
             Instruction::Permit(permit) => Some(Self::of_permit(permit)),
-            Instruction::Invoice { .. } => None,
+            Instruction::Tokens { .. } | Instruction::Invoice { .. } => None,
         }
     }
 

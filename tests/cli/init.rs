@@ -101,3 +101,49 @@ fn a_broken_configuration_stays_as_it_is() {
     assert_eq!(home.read("farepass.yaml"), "version: 7\n");
     assert!(!home.at("wallet.key").exists());
 }
+
+#[test]
+fn a_wallet_on_solana_gets_a_key_of_that_chain() {
+    let home = Home::new();
+    let text = r#"
+version: 1
+wallets:
+  - { name: sol, kind: local, key_file: id.json, networks: ["solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"] }
+rpc: { "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1": "https://node.example" }
+rules:
+  - { name: any, match: { hosts: ["api.example.com"] }, pay: { max: "0.05 USD" } }
+tests:
+  - { url: "https://api.example.com/x", amount: "0.05 USD", expect: pay }
+  - { url: "https://api.example.com/x", amount: "0.06 USD", expect: over_request_cap }
+"#;
+    fs::write(home.at("farepass.yaml"), text).unwrap();
+    let made = home.farepass(["init", "--json"]).ok().json();
+    let address = made["wallets"][0]["address"].as_str().unwrap();
+    assert!((32..=44).contains(&address.len()), "{address}");
+    assert_eq!(mode(&home.at("id.json")), 0o600);
+    let again = home.farepass(["init", "--json"]).ok().json();
+    assert_eq!(again["wallets"], made["wallets"]);
+    home.farepass(["check"]).ok();
+    let told = home.farepass(["doctor"]);
+    assert!(told.out.contains(address), "{}", told.out);
+    let explained = home.farepass([
+        "explain",
+        "https://api.example.com/x",
+        "--amount",
+        "0.05 USD",
+    ]);
+    assert!(
+        explained
+            .ok()
+            .out
+            .contains("solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1")
+    );
+    fs::write(home.at("farepass.yaml"), text.replace("rpc:", "# rpc:")).unwrap();
+    let told = home.farepass(["check"]);
+    assert_eq!(told.code, Some(2), "{}", told.out);
+    assert!(
+        told.out.contains("`rpc` has no node for it"),
+        "{}",
+        told.out
+    );
+}

@@ -15,13 +15,15 @@ use farepass::event::SpendEvent;
 use farepass::evm::Address;
 use farepass::money::{self, Amount, Network, Usd};
 use farepass::payment::{
-    Challenge, Limit, Nonce, PaymentId, Receipt, RequestKey, Session, SessionId, Signature,
+    Challenge, Instruction, Limit, Nonce, PaymentId, Receipt, RequestKey, Session, SessionId,
+    Signature,
 };
 use farepass::policy::{Catalog, Facts, OURSELVES, Policy, Question};
 use farepass::protocol::{self, PROTOCOLS, Repeat, Terms};
 use farepass::proxy::{self, Target};
 use farepass::section::{Problems, Section};
 use farepass::settings::{Cidr, HostPattern, Percent, Rate, Size, Span, normalise_host};
+use farepass::solana::{Blockhash, Pubkey, TokenProgram, split};
 use farepass::wallet::local;
 use farepass::{admin, ledger, tls};
 use http::{HeaderMap, HeaderValue, StatusCode, response};
@@ -369,6 +371,21 @@ pub(crate) fn key_file(data: &[u8]) {
     }
 }
 
+/// A transaction that a node or a signer hands us, and addresses.
+pub(crate) fn solana(data: &[u8]) {
+    if let Some((signatures, message)) = split(data) {
+        assert_eq!(1 + signatures.len() * 64 + message.len(), data.len());
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        twice::<Pubkey>(text);
+        twice::<Blockhash>(text);
+        if let Ok(account) = text.parse::<Pubkey>() {
+            let held = Pubkey::token_account(&account, TokenProgram::Token, &account);
+            assert!(held.is_some_and(|held| !held.is_on_curve()));
+        }
+    }
+}
+
 /// The marker beside a ledger: it is opened, or refused with a reason.
 pub(crate) fn marker(data: &[u8]) {
     let (folder, _) = file("installed", data);
@@ -429,14 +446,21 @@ fn check(challenge: &Challenge) {
             let terms = Terms {
                 requirement,
                 asset: &asset,
-                payer: "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+                payer: match asset.network.is_solana() {
+                    true => "mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v",
+                    false => "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+                },
                 id: PaymentId(1),
                 nonce: Nonce([7; 32]),
                 now: Timestamp::from_secs(1_800_000_000),
                 valid_for: requirement.valid_for,
+                blockhash: Some(Blockhash([9; 32])),
             };
             if let Ok(instruction) = protocol.instruct(&terms) {
-                let signature = Signature::Evm([1; 65]);
+                let signature = match &instruction {
+                    Instruction::Tokens { .. } => Signature::Solana([1; 64]),
+                    _ => Signature::Evm([1; 65]),
+                };
                 let paid = protocol.payload(requirement, &instruction, &signature, terms.id);
                 assert!(paid.is_ok_and(|p| p.value.is_sensitive() && p.value.len() < 32 << 10));
             }

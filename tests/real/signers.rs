@@ -172,7 +172,7 @@ async fn sign(wallet: &dyn Wallet, nonce: u8) -> Result<[u8; 65], WalletError> {
 fn evm(signature: Signature) -> [u8; 65] {
     match signature {
         Signature::Evm(bytes) => bytes,
-        Signature::Preimage { .. } => panic!("that is no signature"),
+        Signature::Solana(_) | Signature::Preimage { .. } => panic!("that is no signature"),
     }
 }
 

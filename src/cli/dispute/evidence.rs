@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::event::{Agreed, Delivery, Flag, Permitted, SpendEvent, State};
+use crate::event::{Agreed, Delivery, Flag, Permitted, SpendEvent, State, Transacted};
 use crate::evm::decimal;
 use crate::ledger::Trail;
 use crate::money::{Amount, Usd};
@@ -22,8 +22,8 @@ pub(super) struct Evidence {
     request: Value,
     /// What was asked.
     offer: Value,
-    /// What was signed, as typed data that any EIP-712 implementation hashes. `null`: the record is
-    /// older than these fields.
+    /// What was signed, as typed data that any EIP-712 implementation hashes; of a Solana transaction
+    /// what it says. `null`: the record is older than these fields.
     signed: Option<Value>,
     /// Who decided, by which rule of which policy.
     decided: Value,
@@ -120,6 +120,9 @@ fn offer(event: &SpendEvent, agreed: Option<&Agreed>) -> Value {
 
 /// Names and order of EIP-712 and EIP-3009; numbers that may be larger than JSON readers hold are text.
 fn signed(event: &SpendEvent, agreed: &Agreed) -> Option<Value> {
+    if let Some(transacted) = &agreed.solana {
+        return signed_solana(event, agreed, transacted);
+    }
     if let Some(permit) = &agreed.permit {
         return signed_permit(event, agreed, permit);
     }
@@ -140,6 +143,23 @@ fn signed(event: &SpendEvent, agreed: &Agreed) -> Option<Value> {
             "validBefore": event.valid_before?.to_string(),
             "nonce": event.nonce.as_ref()?,
         },
+    }))
+}
+
+/// What the transaction says, and the hash of its message: with the payer's signature in it, a transaction on
+/// chain is ours when the message has this hash.
+fn signed_solana(event: &SpendEvent, agreed: &Agreed, transacted: &Transacted) -> Option<Value> {
+    Some(json!({
+        "from": agreed.from,
+        "to": event.pay_to,
+        "amount": event.amount?.0.to_string(),
+        "mint": transacted.mint,
+        "decimals": transacted.decimals,
+        "program": transacted.program,
+        "feePayer": transacted.fee_payer,
+        "memo": transacted.memo,
+        "recentBlockhash": transacted.blockhash,
+        "messageSha256": event.nonce.as_ref()?,
     }))
 }
 

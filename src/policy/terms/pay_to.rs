@@ -5,6 +5,7 @@ use crate::evm::Address;
 use crate::payment::{Reason, Refusal};
 use crate::policy::{Duties, payee_text};
 use crate::section::{Section, SectionError};
+use crate::solana::{self, Pubkey};
 
 use super::{About, Ask, Build, Term, TermKind};
 
@@ -36,6 +37,7 @@ const ON_CHANGE: &[(&str, OnChange)] = &[("deny", OnChange::Deny), ("alert", OnC
 #[derive(PartialEq, Eq)]
 enum Payee {
     Evm(Address),
+    Solana(Pubkey),
     Other(String),
 }
 
@@ -65,6 +67,9 @@ fn payee(item: Section) -> Result<Payee, SectionError> {
     if text.starts_with("0x") {
         return item.parse::<Address>().map(Payee::Evm);
     }
+    if let Ok(payee) = text.parse() {
+        return Ok(Payee::Solana(payee));
+    }
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric());
     if !plain || !(32..=66).contains(&text.len()) {
         return Err(item.expected("an address"));
@@ -79,6 +84,10 @@ impl Term for PayTo {
             Self::Listed(list) if !list.contains(&payee) => {
                 let detail = "the recipient is not on the rule's list";
                 Err(Refusal::new(Reason::RecipientNotAllowed, detail))
+            }
+            Self::Any | Self::FirstSeen(_) if nobody_signs(&payee) => {
+                let detail = "no key can sign for the recipient: name it in the rule's list if it is a program's";
+                Err(Refusal::new(Reason::RecipientInvalid, detail))
             }
             Self::FirstSeen(OnChange::Deny) if changed(ask) => {
                 let detail = "the recipient differs from the one that was paid first at this host";
@@ -112,6 +121,9 @@ pub(super) fn changed(ask: &Ask<'_>) -> bool {
 fn sane(ask: &Ask<'_>) -> Result<Payee, Refusal> {
     let refuse = |detail| Err(Refusal::new(Reason::RecipientInvalid, detail));
     let requirement = ask.requirement;
+    if requirement.network.is_solana() {
+        return sane_on_solana(ask);
+    }
     if requirement.network.namespace() != "eip155" {
         let own = ask.payers.iter().any(|(_, a)| *a == requirement.pay_to);
         return match &*requirement.pay_to {
@@ -135,4 +147,33 @@ fn sane(ask: &Ask<'_>) -> Result<Payee, Refusal> {
         return refuse("the recipient is a wallet of this proxy");
     }
     Ok(Payee::Evm(to))
+}
+
+/// The same for Solana: form, programs, the token itself, ourselves. What an account may not be besides is
+/// seen when the transaction is made.
+fn sane_on_solana(ask: &Ask<'_>) -> Result<Payee, Refusal> {
+    let refuse = |detail| Err(Refusal::new(Reason::RecipientInvalid, detail));
+    let Ok(to) = ask.requirement.pay_to.parse::<Pubkey>() else {
+        return refuse("the recipient is no Solana address");
+    };
+    if solana::is_program(&to) {
+        return refuse("the recipient is a program that nobody owns");
+    }
+    if ask.requirement.asset.parse() == Ok(to) {
+        return refuse("the recipient is the asset itself");
+    }
+    let own = |(_, address): &(_, String)| address.parse() == Ok(to);
+    if ask.payers.iter().any(own) {
+        return refuse("the recipient is a wallet of this proxy");
+    }
+    Ok(Payee::Solana(to))
+}
+
+/// An account of a program: its owner may be somebody's, and may be nobody's. A token account is one too,
+/// and what is paid to one of those as if it were an owner is lost.
+fn nobody_signs(payee: &Payee) -> bool {
+    match payee {
+        Payee::Solana(account) => !account.is_on_curve(),
+        Payee::Evm(_) | Payee::Other(_) => false,
+    }
 }

@@ -23,6 +23,9 @@ const METHODS: &[(&str, bool)] = &[("eip3009", true), ("permit2", true)];
 /// How whatever pays an invoice moves.
 const LIGHTNING: &str = "lightning";
 
+/// How tokens move on chains that have one way.
+const PLAIN: &str = "transfer";
+
 struct Methods(Vec<&'static str>);
 
 impl Term for Methods {
@@ -31,6 +34,10 @@ impl Term for Methods {
         let method = &*ask.requirement.transfer_method;
         // Bitcoin moves over Lightning in one way only, so `schemes` has said it all.
         if method == LIGHTNING && ask.requirement.network.is_lightning() {
+            return Ok(());
+        }
+        // So do tokens on Solana.
+        if method == PLAIN && ask.requirement.network.is_solana() {
             return Ok(());
         }
         if !self.0.contains(&method) {

@@ -21,6 +21,7 @@ fn terms<'a>(requirement: &'a Requirement, asset: &'a Asset, valid_for: u64) -> 
         nonce: Nonce([7; 32]),
         now: Timestamp::from_secs(1_800_000_000),
         valid_for,
+        blockhash: None,
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) fn terms<'a>(requirement: &'a Requirement, asset: &'a Asset) -> Terms
         nonce: Nonce([7; 32]),
         now: Timestamp::from_secs(1_800_000_000),
         valid_for: 60,
+        blockhash: None,
     }
 }
 
@@ -46,6 +47,10 @@ fn every_objection_to_signing_is_raised_before_anything_is_signed() {
         (json!({"scheme": "subscription"}), Reason::SchemeUnsupported),
         (
             json!({"network": "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"}),
+            Reason::AssetNotAllowed,
+        ),
+        (
+            json!({"network": "stellar:pubnet"}),
             Reason::SchemeUnsupported,
         ),
         (

@@ -105,7 +105,7 @@ fn signs_what_was_read(requirement: &Requirement, asset: &Asset) {
             assert_eq!(requirement.scheme, if most { "upto" } else { "exact" });
             (permit.to, permit.amount, permit.token)
         }
-        Instruction::Invoice { invoice, .. } => panic!("{invoice:?}"),
+        other => panic!("{other:?}"),
     };
     assert_eq!(value, requirement.amount.0);
     assert_eq!(contract.to_string(), asset.address);

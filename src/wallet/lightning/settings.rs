@@ -88,6 +88,7 @@ pub(in crate::wallet) fn assets(section: &Section, networks: &[Network]) -> Vec<
         unit,
         eip712: None,
         eip3009: false,
+        token_program: None,
         fee,
     };
     networks.iter().map(asset).collect()

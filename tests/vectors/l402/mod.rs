@@ -64,6 +64,7 @@ fn bitcoin(requirement: &Requirement) -> Asset {
         unit: Usd(60_000_000_000_000),
         eip712: None,
         eip3009: false,
+        token_program: None,
         fee: Fee {
             least_msat: 1000,
             percent: 1,
@@ -89,6 +90,7 @@ fn instruct(requirement: &Requirement, now: Timestamp) -> Result<Instruction, Re
         nonce: Nonce([0; 32]),
         now,
         valid_for: 60,
+        blockhash: None,
     };
     let protocol = protocol::by_name("l402").unwrap();
     protocol.instruct(&terms).map_err(|problem| problem.reason)

@@ -65,6 +65,7 @@ fn paid(requirement: &Requirement, valid_before: u64) -> (Instruction, String, S
         nonce: Nonce([7; 32]),
         now: Timestamp::from_secs(now),
         valid_for: requirement.lives(Timestamp::from_secs(now)),
+        blockhash: None,
     };
     let instruction = protocol.instruct(&terms).unwrap();
     let key = derived["private_key"].as_str().unwrap();
