@@ -36,5 +36,6 @@ mod retries;
 mod reuse;
 mod secrets;
 mod signers;
+mod solana;
 mod strangers;
 mod support;

@@ -410,6 +410,8 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/adversarial/parties.json#FP-A02",
             "tests/adversarial/parties.json#FP-A03",
             "tests/adversarial/parties.json#FP-A04",
+            "tests/policy.rs::a_transfer_on_solana_is_judged_like_any_other",
+            "tests/real/solana.rs::terms_that_would_cost_more_or_go_elsewhere_are_refused_by_name",
         ]),
     ),
     (
@@ -444,6 +446,8 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/adversarial/parties.json#FP-A32",
             "tests/adversarial/parties.json#FP-A35",
             "tests/adversarial/parties.json#FP-A37",
+            "tests/policy.rs::an_account_of_a_program_is_paid_where_a_rule_lists_it",
+            "tests/real/solana.rs::terms_that_would_cost_more_or_go_elsewhere_are_refused_by_name",
         ]),
     ),
     (
@@ -487,6 +491,7 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/real/fail_points.rs::before_a_settlement",
             "tests/real/fail_points.rs::each_point_has_its_test",
             "tests/real/crash.rs::killed_during_a_burst_of_payments",
+            "tests/real/solana.rs::killed_before_and_after_its_signature_a_payment_counts_and_is_not_made_again",
         ]),
     ),
     (

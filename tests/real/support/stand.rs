@@ -63,6 +63,11 @@ impl Stand {
         self.ready["chain"]["rpc"].as_str().unwrap().to_owned()
     }
 
+    /// The URL of the node of its Solana cluster.
+    pub(crate) fn cluster(&self) -> String {
+        self.ready["svm"]["rpc"].as_str().unwrap().to_owned()
+    }
+
     /// Asks its chain.
     pub(crate) fn rpc(&self, method: &str, params: &Value) -> Value {
         let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });

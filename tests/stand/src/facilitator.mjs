@@ -6,6 +6,9 @@ import { ExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { ExactEvmSchemeV1 } from "@x402/evm/exact/v1/facilitator";
 import { UptoEvmScheme } from "@x402/evm/upto/facilitator";
 import { EIP2612_GAS_SPONSORING } from "@x402/extensions";
+import { toFacilitatorSvmSigner } from "@x402/svm";
+import { ExactSvmScheme } from "@x402/svm/exact/facilitator";
+import { ExactSvmSchemeV1 } from "@x402/svm/exact/v1/facilitator";
 import * as C from "./config.mjs";
 
 export async function makeFacilitator(ctx) {
@@ -27,7 +30,9 @@ export async function makeFacilitator(ctx) {
   f.register(C.NET, new UptoEvmScheme(evm));
   f.registerV1(C.NET_V1, new ExactEvmSchemeV1(evm));
   if (EIP2612_GAS_SPONSORING) f.registerExtension(EIP2612_GAS_SPONSORING);
-
+  const svm = toFacilitatorSvmSigner(ctx.svm.facilitatorSigner, { defaultRpcUrl: ctx.svm.url });
+  f.register(C.SVM_NET, new ExactSvmScheme(svm));
+  f.registerV1(C.SVM_NET_V1, new ExactSvmSchemeV1(svm));
 
   const log = (ctx.facilitatorLog = []);
   ctx.faults = []; // [{ op: "verify"|"settle", kind: "fail"|"pending"|"delay"|"http500"|"hang"|"settle-then-500", ms, reason, times, from }]; `from` limits it to one payer

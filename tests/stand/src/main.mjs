@@ -12,6 +12,7 @@ import { startChain } from "./chain.mjs";
 import { makeFacilitator } from "./facilitator.mjs";
 import { makeHostile } from "./hostile.mjs";
 import { makeMerchant } from "./merchant.mjs";
+import { startSvm } from "./svm.mjs";
 
 const t0 = performance.now();
 const opt = C.options(process.argv.slice(2));
@@ -39,8 +40,8 @@ const listen = server => new Promise((ok, no) => {
 });
 
 try {
-  const [chain, tls] = await Promise.all([startChain({ host, blockTime: opt.blockTime, quiet: opt.quiet }), makeTls()]);
-  stops.push(chain.stop, () => rmSync(tls.dir, { recursive: true, force: true }));
+  const [chain, svm, tls] = await Promise.all([startChain({ host, blockTime: opt.blockTime, quiet: opt.quiet }), startSvm({ host }), makeTls()]);
+  stops.push(chain.stop, svm.stop, () => rmSync(tls.dir, { recursive: true, force: true }));
   const servers = {
     facilitator: http.createServer(),
     merchant: http.createServer({ maxHeaderSize: 65536 }),
@@ -54,7 +55,7 @@ try {
   for (const [name, server] of Object.entries(servers)) ports[name] = await listen(server);
   const at = port => `http://${host}:${port}`;
 
-  const ctx = { opt, chain, faults: [], facilitatorLog: [], hits: [] };
+  const ctx = { opt, chain, svm, faults: [], facilitatorLog: [], hits: [] };
   ctx.facilitatorUrl = at(ports.facilitator);
   ctx.siwxOrigin = at(ports.merchant);
   ctx.hostilePort = ports.hostile;
@@ -76,7 +77,7 @@ try {
   servers.admin.on("request", makeAdmin(ctx));
 
   // The middleware asks the facilitator for its kinds on the first paid request; do that now.
-  for (const path of ["/v2/exact", "/v1/exact"]) {
+  for (const path of ["/v2/exact", "/v1/exact", "/v2/svm", "/v1/svm"]) {
     const r = await fetch(at(ports.merchant) + path);
     if (r.status !== 402) throw new Error(`${path} answered ${r.status}: ${await r.text()}`);
   }
@@ -85,6 +86,7 @@ try {
   console.log(C.json({
     ready: true, pid: process.pid, startMs: Math.round(performance.now() - t0),
     chain: { rpc: chain.url, chainId: C.CHAIN_ID, network: C.NET, v1Network: C.NET_V1, usdc: C.USDC },
+    svm: { rpc: svm.url, network: C.SVM_NET, mint: C.SVM_MINT, merchant: svm.merchant, facilitator: svm.facilitatorSigner.address },
     facilitator: { url: ctx.facilitatorUrl, address: chain.by.facilitator.address },
     merchant: { port: ports.merchant, tlsPort: ports.merchantTls, routes: ctx.merchantRoutes },
     hostile: { port: ports.hostile, tlsPort: ports.hostileTls, routes: ctx.hostileRoutes },
@@ -129,6 +131,10 @@ function makeAdmin(ctx) {
       res.status(500).json({ error: String(e?.message ?? e) });
     }
   });
+  admin.post("/svm/fund", async (req, res) => res.json({ balance: await ctx.svm.fund(req.body.address, BigInt(req.body.amount)) }));
+  admin.get("/svm/balance/:address", async (req, res) => res.json({ balance: await ctx.svm.balance(req.params.address) }));
+  admin.get("/svm/transfers/:address", (req, res) => res.type("json").send(C.json(ctx.svm.sent(req.params.address))));
+  admin.post("/svm/pass", (req, res) => (ctx.svm.pass(Number(req.body.slots ?? 1), Number(req.body.seconds ?? 0)), res.json({ ok: true })));
   return admin;
 }
 
@@ -141,7 +147,7 @@ function versions() {
       return null;
     }
   };
-  return Object.fromEntries(["@x402/core", "@x402/evm", "@x402/express", "@x402/fetch", "x402-express", "viem"].map(p => [p, version(p)]));
+  return Object.fromEntries(["@x402/core", "@x402/evm", "@x402/svm", "@x402/express", "@x402/fetch", "x402-express", "viem", "litesvm"].map(p => [p, version(p)]));
 }
 
 async function makeTls() {

@@ -2,6 +2,7 @@
 // v1: the legacy x402-express), all settled by the stand's facilitator on its chains.
 import express from "express";
 import { HTTPFacilitatorClient, x402HTTPResourceServer, x402ResourceServer } from "@x402/core/server";
+import { ExactSvmScheme } from "@x402/svm/exact/server";
 import { ExactEvmScheme } from "@x402/evm/exact/server";
 import { UptoEvmScheme } from "@x402/evm/upto/server";
 import { paymentMiddleware, setSettlementOverrides } from "@x402/express";
@@ -64,9 +65,15 @@ export async function makeMerchant(ctx) {
     }),
   };
 
+  const svm = { scheme: "exact", network: C.SVM_NET, payTo: ctx.svm.merchant, price: "$0.01", maxTimeoutSeconds: 60 };
+  routes["GET /v2/svm"] = route(svm, "fixed price on Solana");
+  routes["GET /v2/svm-memo"] = route({ ...svm, extra: { memo: "inv_0001" } }, "fixed price on Solana, memo demanded");
+  routes["GET /v2/both"] = route([svm, exact("$0.01")], "Solana or EVM");
+
   const server = new x402ResourceServer(new HTTPFacilitatorClient({ url: ctx.facilitatorUrl }))
     .register(C.NET, new ExactEvmScheme())
     .register(C.NET, new UptoEvmScheme())
+    .register(C.SVM_NET, new ExactSvmScheme({ rpcUrl: ctx.svm.url }))
     .registerExtension(paymentIdentifierResourceServerExtension)
     .registerExtension(createSIWxResourceServerExtension({ origin: ctx.siwxOrigin, storage: new InMemorySIWxStorage() }));
 
@@ -120,7 +127,7 @@ export async function makeMerchant(ctx) {
   app.get("/v2/price/:cents", (req, res) => res.json(data({ cents: req.params.cents })));
   app.post("/v2/echo", echo);
   app.put("/v2/echo", echo);
-  for (const p of ["permit2", "permit2-gasless", "multi", "payment-id", "siwx", "upfront", "short-timeout", "drop-once", "idempotent"])
+  for (const p of ["permit2", "permit2-gasless", "multi", "payment-id", "siwx", "upfront", "svm", "svm-memo", "both", "short-timeout", "drop-once", "idempotent"])
     app.get(`/v2/${p}`, (_, res) => res.json(data({ route: p })));
   app.get("/v2/upto", (req, res) => {
     const used = String(req.query.used ?? "23500");
@@ -173,6 +180,9 @@ export async function makeMerchant(ctx) {
   app.get("/v1/exact", (_, res) => res.json(data({ v: 1 })));
   app.post("/v1/echo", echo);
   app.get("/v1/handler-500", (_, res) => res.status(500).json({ error: "handler failed" }));
+
+  app.use(paymentMiddlewareV1(ctx.svm.merchant, { "GET /v1/svm": { price: "$0.01", network: C.SVM_NET_V1, config: { maxTimeoutSeconds: 60, mimeType: "application/json", description: "v1 Solana" } } }, { url: ctx.facilitatorUrl }));
+  app.get("/v1/svm", (_, res) => res.json(data({ v: 1 })));
 
   app.use((err, _req, res, _next) => res.headersSent ? res.end() : res.status(500).json({ error: String(err?.message ?? err) }));
   ctx.merchantRoutes = { v2: [...Object.keys(routes), "GET /v2/sse-live"], v1: Object.keys(v1routes), free: ["GET /free", "GET /free-sse", "GET /plain-401"] };
