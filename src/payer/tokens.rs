@@ -99,6 +99,12 @@ pub fn refuses(status: StatusCode) -> bool {
 }
 
 impl Payer {
+    /// Are there tokens at all? Most merchants sell none, so that this is all that most requests ask.
+    #[must_use]
+    pub fn holds_tokens(&self) -> bool {
+        !self.tokens.kept().is_empty()
+    }
+
     /// A token that is known to open this very place, if the policy still pays there.
     #[must_use]
     pub fn credential(&self, asked: &Asked) -> Option<Credential> {

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
 use super::crowd::Guest;
+use super::lane::REST;
 use super::serve::Service;
 use super::socket::UnixDoor;
 use super::{Proxy, SWEEP, connect, transparent, turned};
@@ -111,13 +112,12 @@ impl Proxy {
         let mut draining = self.draining.clone();
         let mut clients = JoinSet::new();
         let mut sweep = tokio::time::interval(SWEEP);
+        let mut rest = tokio::time::interval(REST);
         loop {
             tokio::select! {
                 () = turned(&mut draining) => break,
-                _ = sweep.tick() => {
-                    self.pool.sweep();
-                    self.flood.sweep();
-                }
+                _ = sweep.tick() => self.sweep(),
+                _ = rest.tick() => self.lanes.rest(),
                 Some(_) = clients.join_next() => {}
                 (permit, accepted) = async {
                     let permit = Arc::clone(&self.connections).acquire_owned().await;
@@ -167,6 +167,11 @@ impl Proxy {
         {
             tracing::warn!("connections were still open when the drain time ended");
         }
+    }
+
+    fn sweep(&self) {
+        self.pool.sweep();
+        self.flood.sweep();
     }
 
     async fn receive(

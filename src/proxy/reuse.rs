@@ -23,7 +23,10 @@ const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
 
 /// The token that opens what is asked for, unless the agent brings credentials of its own.
 pub(super) fn held(conn: &Conn, route: &Route, parts: &Parts) -> Option<Credential> {
-    if parts.headers.contains_key(AUTHORIZATION) || !route.trust(&conn.proxy).verified() {
+    if !conn.proxy.payer.holds_tokens()
+        || parts.headers.contains_key(AUTHORIZATION)
+        || !route.trust(&conn.proxy).verified()
+    {
         return None;
     }
     let asked = route.asked(&parts.method, &parts.uri);

@@ -90,7 +90,7 @@ where
 {
     let lane = Lane::new(false, &proxy);
     let conn = Conn {
-        lane: Arc::new(lane),
+        lane,
         way,
         proxy,
         heads: Arc::default(),
@@ -106,7 +106,7 @@ where
     let h2_spoken = over == Over::TlsH2;
     let lane = Lane::new(h2_spoken, &proxy);
     let conn = Conn {
-        lane: Arc::new(lane),
+        lane,
         way: Way::Tunnel {
             passage,
             secure: over != Over::Plain,

@@ -5,6 +5,7 @@ mod differ;
 mod expect;
 mod frames;
 mod interim;
+mod lanes;
 mod limits;
 mod pairs;
 mod quirks;
