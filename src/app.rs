@@ -17,6 +17,8 @@ use crate::event::Sink;
 use crate::event::metrics::Metrics;
 use crate::event::webhook::Courier;
 use crate::ledger::Ledger;
+use crate::ledger::sessions::Named;
+use crate::money::Usd;
 use crate::payer::{self, Payer};
 use crate::payment::SessionId;
 use crate::policy::{Mode, Policy};
@@ -39,6 +41,7 @@ use doors::Doors;
 pub use error::StartError;
 use ground::Ground;
 pub use ground::guard;
+pub use handout::NODE_PRELOAD;
 
 /// How often dead payloads are looked for: often enough that a budget is not missed, seldom enough
 /// to cost nothing.
@@ -52,6 +55,10 @@ pub struct Options {
     /// A session of its own, which is also that of clients without credentials: for a proxy that
     /// lives as long as one program.
     pub own_session: Option<Wanted>,
+    /// What the session of clients without credentials is called, and its agent.
+    pub named: Named,
+    /// Its budget, if it is to be less than `sessions.default` says.
+    pub budget: Option<Usd>,
     /// The session of clients without credentials, when it is neither that one nor the configured one.
     pub default_session: Option<SessionId>,
     /// Folder for the certificates that agents of another container need; written before anybody is

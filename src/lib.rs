@@ -19,6 +19,7 @@ pub mod budget;
 pub mod policy;
 pub mod protocol;
 pub mod scheme;
+pub mod sidecar;
 // Floor 2: connectors
 pub mod chain;
 pub mod event;
@@ -32,6 +33,7 @@ pub mod proxy;
 pub mod tls;
 // Floor 5: assembly
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -129,7 +129,14 @@ fn ci_and_just_do_the_same() {
 fn links_lead_somewhere() {
     let text = readme();
     for target in text.split("](").skip(1).filter_map(|t| t.split(')').next()) {
-        let there = target.starts_with("https://") || root().join(target).exists();
+        let heading = |name: &str| {
+            let mut headings = text.lines().filter_map(|l| l.strip_prefix("## "));
+            headings.any(|h| h.to_lowercase().replace(' ', "-") == name)
+        };
+        let there = match target.strip_prefix('#') {
+            Some(name) => heading(name),
+            None => target.starts_with("https://") || root().join(target).exists(),
+        };
         assert!(there, "README.md links to {target}");
     }
 }

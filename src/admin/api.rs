@@ -224,7 +224,9 @@ impl From<SessionError> for Problem {
         match error {
             SessionError::Expires
             | SessionError::DefaultAgent
-            | SessionError::Other(BookError::Agent) => Self::Request(error.to_string()),
+            | SessionError::Other(BookError::Agent | BookError::Name) => {
+                Self::Request(error.to_string())
+            }
             SessionError::StillOpen => Self::Conflict(error.to_string()),
             SessionError::Unknown => Self::NotFound,
             SessionError::Other(BookError::Randomness) => Self::Unavailable(error.to_string()),

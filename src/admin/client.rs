@@ -46,6 +46,17 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    fn refused(status: StatusCode, text: &[u8]) -> Self {
+        let document: Option<Value> = serde_json::from_slice(text).ok();
+        let detail = document.as_ref().and_then(|d| d.get("detail")?.as_str());
+        Self::Refused {
+            status,
+            detail: detail.unwrap_or("the proxy said no").to_owned(),
+        }
+    }
+}
+
 /// A running proxy, and the right to ask it.
 pub struct Client {
     beacon: Beacon,
@@ -80,7 +91,7 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<Value, ClientError> {
-        let at = self.address();
+        let at = address(&self.beacon);
         let lost = |why: String| ClientError::Connection(at, why);
         let patience = match path {
             "reconcile" => LONG_PATIENCE,
@@ -93,26 +104,10 @@ impl Client {
             .map_err(lost)?;
         let document: Value =
             serde_json::from_slice(&text).map_err(|_| lost("the answer is not JSON".into()))?;
-        if status.is_success() {
-            return Ok(document);
+        match status.is_success() {
+            true => Ok(document),
+            false => Err(ClientError::refused(status, &text)),
         }
-        let detail = document.get("detail").and_then(Value::as_str);
-        Err(ClientError::Refused {
-            status,
-            detail: detail.unwrap_or("the proxy said no").to_owned(),
-        })
-    }
-
-    /// A listener on all addresses is reached on this machine's own.
-    fn address(&self) -> SocketAddr {
-        let mut at = self.beacon.admin;
-        if at.ip().is_unspecified() {
-            match at {
-                SocketAddr::V4(_) => at.set_ip(std::net::Ipv4Addr::LOCALHOST.into()),
-                SocketAddr::V6(_) => at.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
-            }
-        }
-        at
     }
 
     async fn exchange(
@@ -121,7 +116,7 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<(StatusCode, Bytes), String> {
-        let at = self.address();
+        let at = address(&self.beacon);
         let bearer = self
             .token
             .bearer()
@@ -138,27 +133,70 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(text)))
             .map_err(|e| e.to_string())?;
-        let stream = TcpStream::connect(at).await.map_err(|e| e.to_string())?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        send(at, request).await
+    }
+}
+
+/// May the proxy that owns a state directory pay right now? Asks what a probe asks; needs no token.
+///
+/// # Errors
+/// When there is none, it does not answer, or it says why not.
+pub async fn ready(state_dir: &Path) -> Result<(), ClientError> {
+    let beacon = Beacon::seen(state_dir)
+        .ok_or_else(|| ClientError::NoBeacon(state_dir.display().to_string()))?;
+    let at = address(&beacon);
+    let request = Request::builder()
+        .uri("/readyz")
+        .header(HOST, at.to_string())
+        .body(Full::default());
+    let lost = |why: String| ClientError::Connection(at, why);
+    let request = request.map_err(|e| lost(e.to_string()))?;
+    let asked = timeout(PATIENCE, send(at, request)).await;
+    let (status, text) = asked
+        .map_err(|_| lost("no answer in time".into()))?
+        .map_err(lost)?;
+    match status.is_success() {
+        true => Ok(()),
+        false => Err(ClientError::refused(status, &text)),
+    }
+}
+
+/// A listener on all addresses is reached on this machine's own.
+fn address(beacon: &Beacon) -> SocketAddr {
+    let mut at = beacon.admin;
+    if at.ip().is_unspecified() {
+        match at {
+            SocketAddr::V4(_) => at.set_ip(std::net::Ipv4Addr::LOCALHOST.into()),
+            SocketAddr::V6(_) => at.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
+        }
+    }
+    at
+}
+
+async fn send(
+    at: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), String> {
+    let stream = TcpStream::connect(at).await.map_err(|e| e.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| e.to_string())?;
+    let talk = async {
+        let answer = sender
+            .send_request(request)
             .await
             .map_err(|e| e.to_string())?;
-        let talk = async {
-            let answer = sender
-                .send_request(request)
-                .await
-                .map_err(|e| e.to_string())?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
-            Ok((status, body.map_err(|e| e.to_string())?.to_bytes()))
-        };
-        tokio::pin!(talk);
-        // The connection drives the exchange; it ends first only when the other side hangs up.
-        tokio::select! {
-            answer = &mut talk => answer,
-            ended = connection => match ended {
-                Ok(()) => talk.await,
-                Err(e) => Err(e.to_string()),
-            },
-        }
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+        Ok((status, body.map_err(|e| e.to_string())?.to_bytes()))
+    };
+    tokio::pin!(talk);
+    // The connection drives the exchange; it ends first only when the other side hangs up.
+    tokio::select! {
+        answer = &mut talk => answer,
+        ended = connection => match ended {
+            Ok(()) => talk.await,
+            Err(e) => Err(e.to_string()),
+        },
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::budget::Reject;
 use crate::clock::Timestamp;
-use crate::ledger::sessions::{self as book, DEFAULT};
+use crate::ledger::sessions::{self as book, Named};
 use crate::ledger::{Ledger, PostError, SessionRow};
 use crate::money::Usd;
 use crate::payment::SessionId;
@@ -44,6 +44,8 @@ pub struct Usual {
     pub budget: Usd,
     /// How long it lasts.
     pub expires: Duration,
+    /// Whose session clients without credentials are in.
+    pub named: Named,
 }
 
 /// Why there is no such session.
@@ -70,9 +72,9 @@ impl From<book::SessionError> for SessionError {
     fn from(error: book::SessionError) -> Self {
         match error {
             book::SessionError::Ledger(error) => error.into(),
-            other @ (book::SessionError::Agent | book::SessionError::Randomness) => {
-                Self::Other(other)
-            }
+            other @ (book::SessionError::Agent
+            | book::SessionError::Name
+            | book::SessionError::Randomness) => Self::Other(other),
         }
     }
 }
@@ -135,9 +137,11 @@ pub async fn open(
         return Err(SessionError::Expires);
     }
     let (session, secret) = match (wanted.default, &wanted.agent) {
-        (true, Some(agent)) if agent != DEFAULT => return Err(SessionError::DefaultAgent),
+        (true, Some(agent)) if *agent != usual.named.agent => {
+            return Err(SessionError::DefaultAgent);
+        }
         (true, _) => {
-            let session = book::renew_default(ledger, budget, expires, now).await?;
+            let session = book::renew_default(ledger, &usual.named, budget, expires, now).await?;
             (session, None)
         }
         (false, agent) => {

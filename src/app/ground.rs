@@ -64,10 +64,7 @@ impl Ground {
         }
         let doors = Doors::open(&config.listen, &config.tls)?;
         let token = Token::read_or_create(&config.state_dir)?;
-        let usual = Usual {
-            budget: config.sessions.budget,
-            expires: config.sessions.expires,
-        };
+        let usual = usual(config, options);
         let own_session = match &options.own_session {
             Some(wanted) => Some(sessions::open(&*ledger, clock.now(), &usual, wanted).await?),
             None => None,
@@ -97,6 +94,20 @@ impl Ground {
     }
 }
 
+/// What sessions get. A budget that was asked for may only be less than the configured one.
+fn usual(config: &Config, options: &Options) -> Usual {
+    let most = config.sessions.budget;
+    let budget = options.budget.unwrap_or(most);
+    if budget > most {
+        tracing::warn!(asked = %budget, configured = %most, "a budget above sessions.default is not given; the configured one is");
+    }
+    Usual {
+        budget: budget.min(most),
+        expires: config.sessions.expires,
+        named: options.named.clone(),
+    }
+}
+
 /// The session of clients without credentials. When it is over it stays over: a restart resets
 /// nothing.
 async fn default_session(
@@ -105,7 +116,7 @@ async fn default_session(
     usual: &Usual,
 ) -> Result<SessionId, StartError> {
     let now = clock.now();
-    let made = ensure_default(ledger, usual.budget, usual.expires, now).await;
+    let made = ensure_default(ledger, &usual.named, usual.budget, usual.expires, now).await;
     let session = made.map_err(sessions::SessionError::from)?;
     let row = ledger.session(&session.id).await?;
     if session.expires <= now || row.is_some_and(|row| row.closed) {

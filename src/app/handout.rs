@@ -1,5 +1,5 @@
 //! What agents of another container are given: the authority's certificate, alone and with the
-//! platform's roots. Never a key.
+//! platform's roots, for programs and for Java; and what makes an old Node use the proxy. Never a key.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -8,20 +8,29 @@ use std::path::Path;
 
 use crate::tls;
 
-/// Writes `ca.pem` and `bundle.pem`, readable for everyone, each whole or not at all.
+/// For Node versions that ignore the proxy variables.
+pub const NODE_PRELOAD: &str = include_str!("node-preload.cjs");
+
+/// Writes `ca.pem`, `bundle.pem`, `truststore.p12` and `node-preload.cjs`, readable for everyone, each
+/// whole or not at all.
 pub(super) fn write(dir: &Path, ca: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    put(dir, "ca.pem", ca)?;
-    put(dir, "bundle.pem", &tls::bundle(ca))
+    let own = tls::describe(ca).ok_or_else(|| io::Error::other("the CA is no certificate"))?;
+    let mut roots = tls::platform_roots();
+    roots.push(own.der.clone());
+    put(dir, "ca.pem", ca.as_bytes())?;
+    put(dir, "bundle.pem", tls::bundle(ca).as_bytes())?;
+    put(dir, "truststore.p12", &tls::java_truststore(&roots))?;
+    put(dir, "node-preload.cjs", NODE_PRELOAD.as_bytes())
 }
 
-fn put(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+fn put(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = dir.join(format!("{name}.new"));
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o644);
     let mut file = options.open(&new)?;
     // Whatever the umask: the agent runs as another user.
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     fs::rename(&new, dir.join(name))
 }

@@ -18,9 +18,11 @@ mod explain;
 mod failure;
 mod freeze;
 mod init;
+mod inject;
 mod ledger;
 mod merchant;
 mod owner;
+mod ready;
 mod run;
 mod schema;
 mod serve;
@@ -28,6 +30,7 @@ mod session;
 mod setup;
 mod table;
 mod terminal;
+mod webhook;
 
 pub use failure::{Exit, Failure};
 use terminal::Talk;
@@ -114,6 +117,7 @@ const COMMANDS: &[Entry] = &[
     entry::<check::Check>(),
     entry::<explain::Explain>(),
     entry::<doctor::Doctor>(),
+    entry::<ready::Ready>(),
     entry::<session::Session>(),
     entry::<ledger::Ledger>(),
     entry::<dispute::Dispute>(),
@@ -123,6 +127,8 @@ const COMMANDS: &[Entry] = &[
     entry::<freeze::Unfreeze>(),
     entry::<merchant::Merchant>(),
     entry::<ca::Ca>(),
+    entry::<inject::Inject>(),
+    entry::<webhook::Webhook>(),
     entry::<schema::Schema>(),
     entry::<completions::Completions>(),
 ];

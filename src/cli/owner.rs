@@ -15,6 +15,7 @@ use crate::app;
 use crate::budget::{Asking, Frozen};
 use crate::clock::{self, Clock as _, Timestamp};
 use crate::config::Config;
+use crate::ledger::sessions::Named;
 use crate::ledger::{self, Ledger, OpenError, PostError};
 use crate::payer::{self, Finding, Reconciler};
 use crate::payment::{ApprovalId, PaymentId, SessionId};
@@ -68,6 +69,7 @@ pub(super) async fn open_session(config: &Config, wanted: &Wanted) -> Result<Val
     let usual = Usual {
         budget: config.sessions.budget,
         expires: config.sessions.expires,
+        named: Named::default(),
     };
     let dir = &config.state_dir;
     let body = serde_json::to_value(wanted).unwrap_or_default();

@@ -10,6 +10,8 @@ use super::{Command, Exit, Failure, Terminal, setup};
 use crate::app::{self, Options, Running};
 use crate::budget::Frozen;
 use crate::config::Config;
+use crate::ledger::sessions::{DEFAULT, Named};
+use crate::money::Usd;
 use crate::settings::Entrance;
 
 /// Run the proxy as a service
@@ -28,6 +30,20 @@ pub(super) struct Serve {
     /// container
     #[arg(long, value_name = "DIR")]
     export_ca: Option<PathBuf>,
+    /// Name of the session of clients without credentials: in a pod, its uid
+    #[arg(long, value_name = "NAME", env = "FAREPASS_SESSION", default_value = DEFAULT, hide_env_values = true)]
+    session: String,
+    /// Its agent
+    #[arg(long, value_name = "NAME", env = "FAREPASS_AGENT", default_value = DEFAULT, hide_env_values = true)]
+    agent: String,
+    /// Its budget, if less than sessions.default of the configuration
+    #[arg(
+        long,
+        value_name = "MONEY",
+        env = "FAREPASS_BUDGET",
+        hide_env_values = true
+    )]
+    budget: Option<Usd>,
 }
 
 impl Command for Serve {
@@ -39,6 +55,11 @@ impl Command for Serve {
         let options = Options {
             sinks: vec![terminal.spend_log()],
             handout: self.export_ca,
+            named: Named {
+                id: self.session,
+                agent: self.agent,
+            },
+            budget: self.budget,
             ..Options::default()
         };
         setup::runtime()?.block_on(serve(terminal, config, options))

@@ -147,7 +147,7 @@ impl From<SessionError> for Failure {
             SessionError::Other(Book::Ledger(error)) => error.into(),
             SessionError::Expires
             | SessionError::DefaultAgent
-            | SessionError::Other(Book::Agent) => Self::new(Exit::Usage, error),
+            | SessionError::Other(Book::Agent | Book::Name) => Self::new(Exit::Usage, error),
             SessionError::StillOpen
             | SessionError::Unknown
             | SessionError::Other(Book::Randomness) => Self::new(Exit::Failed, error),

@@ -12,8 +12,26 @@ use crate::clock::Timestamp;
 use crate::money::Usd;
 use crate::payment::{Session, SessionId};
 
-/// The session of clients without credentials.
+/// The session of clients without credentials, and its agent, where nothing names them.
 pub const DEFAULT: &str = "default";
+
+/// Whose session clients without credentials are in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its id: letters, digits, `-`, `_` and `.`, at most 64.
+    pub id: String,
+    /// Its agent: the same.
+    pub agent: String,
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self {
+            id: DEFAULT.into(),
+            agent: DEFAULT.into(),
+        }
+    }
+}
 
 /// What a new session is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +50,9 @@ pub enum SessionError {
     /// The agent's name cannot stand in a URL or an account.
     #[error("an agent's name has 1 to 64 letters, digits, `-`, `_` or `.`")]
     Agent,
+    /// Nor can the session's.
+    #[error("a session's name has 1 to 64 letters, digits, `-`, `_` or `.`")]
+    Name,
     /// The operating system gives no randomness.
     #[error("the operating system gives no randomness for a secret")]
     Randomness,
@@ -68,15 +89,16 @@ pub async fn open(
 /// [`SessionError`].
 pub async fn ensure_default(
     ledger: &dyn Ledger,
+    named: &Named,
     budget: Usd,
     expires: Duration,
     now: Timestamp,
 ) -> Result<Session, SessionError> {
-    let id = SessionId(DEFAULT.into());
+    let id = SessionId(named.id.clone().into());
     if let Some(row) = ledger.session(&id).await? {
         return Ok(row.session);
     }
-    renew_default(ledger, budget, expires, now).await
+    renew_default(ledger, named, budget, expires, now).await
 }
 
 /// Opens the default session, or its next generation when it is expired or closed.
@@ -85,16 +107,20 @@ pub async fn ensure_default(
 /// [`SessionError`]; the ledger rejects the renewal of a session that is still open.
 pub async fn renew_default(
     ledger: &dyn Ledger,
+    named: &Named,
     budget: Usd,
     expires: Duration,
     now: Timestamp,
 ) -> Result<Session, SessionError> {
     let wanted = Wanted {
-        agent: DEFAULT.into(),
+        agent: named.agent.clone(),
         budget,
         expires,
     };
-    let session = session(DEFAULT, wanted, now)?;
+    if !is_name(&named.id) {
+        return Err(SessionError::Name);
+    }
+    let session = session(&named.id, wanted, now)?;
     post(ledger, session.clone(), None, now).await?;
     Ok(session)
 }
@@ -120,9 +146,14 @@ pub async fn close(ledger: &dyn Ledger, id: &SessionId, now: Timestamp) -> Resul
     }
 }
 
-fn session(id: &str, wanted: Wanted, now: Timestamp) -> Result<Session, SessionError> {
+/// Can it stand in a URL and in the name of an account?
+fn is_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if !(1..=64).contains(&wanted.agent.len()) || !wanted.agent.bytes().all(plain) {
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
+}
+
+fn session(id: &str, wanted: Wanted, now: Timestamp) -> Result<Session, SessionError> {
+    if !is_name(&wanted.agent) {
         return Err(SessionError::Agent);
     }
     Ok(Session {
@@ -185,21 +216,43 @@ mod tests {
     async fn a_restart_does_not_renew_the_default_session() {
         let ledger = super::super::in_memory();
         let minute = Duration::from_secs(60);
-        let first = ensure_default(&*ledger, Usd(1), minute, Timestamp::from_secs(10)).await;
+        let own = Named::default();
+        let first = ensure_default(&*ledger, &own, Usd(1), minute, Timestamp::from_secs(10)).await;
         let later = Timestamp::from_secs(500);
-        let again = ensure_default(&*ledger, Usd(9), minute, later)
+        let again = ensure_default(&*ledger, &own, Usd(9), minute, later)
             .await
             .unwrap();
         assert_eq!(again, first.unwrap());
-        let renewed = renew_default(&*ledger, Usd(9), minute, later)
+        let renewed = renew_default(&*ledger, &own, Usd(9), minute, later)
             .await
             .unwrap();
         assert_eq!((renewed.created, renewed.budget), (later, Usd(9)));
         assert!(
-            renew_default(&*ledger, Usd(9), minute, later.after_secs(1))
+            renew_default(&*ledger, &own, Usd(9), minute, later.after_secs(1))
                 .await
                 .is_err()
         );
+    }
+
+    #[tokio::test]
+    async fn the_default_session_may_have_a_name_and_an_agent() {
+        let ledger = super::super::in_memory();
+        let (minute, now) = (Duration::from_secs(60), Timestamp::from_secs(10));
+        let named = |id: &str, agent: &str| Named {
+            id: id.into(),
+            agent: agent.into(),
+        };
+        let pod = named("3f6a-uid", "research");
+        let made = ensure_default(&*ledger, &pod, Usd(1), minute, now).await;
+        let made = made.unwrap();
+        assert_eq!((&*made.id.0, &*made.agent), ("3f6a-uid", "research"));
+        let other = ensure_default(&*ledger, &Named::default(), Usd(1), minute, now).await;
+        assert_ne!(other.unwrap().id, made.id);
+        for (bad, is_name) in [(named("a/b", "x"), true), (named("a", "x:y"), false)] {
+            let refused = ensure_default(&*ledger, &bad, Usd(1), minute, now).await;
+            let refused = refused.unwrap_err();
+            assert_eq!(matches!(refused, SessionError::Name), is_name, "{bad:?}");
+        }
     }
 
     #[tokio::test]

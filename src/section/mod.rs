@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
 mod error;
+pub mod manifest;
 mod place;
 mod serde_words;
 mod tree;

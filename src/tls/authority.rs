@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -14,7 +14,7 @@ use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use crate::wallet::secret_file::SecretFileError;
+use crate::wallet::secret_file::{self, SecretFileError};
 
 /// One year: long enough to be forgotten about, short enough that a lost key dies (threat T-06).
 const LIFETIME: Duration = Duration::days(365);
@@ -125,19 +125,8 @@ impl Authority {
     /// # Errors
     /// When a file cannot be used, or the key is readable by others.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let mode = fs::metadata(key)
-            .map_err(|e| TlsError::file(key, e))?
-            .mode()
-            & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(TlsError::Exposed {
-                path: key.into(),
-                mode,
-            });
-        }
         let pem = fs::read_to_string(certificate).map_err(|e| TlsError::file(certificate, e))?;
-        let key_pem = fs::read_to_string(key).map_err(|e| TlsError::file(key, e))?;
-        let key_pem = Zeroizing::new(key_pem);
+        let key_pem = secret_file::read_text(key)?;
         let pair = KeyPair::from_pem(&key_pem).map_err(|e| TlsError::unusable(key, e))?;
         Self::assemble(pem, pair, certificate)
     }

@@ -8,6 +8,7 @@ mod insecure;
 mod interceptor;
 mod leaf;
 mod peek;
+mod serving;
 mod trust;
 mod truststore;
 mod upstream;
@@ -18,6 +19,7 @@ pub use describe::{Description, bundle, describe, pem, platform_roots, subject_h
 pub use entrance::entrance;
 pub use interceptor::{Interceptor, Refused};
 pub use peek::{HELLO_MAX, Hello, Peek, peek};
+pub use serving::Serving;
 pub use trust::Trust;
 pub use truststore::java_truststore;
 pub use upstream::UpstreamTls;

@@ -74,12 +74,21 @@ impl Hosts {
     }
 }
 
-/// A chain and its key, out of files. The key only when nobody else can read it.
+/// A chain and its key, out of files, for everybody who asks.
 pub(super) fn pair(
     path: &Path,
     key_file: &Path,
     provider: &CryptoProvider,
 ) -> Result<SingleCertAndKey, TlsError> {
+    certified(path, key_file, provider).map(SingleCertAndKey::from)
+}
+
+/// A chain and its key, out of files. The key only when nobody else can read it.
+pub(super) fn certified(
+    path: &Path,
+    key_file: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
     let pem = std::fs::read(path).map_err(|e| TlsError::file(path, e))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|e| TlsError::unusable(path, e))?;
@@ -89,11 +98,10 @@ pub(super) fn pair(
     let secret = secret_file::read(key_file)?;
     let key = PrivateKeyDer::from_pem_slice(&secret)
         .map_err(|_| TlsError::unusable(key_file, "no PEM private key in it"))?;
-    let pair = CertifiedKey::from_der(chain, key, provider).map_err(|e| match e {
+    CertifiedKey::from_der(chain, key, provider).map_err(|e| match e {
         rustls::Error::InconsistentKeys(_) => {
             TlsError::unusable(key_file, "this key does not belong to cert_file")
         }
         other => TlsError::unusable(key_file, other),
-    })?;
-    Ok(SingleCertAndKey::from(pair))
+    })
 }

@@ -14,6 +14,7 @@ const PAGES: &[&[&str]] = &[
     &["check"],
     &["explain"],
     &["doctor"],
+    &["ready"],
     &["session"],
     &["session", "create"],
     &["session", "list"],
@@ -32,6 +33,8 @@ const PAGES: &[&[&str]] = &[
     &["ca", "install"],
     &["ca", "uninstall"],
     &["ca", "rotate"],
+    &["inject"],
+    &["webhook"],
     &["schema"],
     &["completions"],
 ];

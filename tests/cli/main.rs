@@ -8,6 +8,7 @@ mod custody;
 mod doctor;
 mod help;
 mod init;
+mod inject;
 mod ledger;
 mod run;
 mod serve;

@@ -18,6 +18,7 @@ mod doors;
 mod fail_points;
 mod handshakes;
 mod hostile;
+mod injection;
 mod interop;
 mod lightning;
 mod lnbits;

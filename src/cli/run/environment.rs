@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::folder::Files;
-
-/// Names that are reached directly. Each entry is a way around the policy: this machine only.
-const DIRECT: &str = "localhost,127.0.0.1,::1";
+use crate::sidecar::variables;
 
 /// A variable and its value; `None` removes it.
 pub(super) type Setting = (&'static str, Option<OsString>);
@@ -27,7 +25,7 @@ pub(super) fn environment(
         // Programs from nixpkgs prefer it to SSL_CERT_FILE.
         all.push(("NIX_SSL_CERT_FILE", Some(files.bundle.clone().into())));
     }
-    all.push(("NODE_USE_ENV_PROXY", Some("1".into())));
+    all.push((variables::NODE, Some("1".into())));
     all.push(("NODE_USE_SYSTEM_CA", Some("1".into())));
     let preload = quoted("--require=", &files.preload);
     all.push((
@@ -48,18 +46,12 @@ pub(super) fn environment(
 }
 
 fn proxies(url: &str) -> Vec<Setting> {
-    // wget and curl read the lower case of http_proxy only, Ruby nothing else.
-    const URL: &[&str] = &[
-        "HTTPS_PROXY",
-        "https_proxy",
-        "HTTP_PROXY",
-        "http_proxy",
-        "WSS_PROXY",
-        "WS_PROXY",
-    ];
-    let mut all: Vec<Setting> = URL.iter().map(|n| (*n, Some(url.into()))).collect();
-    for name in ["NO_PROXY", "no_proxy"] {
-        all.push((name, Some(DIRECT.into())));
+    let mut all: Vec<Setting> = variables::PROXY
+        .iter()
+        .map(|n| (*n, Some(url.into())))
+        .collect();
+    for name in variables::NO_PROXY {
+        all.push((name, Some(variables::DIRECT.into())));
     }
     // Some clients prefer it, and it may point elsewhere.
     for name in ["ALL_PROXY", "all_proxy"] {
@@ -69,22 +61,6 @@ fn proxies(url: &str) -> Vec<Setting> {
 }
 
 fn roots(files: &Files) -> Vec<Setting> {
-    // These replace the roots of a client: they get the platform's roots as well.
-    const BUNDLE: &[&str] = &[
-        "SSL_CERT_FILE",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-        "AWS_CA_BUNDLE",
-        "GIT_SSL_CAINFO",
-        "PIP_CERT",
-        "npm_config_cafile",
-        "CARGO_HTTP_CAINFO",
-        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-        "HTTPLIB2_CA_CERTS",
-        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    ];
-    // These add to them.
-    const CA: &[&str] = &["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
     let named = |names: &'static [&'static str], file: &Path| {
         let value = file.as_os_str().to_owned();
         names
@@ -92,8 +68,8 @@ fn roots(files: &Files) -> Vec<Setting> {
             .map(move |n| (*n, Some(value.clone())))
             .collect::<Vec<_>>()
     };
-    let mut all = named(BUNDLE, &files.bundle);
-    all.extend(named(CA, &files.ca));
+    let mut all = named(variables::BUNDLE, &files.bundle);
+    all.extend(named(variables::CA, &files.ca));
     all.push(("SSL_CERT_DIR", Some(files.certs.clone().into())));
     all.push(("WGETRC", Some(files.wgetrc.clone().into())));
     all

@@ -5,10 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::app::NODE_PRELOAD;
 use crate::tls;
-
-/// For Node versions that ignore the proxy variables.
-const NODE_PRELOAD: &str = include_str!("node-preload.cjs");
 
 /// A folder with mode 0700 that is removed with this value.
 #[derive(Debug)]

@@ -14,12 +14,14 @@ const PACKAGES: &[&str] = &[
     "aiohttp==3.14.5",
 ];
 
-/// A description of an interface, its schemas and the text of metrics, as others read them.
+/// A description of an interface, its schemas, the text of metrics and Kubernetes objects, as others read them.
 const JUDGES: &[&str] = &[
     "schemathesis==4.32.5",
     "openapi-spec-validator==0.9.0",
     "jsonschema==4.26.0",
     "prometheus_client==0.26.0",
+    "kubernetes-validate==1.37.0",
+    "jsonpatch==1.48",
 ];
 
 /// The interpreter; the first caller makes the environment. `None` after saying SKIPPED.
@@ -32,7 +34,12 @@ pub(crate) fn python() -> Option<&'static PathBuf> {
 /// The interpreter with the judges.
 pub(crate) fn judges() -> Option<&'static PathBuf> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let made = PYTHON.get_or_init(|| make(JUDGES, "openapi_spec_validator, prometheus_client"));
+    let made = PYTHON.get_or_init(|| {
+        make(
+            JUDGES,
+            "openapi_spec_validator, prometheus_client, kubernetes_validate",
+        )
+    });
     super::needs(made.as_ref().map_err(Clone::clone))
 }
 

@@ -1,0 +1,180 @@
+//! `farepass inject`: a filter that puts the sidecar into Kubernetes manifests.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{Command, Exit, Failure, Terminal};
+use crate::section::manifest;
+use crate::sidecar::{self, Form, Mode, Settings};
+
+/// Put the sidecar into Kubernetes manifests
+///
+/// Reads YAML or JSON and writes it with Farepass beside the agent of every Pod, Deployment,
+/// StatefulSet, DaemonSet, ReplicaSet, Job and CronJob. Everything else passes unchanged; comments are
+/// lost. Injecting twice is injecting once. Nothing is written when one of them cannot be injected.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  farepass inject deployment.yaml | kubectl apply -f -
+  kubectl get deployment agent -o yaml | farepass inject --mode transparent | kubectl apply -f -
+  farepass inject --uninject deployment.yaml
+
+Annotations of the pod say otherwise for that pod: farepass.dev/mode, /agent, /session (pod, owner or a
+name), /budget, /config, /wallet, /state-claim; farepass.dev/inject: disabled leaves it alone.")]
+pub(super) struct Inject {
+    /// Manifests; `-` or none: standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Take the sidecar out again
+    #[arg(long)]
+    uninject: bool,
+    #[command(flatten)]
+    what: What,
+}
+
+/// What goes into a pod. The same for the filter and the webhook.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct What {
+    /// The image of Farepass
+    #[arg(long, value_name = "IMAGE", default_value = concat!("farepass:", env!("CARGO_PKG_VERSION")))]
+    image: String,
+    /// An image with the program `nft`, for --mode transparent
+    #[arg(long, value_name = "IMAGE")]
+    redirect_image: Option<String>,
+    /// The ConfigMap with farepass.yaml
+    #[arg(long, value_name = "NAME", default_value = "farepass-config")]
+    config_map: String,
+    /// The Secret with what the wallets need
+    #[arg(long, value_name = "NAME", default_value = "farepass-wallet")]
+    wallet_secret: String,
+    /// How agents get to it: explicit (proxy variables) or transparent (redirection; needs NET_ADMIN)
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "explicit",
+        hide_possible_values = true
+    )]
+    mode: ModeName,
+    /// native (an init container that is always restarted: Kubernetes 1.29) or container (older)
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "native",
+        hide_possible_values = true
+    )]
+    form: FormName,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ModeName {
+    Explicit,
+    Transparent,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FormName {
+    Native,
+    Container,
+}
+
+impl From<What> for Settings {
+    fn from(what: What) -> Self {
+        Self {
+            image: what.image,
+            redirect_image: what.redirect_image,
+            config_map: what.config_map,
+            wallet_secret: what.wallet_secret,
+            mode: match what.mode {
+                ModeName::Explicit => Mode::Explicit,
+                ModeName::Transparent => Mode::Transparent,
+            },
+            form: match what.form {
+                FormName::Native => Form::Native,
+                FormName::Container => Form::Container,
+            },
+        }
+    }
+}
+
+/// More than a cluster's whole manifest, less than the memory.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+impl Command for Inject {
+    const NAME: &'static str = "inject";
+
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let settings = Settings::from(self.what);
+        let standard = [PathBuf::from("-")];
+        let files = match self.files.as_slice() {
+            [] => &standard[..],
+            files => files,
+        };
+        let mut out = String::new();
+        for file in files {
+            let (name, text) = read(file)?;
+            let as_json = text.trim_start().starts_with(['{', '[']);
+            let documents =
+                manifest::documents(&name, &text).map_err(|e| Failure::new(Exit::Usage, e))?;
+            for mut document in documents {
+                let changed = change(&mut document, &settings, self.uninject, terminal);
+                changed.map_err(|e| Failure::new(Exit::Failed, format_args!("{name}: {e}")))?;
+                if as_json {
+                    out += &format!("{document:#}\n");
+                    continue;
+                }
+                if !out.is_empty() {
+                    out += "---\n";
+                }
+                out += &manifest::yaml(&document);
+            }
+        }
+        terminal.out.write_all(out.as_bytes())?;
+        Ok(Exit::Done)
+    }
+}
+
+fn read(file: &PathBuf) -> Result<(String, String), Failure> {
+    let (name, opened): (_, io::Result<Box<dyn io::Read>>) = match file.as_os_str() == "-" {
+        true => ("standard input".to_owned(), Ok(Box::new(io::stdin()))),
+        false => (
+            file.display().to_string(),
+            fs::File::open(file).map(|f| Box::new(f) as Box<dyn io::Read>),
+        ),
+    };
+    let mut bytes = vec![];
+    let read = opened.and_then(|source| source.take(BYTES_MAX).read_to_end(&mut bytes));
+    read.map_err(|e| Failure::new(Exit::Failed, format_args!("{name}: cannot be read: {e}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::new(Exit::Usage, format_args!("{name}: this is not UTF-8")))?;
+    Ok((name, text))
+}
+
+fn change(
+    document: &mut Value,
+    settings: &Settings,
+    uninject: bool,
+    terminal: &Terminal,
+) -> Result<(), sidecar::Refused> {
+    // A sidecar of any form is taken out.
+    let form = if uninject {
+        Form::Native
+    } else {
+        settings.form
+    };
+    sidecar::each_pod(document, form, &mut |pod, owner| {
+        if uninject || sidecar::is_opted_out(pod) {
+            *pod = sidecar::uninject(pod);
+            return Ok(());
+        }
+        let injected = sidecar::inject(pod, settings, owner)?;
+        *pod = injected.pod;
+        for warning in injected.warnings {
+            terminal.say(format_args!("farepass: {warning}"));
+        }
+        Ok(())
+    })
+    .map(drop)
+}

@@ -1,0 +1,45 @@
+//! `farepass ready`: a probe for where no HTTP client is.
+
+use std::time::{Duration, Instant};
+
+use super::{Command, Exit, Failure, Terminal, setup};
+use crate::admin::client;
+use crate::settings::Span;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Ask the running proxy whether it may pay
+///
+/// Exit code 0 when it may, 1 with the reason when it may not or does not run: a probe for images
+/// without an HTTP client, and a way to wait for it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  farepass ready
+  farepass serve & farepass ready --wait 30s && ./agent")]
+pub(super) struct Ready {
+    /// How long it may take, as 30s
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    wait: Span,
+}
+
+impl Command for Ready {
+    const NAME: &'static str = "ready";
+
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let config = setup::config(terminal)?;
+        let (Span(wait), started) = (self.wait, Instant::now());
+        setup::wait(async {
+            loop {
+                match client::ready(&config.state_dir).await {
+                    Ok(()) => return Ok(Exit::Done),
+                    Err(error) if started.elapsed() >= wait => {
+                        return Err(Failure::new(Exit::Failed, error));
+                    }
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,270 @@
+//! Files of others in the same format: several documents, read as they are and written in a form that
+//! YAML 1.1 and 1.2 readers take for the same.
+
+use core::fmt::Write as _;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::SectionError;
+use super::place::{place_of, without_place};
+
+/// Most bytes of a file: a large release of a chart has a tenth of it.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The documents of a text, YAML or JSON. Empty ones are left out. `name` is used in messages only.
+///
+/// # Errors
+/// When one of them is no JSON-like tree with text keys.
+pub fn documents(name: &str, text: &str) -> Result<Vec<Value>, SectionError> {
+    let wrong = |place, problem: String| SectionError {
+        file: name.into(),
+        path: String::new(),
+        place,
+        problem,
+        hint: None,
+    };
+    if text.len() > BYTES_MAX {
+        let problem = format!("it has {} bytes, at most {BYTES_MAX}", text.len());
+        return Err(wrong(None, problem));
+    }
+    let mut found = vec![];
+    for document in serde_yaml::Deserializer::from_str(text) {
+        match Value::deserialize(document) {
+            Ok(Value::Null) => {}
+            Ok(value) => found.push(value),
+            Err(e) => {
+                let problem = format!("this is not YAML: {}", without_place(&e));
+                return Err(wrong(place_of(&e), problem));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A document as YAML, in block style, with a line break at its end.
+#[must_use]
+pub fn yaml(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Object(map) if !map.is_empty() => block(value, 0, &mut out),
+        Value::Array(list) if !list.is_empty() => block(value, 0, &mut out),
+        _ => {
+            scalar(value, 0, &mut out);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// A map or list that has entries, from the start of a line or after `- `.
+fn block(value: &Value, indent: usize, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            for (index, (key, value)) in map.iter().enumerate() {
+                start(index, indent, out);
+                text(key, None, out);
+                out.push(':');
+                member(value, indent, out);
+            }
+        }
+        Value::Array(list) => {
+            for (index, item) in list.iter().enumerate() {
+                start(index, indent, out);
+                out.push('-');
+                match is_block(item) {
+                    true => {
+                        out.push(' ');
+                        block(item, indent + 2, out);
+                    }
+                    false => member(item, indent, out),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The first entry stands where its parent's mark ended; the others have a line of their own.
+fn start(index: usize, indent: usize, out: &mut String) {
+    if index > 0 || out.is_empty() || out.ends_with('\n') {
+        let _ = write!(out, "{:indent$}", "");
+    }
+}
+
+/// What comes after `key:`.
+fn member(value: &Value, indent: usize, out: &mut String) {
+    if is_block(value) {
+        out.push('\n');
+        // Lists in maps are written without more room, as everybody writes them for Kubernetes.
+        let more = if value.is_array() { 0 } else { 2 };
+        return block(value, indent + more, out);
+    }
+    out.push(' ');
+    scalar(value, indent, out);
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+}
+
+fn is_block(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+fn scalar(value: &Value, indent: usize, out: &mut String) {
+    match value {
+        Value::String(string) => text(string, Some(indent), out),
+        // `null`, `true`, numbers, `{}` and `[]` are the same in JSON.
+        other => {
+            let _ = write!(out, "{other}");
+        }
+    }
+}
+
+/// Words that some reader takes for no text.
+const WORDS: &[&str] = &[
+    "y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf",
+];
+
+/// Bare where no reader could take it for anything else, as lines where it has several (and may), else
+/// in double quotes with JSON's escapes, which are YAML's too.
+fn text(string: &str, lines: Option<usize>, out: &mut String) {
+    if is_plain(string) {
+        return out.push_str(string);
+    }
+    if let Some(indent) = lines.filter(|_| has_lines(string)) {
+        // `|-`: no line break at the end; `|`: exactly one.
+        out.push_str(if string.ends_with('\n') { "|" } else { "|-" });
+        for line in string.lines() {
+            out.push('\n');
+            if !line.is_empty() {
+                let _ = write!(out, "{:width$}{line}", "", width = indent + 2);
+            }
+        }
+        return out.push('\n');
+    }
+    for letter in Value::String(string.into()).to_string().chars() {
+        let _ = match is_odd(letter) {
+            true => write!(out, "\\u{:04x}", u32::from(letter)),
+            false => write!(out, "{letter}"),
+        };
+    }
+}
+
+/// Line breaks and marks that YAML readers fold or drop, and JSON does not escape. All have four digits.
+fn is_odd(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{feff}' | '\u{2028}' | '\u{2029}')
+}
+
+fn is_plain(string: &str) -> bool {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./ :@,=+".contains(c);
+    string.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_')
+        && string.chars().all(safe)
+        && !string.contains(": ")
+        && !string.ends_with([' ', ':'])
+        && !WORDS.iter().any(|word| string.eq_ignore_ascii_case(word))
+}
+
+/// Is it fit for a literal block? Several lines, none of which a reader would change.
+fn has_lines(string: &str) -> bool {
+    let odd = |c: char| c != '\n' && is_odd(c);
+    string.trim_end_matches('\n').contains('\n')
+        && !string.ends_with("\n\n")
+        && !string.starts_with([' ', '\n'])
+        && !string.contains(odd)
+        && !string.lines().any(|line| line.ends_with(' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn again(value: &Value) -> Value {
+        let text = yaml(value);
+        let mut read = documents("x", &text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert!(read.len() <= 1, "{text}");
+        read.pop().unwrap_or(Value::Null)
+    }
+
+    #[test]
+    fn it_looks_as_people_write_it() {
+        let value = json!({
+            "kind": "Pod", "n": [], "o": {}, "yes": "on", "time": "12:30", "octal": "0o7", "date": "2026-01-01",
+            "list": [{ "name": "a", "deep": [["x"], []] }, "b"],
+            "file": "one: 1\n\n  two\n", "end": "a\nb", "odd": "a \nb", "empty": "",
+        });
+        let expected = "\
+date: \"2026-01-01\"
+empty: \"\"
+end: |-
+  a
+  b
+file: |
+  one: 1
+
+    two
+kind: Pod
+list:
+- deep:
+  - - x
+  - []
+  name: a
+- b
+\"n\": []
+o: {}
+octal: \"0o7\"
+odd: \"a \\nb\"
+time: \"12:30\"
+\"yes\": \"on\"
+";
+        let text = yaml(&value);
+        assert_eq!(text, expected);
+        assert_eq!(again(&value), value);
+    }
+
+    #[test]
+    fn several_documents_and_what_is_none() {
+        let text = "# a comment\n---\na: 1\n---\n---\n{\"b\": [0.5, null]}\n";
+        let read = documents("x.yaml", text).unwrap();
+        assert_eq!(read, [json!({ "a": 1 }), json!({ "b": [0.5, null] })]);
+        let error = documents("x.yaml", "a: [1\n").unwrap_err();
+        assert!(error.to_string().starts_with("x.yaml:"), "{error}");
+        assert!(documents("x", "a: !secret b").is_err());
+    }
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let word = proptest::sample::select(vec![
+            "yes", "~", "- a", "a: b", "#", "'", "\"", "|", "1e3", "0x1", "<<", "a\nb", " a", "&a",
+            "*a", "!a", "%", "{", "\u{85}",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            word.prop_map(Value::from),
+            "[ -~\n]{0,12}".prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[ -~]{0,6}", inner, 0..4)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(value in tree()) {
+            prop_assert_eq!(again(&value), value);
+        }
+    }
+}

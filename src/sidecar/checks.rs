@@ -1,0 +1,231 @@
+//! What would let an agent around the sidecar or at its files. The admission policy of
+//! `deploy/k8s/guard` refuses the same, also for pods that somebody wrote by hand.
+
+use serde_json::Value;
+
+use super::asked::Asked;
+use super::tree::{entries, name, text};
+use super::{Denial, USER, parts};
+
+/// Capabilities with which a container gets at another's files or network.
+const CAPABILITIES: &[&str] = &[
+    "ALL",
+    "NET_ADMIN",
+    "NET_RAW",
+    "SETUID",
+    "SETGID",
+    "SYS_ADMIN",
+    "SYS_PTRACE",
+    "SYS_MODULE",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "BPF",
+    "PERFMON",
+    "CHECKPOINT_RESTORE",
+];
+
+/// Namespaces that a pod may share with its node, or its containers with each other.
+const SHARED: &[(&str, &str)] = &[
+    (
+        "hostNetwork",
+        "the redirection would be the node's, and the proxy port everybody's",
+    ),
+    (
+        "hostPID",
+        "every process of the node could look into the sidecar",
+    ),
+    ("hostIPC", "the pod's memory would be the node's"),
+    (
+        "shareProcessNamespace",
+        "the agent could read the wallet through /proc",
+    ),
+];
+
+/// Refuses what must not be, and gives what should not.
+pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
+    let none = Value::Null;
+    let spec = pod.get("spec").unwrap_or(&none);
+    if entries(spec, "containers").is_empty() {
+        return Err(Denial::new("this is no pod: it has no containers"));
+    }
+    for (key, why) in SHARED {
+        if spec.get(key).is_some_and(|shared| *shared == true) {
+            return Err(Denial::new(format!("spec.{key} is set: {why}")));
+        }
+    }
+    if spec.pointer("/os/name").is_some_and(|os| os == "windows") {
+        return Err(Denial::new("there is no Farepass for Windows pods"));
+    }
+    let secret: Vec<&str> = entries(spec, "volumes")
+        .iter()
+        .filter(|volume| is_secret(volume, asked))
+        .map(name)
+        .collect();
+    let mut warnings = vec![];
+    for key in ["initContainers", "containers"] {
+        for container in entries(spec, key) {
+            files(container, &secret, asked)?;
+            ports(container)?;
+            privileges(spec, container)?;
+            if let Some(why) = may_be_root(spec, container) {
+                match asked.redirect_image {
+                    Some(_) => {
+                        return Err(Denial::new(format!(
+                            "{why}, so it could become the sidecar's user and go around the redirection"
+                        )));
+                    }
+                    None => warnings.push(why),
+                }
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+/// Refuses a debugging container that would get around the sidecar of a running pod.
+pub(super) fn guests(spec: &Value) -> Result<(), Denial> {
+    for container in entries(spec, "ephemeralContainers") {
+        privileges(spec, container)?;
+        if let Some(why) = may_be_root(spec, container) {
+            return Err(Denial::new(why));
+        }
+        let ours = entries(container, "volumeMounts").iter().map(name);
+        if let Some(volume) = ours.into_iter().find(|volume| parts::is_secret(volume)) {
+            return Err(Denial::new(format!(
+                "container `{}` mounts what is the sidecar's alone (volume `{volume}`)",
+                name(container)
+            )));
+        }
+        if text(container, "targetContainerName") == Some(super::NAME) {
+            return Err(Denial::new(format!(
+                "container `{}` would see the processes of the sidecar",
+                name(container)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Does this volume hold the wallet's Secret, or the ledger?
+fn is_secret(volume: &Value, asked: &Asked) -> bool {
+    let wallet = |at: &str| {
+        volume
+            .pointer(at)
+            .is_some_and(|n| *n == *asked.wallet_secret)
+    };
+    let claim = volume
+        .pointer("/persistentVolumeClaim/claimName")
+        .and_then(Value::as_str);
+    let sources = volume
+        .get("projected")
+        .map_or(&[][..], |p| entries(p, "sources"));
+    wallet("/secret/secretName")
+        || (claim.is_some() && claim == asked.state_claim.as_deref())
+        || sources.iter().any(|s| {
+            s.pointer("/secret/name")
+                .is_some_and(|n| *n == *asked.wallet_secret)
+        })
+}
+
+fn files(container: &Value, secret: &[&str], asked: &Asked) -> Result<(), Denial> {
+    let of = name(container);
+    for mount in entries(container, "volumeMounts") {
+        let path = text(mount, "mountPath").unwrap_or_default();
+        if secret.contains(&name(mount)) {
+            return Err(Denial::new(format!(
+                "container `{of}` mounts what is the sidecar's alone (volume `{}`)",
+                name(mount)
+            )));
+        }
+        if path == parts::MOUNTS || path.starts_with(&format!("{}/", parts::MOUNTS)) {
+            return Err(Denial::new(format!(
+                "container `{of}` mounts something at {path}, where the certificates go"
+            )));
+        }
+    }
+    let refers = |entry: &Value, at: &str| {
+        entry
+            .pointer(at)
+            .is_some_and(|n| *n == *asked.wallet_secret)
+    };
+    let env = entries(container, "env").iter();
+    let from = entries(container, "envFrom").iter();
+    if env
+        .clone()
+        .any(|e| refers(e, "/valueFrom/secretKeyRef/name"))
+        || from.clone().any(|e| refers(e, "/secretRef/name"))
+    {
+        return Err(Denial::new(format!(
+            "container `{of}` takes variables from the Secret `{}`, which is the sidecar's alone",
+            asked.wallet_secret
+        )));
+    }
+    Ok(())
+}
+
+fn ports(container: &Value) -> Result<(), Denial> {
+    let taken = entries(container, "ports")
+        .iter()
+        .filter_map(|port| port.get("containerPort")?.as_u64())
+        .find(|port| parts::PORTS.contains(port));
+    match taken {
+        Some(port) => Err(Denial::new(format!(
+            "container `{}` uses port {port}, which is the sidecar's",
+            name(container)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A container's setting, else the pod's.
+fn setting<'a>(spec: &'a Value, container: &'a Value, key: &str) -> Option<&'a Value> {
+    let of = |value: &'a Value| value.get("securityContext")?.get(key);
+    of(container).or_else(|| of(spec))
+}
+
+fn privileges(spec: &Value, container: &Value) -> Result<(), Denial> {
+    let of = name(container);
+    if setting(spec, container, "runAsUser").is_some_and(|user| *user == USER) {
+        return Err(Denial::new(format!(
+            "container `{of}` runs as user {USER}, which is the sidecar's alone"
+        )));
+    }
+    let own = container.get("securityContext").unwrap_or(&Value::Null);
+    if own.get("privileged").is_some_and(|p| *p == true) {
+        return Err(Denial::new(format!(
+            "container `{of}` is privileged: nothing in its pod would be safe from it"
+        )));
+    }
+    let added = own
+        .get("capabilities")
+        .map_or(&[][..], |c| entries(c, "add"));
+    let bad = added.iter().filter_map(Value::as_str).find(|c| {
+        let bare = c.strip_prefix("CAP_").unwrap_or(c);
+        CAPABILITIES.contains(&bare)
+    });
+    match bad {
+        Some(capability) => Err(Denial::new(format!(
+            "container `{of}` has the capability {}, with which it gets around the sidecar",
+            capability.escape_debug()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// May it run as root, or become another user? The sentence says so.
+fn may_be_root(spec: &Value, container: &Value) -> Option<String> {
+    let user = setting(spec, container, "runAsUser").and_then(Value::as_u64);
+    let refuses = setting(spec, container, "runAsNonRoot").is_some_and(|n| *n == true);
+    let none = Value::Null;
+    let own = container
+        .pointer("/securityContext/capabilities")
+        .unwrap_or(&none);
+    let drops = entries(own, "drop").iter().any(|c| c == "ALL");
+    let of = name(container);
+    if user == Some(0) || (user.is_none() && !refuses) {
+        return Some(format!(
+            "container `{of}` may run as root: give it runAsNonRoot and a user of its own"
+        ));
+    }
+    (!drops).then(|| format!("container `{of}` keeps the usual capabilities: drop ALL"))
+}

@@ -1,0 +1,154 @@
+//! The variables that lead an agent's clients through the proxy and make them trust its authority.
+//! Most clients read one or two of them; together they reach nearly all.
+
+use serde_json::{Value, json};
+
+use super::parts;
+use super::tree::name;
+
+/// Where the proxy is. Some clients read lower case only, some upper case only: wget and curl the
+/// lower case of `http_proxy`, and Ruby nothing else.
+pub const PROXY: &[&str] = &[
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "WSS_PROXY",
+    "WS_PROXY",
+];
+
+/// What is reached directly.
+pub const NO_PROXY: &[&str] = &["NO_PROXY", "no_proxy"];
+
+/// Each entry is a way around the policy: this machine only.
+pub const DIRECT: &str = "localhost,127.0.0.1,::1";
+
+/// These replace the roots of a client: they get the platform's roots as well.
+pub const BUNDLE: &[&str] = &[
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "AWS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "npm_config_cafile",
+    "CARGO_HTTP_CAINFO",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "HTTPLIB2_CA_CERTS",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+];
+
+/// These add to them.
+pub const CA: &[&str] = &["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+
+/// Node 22.21 and 24.5 or newer use the proxy only when told so.
+pub const NODE: &str = "NODE_USE_ENV_PROXY";
+
+/// Of all variables, in the order in which they are written.
+fn ours() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let proxy = PROXY.iter().map(|name| (*name, parts::PROXY_URL));
+    let bundle = BUNDLE.iter().map(|name| (*name, parts::BUNDLE));
+    let ca = CA.iter().map(|name| (*name, parts::CA));
+    proxy.chain(bundle).chain(ca).chain([(NODE, "1")])
+}
+
+/// Options that others may have put something into: ours come last.
+fn appended() -> [(&'static str, &'static str, char); 4] {
+    [
+        (NO_PROXY[0], DIRECT, ','),
+        (NO_PROXY[1], DIRECT, ','),
+        ("NODE_OPTIONS", parts::NODE_OPTIONS, ' '),
+        ("JAVA_TOOL_OPTIONS", parts::JAVA_OPTIONS, ' '),
+    ]
+}
+
+/// What was in a list that the variables took the place of.
+#[derive(Default)]
+pub(super) struct Put {
+    /// What the container's author should know.
+    pub(super) warnings: Vec<String>,
+    /// Entries that led elsewhere, whole.
+    pub(super) replaced: Vec<Value>,
+}
+
+impl Put {
+    /// Another proxy, which the container was told to use: as the sidecar's own variable.
+    pub(super) fn parent(&self) -> Option<Value> {
+        let https = |entry: &&Value| name(entry).eq_ignore_ascii_case(PROXY[0]);
+        let mut parent = self.replaced.iter().find(https)?.clone();
+        parent["name"] = PROXY[0].into();
+        Some(parent)
+    }
+}
+
+/// Adds them to a container's list.
+pub(super) fn put(env: &mut Vec<Value>, container: &str) -> Put {
+    let mut put = Put::default();
+    for (variable, value) in ours() {
+        let Some(there) = env.iter_mut().find(|entry| name(entry) == variable) else {
+            env.push(json!({ "name": variable, "value": value }));
+            continue;
+        };
+        if there.get("value").is_some_and(|v| v == value) {
+            continue;
+        }
+        if PROXY.contains(&variable) {
+            let entry = json!({ "name": variable, "value": value });
+            put.replaced.push(std::mem::replace(there, entry));
+            continue;
+        }
+        put.warnings.push(format!(
+            "container `{container}` sets {variable} itself: what reads it must be told to trust {}",
+            parts::CA
+        ));
+    }
+    for (variable, value, between) in appended() {
+        match env.iter_mut().find(|entry| name(entry) == variable) {
+            None => env.push(json!({ "name": variable, "value": value })),
+            Some(entry) => match entry.get("value").and_then(Value::as_str) {
+                Some("") => entry["value"] = value.into(),
+                Some(given) => entry["value"] = format!("{given}{between}{value}").into(),
+                None => put.warnings.push(format!(
+                    "container `{container}` takes {variable} from elsewhere, so it was left as it is"
+                )),
+            },
+        }
+    }
+    if !put.replaced.is_empty() {
+        put.warnings.push(format!(
+            "container `{container}` named another proxy: Farepass takes its place, and goes through it with `egress.upstream_proxy: environment`"
+        ));
+    }
+    put
+}
+
+/// Puts back what [`put`] took the place of.
+pub(super) fn restore(env: &mut [Value], replaced: &[Value]) {
+    for before in replaced {
+        let ours = |entry: &&mut Value| {
+            name(entry) == name(before) && entry.get("value").is_some_and(|v| v == parts::PROXY_URL)
+        };
+        if let Some(entry) = env.iter_mut().find(ours) {
+            *entry = before.clone();
+        }
+    }
+}
+
+/// Takes them out again, and leaves what was there before.
+pub(super) fn remove(env: &mut Vec<Value>) {
+    env.retain(|entry| {
+        let mut all = ours().chain(appended().map(|(name, value, _)| (name, value)));
+        !all.any(|(ours, value)| {
+            name(entry) == ours && entry.get("value").is_some_and(|v| v == value)
+        })
+    });
+    for (variable, value, between) in appended() {
+        let found = env.iter_mut().find(|entry| name(entry) == variable);
+        let Some(entry) = found else { continue };
+        let given = entry.get("value").and_then(Value::as_str);
+        let before = given.and_then(|given| given.strip_suffix(value)?.strip_suffix(between));
+        if let Some(before) = before.map(str::to_owned) {
+            entry["value"] = before.into();
+        }
+    }
+}

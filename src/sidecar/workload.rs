@@ -1,0 +1,104 @@
+//! Where in a manifest a pod is described.
+
+use serde_json::Value;
+
+use super::tree::text;
+use super::{Denial, Form, PREFIX};
+
+/// Kinds that make pods, and where their template is. A missing API group is the core group.
+const KINDS: &[(&str, &str, &str)] = &[
+    ("", "Pod", ""),
+    ("", "ReplicationController", "/spec/template"),
+    ("apps", "Deployment", "/spec/template"),
+    ("apps", "StatefulSet", "/spec/template"),
+    ("apps", "DaemonSet", "/spec/template"),
+    ("apps", "ReplicaSet", "/spec/template"),
+    ("batch", "Job", "/spec/template"),
+    ("batch", "CronJob", "/spec/jobTemplate/spec/template"),
+];
+
+/// A pod that was refused, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}/{name}: {denial}")]
+pub struct Refused {
+    /// `Deployment`.
+    pub kind: String,
+    /// As its metadata says.
+    pub name: String,
+    /// Why.
+    #[source]
+    pub denial: Denial,
+}
+
+/// What is done to a pod or template, with the name of its owner.
+type Change<'a> = dyn FnMut(&mut Value, Option<&str>) -> Result<(), Denial> + 'a;
+
+/// Changes every pod of a document: of a workload, a pod, or a list of them. Everything else stays as it
+/// is. `change` is given the pod or template and the name of its owner. Gives how many there were.
+///
+/// # Errors
+/// The first refusal. The document is of no use then.
+pub fn each_pod(
+    document: &mut Value,
+    form: Form,
+    change: &mut Change<'_>,
+) -> Result<usize, Refused> {
+    if text(document, "kind").is_some_and(|kind| kind.ends_with("List"))
+        && let Some(Value::Array(items)) = document.get_mut("items")
+    {
+        return items
+            .iter_mut()
+            .map(|item| each_pod(item, form, change))
+            .sum();
+    }
+    let kind = text(document, "kind").unwrap_or_default().to_owned();
+    let version = text(document, "apiVersion").unwrap_or_default();
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let known = KINDS.iter().find(|(g, k, _)| *g == group && *k == kind);
+    let Some((group, kind, at)) = known else {
+        return Ok(0);
+    };
+    let name = document.pointer("/metadata/name").and_then(Value::as_str);
+    let name = name.unwrap_or_default().to_owned();
+    let refused = |denial| Refused {
+        kind: (*kind).to_owned(),
+        name: name.clone(),
+        denial,
+    };
+    if *group == "batch" && form == Form::Container {
+        let why = "a Job would wait for this kind of sidecar for ever: it needs the native form (Kubernetes 1.29)";
+        return Err(refused(Denial::new(why)));
+    }
+    let owner = (!at.is_empty()).then(|| name.clone());
+    let Some(pod) = document.pointer_mut(at) else {
+        let why = format!(
+            "there is no pod template at {}",
+            at.replace('/', ".").trim_start_matches('.')
+        );
+        return Err(refused(Denial::new(why)));
+    };
+    change(pod, owner.as_deref()).map_err(refused)?;
+    Ok(1)
+}
+
+/// The name of what made a pod: its controller. A ReplicaSet of a Deployment is named after it, with a
+/// hash of the template.
+pub(super) fn owner(pod: &Value) -> Option<&str> {
+    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
+    let owner = owners
+        .iter()
+        .find(|o| o.get("controller").is_some_and(|c| c == true))?;
+    let name = text(owner, "name")?;
+    let hash = pod.pointer("/metadata/labels/pod-template-hash");
+    let bare = hash
+        .and_then(Value::as_str)
+        .and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
+    Some(bare.unwrap_or(name))
+}
+
+/// An annotation of ours.
+pub(super) fn annotation<'a>(pod: &'a Value, key: &str) -> Option<&'a str> {
+    pod.pointer("/metadata/annotations")?
+        .get(format!("{PREFIX}{key}"))?
+        .as_str()
+}

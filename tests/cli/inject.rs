@@ -1,0 +1,119 @@
+//! `farepass inject`, as a filter in a pipe.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::support::{Ended, Home};
+
+const DEPLOYMENT: &str = "\
+# comments are lost
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: research
+spec:
+  selector:
+    matchLabels: { app: research }
+  template:
+    metadata:
+      labels: { app: research }
+      annotations: { build: \"1e3\", restart: \"yes\" }
+    spec:
+      containers:
+        - name: agent
+          image: registry.example/agent:1
+          args: [\"on\", \"0o7\", \"12:30\"]
+          securityContext: { runAsUser: 1000, runAsNonRoot: true, allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: other }
+data: { script: \"a\\n\\n  b\\n\" }
+";
+
+fn filter(home: &Home, args: &[&str], given: &str) -> Ended {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_farepass"))
+        .arg("inject")
+        .args(args)
+        .current_dir(home.at("."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(given.as_bytes()).unwrap();
+    drop(pipe);
+    Ended::of(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn a_deployment_gets_its_sidecar() {
+    let home = Home::new();
+    let once = filter(&home, &[], DEPLOYMENT).ok();
+    assert_eq!(once.err, "");
+    insta::with_settings!({ filters => [(env!("CARGO_PKG_VERSION"), "[version]")] }, {
+        insta::assert_snapshot!(once.out);
+    });
+    let twice = filter(&home, &["-"], &once.out).ok();
+    assert_eq!(twice.out, once.out, "injecting twice is injecting once");
+    let back = filter(&home, &["--uninject"], &once.out).ok();
+    let plain = filter(&home, &["--uninject"], DEPLOYMENT).ok();
+    assert_eq!(back.out, plain.out, "and out again is as before");
+}
+
+#[test]
+fn files_and_json_and_other_settings() {
+    let home = Home::new();
+    std::fs::write(home.at("a.yaml"), DEPLOYMENT).unwrap();
+    let args = [
+        "--mode",
+        "transparent",
+        "--redirect-image",
+        "example/nft:1",
+        "--image",
+        "example/farepass:9",
+    ];
+    let ended = filter(&home, &[&args[..], &["a.yaml"]].concat(), "").ok();
+    assert!(
+        ended.out.contains("image: example/farepass:9"),
+        "{}",
+        ended.out
+    );
+    assert!(
+        ended.out.contains("name: farepass-redirect"),
+        "{}",
+        ended.out
+    );
+    let pod = r#"{ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "a", "image": "b" }] } }"#;
+    let ended = filter(&home, &[], pod).ok();
+    assert_eq!(
+        ended.json()["spec"]["initContainers"][0]["name"],
+        "farepass"
+    );
+    assert!(
+        ended.err.contains("container `a` may run as root"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn what_cannot_be_injected_is_named_and_nothing_is_written() {
+    let home = Home::new();
+    let host = DEPLOYMENT.replace(
+        "      containers:",
+        "      hostNetwork: true\n      containers:",
+    );
+    let both = format!("{DEPLOYMENT}---\n{host}");
+    let refused = filter(&home, &[], &both).failed(
+        1,
+        &["standard input: Deployment/research: spec.hostNetwork is set"],
+    );
+    assert_eq!(refused.out, "");
+    filter(&home, &[], "a: [").failed(2, &["standard input:", "not YAML"]);
+    filter(&home, &["missing.yaml"], "").failed(1, &["missing.yaml: cannot be read"]);
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: { name: j }\nspec: { template: { spec: { containers: [{ name: a, image: b }] } } }\n";
+    filter(&home, &["--form", "container"], job).failed(1, &["Job/j: a Job would wait"]);
+    filter(&home, &[], job).ok();
+}

@@ -1,0 +1,425 @@
+//! The sidecar's way into pods: the webhook over TLS with reviews that a real API server sent, patches
+//! applied by another library, and every object held against the schemas of three Kubernetes versions.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+use super::support::python;
+
+const VERSIONS: &[&str] = &["1.29", "1.33", "1.36"];
+const SERVICE: &str = "farepass-injector.farepass-system.svc";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn farepass() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farepass"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A running webhook, which ends with this value.
+struct Webhook {
+    child: Child,
+    at: SocketAddr,
+    ca: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Webhook {
+    /// Set up as its operator does, and started as its Deployment does.
+    fn start(more: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca");
+        let setup = farepass()
+            .args(["webhook", "--setup", "--ca-dir"])
+            .arg(&ca)
+            .output()
+            .unwrap();
+        assert!(setup.status.success(), "{setup:?}");
+        let mut child = farepass()
+            .args(["webhook", "--listen", "127.0.0.1:0", "--ca-dir"])
+            .arg(&ca)
+            .args(more)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        let at = line.trim().strip_prefix("farepass: webhook on https://");
+        let at = at.and_then(|at| at.strip_suffix("/inject"));
+        let at = at.unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        Self {
+            child,
+            at,
+            ca: ca.join("ca.pem"),
+            _dir: dir,
+        }
+    }
+
+    /// What curl gets, with the status as its last line.
+    fn curl(&self, name: &str, path: &str, body: Option<&[u8]>) -> Result<(u16, String), String> {
+        let mut curl = Command::new("curl");
+        curl.env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .args([
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "30",
+                "--noproxy",
+                "*",
+                "--write-out",
+                "\n%{http_code}",
+                "--cacert",
+            ])
+            .arg(&self.ca)
+            .args(["--connect-to", &format!("{name}:443:{}", self.at)])
+            .arg(format!("https://{name}{path}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if body.is_some() {
+            curl.args([
+                "--header",
+                "Content-Type: application/json",
+                "--data-binary",
+                "@-",
+            ]);
+        }
+        let mut child = curl.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let _ = stdin.write_all(body.unwrap_or_default());
+        drop(stdin);
+        let out = child.wait_with_output().unwrap();
+        if !out.status.success() {
+            return Err(String::from_utf8_lossy(&out.stderr).into_owned());
+        }
+        let text = String::from_utf8(out.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        Ok((status.parse().unwrap(), body.to_owned()))
+    }
+
+    fn review(&self, review: &Value) -> Value {
+        let text = review.to_string();
+        let (status, body) = self
+            .curl(SERVICE, "/inject?timeout=5s", Some(text.as_bytes()))
+            .unwrap();
+        assert_eq!(status, 200, "{body}");
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
+        assert_eq!(answer["kind"], "AdmissionReview");
+        assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
+        answer["response"].clone()
+    }
+}
+
+fn recorded(name: &str) -> Value {
+    let path = root().join("tests/admission").join(format!("{name}.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn patch(response: &Value) -> Value {
+    assert_eq!(response["allowed"], true, "{response}");
+    assert_eq!(response["patchType"], "JSONPatch", "{response}");
+    let text = STANDARD
+        .decode(response["patch"].as_str().unwrap())
+        .unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+const PODS: &[&str] = &["annotated", "bare", "busy", "deployment", "dry-run", "job"];
+
+#[test]
+fn reviews_of_a_real_api_server_are_answered() {
+    let webhook = Webhook::start(&[]);
+    let mut patches = BTreeMap::new();
+    for name in PODS {
+        let review = recorded(name);
+        let patch = patch(&webhook.review(&review));
+        patches.insert(
+            (*name).to_owned(),
+            json!([review["request"]["object"], patch]),
+        );
+    }
+    let question = json!({ "versions": VERSIONS, "objects": {}, "patches": patches });
+    let Some(judged) = python::judged("kubernetes.py", &question) else {
+        return;
+    };
+    for name in PODS {
+        assert_eq!(judged["wrong"][*name], json!([]), "{name}");
+        let pod = &judged["patched"][*name];
+        let init = pod["spec"]["initContainers"].as_array().unwrap();
+        assert_eq!(init[0]["name"], "farepass", "{name}");
+        assert_eq!(init[0]["restartPolicy"], "Always", "{name}");
+        let others = init[1..]
+            .iter()
+            .chain(pod["spec"]["containers"].as_array().unwrap());
+        for container in others {
+            let mounts = container["volumeMounts"].as_array().unwrap();
+            assert!(
+                mounts
+                    .iter()
+                    .any(|m| m["name"] == "farepass-ca" && m["readOnly"] == true),
+                "{name}"
+            );
+            assert!(
+                !mounts.iter().any(|m| m["name"] == "farepass-wallet"),
+                "{name}"
+            );
+        }
+        // Another webhook changed the pod, and the API server asks again.
+        let mut again = recorded(name);
+        again["request"]["object"] = pod.clone();
+        let second = webhook.review(&again);
+        assert_eq!(
+            (&second["allowed"], second.get("patch")),
+            (&json!(true), None),
+            "{name}"
+        );
+    }
+    let busy = &judged["patched"]["busy"]["spec"];
+    let env = busy["initContainers"][0]["env"].as_array().unwrap();
+    let corp = json!({ "name": "HTTPS_PROXY", "value": "http://corp:3128" });
+    assert!(
+        env.contains(&corp),
+        "the proxy that was there is the sidecar's own: {env:?}"
+    );
+}
+
+#[test]
+fn what_is_refused_is_refused_with_a_sentence_and_the_rest_is_left_alone() {
+    let webhook = Webhook::start(&[]);
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut review = recorded("bare");
+        change(&mut review["request"]);
+        webhook.review(&review)
+    };
+    let told = |response: &Value, words: &str| {
+        assert_eq!(response["allowed"], false, "{response}");
+        let said = response["status"]["message"].as_str().unwrap();
+        assert!(
+            said.starts_with("farepass: ") && said.contains(words),
+            "{said}"
+        );
+    };
+    let left = |response: &Value| {
+        assert_eq!(
+            (&response["allowed"], response.get("patch")),
+            (&json!(true), None),
+            "{response}"
+        );
+    };
+    told(
+        &with(&|r| r["object"]["spec"]["hostNetwork"] = true.into()),
+        "hostNetwork",
+    );
+    told(&with(&|r| r["object"] = json!(null)), "no pod");
+    left(&with(&|r| r["namespace"] = "kube-system".into()));
+    left(&with(&|r| r["namespace"] = "farepass-system".into()));
+    left(&with(&|r| {
+        r["object"]["metadata"]["annotations"] = json!({ "farepass.dev/inject": "disabled" })
+    }));
+    left(&with(&|r| r["operation"] = "DELETE".into()));
+    left(&webhook.review(&recorded("exec")));
+    left(&webhook.review(&recorded("debug")));
+    let mut debug = recorded("debug");
+    debug["request"]["object"]["spec"]["initContainers"] =
+        json!([{ "name": "farepass", "image": "x" }]);
+    told(&webhook.review(&debug), "may run as root");
+    let mut older = recorded("bare");
+    older["apiVersion"] = "admission.k8s.io/v1beta1".into();
+    told(&webhook.review(&older), "v1beta1");
+    let mut half = recorded("bare");
+    half["request"].as_object_mut().unwrap().remove("operation");
+    told(&webhook.review(&half), "missing field `operation`");
+    for nonsense in ["", "{", "[]", "null", "\u{0}"] {
+        let (status, body) = webhook
+            .curl(SERVICE, "/inject", Some(nonsense.as_bytes()))
+            .unwrap();
+        assert_eq!(status, 400, "{body}");
+        assert!(body.contains("\"allowed\":false"), "{body}");
+    }
+    let huge = vec![b' '; 9 * 1024 * 1024];
+    assert_eq!(
+        webhook.curl(SERVICE, "/inject", Some(&huge)).unwrap().0,
+        413
+    );
+    assert_eq!(
+        webhook.curl(SERVICE, "/readyz", None).unwrap(),
+        (200, "ok\n".into())
+    );
+    assert_eq!(webhook.curl(SERVICE, "/inject", None).unwrap().0, 405);
+    assert_eq!(webhook.curl(SERVICE, "/other", None).unwrap().0, 404);
+    let stranger = webhook.curl("evil.example", "/readyz", None).unwrap_err();
+    assert!(
+        stranger.contains("curl:"),
+        "no certificate for other names: {stranger}"
+    );
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_without_a_restart() {
+    // The authority's own files stand for what somebody else renews.
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["one", "two"] {
+        let made = farepass()
+            .args(["webhook", "--setup", "--ca-dir"])
+            .arg(at(name))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
+    let put = |from: &str| {
+        for file in ["ca-key.pem", "ca.pem"] {
+            std::fs::copy(at(from).join(file), at("now.new")).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(at("now.new"), mode).unwrap();
+            std::fs::rename(at("now.new"), at(file)).unwrap();
+        }
+    };
+    put("one");
+    let serving = farepass::tls::Serving::files(at("ca.pem"), at("ca-key.pem")).unwrap();
+    assert!(!serving.refresh().unwrap(), "nothing changed");
+    std::fs::copy(at("two").join("ca.pem"), at("ca.pem")).unwrap();
+    assert!(serving.refresh().is_err(), "half of a pair is not taken");
+    put("two");
+    assert!(serving.refresh().unwrap());
+    assert!(!serving.refresh().unwrap());
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    let all = serde_yaml::Deserializer::from_str(text);
+    all.map(|d| Value::deserialize(d).unwrap())
+        .filter(|v| !v.is_null())
+        .collect()
+}
+
+/// Every object of `deploy/k8s` that stands for itself, and what the commands print.
+#[test]
+fn every_manifest_is_one() {
+    let mut objects = BTreeMap::new();
+    let mut add = |from: &str, text: &str| {
+        for (index, object) in documents(text).into_iter().enumerate() {
+            if object["kind"] != "Kustomization" {
+                objects.insert(format!("{from} {index}"), object);
+            }
+        }
+    };
+    for folder in std::fs::read_dir(root().join("deploy/k8s")).unwrap() {
+        let folder = folder.unwrap().path();
+        for file in std::fs::read_dir(&folder).unwrap() {
+            let file = file.unwrap().path();
+            let name = file.strip_prefix(root()).unwrap().display().to_string();
+            // Farepass's own file, and a patch.
+            let other = name.ends_with("farepass.yaml") || name.ends_with("transparent/pod.yaml");
+            if name.ends_with(".yaml") && !other {
+                add(&name, &std::fs::read_to_string(&file).unwrap());
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let setup = farepass()
+        .args(["webhook", "--setup", "--ca-dir"])
+        .arg(dir.path().join("ca"))
+        .output()
+        .unwrap();
+    add("webhook --setup", &String::from_utf8(setup.stdout).unwrap());
+    for args in [
+        &["--mode", "explicit"][..],
+        &["--mode", "transparent", "--redirect-image", "x/nft:1"],
+        &["--form", "container"],
+    ] {
+        let mut command = farepass();
+        let mut child = command
+            .arg("inject")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(WORKLOADS.as_bytes())
+            .unwrap();
+        let mut text = String::new();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert!(child.wait().unwrap().success());
+        add(&args.join(" "), &text);
+    }
+    assert!(objects.len() > 20, "{:?}", objects.keys());
+    let question = json!({ "versions": VERSIONS, "objects": objects, "patches": {} });
+    let Some(judged) = python::judged("kubernetes.py", &question) else {
+        return;
+    };
+    for (name, object) in &objects {
+        let kind = object["kind"].as_str().unwrap();
+        let wrong: Vec<&str> = judged["wrong"][name]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| w.as_str().unwrap())
+            .collect();
+        let since = match kind {
+            "MutatingAdmissionPolicy" | "MutatingAdmissionPolicyBinding" => "1.36",
+            "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "1.30",
+            _ => "1.29",
+        };
+        let wrong: Vec<_> = wrong
+            .into_iter()
+            .filter(|w| w.split(':').next().unwrap() >= since)
+            .collect();
+        assert!(wrong.is_empty(), "{name}: {wrong:?}");
+    }
+}
+
+const WORKLOADS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: d }
+spec:
+  selector: { matchLabels: { app: a } }
+  template:
+    metadata: { labels: { app: a }, annotations: { farepass.dev/budget: \"0.50 USD\" } }
+    spec:
+      securityContext: { runAsNonRoot: true, runAsUser: 1000 }
+      containers: [{ name: agent, image: x/agent:1, securityContext: { capabilities: { drop: [ALL] } } }]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: { name: s }
+spec:
+  serviceName: s
+  selector: { matchLabels: { app: a } }
+  template:
+    metadata: { labels: { app: a }, annotations: { farepass.dev/state-claim: mine, farepass.dev/session: owner } }
+    spec:
+      securityContext: { runAsNonRoot: true, runAsUser: 1000 }
+      containers: [{ name: agent, image: x/agent:1, securityContext: { capabilities: { drop: [ALL] } } }]
+";
