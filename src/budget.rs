@@ -136,7 +136,11 @@ impl Book {
 
 fn swap<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> (K, Option<V>) {
     let old = match value {
-        Some(value) => map.insert(key.clone(), value),
+        // Most rows are there already, and need no key of their own.
+        Some(value) => match map.get_mut(&key) {
+            Some(row) => Some(std::mem::replace(row, value)),
+            None => map.insert(key.clone(), value),
+        },
         None => map.remove(&key),
     };
     (key, old)

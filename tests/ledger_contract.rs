@@ -252,6 +252,38 @@ async fn as_many_pay_as_the_budget_holds() {
     }
 }
 
+/// More than one transaction takes, and nobody waits for any of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn everybody_of_a_crowd_is_told_once() {
+    const CROWD: u128 = 900;
+    for backend in BACKENDS {
+        let dir = TempDir::new().unwrap();
+        let ledger = (backend.open)(&opening(dir.path())).unwrap();
+        let spender = session("s", 1_000_000, 1);
+        ledger.post(open_session(&spender, None)).await.unwrap();
+        let (sender, told) = std::sync::mpsc::channel();
+        for id in 0..CROWD {
+            let sender = sender.clone();
+            let entry = reserve(id, "s", 1, vec![]);
+            let then = Box::new(move |answer: Result<ledger::Posted, PostError>| {
+                sender.send(answer.unwrap().seq).unwrap();
+            });
+            ledger
+                .post_soon(post(id, State::Reserved, vec![entry]), then)
+                .await;
+        }
+        ledger.flush().await.unwrap();
+        drop(sender);
+        let seqs: Vec<u64> = told.iter().collect();
+        let first = 2;
+        let right: Vec<u64> = (first..first + CROWD as u64).collect();
+        assert_eq!(seqs, right, "{}", backend.kind);
+        let report = ledger.verify().await.unwrap();
+        assert_eq!(report.problems, [] as [String; 0], "{}", backend.kind);
+        assert_eq!(report.payments, CROWD as u64, "{}", backend.kind);
+    }
+}
+
 #[tokio::test]
 async fn events_are_the_outbox() {
     for backend in BACKENDS {

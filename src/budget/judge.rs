@@ -203,8 +203,8 @@ pub(super) fn total(
     account: &str,
     first: u64,
 ) -> Option<Counted> {
-    let row = (account.to_owned(), first)..=(account.to_owned(), u64::MAX);
-    let mut rows = counted.range(row);
+    let rows = counted.range((account.to_owned(), first)..);
+    let mut rows = rows.take_while(|((a, _), _)| a == account);
     rows.try_fold(Counted::default(), |sum, (_, c)| sum.plus(*c))
 }
 

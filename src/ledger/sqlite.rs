@@ -30,15 +30,17 @@ mod facts;
 mod keeper;
 mod nonces;
 mod read;
+mod sealed;
 mod shared;
 mod store;
 mod tables;
 mod verify;
 mod writer;
 
+use sealed::Sealed;
 use shared::Shared;
 use store::Fault;
-use tables::{Sealed, Tables};
+use tables::Tables;
 use writer::{Job, Keeper, Reply, Storage, Writer};
 
 pub(super) const BACKEND: Backend = Backend {

@@ -13,7 +13,7 @@ use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::{future::block_on, thread};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::tables::Sealed;
+use super::sealed::Sealed;
 use super::writer::{self, Job, Keeper, Last, Line, Reply, Storage, Writer};
 use super::{PostError, Posted, check, found_or_made, keeper, start, store};
 use crate::budget::{Entry, Reject};
@@ -298,9 +298,12 @@ fn a_promise_survives_whatever_follows() {
         }
         let file = stage.dir.path().join("ledger.db");
         let other = store::connect(&file).expect("a file");
-        other
-            .execute_batch("ALTER TABLE nonce RENAME TO gone")
-            .expect("a change");
+        // The writer may be in the middle of a transaction, and only it can end it.
+        other.busy_timeout(Duration::ZERO).expect("no waiting");
+        let change = "ALTER TABLE nonce RENAME TO gone";
+        while other.execute_batch(change).is_err() {
+            thread::yield_now();
+        }
         drop(other);
         let kept = payers.into_iter().filter_map(|p| p.join().ok());
         let kept = kept.filter(|stored| *stored).count() as u64;

@@ -25,7 +25,8 @@ pub(super) fn number(sha256: &[u8; 32]) -> i64 {
         .fold(0, |sum, b| sum << 8 | i64::from(*b))
 }
 
-fn number_of(nonce: &str) -> i64 {
+/// [`number`] of a nonce.
+pub(super) fn number_of(nonce: &str) -> i64 {
     number(&Sha256::digest(nonce).into())
 }
 
@@ -40,8 +41,7 @@ impl Nonces {
     }
 
     /// Was anything ever reserved under it, in what is committed?
-    pub(super) fn used(&self, connection: &Connection, nonce: &str) -> Result<bool, Fault> {
-        let number = number_of(nonce);
+    pub(super) fn used(&self, connection: &Connection, number: i64) -> Result<bool, Fault> {
         if self.0.contains(&number) {
             return Ok(true);
         }
@@ -49,12 +49,13 @@ impl Nonces {
         Ok(statement.exists([number])?)
     }
 
-    /// Notes one, which is new.
-    pub(super) fn save(&mut self, connection: &Connection, nonce: &str) -> Result<(), Fault> {
-        let number = number_of(nonce);
+    /// Notes some, which are new.
+    pub(super) fn save(&mut self, connection: &Connection, numbers: &[i64]) -> Result<(), Fault> {
         let mut statement = connection.prepare_cached("INSERT INTO new_nonce(hash) VALUES (?1)")?;
-        statement.execute([number])?;
-        self.0.insert(number);
+        for number in numbers {
+            statement.execute([number])?;
+            self.0.insert(*number);
+        }
         Ok(())
     }
 
@@ -91,10 +92,10 @@ mod tests {
         connection.execute_batch(tables).unwrap();
         connection.execute_batch(SCHEMA).unwrap();
         let mut nonces = Nonces::open(&connection).unwrap();
-        let name = |n: usize| format!("nonce {n}");
+        let name = |n: usize| number_of(&format!("nonce {n}"));
         for n in 0..WAITING_MAX + 10 {
-            assert!(!nonces.used(&connection, &name(n)).unwrap(), "{n}");
-            nonces.save(&connection, &name(n)).unwrap();
+            assert!(!nonces.used(&connection, name(n)).unwrap(), "{n}");
+            nonces.save(&connection, &[name(n)]).unwrap();
             nonces.sort(&connection).unwrap();
         }
         assert_eq!(nonces.0.len(), 10, "the others have their places");
@@ -102,15 +103,16 @@ mod tests {
         let twice = "INSERT INTO new_nonce(hash) VALUES (7), (7)";
         connection.execute_batch(twice).unwrap();
         for n in 0..WAITING_MAX {
-            nonces.save(&connection, &format!("more {n}")).unwrap();
+            let more = number_of(&format!("more {n}"));
+            nonces.save(&connection, &[more]).unwrap();
         }
         nonces.sort(&connection).unwrap();
         // As a start finds it.
         let nonces = Nonces::open(&connection).unwrap();
         for n in 0..WAITING_MAX + 10 {
-            assert!(nonces.used(&connection, &name(n)).unwrap(), "{n}");
+            assert!(nonces.used(&connection, name(n)).unwrap(), "{n}");
         }
-        assert!(!nonces.used(&connection, "another").unwrap());
+        assert!(!nonces.used(&connection, number_of("another")).unwrap());
         assert_eq!(all(&connection).unwrap().len(), 2 * WAITING_MAX + 11);
     }
 }

@@ -9,7 +9,7 @@ use crate::money::Usd;
 use crate::payment::{PaymentId, SessionId};
 
 use super::nonces;
-use super::tables::Sealed;
+use super::sealed::Sealed;
 
 /// Raised with every change of the tables.
 pub(super) const VERSION: i64 = 3;
@@ -263,32 +263,34 @@ pub(super) fn payment_at(
     Ok(row.map(|(_, last, payment)| (last, payment)))
 }
 
-pub(super) fn save_payment(
+/// Writes payments, each with its newest record; `None` for a refusal. A statement is looked up once for
+/// all of them.
+pub(super) fn save_payments<'a>(
     connection: &Connection,
-    id: PaymentId,
-    last: u64,
-    payment: Option<&Payment>,
+    rows: impl Iterator<Item = (PaymentId, u64, Option<&'a Payment>)>,
 ) -> Result<(), Fault> {
-    let Some(payment) = payment else {
-        let mut statement = connection.prepare_cached(
-            "INSERT INTO payment(id, last) VALUES (?1, ?2) ON CONFLICT(id) DO UPDATE SET last = ?2",
-        )?;
-        statement.execute(params![blob(id), last.cast_signed()])?;
-        return Ok(());
-    };
+    let mut refusal = connection.prepare_cached(
+        "INSERT INTO payment(id, last) VALUES (?1, ?2) ON CONFLICT(id) DO UPDATE SET last = ?2",
+    )?;
     let mut statement = connection.prepare_cached(
         "INSERT INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(id) DO UPDATE SET
          last = ?2, stage = ?3, amount = ?4, until = ?5, nonce = ?6, marks = ?7",
     )?;
-    statement.execute(params![
-        blob(id),
-        last.cast_signed(),
-        stage_number(payment.stage),
-        payment.amount.0.cast_signed(),
-        payment.until.0.cast_signed(),
-        payment.nonce,
-        serde_json::to_string(&payment.marks)?,
-    ])?;
+    for (id, last, payment) in rows {
+        let Some(payment) = payment else {
+            refusal.execute(params![blob(id), last.cast_signed()])?;
+            continue;
+        };
+        statement.execute(params![
+            blob(id),
+            last.cast_signed(),
+            stage_number(payment.stage),
+            payment.amount.0.cast_signed(),
+            payment.until.0.cast_signed(),
+            payment.nonce,
+            serde_json::to_string(&payment.marks)?,
+        ])?;
+    }
     Ok(())
 }
 

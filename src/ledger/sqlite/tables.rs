@@ -3,18 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Reject, Stage, judge};
-use crate::clock::Timestamp;
 use crate::failpoint;
+use crate::ledger::Posted;
 use crate::ledger::chain::Head;
-use crate::ledger::{Post, Posted};
 use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::facts;
 use super::nonces::Nonces;
+use super::sealed::Sealed;
 use super::store::{self, Fault};
 
 /// Sums kept in memory between commits. Above it they are dropped and read again when needed.
@@ -27,25 +28,6 @@ const CACHED_FACTS_MAX: usize = 100_000;
 
 /// Owner of a nonce that is in the file already. By whom it was used does not matter to the judge.
 const STORED: PaymentId = PaymentId(u128::MAX);
-
-/// A post whose texts are made, so that the writer need not.
-pub(super) struct Sealed {
-    pub(super) time: Timestamp,
-    pub(super) entries: Vec<Entry>,
-    pub(super) entries_json: String,
-    pub(super) event_json: Option<String>,
-}
-
-impl Sealed {
-    pub(super) fn new(post: Post) -> Result<Self, serde_json::Error> {
-        Ok(Self {
-            time: post.time,
-            entries_json: serde_json::to_string(&post.entries)?,
-            event_json: post.event.as_ref().map(serde_json::to_string).transpose()?,
-            entries: post.entries,
-        })
-    }
-}
 
 /// What a commit changed that is looked up without asking the database.
 #[derive(Default)]
@@ -65,25 +47,37 @@ pub(super) struct Tables {
     lasts: BTreeMap<PaymentId, u64>,
     /// Keys whose facts are in the book, or are certainly in no file.
     known: HashSet<String>,
+    /// Hosts and agents whose payments look at nothing but such keys.
+    met: (HashSet<String>, HashSet<Arc<str>>),
     nonces: Nonces,
     /// No payment in the file has a larger id.
     largest: Option<PaymentId>,
     head: Head,
+    /// Of the transaction that has begun, if one has.
+    pending: Option<Dirty>,
 }
 
 /// What a transaction has to write at its end, each row once however often it changed.
 #[derive(Default)]
 struct Dirty {
+    /// Was any record written?
+    records: bool,
     sums: BTreeSet<Mark>,
     payments: BTreeSet<PaymentId>,
+    /// Numbers of the nonces that were reserved under.
+    nonces: Vec<i64>,
     sessions: BTreeSet<SessionId>,
     facts: BTreeSet<String>,
 }
 
 impl Dirty {
     fn note(&mut self, change: &Change) {
-        self.sums
-            .extend(change.counted.iter().map(|(m, _)| m.clone()));
+        for (mark, _) in &change.counted {
+            // Most posts of a group count in the same accounts.
+            if !self.sums.contains(mark) {
+                self.sums.insert(mark.clone());
+            }
+        }
         self.sessions
             .extend(change.session.iter().map(|(s, _)| s.clone()));
         self.facts
@@ -104,10 +98,12 @@ impl Tables {
             loaded: HashMap::new(),
             lasts: BTreeMap::new(),
             known: HashSet::new(),
+            met: Default::default(),
             nonces: Nonces::open(&connection)?,
             largest: store::largest_payment(&connection)?,
             connection,
             head,
+            pending: None,
         })
     }
 
@@ -130,17 +126,23 @@ impl Tables {
         })?)
     }
 
-    /// Judges and stores all posts that the book accepts, in their order. Durable on `Ok`.
-    pub(super) fn commit(
-        &mut self,
-        posts: &[Sealed],
-    ) -> Result<(Vec<Result<Posted, Reject>>, Changed), Fault> {
-        self.run("BEGIN IMMEDIATE")?;
-        let before = self.head;
-        let mut dirty = Dirty::default();
-        let enter = |post| self.enter(post, &mut dirty);
-        let answers: Vec<_> = posts.iter().map(enter).collect::<Result<_, Fault>>()?;
-        if self.head != before {
+    /// Judges a post and stores it, unless the book refuses it. Durable when the next `commit` returns.
+    pub(super) fn enter(&mut self, post: &Sealed) -> Result<Result<Posted, Reject>, Fault> {
+        if self.pending.is_none() {
+            self.run("BEGIN IMMEDIATE")?;
+        }
+        let mut dirty = self.pending.take().unwrap_or_default();
+        let answer = self.judge(post, &mut dirty);
+        self.pending = Some(dirty);
+        answer
+    }
+
+    /// Ends the transaction of everything that was entered since the last one.
+    pub(super) fn commit(&mut self) -> Result<Changed, Fault> {
+        let Some(dirty) = self.pending.take() else {
+            return Ok(Changed::default());
+        };
+        if dirty.records {
             self.store(&dirty)?;
         }
         failpoint::reach("before-commit");
@@ -148,7 +150,7 @@ impl Tables {
         failpoint::reach("after-commit");
         let changed = self.changed(&dirty);
         self.forget(dirty);
-        Ok((answers, changed))
+        Ok(changed)
     }
 
     fn run(&self, sql: &str) -> Result<(), Fault> {
@@ -156,13 +158,15 @@ impl Tables {
         Ok(())
     }
 
-    fn enter(&mut self, post: &Sealed, dirty: &mut Dirty) -> Result<Result<Posted, Reject>, Fault> {
+    fn judge(&mut self, post: &Sealed, dirty: &mut Dirty) -> Result<Result<Posted, Reject>, Fault> {
         let mut undo = Vec::with_capacity(post.entries.len());
-        for entry in &post.entries {
-            self.load(entry)?;
+        let mut fresh = Vec::new();
+        for (entry, number) in post.entries.iter().zip(&post.numbers) {
+            self.load(entry, *number)?;
             match verdict(&self.book, entry) {
                 Ok(change) => {
                     dirty.note(&change);
+                    fresh.extend(number.filter(|_| change.nonce.is_some()));
                     undo.push(self.book.put(change));
                 }
                 Err(reject) => {
@@ -173,12 +177,13 @@ impl Tables {
                 }
             }
         }
+        dirty.nonces.extend(fresh);
         self.append(post, dirty)?;
         Ok(Ok(Posted::new(self.head.seq, &self.book, &post.entries)))
     }
 
     /// Brings what the judge of this entry will look at into the book.
-    fn load(&mut self, entry: &Entry) -> Result<(), Fault> {
+    fn load(&mut self, entry: &Entry, number: Option<i64>) -> Result<(), Fault> {
         if let Some(id) = entry.payment() {
             self.load_payment(id)?;
         }
@@ -190,8 +195,9 @@ impl Tables {
                 nonce,
                 ..
             } => {
-                if !self.book.nonces.contains_key(nonce)
-                    && self.nonces.used(&self.connection, nonce)?
+                if let Some(number) = number
+                    && !self.book.nonces.contains_key(nonce)
+                    && self.nonces.used(&self.connection, number)?
                 {
                     self.book.nonces.insert(nonce.clone(), STORED);
                 }
@@ -205,7 +211,10 @@ impl Tables {
             }
             Entry::Settle { id, .. } | Entry::Release { id, .. } | Entry::Recount { id, .. } => {
                 let payment = self.book.payments.get(id);
-                for (account, bucket) in payment.map(|p| p.marks.clone()).unwrap_or_default() {
+                let marks = payment.iter().flat_map(|p| &p.marks);
+                let missing = |(account, first): &&Mark| self.missing(account, *first).is_some();
+                let missing: Vec<Mark> = marks.filter(missing).cloned().collect();
+                for (account, bucket) in missing {
                     self.load_sums(&account, bucket)?;
                 }
             }
@@ -242,6 +251,15 @@ impl Tables {
     fn load_facts(&mut self, entry: &Entry) -> Result<(), Fault> {
         let session = entry.session().and_then(|id| self.book.sessions.get(id));
         let agent = session.map_or_else(Default::default, |o| o.session.agent.clone());
+        if let Entry::Reserve { host, .. } = entry {
+            // Their keys are written out once, not once a payment.
+            let (hosts, agents) = &mut self.met;
+            if hosts.contains(host) && agents.contains(&agent) {
+                return Ok(());
+            }
+            hosts.insert(host.clone());
+            agents.insert(Arc::clone(&agent));
+        }
         for key in entry.facts(&agent) {
             if !self.known.contains(&key) {
                 if let Some(fact) = facts::at(&self.connection, &key)? {
@@ -261,11 +279,18 @@ impl Tables {
         Ok(())
     }
 
+    /// Where the sums of an account that are in the book already begin, if they begin too late.
+    fn missing(&self, account: &str, first: u64) -> Option<u64> {
+        match self.loaded.get(account) {
+            Some(loaded) if *loaded <= first => None,
+            Some(loaded) => Some(*loaded),
+            None => Some(u64::MAX),
+        }
+    }
+
     fn load_sums(&mut self, account: &str, first: u64) -> Result<(), Fault> {
-        let end = match self.loaded.get(account) {
-            Some(loaded) if *loaded <= first => return Ok(()),
-            Some(loaded) => *loaded,
-            None => u64::MAX,
+        let Some(end) = self.missing(account, first) else {
+            return Ok(());
         };
         let rows = store::counted_from(&self.connection, account, first, end)?;
         // What is in the book already is newer than what is in the file.
@@ -285,6 +310,7 @@ impl Tables {
         self.largest = self.largest.max(id);
         store::save_record(&self.connection, head, post, id, before)?;
         self.head = head;
+        dirty.records = true;
         Ok(())
     }
 
@@ -294,16 +320,12 @@ impl Tables {
                 store::save_counted(&self.connection, mark, *counted)?;
             }
         }
-        for id in &dirty.payments {
+        let payments = dirty.payments.iter().map(|id| {
             let last = self.lasts.get(id).copied().unwrap_or_default();
-            store::save_payment(&self.connection, *id, last, self.book.payments.get(id))?;
-        }
-        // The book holds those of this group only.
-        for (nonce, owner) in &self.book.nonces {
-            if *owner != STORED {
-                self.nonces.save(&self.connection, nonce)?;
-            }
-        }
+            (*id, last, self.book.payments.get(id))
+        });
+        store::save_payments(&self.connection, payments)?;
+        self.nonces.save(&self.connection, &dirty.nonces)?;
         self.nonces.sort(&self.connection)?;
         for id in &dirty.sessions {
             if let Some(opened) = self.book.sessions.get(id) {
@@ -355,6 +377,7 @@ impl Tables {
         if self.known.len() > CACHED_FACTS_MAX {
             self.book.facts.clear();
             self.known.clear();
+            self.met = Default::default();
         }
     }
 }

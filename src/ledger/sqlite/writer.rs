@@ -1,5 +1,5 @@
-//! The one thread that writes. It takes all posts that wait, enters them in one transaction, syncs
-//! once, and answers everybody.
+//! The one thread that writes. It enters the posts that wait in one transaction, syncs once, and answers
+//! everybody.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +14,10 @@ use crate::clock::Timestamp;
 use crate::ledger::place::MarkerFile;
 use crate::ledger::{PostError, Posted, Then};
 
+use super::sealed::Sealed;
 use super::shared::Shared;
 use super::store::Fault;
-use super::tables::{Sealed, Tables};
+use super::tables::Tables;
 use super::verify;
 
 /// Posts in one transaction. More would make the first of them wait for the last.
@@ -122,13 +123,38 @@ impl Line for Receiver<Job> {
     }
 }
 
+/// Posts of one transaction, and who waits for them.
+#[derive(Default)]
+struct Group {
+    posts: Vec<Entered>,
+    flushes: Vec<oneshot::Sender<Result<(), PostError>>>,
+    /// Does anybody wait for the commit?
+    awaited: bool,
+    /// Time of the newest post.
+    time: Option<Timestamp>,
+    /// What this thread did for it, without the time that it waited for more.
+    worked: Duration,
+}
+
+/// A post that is judged and not yet durable.
+struct Entered {
+    answer: Result<Posted, PostError>,
+    reply: Reply,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Group {
+    fn len(&self) -> usize {
+        self.posts.len().saturating_add(self.flushes.len())
+    }
+}
+
 /// Runs until every sender is gone and every post is answered.
 pub(super) fn run(mut writer: Writer, jobs: &impl Line) {
     while let Some(first) = writer.wait(jobs) {
-        let mut group: Vec<Job> = Vec::with_capacity(32);
-        group.extend(first);
-        gather(&mut group, jobs, writer.last);
-        if !group.is_empty() {
+        let mut group = Group::default();
+        writer.gather(first, &mut group, jobs);
+        if group.len() > 0 {
             writer.serve(group);
         }
         writer.mend();
@@ -141,39 +167,6 @@ pub(super) fn run(mut writer: Writer, jobs: &impl Line) {
     let Keeper { ask, thread } = writer.keeper;
     drop(ask);
     drop(thread.join());
-}
-
-/// Everything that waits already, and what may be expected in a moment: payers that were answered
-/// together come back together, and would otherwise wait for one sync of the first of them and one
-/// of their own. They are given a quarter of the time that their last group took. Posts that nobody
-/// waits for wait for company.
-fn gather(group: &mut Vec<Job>, jobs: &impl Line, last: Last) {
-    let is_soon = |job: &Job| {
-        matches!(
-            job,
-            Job::Post {
-                reply: Reply::Soon(_),
-                ..
-            }
-        )
-    };
-    let started = Instant::now();
-    while group.len() < GROUP_MAX {
-        if let Some(job) = jobs.waiting() {
-            group.push(job);
-            continue;
-        }
-        let wait = match group.iter().all(is_soon) {
-            true if group.is_empty() => return,
-            true => SOON,
-            false if group.len() < last.posts => last.took / 4,
-            false => return,
-        };
-        match jobs.within(wait.saturating_sub(started.elapsed())) {
-            Ok(job) => group.push(job),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
-        }
-    }
 }
 
 impl Writer {
@@ -192,71 +185,108 @@ impl Writer {
         }
     }
 
-    fn serve(&mut self, group: Vec<Job>) {
-        let (mut posts, mut replies, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut places = Vec::with_capacity(group.len());
-        for job in group {
-            match job {
-                Job::Post {
-                    sealed,
-                    reply,
-                    place,
-                } => {
-                    posts.push(sealed);
-                    replies.push(reply);
-                    places.push(place);
-                }
-                Job::Flush(sender) => flushes.push(sender),
-            }
-        }
+    /// Enters everything that waits already, and what may be expected in a moment: payers that were
+    /// answered together come back together, and would otherwise wait for one sync of the first of them
+    /// and one of their own. They are given a quarter of the time that their last group took. Posts that
+    /// nobody waits for wait for company. Each is entered as it comes, while others are still on their way.
+    fn gather(&mut self, first: Option<Job>, group: &mut Group, jobs: &impl Line) {
         let started = Instant::now();
-        let outcome = self.commit(&posts);
-        self.last = Last {
-            posts: posts.len(),
-            took: started.elapsed(),
-        };
-        match outcome {
-            Ok(answers) => {
-                for (reply, answer) in replies.into_iter().zip(answers) {
-                    reply.tell(answer);
-                }
-                flushes.into_iter().for_each(|f| drop(f.send(Ok(()))));
+        let mut waited = Duration::ZERO;
+        let mut next = first;
+        while let Some(job) = next {
+            self.take(job, group);
+            next = None;
+            if group.len() < GROUP_MAX {
+                next = jobs.waiting();
             }
-            Err(why) => {
-                for reply in replies {
-                    reply.tell(Err(why.clone()));
+            let most = match group.awaited {
+                _ if next.is_some() || group.len() >= GROUP_MAX => continue,
+                false => SOON.saturating_sub(started.elapsed()),
+                true if group.len() < self.last.posts => {
+                    (self.last.took / 4).saturating_sub(waited)
                 }
-                let failed = || Err(why.clone());
-                flushes.into_iter().for_each(|f| drop(f.send(failed())));
+                true => continue,
+            };
+            let asked = Instant::now();
+            next = jobs.within(most).ok();
+            waited = waited.saturating_add(asked.elapsed());
+        }
+        group.worked = started.elapsed().saturating_sub(waited);
+    }
+
+    fn take(&mut self, job: Job, group: &mut Group) {
+        match job {
+            Job::Post {
+                sealed,
+                reply,
+                place,
+            } => {
+                group.awaited |= matches!(reply, Reply::Now(_));
+                group.time = group.time.max(Some(sealed.time));
+                group.posts.push(Entered {
+                    answer: self.enter(&sealed),
+                    reply,
+                    _place: place,
+                });
+            }
+            Job::Flush(sender) => {
+                group.awaited = true;
+                group.flushes.push(sender);
             }
         }
     }
 
-    /// Fails for all or answers each.
-    fn commit(&mut self, posts: &[Sealed]) -> Result<Vec<Result<Posted, PostError>>, PostError> {
+    fn enter(&mut self, post: &Sealed) -> Result<Posted, PostError> {
         self.shared.healthy()?;
         let tables = match &mut self.state {
             Storage::Ready(tables) => tables,
             Storage::Broken { why, .. } => return Err(why.clone()),
         };
-        if posts.is_empty() {
-            return Ok(Vec::new());
+        match tables.enter(post) {
+            Ok(answer) => answer.map_err(PostError::Rejected),
+            Err(fault) => Err(self.broke(&fault, RETRY_FIRST)),
         }
-        match tables.commit(posts) {
-            Ok((answers, changed)) => {
-                let time = posts.iter().map(|p| p.time).max();
-                self.shared.committed(time.unwrap_or(Timestamp(0)), changed);
+    }
+
+    fn serve(&mut self, group: Group) {
+        let started = Instant::now();
+        let outcome = self.commit(&group);
+        self.last = Last {
+            posts: group.posts.len(),
+            took: group.worked.saturating_add(started.elapsed()),
+        };
+        for Entered { answer, reply, .. } in group.posts {
+            reply.tell(match &outcome {
+                Ok(()) => answer,
+                Err(why) => Err(why.clone()),
+            });
+        }
+        for flush in group.flushes {
+            drop(flush.send(outcome.clone()));
+        }
+    }
+
+    /// Makes what was entered durable, all of it or nothing.
+    fn commit(&mut self, group: &Group) -> Result<(), PostError> {
+        let tables = match &mut self.state {
+            Storage::Ready(tables) => tables,
+            Storage::Broken { why, .. } => return Err(why.clone()),
+        };
+        if group.posts.is_empty() {
+            return self.shared.healthy();
+        }
+        match tables.commit() {
+            Ok(changed) => {
+                let time = group.time.unwrap_or(Timestamp(0));
+                self.shared.committed(time, changed);
                 note(&self.marker, tables);
-                self.since_checkpoint += posts.len();
+                self.since_checkpoint += group.posts.len();
                 if self.since_checkpoint >= POSTS_PER_CHECKPOINT {
                     self.since_checkpoint = 0;
                     // A full channel means that it is at it already.
                     let _ = self.keeper.ask.try_send(());
                 }
-                Ok(answers
-                    .into_iter()
-                    .map(|a| a.map_err(PostError::Rejected))
-                    .collect())
+                Ok(())
             }
             Err(fault) => Err(self.broke(&fault, RETRY_FIRST)),
         }
