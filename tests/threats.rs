@@ -264,7 +264,8 @@ const SECRETS: &[(&str, &str)] = &[
     ("src/chain/rpc.rs", "Endpoint"),
     ("src/event/webhook.rs", "Secret"),
     ("src/payment.rs", "Payload"),
-    ("src/payment.rs", "Signature"),
+    ("src/payment/instruction.rs", "Signature"),
+    ("src/wallet/solana_key.rs", "SolanaKey"),
     ("src/wallet/key.rs", "Key"),
 ];
 

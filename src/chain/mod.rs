@@ -19,6 +19,7 @@ mod words;
 use rpc::Node;
 pub use rpc::{Endpoint, NotEndpoint};
 use solana::Cluster;
+pub use solana::Sent;
 use words::{Block, Log, Receipt, Used};
 
 /// Blocks on top of one that is believed: chains exchange their newest blocks now and then.
@@ -187,13 +188,35 @@ impl Chains {
     /// Is there nobody to ask?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.nodes.is_empty() && self.clusters.is_empty()
     }
 
     /// Can this one be asked?
     #[must_use]
     pub fn knows(&self, network: &str) -> bool {
         self.nodes.iter().any(|(n, _)| n.as_str() == network)
+    }
+
+    /// Is it a Solana cluster that can be asked?
+    #[must_use]
+    pub fn knows_cluster(&self, network: &str) -> bool {
+        self.clusters.iter().any(|(n, _)| n.as_str() == network)
+    }
+
+    /// The transaction that took a payment on Solana, when there is one. `None` when there is no node for it.
+    ///
+    /// # Errors
+    /// When the answers are missing, unreadable or of another cluster. Nothing is known then.
+    pub async fn find(
+        &self,
+        network: &str,
+        sent: &Sent,
+    ) -> Result<Option<Option<Found>>, ChainError> {
+        let mut clusters = self.clusters.iter();
+        match clusters.find(|(n, _)| n.as_str() == network) {
+            Some((_, cluster)) => cluster.find(sent).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The chain as it is now. `None` when there is no node for it.

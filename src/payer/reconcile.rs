@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::budget::Payment;
-use crate::chain::{Authorization, ChainError, Chains, Keeper, View};
+use crate::chain::{Authorization, ChainError, Chains, Keeper, Sight, View};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Flag, Sink, SpendEvent, State};
 use crate::evm::{Address, Charge};
@@ -16,6 +16,7 @@ use crate::ledger::{Ledger, Post, PostError};
 use crate::payment::PaymentId;
 use crate::wallet::Wallet;
 
+mod clusters;
 mod conclude;
 mod finding;
 mod invoices;
@@ -87,7 +88,9 @@ impl Reconciler {
     /// Could a chain say more about this payment than its newest event does?
     #[must_use]
     pub fn concerns(&self, event: &SpendEvent) -> bool {
-        let asked = self.chains.knows(&event.network) || self.pays_itself(&event.wallet);
+        let asked = self.chains.knows(&event.network)
+            || self.chains.knows_cluster(&event.network)
+            || self.pays_itself(&event.wallet);
         event.awaits_chain() && asked
     }
 
@@ -182,6 +185,9 @@ impl Pass<'_> {
         if let Some((wallet, hash)) = house.node(&payment, &last) {
             return self.look_at_node(&payment, &last, wallet, hash).await;
         }
+        if let Some(sent) = clusters::sent(&payment, &last) {
+            return self.look_at_cluster(&payment, &last, sent).await;
+        }
         let Some(about) = authorization(&payment, &last) else {
             return Ok(without(
                 &last,
@@ -211,30 +217,14 @@ impl Pass<'_> {
             Ok(Err(error)) => return Ok(without(&last, Outcome::Unanswered, error.to_string())),
             Err(_) => return Ok(without(&last, Outcome::Unanswered, "no answer in time")),
         };
-        let _turn = house.endings.close(Endings::share(id)).await;
-        house.ledger.flush().await?;
-        if house.ledger.booked(id).await?.as_ref() != Some(&(payment.clone(), last.clone())) {
-            return Ok(without(
-                &last,
-                Outcome::Undecided,
-                "it went on while its chain was asked",
-            ));
-        }
-        match conclude(&payment, &last, sight, house.clock.now(), house.surely()) {
-            Some(conclusion) => house.record(&last, conclusion).await,
-            None => Ok(without(
-                &last,
-                Outcome::Undecided,
-                "it may be taken yet, or was too lately",
-            )),
-        }
+        house.book(&payment, &last, sight).await
     }
 
     async fn sight(
         &mut self,
         network: &str,
         about: &Authorization,
-    ) -> Result<Option<crate::chain::Sight>, ChainError> {
+    ) -> Result<Option<Sight>, ChainError> {
         if !self.views.contains_key(network) {
             let view = self.house.chains.view(network).await;
             self.views.insert(network.to_owned(), view);
@@ -263,6 +253,25 @@ impl Reconciler {
         let open = last.state == State::Reserved && self.surely() < payment.until;
         let age = self.clock.now().0.saturating_sub(last.time.0);
         open || age < FRESH
+    }
+
+    /// What follows from what a chain shows, unless the payment went on meanwhile.
+    async fn book(
+        &self,
+        payment: &Payment,
+        last: &SpendEvent,
+        sight: Sight,
+    ) -> Result<Finding, PostError> {
+        let _turn = self.endings.close(Endings::share(last.id)).await;
+        self.ledger.flush().await?;
+        let undecided = |why: &str| Ok(without(last, Outcome::Undecided, why));
+        if self.ledger.booked(last.id).await?.as_ref() != Some(&(payment.clone(), last.clone())) {
+            return undecided("it went on while its chain was asked");
+        }
+        match conclude(payment, last, sight, self.clock.now(), self.surely()) {
+            Some(conclusion) => self.record(last, conclusion).await,
+            None => undecided("it may be taken yet, or was too lately"),
+        }
     }
 
     /// Durable before anybody is told.

@@ -11,6 +11,7 @@ use farepass::solana::{Pubkey, split};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::reconcile::{only, reconciled};
 use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::{Proxy, Setup};
@@ -381,4 +382,81 @@ fn killed_before_and_after_its_signature_a_payment_counts_and_is_not_made_again(
         assert_eq!(ask(&proxy, 1).status, 200, "{point}");
         proxy.assert_verifies();
     }
+}
+
+/// The transaction that the merchant was sent.
+fn sent_to(shop: &Merchant) -> Vec<u8> {
+    let seen = shop.seen();
+    let paid = seen.iter().find_map(|seen| seen.payment()).unwrap();
+    let paid: Value = serde_json::from_slice(&STANDARD.decode(paid).unwrap()).unwrap();
+    let transaction = paid["payload"]["transaction"].as_str().unwrap();
+    STANDARD.decode(transaction).unwrap()
+}
+
+#[test]
+fn a_receipt_is_confirmed_by_the_cluster() {
+    let Some(stand) = stand() else { return };
+    let (setup, address) = Cluster(stand).setup();
+    let proxy = setup.start();
+    assert_eq!(proxy.get(&format!("{SHOP}/v2/svm")).status, 200);
+    let found = reconciled(&proxy.setup, "confirmed");
+    let row = only(&proxy.setup);
+    let sent = Cluster(stand).sent(&address);
+    assert_eq!(found["transaction"], sent[0]["signature"]);
+    assert_eq!(
+        (&row["confirmed"], &row["state"]),
+        (&json!(true), &json!("settled"))
+    );
+    assert_eq!(
+        (&row["block"], &row["flags"]),
+        (&sent[0]["slot"], &json!([]))
+    );
+    proxy.assert_verifies();
+}
+
+#[test]
+fn money_that_was_taken_without_a_receipt_is_found_and_what_was_not_stays_counted() {
+    let Some(stand) = stand() else { return };
+    let cluster = Cluster(stand);
+    let mut setup = Setup::new();
+    let address = join_solana(&mut setup, &stand.cluster());
+    let funds = json!({ "address": address, "amount": FUNDS.to_string() });
+    cluster.ask("POST", "/svm/fund", &funds);
+    let shop = shop(vec![entry(&json!({}))]);
+    setup.root(&shop.root);
+    setup.resolve("shop.stand.test:443", shop.tls.port().into());
+    let proxy = setup.start();
+    assert_eq!(ask(&proxy, 0).status, 200);
+    let open = reconciled(&proxy.setup, "undecided");
+    assert_eq!(open["state"], "unknown", "{open}");
+    let detail = "its transaction is not found yet";
+    crate::support::until(detail, std::time::Duration::from_secs(60), || {
+        (reconciled(&proxy.setup, "undecided")["detail"] == detail).then_some(())
+    });
+    assert_eq!(proxy.ledger().counted(), 10_000);
+    // The facilitator's key is the stand's: now it takes the money.
+    let mut transaction = sent_to(&shop);
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[11; 32]).unwrap();
+    assert_eq!(
+        Pubkey(pair.public_key().as_ref().try_into().unwrap()).to_string(),
+        FEE_PAYER
+    );
+    let (_, message) = split(&transaction).unwrap();
+    let signature = pair.sign(message).as_ref().to_vec();
+    transaction[1..65].copy_from_slice(&signature);
+    let question = json!({ "jsonrpc": "2.0", "id": 1, "method": "sendTransaction",
+        "params": [STANDARD.encode(&transaction)] });
+    let node = stand.cluster();
+    let port = node.rsplit(':').next().unwrap().parse().unwrap();
+    let taken = request(port, "POST", "/", &question).unwrap().json();
+    assert_eq!(cluster.balance(&address), FUNDS - 10_000, "{taken}");
+    reconciled(&proxy.setup, "confirmed");
+    let row = only(&proxy.setup);
+    assert_eq!(row["transaction"], taken["result"]);
+    assert_eq!(
+        (&row["state"], &row["charged"]),
+        (&json!("settled"), &json!("0.01 USD"))
+    );
+    assert_eq!(row["flags"], json!(["taken_unclaimed"]));
+    proxy.assert_verifies();
 }
