@@ -75,6 +75,11 @@ fn authenticate() {
 }
 
 #[test]
+fn mcp() {
+    feed("mcp", targets::mcp);
+}
+
+#[test]
 fn l402_read() {
     feed("l402_read", targets::l402_read);
 }

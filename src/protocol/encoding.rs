@@ -116,7 +116,7 @@ pub(super) fn check(json: &str) -> Result<(), Problem> {
 }
 
 /// Where the string that starts at `from` ends: the place of its closing quote.
-fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
+pub(super) fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
         match bytes.get(at)? {
@@ -128,7 +128,7 @@ fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Is the next thing after a string a colon?
-fn is_key(bytes: &[u8], after: usize) -> bool {
+pub(super) fn is_key(bytes: &[u8], after: usize) -> bool {
     let rest = bytes.get(after..).unwrap_or_default();
     let next = rest.iter().find(|b| !b.is_ascii_whitespace());
     next == Some(&b':')

@@ -22,10 +22,10 @@ use crate::scheme::{self, Recipient};
 const SCHEME: &str = "payment";
 
 /// Where a credential goes whose challenge leaves `Authorization` to the agent.
-const BESIDE: &str = "payment-authorization";
+pub(super) const BESIDE: &str = "payment-authorization";
 
 /// Response header with the receipt.
-const RECEIPT: &str = "payment-receipt";
+pub(super) const RECEIPT: &str = "payment-receipt";
 
 /// Encoded bytes of `request`, looked at before it is decoded. The implementations refuse longer ones.
 const REQUEST_MAX: usize = 16 << 10;
@@ -45,20 +45,20 @@ pub(super) struct Mpp;
 #[serde(default)]
 pub(super) struct Echo {
     #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
+    pub(super) description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) digest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expires: Option<String>,
+    pub(super) expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) header: Option<String>,
     pub(super) id: String,
     pub(super) intent: String,
     pub(super) method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    opaque: Option<String>,
+    pub(super) opaque: Option<String>,
     pub(super) realm: String,
-    request: String,
+    pub(super) request: String,
 }
 
 /// The credential, members in the same order.
@@ -233,7 +233,7 @@ impl Echo {
 }
 
 /// What a challenge asks for. Methods and intents that are not paid are named here.
-fn requirement(echo: &Echo) -> Result<Requirement, Problem> {
+pub(super) fn requirement(echo: &Echo) -> Result<Requirement, Problem> {
     let request = echo.request()?;
     let terms = charge::read(&echo.method, &echo.intent, &request)?;
     let entry = serde_json::to_string(echo).map_err(|_| not_json())?;

@@ -18,7 +18,7 @@ use crate::scheme::{self, Recipient};
 const PAYMENT: &str = "x-payment";
 
 /// Response header with the receipt.
-const RESPONSE: &str = "x-payment-response";
+pub(super) const RESPONSE: &str = "x-payment-response";
 
 /// Bytes of a challenge body that are looked at, whatever was read.
 const BODY_MAX: usize = 1 << 20;
@@ -128,7 +128,8 @@ fn may_be_json(kind: &[u8]) -> bool {
     kind.ends_with(b"/json") || kind.ends_with(b"+json") || kind == b"text/plain"
 }
 
-fn read(body: Option<&[u8]>, into: &mut Challenge) -> Result<(), Problem> {
+/// Reads the terms, if these are some.
+pub(super) fn read(body: Option<&[u8]>, into: &mut Challenge) -> Result<(), Problem> {
     let Some(body) = body.filter(|body| speaks_x402(body)) else {
         return Ok(());
     };

@@ -23,7 +23,7 @@ pub(super) const REQUIRED: &str = "payment-required";
 const SIGNATURE: &str = "payment-signature";
 
 /// Response header with the receipt.
-const RESPONSE: &str = "payment-response";
+pub(super) const RESPONSE: &str = "payment-response";
 
 const DIALECT: Dialect = Dialect {
     protocol: "x402-v2",
@@ -157,7 +157,12 @@ fn read(headers: &HeaderMap, into: &mut Challenge) -> Result<(), Problem> {
     };
     let json = encoding::decode(value)?;
     encoding::check(&json)?;
-    let required: Required<'_> = serde_json::from_str(&json).map_err(|_| not_json())?;
+    read_terms(&json, into)
+}
+
+/// Reads the terms, which were [`encoding::check`]ed.
+pub(super) fn read_terms(json: &str, into: &mut Challenge) -> Result<(), Problem> {
+    let required: Required<'_> = serde_json::from_str(json).map_err(|_| not_json())?;
     version(required.x402_version)?;
     let extensions = required.extensions.map(|raw| Extensions::read(raw.get()));
     let extensions = extensions.transpose()?.unwrap_or_default();
@@ -201,7 +206,7 @@ fn version(raw: Option<&RawValue>) -> Result<(), Problem> {
         Some(2) => Ok(()),
         Some(_) => Err(Problem::new(
             Reason::VersionUnsupported,
-            "the header names a version of x402 other than 2",
+            "the challenge names a version of x402 other than 2",
         )),
         None => Err(not_json()),
     }

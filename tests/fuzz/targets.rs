@@ -19,6 +19,8 @@ use farepass::payment::{
     Signature,
 };
 use farepass::policy::{Catalog, Facts, OURSELVES, Policy, Question};
+use farepass::protocol::jsonrpc::Call;
+use farepass::protocol::mcp::Answer;
 use farepass::protocol::{self, PROTOCOLS, Repeat, Terms};
 use farepass::proxy::{self, Target};
 use farepass::section::{Problems, Section};
@@ -116,6 +118,42 @@ pub(crate) fn l402_read(data: &[u8]) {
             assert!(l402.reusable_until(requirement).is_some());
         }
     }
+}
+
+/// JSON-RPC of MCP: the same bytes as a request, as an answer to an honest one, and as terms inside one.
+pub(crate) fn mcp(data: &[u8]) {
+    const ASKED: &[u8] =
+        br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"search"}}"#;
+    if let Some(call) = Call::read(data) {
+        let paid = call.with(data, "x402/payment", "{\"a\":1}").unwrap();
+        if !protocol::jsonrpc::carries_payment(data) {
+            assert_eq!(mcp_payment(&paid), 1);
+        }
+        let again = Call::read(&paid).unwrap();
+        assert_eq!((&again.name, &again.id_text), (&call.name, &call.id_text));
+        let question: usize = call.question(data).map(<[u8]>::len).sum();
+        assert!(question < data.len());
+    }
+    let call = Call::read(ASKED).unwrap();
+    let whole = [
+        br#"{"jsonrpc":"2.0","id":7,"result":{"isError":true,"structuredContent":"#.as_slice(),
+        data,
+        b"}}",
+    ]
+    .concat();
+    for answer in [data, &whole].map(|body| Answer::read(&call, body)) {
+        let Some(answer) = answer else { continue };
+        assert_eq!(answer.challenge.is_some(), answer.status == 402);
+        check(&answer.challenge.unwrap_or_default());
+    }
+}
+
+/// What a server finds of our payment in the request that it gets.
+fn mcp_payment(body: &[u8]) -> u64 {
+    let json: serde_json::Value = serde_json::from_slice(body).unwrap();
+    json["params"]["_meta"]["x402/payment"]["a"]
+        .as_u64()
+        .unwrap_or_default()
 }
 
 /// A receipt of either version.

@@ -1,0 +1,369 @@
+//! JSON-RPC 2.0 requests of MCP (streamable HTTP transport) and what a payment changes of them: bytes are
+//! put in at one place, and nothing else is written anew.
+//!
+//! What cannot be read in one way only (a batch, a repeated member, an `id` that is none) is no call, and
+//! nobody pays for it.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::encoding;
+
+/// Characters of a name or URI that rules are asked about.
+const NAME_MAX: usize = 1024;
+
+/// Characters of an `id` that is text.
+const ID_MAX: usize = 256;
+
+/// Nested arrays and objects of a message that is only searched.
+const DEPTH_MAX: usize = 512;
+
+/// Keys of `_meta` that carry a payment or a proof of one (x402 transport `mcp`, draft-payment-transport-mcp-00).
+const META: &[&str] = &["x402/payment", "org.paymentauth/credential"];
+
+/// The same of a message's `metadata` (x402 transport `a2a`).
+const METADATA: &[&str] = &["x402.payment.payload"];
+
+/// What is asked of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `tools/call`: only its results can say that they are errors.
+    Tool,
+    /// `resources/read`.
+    Resource,
+    /// `prompts/get`.
+    Prompt,
+}
+
+const METHODS: &[(&str, Method)] = &[
+    ("tools/call", Method::Tool),
+    ("resources/read", Method::Resource),
+    ("prompts/get", Method::Prompt),
+];
+
+/// What answers a request (JSON-RPC section 4). Fractions and `null` are nobody's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Id {
+    Number(i64),
+    Text(String),
+}
+
+/// One request that may be paid for.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What is asked for.
+    pub method: Method,
+    /// The tool's or prompt's name, or the resource's URI.
+    pub name: String,
+    /// The `id` as it is written.
+    pub id_text: String,
+    pub(super) id: Id,
+    /// Where the payment goes in, and what stands around it there.
+    place: Place,
+    /// What differs between two sendings of one question: `id`, `_meta.progressToken`.
+    passing: Vec<Range<usize>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: usize,
+    /// Is there a `_meta`? Else it is made.
+    meta: bool,
+    /// Is the object that it goes into empty?
+    empty: bool,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    jsonrpc: Option<&'a str>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Params<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uri: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta<'a> {
+    #[serde(borrow)]
+    progress_token: Option<&'a RawValue>,
+}
+
+impl Call {
+    /// Reads a request. `None`: nothing that is paid for, and it passes as it is.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let json = std::str::from_utf8(body).ok()?;
+        encoding::check(json).ok()?;
+        let message: Message<'_> = serde_json::from_str(json).ok()?;
+        message.jsonrpc.filter(|version| *version == "2.0")?;
+        let id_raw = message.id?;
+        let method = text(message.method?)?;
+        let (_, method) = METHODS.iter().find(|(name, _)| *name == method)?;
+        let params_raw = message.params.filter(|raw| raw.get().starts_with('{'))?;
+        let params: Params<'_> = serde_json::from_str(params_raw.get()).ok()?;
+        let name = match method {
+            Method::Tool | Method::Prompt => params.name,
+            Method::Resource => params.uri,
+        };
+        let name = text(name?).filter(|name| name.len() <= NAME_MAX)?;
+        let mut passing = vec![within(json, id_raw)];
+        let place = match params.meta {
+            Some(raw) => {
+                let meta: Meta<'_> = object(raw)?;
+                passing.extend(meta.progress_token.map(|token| within(json, token)));
+                Place::of(json, raw, true)
+            }
+            None if has_meta(params_raw) => return None,
+            None => Place::of(json, params_raw, false),
+        };
+        passing.sort_by_key(|range| range.start);
+        Some(Self {
+            method: *method,
+            name,
+            id_text: id_raw.get().to_owned(),
+            id: Id::read(id_raw)?,
+            place,
+            passing,
+        })
+    }
+
+    /// The same request with one more member of `params._meta`: `value` is JSON text. `body` is what was
+    /// read.
+    #[must_use]
+    pub fn with(&self, body: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
+        let (before, after) = body.split_at_checked(self.place.at)?;
+        let comma = if self.place.empty { "" } else { "," };
+        let member = format!("\"{key}\":{value}");
+        let added = match self.place.meta {
+            true => format!("{member}{comma}"),
+            false => format!("\"_meta\":{{{member}}}{comma}"),
+        };
+        Some([before, added.as_bytes(), after].concat())
+    }
+
+    /// The parts of `body` that make it this question: a client that asks again counts its `id` and its
+    /// `progressToken` on.
+    pub fn question<'a>(&'a self, body: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let starts = std::iter::once(0).chain(self.passing.iter().map(|range| range.end));
+        let ends = self.passing.iter().map(|range| range.start);
+        let parts = starts.zip(ends.chain(std::iter::once(body.len())));
+        parts.filter_map(|(start, end)| body.get(start..end))
+    }
+}
+
+impl Id {
+    pub(super) fn read(raw: &RawValue) -> Option<Self> {
+        match raw.get().starts_with('"') {
+            true => text(raw).filter(|t| t.len() <= ID_MAX).map(Self::Text),
+            false => raw.get().parse().ok().map(Self::Number),
+        }
+    }
+}
+
+impl Place {
+    fn of(json: &str, object: &RawValue, meta: bool) -> Self {
+        let inside = object.get().get(1..).unwrap_or_default();
+        Self {
+            at: within(json, object).start + 1,
+            meta,
+            empty: inside.trim_start().starts_with('}'),
+        }
+    }
+}
+
+/// `_meta: null` reads like none and is one.
+fn has_meta(params: &RawValue) -> bool {
+    let members: Result<std::collections::BTreeMap<String, &RawValue>, _> =
+        serde_json::from_str(params.get());
+    members.is_ok_and(|members| members.contains_key("_meta"))
+}
+
+/// A JSON string's characters.
+pub(super) fn text(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// An object's members; serde would take a list for them as well.
+pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    let json = Some(raw.get()).filter(|json| json.starts_with('{'))?;
+    serde_json::from_str(json).ok()
+}
+
+/// Where a part that was borrowed from `json` stands in it.
+fn within(json: &str, part: &RawValue) -> Range<usize> {
+    let start = (part.get().as_ptr().addr()).saturating_sub(json.as_ptr().addr());
+    start..start.saturating_add(part.get().len())
+}
+
+/// Does this body bring a payment of its own, wherever messages keep one: in a call, in one of a batch,
+/// in one that is only nearly a message?
+#[must_use]
+pub fn carries_payment(body: &[u8]) -> bool {
+    let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
+    // An escape may hide either word.
+    if !has(b"x402") && !has(b"paymentauth") && !has(b"\\u") {
+        return false;
+    }
+    let mut open: Vec<&[&str]> = vec![];
+    let mut next: &[&str] = &[];
+    let mut at = 0;
+    while let Some(byte) = body.get(at) {
+        match byte {
+            // Deeper than any server reads.
+            b'{' | b'[' if open.len() == DEPTH_MAX => return false,
+            b'{' => open.push(std::mem::take(&mut next)),
+            b'[' => {
+                open.push(&[]);
+                next = &[];
+            }
+            b'}' | b']' => {
+                open.pop();
+            }
+            b',' => next = &[],
+            b'"' => {
+                let Some(end) = encoding::string_end(body, at + 1) else {
+                    return false;
+                };
+                let quoted = body.get(at..=end).unwrap_or_default();
+                if encoding::is_key(body, end + 1) {
+                    let key = serde_json::from_slice::<String>(quoted).unwrap_or_default();
+                    if open.last().is_some_and(|keys| keys.contains(&&*key)) {
+                        return true;
+                    }
+                    next = match key.as_str() {
+                        "_meta" => META,
+                        "metadata" => METADATA,
+                        _ => &[],
+                    };
+                }
+                at = end;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(body: &str) -> Option<Call> {
+        Call::read(body.as_bytes())
+    }
+
+    fn paid(body: &str) -> String {
+        let with = call(body).unwrap().with(body.as_bytes(), "k", "{\"p\":1}");
+        String::from_utf8(with.unwrap()).unwrap()
+    }
+
+    fn question(body: &str) -> Vec<u8> {
+        let call = call(body).unwrap();
+        call.question(body.as_bytes()).collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn a_payment_is_put_in_and_nothing_else_is_changed() {
+        for (before, after) in [
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"n":1.10e2,"z":0,"a":0}}}"#,
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"k":{"p":1}},"name":"a","arguments":{"n":1.10e2,"z":0,"a":0}}}"#,
+            ),
+            (
+                "\n { \"params\" : { \"_meta\" : { \"progressToken\" : 7 } , \"name\":\"\\u0061\" } ,\"method\":\"prompts/get\",\"id\":\"x\",\"jsonrpc\":\"2.0\"} \n",
+                "\n { \"params\" : { \"_meta\" : {\"k\":{\"p\":1}, \"progressToken\" : 7 } , \"name\":\"\\u0061\" } ,\"method\":\"prompts/get\",\"id\":\"x\",\"jsonrpc\":\"2.0\"} \n",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":0,"method":"resources/read","params":{"uri":"a:b","_meta":{ }}}"#,
+                r#"{"jsonrpc":"2.0","id":0,"method":"resources/read","params":{"uri":"a:b","_meta":{"k":{"p":1} }}}"#,
+            ),
+        ] {
+            assert_eq!(paid(before), after);
+            let json: serde_json::Value = serde_json::from_str(after).unwrap();
+            assert_eq!(json["params"]["_meta"]["k"]["p"], 1);
+        }
+    }
+
+    #[test]
+    fn what_is_no_single_call_is_none() {
+        let whole = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}"#;
+        assert!(call(whole).is_some());
+        assert!(call(&format!("[{whole}]")).is_none());
+        assert!(call(&format!("{whole}{whole}")).is_none());
+        for (from, to) in [
+            (r#""id":1,"#, ""),
+            (r#""id":1"#, r#""id":null"#),
+            (r#""id":1"#, r#""id":1.5"#),
+            (r#""id":1"#, r#""id":1,"id":2"#),
+            (r#""id":1"#, r#""id":1,"\u0069d":2"#),
+            (r#""2.0""#, r#""1.0""#),
+            ("tools/call", "tools/list"),
+            (r#""name":"a""#, ""),
+            (r#""name":"a""#, r#""name":"a","name":"b""#),
+            (r#""name":"a""#, r#""name":7"#),
+            (r#""name":"a""#, r#""name":"a","_meta":null"#),
+            (r#""name":"a""#, r#""name":"a","_meta":[]"#),
+            (r#"{"name":"a"}"#, r#"["a"]"#),
+        ] {
+            let other = whole.replace(from, to);
+            assert_ne!(other, whole);
+            assert!(call(&other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_same_question_is_known_by_everything_but_its_number() {
+        let ask = |id: &str, token: &str, name: &str, n: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"_meta":{{"progressToken":{token}}},"name":"{name}","arguments":{{"id":{n}}}}}}}"#
+            )
+        };
+        let one = question(&ask("1", "1", "a", "5"));
+        assert_eq!(question(&ask("2", "\"t\"", "a", "5")), one);
+        assert_ne!(question(&ask("1", "1", "b", "5")), one);
+        assert_ne!(question(&ask("1", "1", "a", "6")), one);
+        assert!(String::from_utf8(one).unwrap().contains(r#""id":5"#));
+    }
+
+    #[test]
+    fn a_payment_of_the_agents_own_is_found_wherever_it_would_count() {
+        for carried in [
+            r#"{"id":1,"params":{"_meta":{"x402/payment":{}}}}"#,
+            r#"[{"params":{"_meta":{"a":{},"org.paymentauth/credential":{}}}}]"#,
+            r#"{"_meta":{"\u0078402/payment":1}}"#,
+            r#"{"_meta":{},"_meta":{"x402/payment":1}}"#,
+            r#"{"params":{"message":{"metadata":{"x402.payment.payload":{}}}}}"#,
+        ] {
+            assert!(carries_payment(carried.as_bytes()), "{carried}");
+        }
+        for free in [
+            r#"{"params":{"arguments":{"x402/payment":{}}}}"#,
+            r#"{"params":{"_meta":{"x":["x402/payment"],"y":{"x402/payment":1}}}}"#,
+            r#"{"params":{"_meta":{"x402/paymentx":1},"text":"\"_meta\":{\"x402/payment\":1}"}}"#,
+            r#"{"_meta":[{"x402/payment":1}]}"#,
+            "{\"_meta\":{\"x402/payment",
+            "",
+        ] {
+            assert!(!carries_payment(free.as_bytes()), "{free}");
+        }
+        assert!(!carries_payment(
+            &[b"x402".as_slice(), &[b'['; 100_000]].concat()
+        ));
+    }
+}

@@ -1,0 +1,232 @@
+//! Payments asked for inside JSON-RPC answers of MCP servers (x402 transport `mcp`: the tool-result and the
+//! `org.x402/payment` binding; draft-payment-transport-mcp-00 of MPP). What such an answer says is put in
+//! the words of HTTP: a challenge, a status, receipt headers. So one payment path serves both.
+//!
+//! Text is never read for terms: a tool may quote whatever it has read somewhere.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::encoding;
+use super::jsonrpc::{Call, Id, Method, object, text};
+use super::{mpp, mpp_native, x402_v1, x402_v2};
+use crate::payment::{Challenge, Payload};
+
+/// `params._meta`: the payment (x402 transport `mcp`).
+const X402_PAYMENT: &str = "x402/payment";
+
+/// `params._meta`: the credential (draft-payment-transport-mcp-00).
+const MPP_CREDENTIAL: &str = "org.paymentauth/credential";
+
+/// Codes of an error whose `data` are terms: x402's for MCP, MPP's two (payment needed, payment not taken).
+const X402_CODE: i64 = 402;
+const MPP_CODES: [i64; 2] = [-32042, -32043];
+
+/// An answer to one call.
+#[derive(Default)]
+pub struct Answer {
+    /// What it asks for. `None`: no money.
+    pub challenge: Option<Challenge>,
+    /// As HTTP would have said it: 402, 500 for an error, 200 for a result.
+    pub status: StatusCode,
+    /// Its receipts, as HTTP would have carried them.
+    pub receipts: HeaderMap,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome<'a> {
+    #[serde(borrow)]
+    is_error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payment_required: Option<&'a RawValue>,
+    #[serde(borrow)]
+    structured_content: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Meta<'a> {
+    #[serde(borrow, rename = "x402/payment-response")]
+    x402_response: Option<&'a RawValue>,
+    #[serde(borrow, rename = "x402/error")]
+    x402_error: Option<&'a RawValue>,
+    #[serde(borrow, rename = "org.paymentauth/receipt")]
+    mpp_receipt: Option<&'a RawValue>,
+    #[serde(borrow, rename = "org.paymentauth/payment-required")]
+    mpp_required: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Failure<'a> {
+    code: i64,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Terms of x402, as far as they tell that they are.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Terms<'a> {
+    #[serde(borrow)]
+    x402_version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    accepts: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct MppTerms<'a> {
+    #[serde(borrow)]
+    challenges: Option<Vec<&'a RawValue>>,
+}
+
+impl Answer {
+    /// Reads a message, if it is the answer to `call`. One that can be read in two ways is nobody's.
+    #[must_use]
+    pub fn read(call: &Call, body: &[u8]) -> Option<Self> {
+        let json = std::str::from_utf8(body).ok()?;
+        encoding::check(json).ok()?;
+        let message: Message<'_> = serde_json::from_str(json).ok()?;
+        let version = message.jsonrpc.and_then(text)?;
+        if version != "2.0" || message.id.and_then(Id::read)? != call.id {
+            return None;
+        }
+        match (message.result, message.error) {
+            (Some(result), None) => Some(Self::of_result(call, object(result)?)),
+            (None, Some(error)) => Some(Self::of_error(&object(error)?)),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+
+    fn of_result(call: &Call, outcome: Outcome<'_>) -> Self {
+        let is = |raw: Option<&RawValue>, word: &str| raw.is_some_and(|raw| raw.get() == word);
+        let failed = call.method == Method::Tool && is(outcome.is_error, "true");
+        let meta: Meta<'_> = outcome.meta.and_then(object).unwrap_or_default();
+        let waits = outcome.result_type.and_then(text).as_deref() == Some("payment_required");
+        let mut challenge = None;
+        if waits {
+            challenge = outcome.payment_required.and_then(x402);
+        } else if failed {
+            let x402 = outcome.structured_content.and_then(x402);
+            let x402 = x402.or_else(|| meta.x402_error.and_then(x402_error));
+            challenge = x402.or_else(|| meta.mpp_required.and_then(mpp));
+        }
+        let status = match (&challenge, failed) {
+            (Some(_), _) => StatusCode::PAYMENT_REQUIRED,
+            (None, true) => StatusCode::INTERNAL_SERVER_ERROR,
+            (None, false) => StatusCode::OK,
+        };
+        let mut receipts = HeaderMap::new();
+        x402_receipt(&mut receipts, meta.x402_response);
+        mpp_receipt(&mut receipts, meta.mpp_receipt);
+        Self {
+            challenge,
+            status,
+            receipts,
+        }
+    }
+
+    fn of_error(failure: &Failure<'_>) -> Self {
+        let challenge = match failure.code {
+            X402_CODE => failure.data.and_then(x402),
+            code if MPP_CODES.contains(&code) => failure.data.and_then(mpp),
+            _ => None,
+        };
+        let status = match challenge {
+            Some(_) => StatusCode::PAYMENT_REQUIRED,
+            None => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut receipts = HeaderMap::new();
+        let data: Meta<'_> = failure.data.and_then(object).unwrap_or_default();
+        x402_receipt(&mut receipts, data.x402_response);
+        Self {
+            challenge,
+            status,
+            receipts,
+        }
+    }
+}
+
+/// Terms of either version of x402.
+fn x402(raw: &RawValue) -> Option<Challenge> {
+    let terms: Terms<'_> = object(raw)?;
+    let version = terms.x402_version?;
+    terms.accepts?;
+    let mut challenge = Challenge::default();
+    let read = match version.get() {
+        "1" => x402_v1::read(Some(raw.get().as_bytes()), &mut challenge),
+        _ => x402_v2::read_terms(raw.get(), &mut challenge),
+    };
+    challenge.problems.extend(read.err());
+    Some(challenge)
+}
+
+/// The older place: the terms, or an error with the terms in its `data`.
+fn x402_error(raw: &RawValue) -> Option<Challenge> {
+    let nested = || {
+        object::<Failure<'_>>(raw)
+            .filter(|f| f.code == X402_CODE)?
+            .data
+    };
+    x402(raw).or_else(|| x402(nested()?))
+}
+
+/// Challenges of MPP: one is enough.
+fn mpp(raw: &RawValue) -> Option<Challenge> {
+    let terms: MppTerms<'_> = object(raw)?;
+    let challenges = terms.challenges.filter(|list| !list.is_empty())?;
+    let mut challenge = Challenge::default();
+    mpp_native::read(&challenges, &mut challenge);
+    Some(challenge)
+}
+
+fn x402_receipt(receipts: &mut HeaderMap, raw: Option<&RawValue>) {
+    let value = raw.map(|raw| HeaderValue::try_from(STANDARD.encode(raw.get())));
+    if let Some(Ok(value)) = value {
+        for name in [x402_v1::RESPONSE, x402_v2::RESPONSE] {
+            receipts.insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+}
+
+fn mpp_receipt(receipts: &mut HeaderMap, raw: Option<&RawValue>) {
+    let value = raw.map(|raw| HeaderValue::try_from(URL_SAFE_NO_PAD.encode(raw.get())));
+    if let Some(Ok(value)) = value {
+        receipts.insert(HeaderName::from_static(mpp::RECEIPT), value);
+    }
+}
+
+/// A payment header as a member of `params._meta`: its name, and its JSON text. `None`: it has no such form.
+#[must_use]
+pub fn member(payload: &Payload) -> Option<(&'static str, String)> {
+    let value = payload.value.as_bytes();
+    let mpp = payload.name == header::AUTHORIZATION || payload.name == mpp::BESIDE;
+    if mpp {
+        let token = value.strip_prefix(b"Payment ")?;
+        let json = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+        return Some((MPP_CREDENTIAL, mpp_native::credential(&json)?));
+    }
+    let json = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;
+    Some((X402_PAYMENT, json))
+}
+
+#[cfg(test)]
+mod tests;

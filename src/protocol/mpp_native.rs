@@ -1,0 +1,119 @@
+//! MPP challenges and credentials as JSON-RPC messages carry them: as objects, with `request` and `opaque`
+//! in them, and not as encoded text (draft-payment-transport-mcp-00).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::authenticate::Says;
+use super::encoding;
+use super::jsonrpc::{object, text};
+use super::mpp::{Echo, malformed, requirement};
+use crate::payment::{Challenge, Problem, Reason};
+
+/// Challenges that are read of one answer.
+const CHALLENGES_MAX: usize = 32;
+
+/// Members that are text, and such as are objects.
+const TEXTS: &[&str] = &["id", "realm", "method", "intent", "expires", "description"];
+const OBJECTS: &[&str] = &["request", "opaque"];
+
+/// A challenge as its credential echoes it.
+#[derive(Serialize)]
+struct Native<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<&'a str>,
+    id: &'a str,
+    intent: &'a str,
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opaque: Option<Box<RawValue>>,
+    realm: &'a str,
+    request: Box<RawValue>,
+}
+
+/// A credential as HTTP carries it.
+#[derive(Deserialize)]
+struct Encoded<'a> {
+    challenge: Echo,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+    source: &'a str,
+}
+
+#[derive(Serialize)]
+struct Credential<'a> {
+    challenge: Native<'a>,
+    payload: &'a RawValue,
+    source: &'a str,
+}
+
+/// Reads the challenges, which were [`encoding::check`]ed.
+pub(super) fn read(challenges: &[&RawValue], into: &mut Challenge) {
+    for raw in challenges.iter().take(CHALLENGES_MAX) {
+        let read = says(raw).and_then(|says| Echo::read(&says));
+        match read.and_then(|echo| requirement(&echo)) {
+            Ok(requirement) => into.requirements.push(requirement),
+            Err(problem) => into.problems.push(problem),
+        }
+    }
+}
+
+/// The challenge in the form that it has in a header.
+fn says(raw: &RawValue) -> Result<Says, Problem> {
+    let members: BTreeMap<String, &RawValue> =
+        object(raw).ok_or_else(|| malformed("the challenge is not a JSON object"))?;
+    if members.contains_key("digest") {
+        let detail = "the challenge is bound to a body, and no payment can go into a body without changing it";
+        return Err(Problem::new(Reason::DigestMismatch, detail));
+    }
+    let mut params = BTreeMap::new();
+    for name in TEXTS {
+        if let Some(raw) = members.get(*name) {
+            let value =
+                text(raw).ok_or_else(|| malformed("a member of the challenge is not text"))?;
+            params.insert((*name).to_owned(), value);
+        }
+    }
+    for name in OBJECTS {
+        if let Some(raw) = members.get(*name) {
+            let json = Some(raw.get()).filter(|json| json.starts_with('{'));
+            let json =
+                json.ok_or_else(|| malformed("a member of the challenge is not an object"))?;
+            params.insert((*name).to_owned(), encoding::encode_url(json.as_bytes()));
+        }
+    }
+    Ok(Says::Params(params))
+}
+
+/// The JSON text of a credential, its challenge as it came.
+pub(super) fn credential(encoded: &str) -> Option<String> {
+    let Encoded {
+        challenge: echo,
+        payload,
+        source,
+    } = serde_json::from_str(encoded).ok()?;
+    let decoded = |text: &str| RawValue::from_string(encoding::decode_url(text)?).ok();
+    let challenge = Native {
+        description: echo.description.as_deref(),
+        expires: echo.expires.as_deref(),
+        id: &echo.id,
+        intent: &echo.intent,
+        method: &echo.method,
+        opaque: match &echo.opaque {
+            Some(text) => Some(decoded(text)?),
+            None => None,
+        },
+        realm: &echo.realm,
+        request: decoded(&echo.request)?,
+    };
+    let credential = Credential {
+        challenge,
+        payload,
+        source,
+    };
+    serde_json::to_string(&credential).ok()
+}
