@@ -82,6 +82,7 @@ fn main() {
         host: "api.test".into(),
         port: 443,
         path: "/v100/x".into(),
+        tool: None,
         request: None,
     };
     let payer = "0x71b0cF3E855b6a3143206334BEBb5cAC3b9a83bf".to_owned();

@@ -91,6 +91,8 @@ pub struct Asked {
     pub port: u16,
     /// Path without query, as sent.
     pub path: Arc<str>,
+    /// Name of the MCP tool or prompt, or URI of the resource, where the body was read and names one.
+    pub tool: Option<Arc<str>>,
     /// What makes it the same purchase as another; `None` for questions and for what was not kept.
     pub request: Option<RequestKey>,
 }

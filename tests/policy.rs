@@ -102,6 +102,7 @@ fn asked(url: &str) -> Asked {
         host: uri.host().unwrap().into(),
         port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
         path: uri.path().into(),
+        tool: None,
         request: None,
     }
 }
@@ -1089,4 +1090,56 @@ fn a_validity_that_solana_cannot_keep_is_refused() {
     let refused = on_solana(rule, 149, solana_offer()).unwrap_err();
     assert_eq!(refused.reason, Reason::ValidityTooLong);
     assert!(on_solana(rule, 150, solana_offer()).is_ok());
+}
+
+const TOOLS: &str = r#"
+rules:
+  - { name: no-admin, match: { hosts: ["mcp.test"], tools: ["admin-*"] }, deny: true }
+  - { name: search, match: { hosts: ["mcp.test"], paths: ["/mcp"], tools: ["search", "weather-*"] }, pay: { max: "0.05 USD", mcp: true } }
+  - { name: rest, match: { hosts: ["mcp.test"], paths: ["/mcp"] }, pay: { max: "0.01 USD" } }
+  - { name: all, match: { hosts: ["mcp.test"], paths: ["/all"] }, pay: { max: "0.01 USD", mcp: true } }
+tests:
+  - { url: "https://mcp.test/mcp", tool: weather-now, amount: "0.05 USD", expect: pay, rule: search }
+  - { url: "https://mcp.test/mcp", tool: other, amount: "0.01 USD", expect: pay, rule: rest }
+  - { url: "https://mcp.test/mcp", amount: "0.05 USD", expect: over_request_cap, rule: rest }
+  - { url: "https://mcp.test/all", tool: admin-erase, expect: deny, rule: no-admin }
+  - { url: "https://mcp.test/all", tool: anything, expect: pay, rule: all }
+"#;
+
+#[test]
+fn a_tool_is_matched_by_its_name_and_bodies_are_read_where_a_rule_says_so() {
+    let policy = compile(TOOLS);
+    let networks = [SEPOLIA.parse().unwrap()];
+    let (ran, failed) = policy.run_tests(&networks, Usd(1_000_000_000));
+    assert_eq!((ran, failed.len()), (5, 0), "{failed:?}");
+    let may_read = |url: &str| policy.may_read(&asked(url));
+    assert!(may_read("https://mcp.test/mcp") && may_read("https://mcp.test/all"));
+    assert!(!may_read("https://mcp.test/other") && !may_read("https://other.test/mcp"));
+    let reads = |url: &str, tool: &str| {
+        policy.reads_bodies(&Asked {
+            tool: Some(tool.into()),
+            ..asked(url)
+        })
+    };
+    assert!(reads("https://mcp.test/mcp", "search") && reads("https://mcp.test/all", "x"));
+    assert!(!reads("https://mcp.test/mcp", "x") && !reads("https://mcp.test/all", "admin-x"));
+    // A rule before it that pays without looking decides for all that it matches.
+    let shadowed = TOOLS.replace(
+        "tools: [\"search\", \"weather-*\"] }, pay: { max: \"0.05 USD\", mcp: true }",
+        "methods: [GET, POST] }, pay: { max: \"0.05 USD\" }",
+    );
+    assert!(!compile(&shadowed).may_read(&asked("https://mcp.test/mcp")));
+}
+
+#[test]
+fn a_rule_with_tools_that_reads_no_bodies_is_an_error() {
+    let text = "rules:\n  - { name: a, match: { hosts: [a.test], tools: [x] }, pay: { max: \"1 USD\" } }\n";
+    let mut problems = Problems::default();
+    let mut file = Section::file("policy.yaml", text).unwrap();
+    let _ = Policy::read(&mut file, catalog(), &mut problems);
+    let errors = problems.into_sorted();
+    assert!(
+        errors[0].to_string().contains("no body is read here"),
+        "{errors:?}"
+    );
 }

@@ -24,9 +24,12 @@ mod page;
 pub(super) struct Explain {
     /// What an agent would ask for
     url: Question,
-    /// With which method
-    #[arg(long, value_name = "METHOD", default_value = "GET")]
-    method: http::Method,
+    /// With which method [default: GET, or POST for a tool]
+    #[arg(long, value_name = "METHOD")]
+    method: Option<http::Method>,
+    /// Which MCP tool or prompt by its name, or resource by its URI
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
     /// What the merchant would want, as "0.03 USD" [default: the smallest amount there is]
     #[arg(long, value_name = "MONEY")]
     amount: Option<Usd>,
@@ -112,7 +115,10 @@ impl Explain {
     ) -> Result<Explained, PostError> {
         let session = session(config, book, self.agent, now).await?;
         let question = Question {
-            method: self.method,
+            method: self
+                .method
+                .unwrap_or_else(|| Question::usual_method(self.tool.as_deref())),
+            tool: self.tool,
             amount: self.amount,
             network: self.network,
             asset: self.asset,

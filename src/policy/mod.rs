@@ -136,6 +136,18 @@ impl Policy {
         false
     }
 
+    /// May a body be looked into, to see what it asks for? Nothing is known of it yet.
+    #[must_use]
+    pub fn may_read(&self, asked: &Asked) -> bool {
+        rule::may_read(&self.rules, asked)
+    }
+
+    /// Does the rule that decides about this tool pay what bodies ask for?
+    #[must_use]
+    pub fn reads_bodies(&self, asked: &Asked) -> bool {
+        rule::first(&self.rules, asked).is_ok_and(|rule| rule.says.reads_bodies())
+    }
+
     /// The patterns of the hosts that some rule pays, in the order of the rules.
     pub fn paid_patterns(&self) -> impl Iterator<Item = &HostPattern> {
         let paying = self.rules.iter().filter(|r| matches!(r.says, Says::Pay(_)));

@@ -20,6 +20,8 @@ pub(super) struct Rule {
     paths: Vec<PathPattern>,
     /// Empty: every agent.
     agents: Vec<Glob>,
+    /// MCP tools, prompts and resources. Empty: all of them, and what is none.
+    tools: Vec<Glob>,
     pub(super) says: Says,
 }
 
@@ -36,12 +38,11 @@ pub(super) struct Pay {
     pub(super) on_unknown: OnUnknown,
     /// May a request go with its payment, where the price is known?
     pub(super) prepay: bool,
+    /// Are payments that JSON-RPC bodies ask for made as well?
+    pub(super) mcp: bool,
     /// A recipient that the rule names, for questions that name none.
     pub(super) payee: Option<String>,
 }
-
-/// Keys of `pay:` that the contract names and nothing enforces yet.
-const LATER: &[&str] = &["mcp"];
 
 const ON_UNKNOWN: &[(&str, OnUnknown)] = &[
     ("resend-same", OnUnknown::ResendSame),
@@ -53,6 +54,7 @@ impl Rule {
         let name = name(section.need("name")?)?;
         let mut matches = section.need("match")?;
         let hosts = hosts(&mut matches, catalog)?;
+        let place = matches.peek("tools");
         let mut list = |key: &str| match matches.take(key) {
             Some(list) if list.clone().items()?.is_empty() => Err(list
                 .error(format!(
@@ -66,11 +68,17 @@ impl Rule {
         let methods = methods.collect::<Result<_, _>>()?;
         let paths = list("paths")?.into_iter().map(path);
         let paths = paths.collect::<Result<_, _>>()?;
-        let agent = |s: Section| s.text().map(|text| Glob::new(&text));
-        let agents = list("agents")?.into_iter().map(agent);
+        let glob = |s: Section| s.text().map(|text| Glob::new(&text));
+        let agents = list("agents")?.into_iter().map(glob);
         let agents = agents.collect::<Result<_, _>>()?;
+        let tools = list("tools")?.into_iter().map(glob);
+        let tools = tools.collect::<Result<Vec<_>, _>>()?;
         matches.finish()?;
         let says = says(&mut section, catalog)?;
+        if let Some(place) = place.filter(|_| !says.may_name_tools()) {
+            let error = place.error("no body is read here, so the rule never matches");
+            return Err(error.hint("write `mcp: true` below its `pay`"));
+        }
         section.finish()?;
         Ok(Self {
             name,
@@ -78,6 +86,7 @@ impl Rule {
             methods,
             paths,
             agents,
+            tools,
             says,
         })
     }
@@ -98,10 +107,18 @@ impl Rule {
 
     /// Does it match whatever is asked of its hosts?
     pub(super) fn is_about_hosts_only(&self) -> bool {
-        self.methods.is_empty() && self.paths.is_empty() && self.agents.is_empty()
+        self.methods.is_empty()
+            && self.paths.is_empty()
+            && self.agents.is_empty()
+            && self.tools.is_empty()
     }
 
-    /// Everything but the path.
+    fn names_tool(&self, asked: &Asked) -> bool {
+        let named = |tool: &str| self.tools.iter().any(|glob| glob.matches(tool.as_bytes()));
+        self.tools.is_empty() || asked.tool.as_deref().is_some_and(named)
+    }
+
+    /// Everything but the path and the tool.
     fn matches_but_path(&self, asked: &Asked) -> bool {
         let agent = asked.session.agent.as_bytes();
         self.names_host(&asked.host, asked.port)
@@ -150,8 +167,24 @@ fn hosts(matches: &mut Section, catalog: &Catalog) -> Result<Vec<HostPattern>, S
 /// The first rule that matches. A rule with paths cannot be decided on a path that servers read in
 /// different ways, so nothing behind it is tried.
 pub(super) fn first<'a>(rules: &'a [Rule], asked: &Asked) -> Result<&'a Rule, Refusal> {
+    first_of(rules.iter().filter(|rule| rule.names_tool(asked)), asked)
+}
+
+/// May it come to a payment that a body asks for, whatever tool the body will name?
+pub(super) fn may_read(rules: &[Rule], asked: &Asked) -> bool {
+    let reads = |rule: &&Rule| rule.says.reads_bodies() || rule.tools.is_empty();
+    let first = first_of(rules.iter().filter(reads), asked);
+    first.is_ok_and(|rule| rule.says.reads_bodies())
+}
+
+fn first_of<'a>(rules: impl Iterator<Item = &'a Rule>, asked: &Asked) -> Result<&'a Rule, Refusal> {
     let mut plain: Option<Option<PlainPath>> = None;
-    for rule in rules.iter().filter(|rule| rule.matches_but_path(asked)) {
+    let mut known = false;
+    for rule in rules {
+        known |= rule.names_host(&asked.host, asked.port);
+        if !rule.matches_but_path(asked) {
+            continue;
+        }
         if rule.paths.is_empty() {
             return Ok(rule);
         }
@@ -166,9 +199,8 @@ pub(super) fn first<'a>(rules: &'a [Rule], asked: &Asked) -> Result<&'a Rule, Re
             return Ok(rule);
         }
     }
-    let known = rules.iter().any(|r| r.names_host(&asked.host, asked.port));
     let detail = match known {
-        true => "rules name this host, but none matches this method, path and agent",
+        true => "rules name this host, but none matches this method, path, agent and tool",
         false => "no rule names this host and port",
     };
     Err(Refusal::new(Reason::HostNotAllowed, detail))
@@ -190,15 +222,31 @@ fn says(section: &mut Section, catalog: &Catalog) -> Result<Says, SectionError> 
     }
 }
 
+impl Says {
+    /// Are payments that bodies ask for made?
+    pub(super) fn reads_bodies(&self) -> bool {
+        match self {
+            Self::Pay(pay) => pay.mcp,
+            Self::Deny => false,
+        }
+    }
+
+    /// Is a tool known where this is said? Rules behind a denial may read bodies.
+    fn may_name_tools(&self) -> bool {
+        match self {
+            Self::Pay(pay) => pay.mcp,
+            Self::Deny => true,
+        }
+    }
+}
+
 impl Pay {
     fn read(mut section: Section, catalog: &Catalog) -> Result<Self, SectionError> {
-        for key in LATER {
-            section.not_yet(key)?;
-        }
         let first = |s: Section| s.items().ok()?.into_iter().next()?.text().ok();
         let payee = section.peek("pay_to").and_then(first);
         let on_unknown = section.or("on_unknown", OnUnknown::ResendSame, |s| s.word(ON_UNKNOWN))?;
         let prepay = section.or("prepay", false, Section::flag)?;
+        let mcp = section.or("mcp", false, Section::flag)?;
         terms::agree(&section)?;
         let terms = terms::read(&mut section, catalog)?;
         section.finish()?;
@@ -206,6 +254,7 @@ impl Pay {
             terms,
             on_unknown,
             prepay,
+            mcp,
             payee,
         })
     }

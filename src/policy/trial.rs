@@ -26,8 +26,10 @@ pub struct Question {
     pub port: u16,
     /// The path without query.
     pub path: String,
-    /// The method. GET if not said.
+    /// The method. GET if not said, POST for a tool.
     pub method: http::Method,
+    /// The MCP tool, prompt or resource that is asked for.
+    pub tool: Option<String>,
     /// What the merchant wants. The smallest amount there is, if not said.
     pub amount: Option<Usd>,
     /// The ways to pay that it offers. One, by `exact`, if none.
@@ -99,13 +101,22 @@ impl std::str::FromStr for Question {
                 .port_u16()
                 .unwrap_or(if secure { 443 } else { 80 }),
             path: uri.path().into(),
-            method: http::Method::GET,
+            method: Self::usual_method(None),
+            tool: None,
             amount: None,
             network: None,
             asset: None,
             pay_to: None,
             offers: vec![],
         })
+    }
+}
+
+impl Question {
+    /// What is asked for with POST (MCP), and everything else with GET.
+    #[must_use]
+    pub fn usual_method(tool: Option<&str>) -> http::Method {
+        tool.map_or(http::Method::GET, |_| http::Method::POST)
     }
 }
 
@@ -126,6 +137,7 @@ impl Policy {
             host: (&*question.host).into(),
             port: question.port,
             path: (&*question.path).into(),
+            tool: question.tool.as_deref().map(Into::into),
             request: None,
         };
         let rule = rule::first(&self.rules, &asked).ok();
@@ -231,7 +243,9 @@ impl Trial {
         let place = section.clone();
         let mut question: Question = section.need("url")?.parse()?;
         let text = |s: Section| s.text();
-        question.method = section.or("method", http::Method::GET, rule::method)?;
+        question.tool = section.take("tool").map(text).transpose()?;
+        let usual = Question::usual_method(question.tool.as_deref());
+        question.method = section.or("method", usual, rule::method)?;
         question.amount = section.take("amount").map(Section::parse).transpose()?;
         question.network = section.take("network").map(network).transpose()?;
         question.asset = section.take("asset").map(text).transpose()?;

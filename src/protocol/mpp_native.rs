@@ -1,5 +1,5 @@
-//! MPP challenges and credentials as JSON-RPC messages carry them: as objects, with `request` and `opaque`
-//! in them, and not as encoded text (draft-payment-transport-mcp-00).
+//! MPP challenges and credentials as JSON-RPC messages carry them: as objects, `request` one among them, and
+//! not as encoded text (draft-payment-transport-mcp-00).
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,16 @@ use crate::payment::{Challenge, Problem, Reason};
 /// Challenges that are read of one answer.
 const CHALLENGES_MAX: usize = 32;
 
-/// Members that are text, and such as are objects.
-const TEXTS: &[&str] = &["id", "realm", "method", "intent", "expires", "description"];
-const OBJECTS: &[&str] = &["request", "opaque"];
+/// Members that are text. `request` is an object, and of the others none counts.
+const TEXTS: &[&str] = &[
+    "id",
+    "realm",
+    "method",
+    "intent",
+    "expires",
+    "description",
+    "opaque",
+];
 
 /// A challenge as its credential echoes it.
 #[derive(Serialize)]
@@ -30,7 +37,7 @@ struct Native<'a> {
     intent: &'a str,
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    opaque: Option<Box<RawValue>>,
+    opaque: Option<&'a str>,
     realm: &'a str,
     request: Box<RawValue>,
 }
@@ -78,13 +85,10 @@ fn says(raw: &RawValue) -> Result<Says, Problem> {
             params.insert((*name).to_owned(), value);
         }
     }
-    for name in OBJECTS {
-        if let Some(raw) = members.get(*name) {
-            let json = Some(raw.get()).filter(|json| json.starts_with('{'));
-            let json =
-                json.ok_or_else(|| malformed("a member of the challenge is not an object"))?;
-            params.insert((*name).to_owned(), encoding::encode_url(json.as_bytes()));
-        }
+    if let Some(raw) = members.get("request") {
+        let json = Some(raw.get()).filter(|json| json.starts_with('{'));
+        let json = json.ok_or_else(|| malformed("the request of the challenge is no object"))?;
+        params.insert("request".to_owned(), encoding::encode_url(json.as_bytes()));
     }
     Ok(Says::Params(params))
 }
@@ -96,19 +100,16 @@ pub(super) fn credential(encoded: &str) -> Option<String> {
         payload,
         source,
     } = serde_json::from_str(encoded).ok()?;
-    let decoded = |text: &str| RawValue::from_string(encoding::decode_url(text)?).ok();
+    let request = RawValue::from_string(encoding::decode_url(&echo.request)?).ok()?;
     let challenge = Native {
         description: echo.description.as_deref(),
         expires: echo.expires.as_deref(),
         id: &echo.id,
         intent: &echo.intent,
         method: &echo.method,
-        opaque: match &echo.opaque {
-            Some(text) => Some(decoded(text)?),
-            None => None,
-        },
+        opaque: echo.opaque.as_deref(),
         realm: &echo.realm,
-        request: decoded(&echo.request)?,
+        request,
     };
     let credential = Credential {
         challenge,

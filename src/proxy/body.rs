@@ -16,6 +16,7 @@ use super::activity::Activity;
 use super::evidence::Watched as Evidence;
 use super::expect::{Held, Last};
 use super::headers;
+use super::rpc::Woven;
 use super::tee::Tee;
 use super::timer::{Lent, Spare};
 
@@ -116,6 +117,8 @@ pub(super) enum Body {
     Pieces(Box<Pieces>),
     /// Straight through, and looked at on the way.
     Evidence(Box<Evidence>),
+    /// Made of more than one answer.
+    Woven(Box<Woven>),
     /// Any of these, with a note of when it last moved.
     Watched(Box<Self>, Arc<Activity>),
 }
@@ -131,6 +134,7 @@ impl Body {
             | Self::Tee(_)
             | Self::Held(_)
             | Self::Evidence(_)
+            | Self::Woven(_)
             | Self::Watched(..) => None,
         };
         pieces.into_iter().flatten()
@@ -146,6 +150,7 @@ impl Body {
             | Self::Tee(_)
             | Self::Held(_)
             | Self::Evidence(_)
+            | Self::Woven(_)
             | Self::Watched(..) => None,
         }
     }
@@ -178,6 +183,7 @@ impl HttpBody for Body {
             Self::Held(held) => held.poll(cx),
             Self::Pieces(pieces) => pieces.poll(cx),
             Self::Evidence(evidence) => evidence.poll(cx),
+            Self::Woven(woven) => woven.poll(cx),
             Self::Watched(body, activity) => {
                 let polled = Pin::new(&mut **body).poll_frame(cx);
                 if polled.is_ready() {
@@ -195,8 +201,9 @@ impl HttpBody for Body {
             Self::Stream(stream) => stream.is_end(),
             Self::Tee(tee) => tee.is_end(),
             Self::Held(held) => held.is_end(),
-            Self::Pieces(p) => p.first.is_empty() && p.rest.is_none() && p.trailers.is_none(),
+            Self::Pieces(pieces) => pieces.is_end(),
             Self::Evidence(evidence) => evidence.is_end(),
+            Self::Woven(_) => false,
             Self::Watched(body, _) => body.is_end_stream(),
         }
     }
@@ -210,6 +217,7 @@ impl HttpBody for Body {
             Self::Held(held) => held.size(),
             Self::Pieces(pieces) => pieces.size_hint(),
             Self::Evidence(evidence) => evidence.size(),
+            Self::Woven(_) => SizeHint::default(),
             Self::Watched(body, _) => body.size_hint(),
         }
     }
@@ -230,6 +238,15 @@ pub(super) struct Pieces {
     pub(super) trailers: Option<HeaderMap>,
 }
 
+impl From<Stream> for Pieces {
+    fn from(stream: Stream) -> Self {
+        Self {
+            rest: Some(stream),
+            ..Self::default()
+        }
+    }
+}
+
 impl Pieces {
     /// The same, if nothing is left to be read.
     pub(super) fn copy(&self) -> Option<Self> {
@@ -240,7 +257,13 @@ impl Pieces {
         })
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+    /// Is nothing left of it?
+    pub(super) fn is_end(&self) -> bool {
+        let read = self.rest.as_ref().is_none_or(Stream::is_end);
+        self.first.is_empty() && read && self.trailers.is_none()
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
         if let Some(piece) = self.first.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
@@ -250,7 +273,7 @@ impl Pieces {
         Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))))
     }
 
-    fn size_hint(&self) -> SizeHint {
+    pub(super) fn size_hint(&self) -> SizeHint {
         let here = length(self.first.iter());
         let rest = self.rest.as_ref().map(Stream::size);
         match rest {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::body::{Body, Pieces, Stream};
 use super::framing;
 use crate::payment::{Challenge, Problem, Reason};
 use crate::protocol;
+use crate::protocol::jsonrpc::Call;
 use crate::settings::Limits;
 
 /// Merchants send a challenge at once. Slower ones are refused, so that the agent gets an answer.
@@ -36,6 +38,8 @@ pub(super) enum Demand {
 pub(super) struct Asks {
     pub(super) challenge: Challenge,
     pub(super) original: Response<Body>,
+    /// The call whose answer asks, when it asks within its body.
+    pub(super) within: Option<Arc<Call>>,
 }
 
 /// Reads the demand of a 402.
@@ -78,19 +82,20 @@ fn conclude(challenge: Challenge, head: response::Parts, body: Body) -> Demand {
     Demand::Payment(Asks {
         challenge,
         original,
+        within: None,
     })
 }
 
 /// The beginning of a body, or all of it.
-struct Part {
+pub(super) struct Part {
     pieces: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     rest: Option<Stream>,
-    end: End,
+    pub(super) end: End,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Whole,
     TooLong,
     TooSlow,
@@ -98,7 +103,7 @@ enum End {
 }
 
 impl Part {
-    async fn read(mut stream: Stream, most: usize, time: Duration) -> Self {
+    pub(super) async fn read(mut stream: Stream, most: usize, time: Duration) -> Self {
         let deadline = Instant::now() + time;
         let mut part = Self {
             pieces: VecDeque::new(),
@@ -131,7 +136,7 @@ impl Part {
     }
 
     /// The body's text for the protocols that read it; `None` when nobody asks or nobody could read it.
-    fn text(
+    pub(super) fn text(
         &self,
         head: &response::Parts,
         wanted: bool,
@@ -159,16 +164,26 @@ impl Part {
                 return problem(Reason::MalformedChallenge, "the challenge's body broke off");
             }
         }
-        let bytes: Vec<u8> = self.pieces.iter().flatten().copied().collect();
-        unpacked(&head.headers, bytes, most)
+        unpacked(&head.headers, self.bytes(), most)
     }
 
     fn body(self) -> Body {
-        Body::Pieces(Box::new(Pieces {
-            first: self.pieces,
-            rest: self.rest,
-            trailers: self.trailers,
-        }))
+        Body::Pieces(Box::new(self.into()))
+    }
+
+    /// The bytes that were read.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.pieces.iter().flatten().copied().collect()
+    }
+}
+
+impl From<Part> for Pieces {
+    fn from(part: Part) -> Self {
+        Self {
+            first: part.pieces,
+            rest: part.rest,
+            trailers: part.trailers,
+        }
     }
 }
 

@@ -11,13 +11,13 @@ use http::{HeaderMap, HeaderValue};
 use http_body::SizeHint;
 use memchr::memmem::Finder;
 
-use super::body::{Polled, Stream};
+use super::body::{Pieces, Polled};
 use crate::event::SpendEvent;
 use crate::payer::{Payer, Received, Recorded, Recourse};
 
 /// A paid answer's body on its way to the agent.
 pub(super) struct Watched {
-    stream: Stream,
+    stream: Pieces,
     hash: digest::Context,
     needles: Needles,
     report: Option<Report>,
@@ -34,7 +34,7 @@ struct Report {
 impl Watched {
     /// Watches the answer that was recorded as `record`, and was paid with the header `payload`.
     pub(super) fn new(
-        stream: Stream,
+        stream: Pieces,
         headers: &HeaderMap,
         payer: Arc<Payer>,
         record: Recorded,
@@ -91,7 +91,7 @@ impl Watched {
     }
 
     pub(super) fn size(&self) -> SizeHint {
-        self.stream.size()
+        self.stream.size_hint()
     }
 
     fn see(&mut self, data: &[u8]) {

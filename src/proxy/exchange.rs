@@ -16,6 +16,7 @@ use super::purchase;
 use super::refuse::{self, ClientError};
 use super::replay::Replay;
 use super::reuse::{self, Came};
+use super::rpc;
 use super::serve::{Conn, Way};
 use super::target::Target;
 use super::trail::Trail;
@@ -53,25 +54,16 @@ async fn answered(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body
     }
     let upgrade = upgrade::wanted(&mut parts);
     conn.via(&mut parts.headers, parts.version);
-    let payable = conn
-        .proxy
-        .payer
-        .policy()
-        .payable(&route.target.host, route.target.port);
-    let limit = payable.then_some(conn.proxy.limits.replay_body);
     let held = reuse::held(conn, &route, &parts);
     let body = conn.body(body);
-    let quote = match held {
-        None if payable => prepay::quoted(conn, &route, &parts, &body),
-        _ => None,
+    let split = match upgrade.is_none() && rpc::may_read(conn, &route, &parts) {
+        true => Box::pin(rpc::capture(conn, &route, parts, body)).await,
+        false => split(conn, &route, parts, body, held.is_some()).await,
     };
-    let (mut first, mut replay) = Replay::split(parts, body, limit);
-    if let Some(quote) = quote {
-        match Box::pin(prepay::first(conn, &route, quote, first, &mut replay)).await {
-            Ok(unpaid) => first = unpaid,
-            Err(answer) => return answer,
-        }
-    }
+    let (first, mut replay) = match split {
+        Ok(split) => split,
+        Err(answer) => return answer,
+    };
     let came = reuse::ask(conn, &route, held, first, &mut replay).await;
     let Came {
         mut answer,
@@ -88,6 +80,9 @@ async fn answered(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body
         };
     }
     let answer = conn.stream(answer);
+    if token.is_none() && rpc::may_ask(conn, &route, &replay, &answer) {
+        return Box::pin(rpc::answered(conn, route, replay, answer)).await;
+    }
     if answer.status() != StatusCode::PAYMENT_REQUIRED {
         let answer = answer.map(Body::Stream);
         return match &token {
@@ -97,6 +92,30 @@ async fn answered(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body
     }
     replay.upgrade = upgrade;
     Box::pin(demanded(conn, route, (replay, refused), answer)).await
+}
+
+/// The request, and what a second sending of it needs where some rule could pay; or an answer, where it was
+/// paid in advance. `held`: a token is at hand.
+async fn split(
+    conn: &Arc<Conn>,
+    route: &Route,
+    parts: Parts,
+    body: Stream,
+    held: bool,
+) -> Result<(Request<Body>, Replay), Response<Body>> {
+    let (policy, target) = (conn.proxy.payer.policy(), &route.target);
+    let payable = policy.payable(&target.host, target.port);
+    let limit = payable.then_some(conn.proxy.limits.replay_body);
+    let quote = match payable && !held {
+        true => prepay::quoted(conn, route, &parts, &body),
+        false => None,
+    };
+    let (first, mut replay) = Replay::split(parts, body, limit);
+    let Some(quote) = quote else {
+        return Ok((first, replay));
+    };
+    let first = Box::pin(prepay::first(conn, route, quote, first, &mut replay)).await?;
+    Ok((first, replay))
 }
 
 /// A 402, whatever it asks for; and the token that was refused with it.
@@ -271,6 +290,7 @@ impl Route {
             host: Arc::clone(&self.target.host),
             port: self.target.port,
             path: uri.path().into(),
+            tool: None,
             request: None,
         }
     }

@@ -44,6 +44,7 @@ mod relay;
 mod replay;
 mod reuse;
 mod rouse;
+mod rpc;
 mod scan;
 mod serve;
 mod socket;

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 
-use super::body::{Body, Stream};
+use super::body::{Body, Pieces, Stream};
 use super::challenge::{self, Demand};
 use super::exchange::Route;
 use super::purchase::{Agent, not_replayable, refused, send, watched};
@@ -82,7 +82,7 @@ pub(super) async fn first(
                 payer.begin(request, &waiting);
             }
             let signed = signed.awaited(waiting).at(replay::target(request.uri()));
-            Err(send(&conn, &route, signed, request, began).await)
+            Err(send(&conn, &route, signed, request, None, began).await)
         }
     });
     let came = task.await;
@@ -101,6 +101,7 @@ pub(super) async fn asked_again(
     if conn.proxy.refusals.body == RefusalBody::Original {
         // The agent reads the merchant's own words, so they are looked at on the way, and by their head
         // only.
+        let response = conn.stream(response).map(Pieces::from);
         let response = watched(conn, response, settled.record, payload);
         let (head, body) = response.into_parts();
         let challenge = protocol::read(&protocol::recognise(&head), &head, None);

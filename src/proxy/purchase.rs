@@ -1,41 +1,42 @@
 //! The paid half of an exchange. It runs in a task of its own: an agent that hangs up cannot stop a
 //! payment half-way.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::OwnedMutexGuard;
 
-use super::body::Body;
+use super::body::{Body, Pieces};
 use super::challenge::Asks;
-use super::evidence::Watched;
-use super::exchange::{Route, delivered};
+use super::exchange::Route;
 use super::failure::UpstreamError;
 use super::prepay;
-use super::refuse::{self, quoted};
+use super::refuse;
 use super::replay::{self, Replay};
 use super::reuse;
+use super::rpc;
 use super::serve::Conn;
 use super::tee::NotReplayable;
 use super::upgrade::{self, Upgrade};
 use crate::event::metrics::Step;
 use crate::failpoint;
-use crate::payer::{Paid, Pending, Recorded, Settled, Signed, Unpaid, Waiting};
-use crate::payment::{Asked, PaymentId, Reason, Refusal};
-use crate::protocol;
-use crate::settings::RefusalBody;
+use crate::payer::{Pending, Signed, Unpaid, Waiting};
+use crate::payment::{Asked, PaymentId};
+use crate::protocol::jsonrpc::Call;
+use crate::protocol::{self, mcp};
 
 mod agent;
+mod outcome;
 mod reasons;
 
 pub(super) use agent::Agent;
+use outcome::unpaid;
+pub(super) use outcome::{conclude, refused, shown, watched};
 pub(super) use reasons::not_replayable;
 use reasons::{conflict, unverified};
-
-const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
 
 /// Answers a demand: with the paid answer, or with a refusal. A token that the merchant refused just now
 /// is not tried again.
@@ -45,7 +46,7 @@ pub(super) async fn purchase(
     (replay, refused_token): (Replay, Option<PaymentId>),
     asks: Asks,
 ) -> Response<Body> {
-    let asked = route.asked(&replay.head.method, &replay.head.uri);
+    let asked = replay.asked(&route);
     if !route.trust(&conn.proxy).verified() {
         let refusal = conn.proxy.payer.refuse(&asked, unverified()).await;
         return refused(conn, &refusal, asks.original);
@@ -164,6 +165,26 @@ async fn considered(
     authorized.map_err(Unpaid::Refused)
 }
 
+/// Leaves of the demand what fits the request. Where tokens are sold, waits for its turn, which may bring
+/// an answer.
+async fn fitted(
+    conn: &Arc<Conn>,
+    route: &Route,
+    (asked, refused): (&Asked, Option<PaymentId>),
+    again: Option<&Request<Body>>,
+    asks: &mut Asks,
+) -> Result<Option<OwnedMutexGuard<()>>, Response<Body>> {
+    let Some(request) = again else {
+        return Ok(None);
+    };
+    replay::fit(&mut asks.challenge, asked, request, asks.within.is_some());
+    if !protocol::sells_tokens(&asks.challenge) {
+        return Ok(None);
+    }
+    let turn = reuse::before_buying(conn, route, asked, request, refused);
+    turn.await.map(Some)
+}
+
 async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
     let payer = &conn.proxy.payer;
     let Purchase {
@@ -183,25 +204,23 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
             return refused(conn, &refusal, asks.original).into();
         }
     };
-    let mut sale = None;
-    if let Some(request) = &again {
-        replay::fit(&mut asks.challenge, &asked, request);
-        if protocol::sells_tokens(&asks.challenge) {
-            match reuse::before_buying(conn, &route, &asked, request, refused_token).await {
-                Ok(turn) => sale = Some(turn),
-                Err(answer) => return answer.into(),
-            }
-        }
-    }
+    let asking = (&asked, refused_token);
+    let sale = fitted(conn, &route, asking, again.as_ref(), &mut asks);
+    let sale = match sale.await {
+        Ok(sale) => sale,
+        Err(answer) => return answer.into(),
+    };
     let considered = considered(conn, &asked, &asks, patient).await;
     match (considered, again) {
         // Of a payload from before: the agent did not bring credentials then, and does now.
-        (Ok(signed), Some(request)) if request.headers().contains_key(&signed.payload.name) => {
+        (Ok(signed), Some(request)) if is_in_the_way(&request, &signed, asks.within.as_deref()) => {
             refused(conn, &conflict(signed.id()), asks.original).into()
         }
         (Ok(signed), Some(request)) => {
-            let signed = signed.awaited(agent).at(replay::target(request.uri()));
-            send(conn, &route, signed, request, began).await.into()
+            let (signed, within) = (signed.awaited(agent), asks.within.as_ref());
+            let signed = placed(signed, &request, within.is_some());
+            let sent = send(conn, &route, signed, request, within, began);
+            sent.await.into()
         }
         (Ok(signed), None) => {
             // The policy changed in between: the payload is never sent, and counts until it dies.
@@ -226,20 +245,42 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
     }
 }
 
-/// Sends the request with its payment, and hands over what comes back.
+/// The payment with what its price is remembered for. `within`: of the tools behind one path each has its
+/// own, so none is known in advance.
+fn placed(signed: Signed, request: &Request<Body>, within: bool) -> Signed {
+    match within {
+        true => signed,
+        false => signed.at(replay::target(request.uri())),
+    }
+}
+
+/// Has the payment no place in the request?
+fn is_in_the_way(request: &Request<Body>, signed: &Signed, within: Option<&Call>) -> bool {
+    match within {
+        Some(_) => mcp::member(&signed.payload).is_none(),
+        None => request.headers().contains_key(&signed.payload.name),
+    }
+}
+
+/// Sends the request with its payment, and hands over what comes back. `within`: the payment goes into
+/// the body, and so did the demand for it.
 pub(super) async fn send(
-    conn: &Conn,
+    conn: &Arc<Conn>,
     route: &Route,
     mut signed: Signed,
     mut request: Request<Body>,
+    within: Option<&Arc<Call>>,
     began: Instant,
 ) -> Response<Body> {
     let payer = &conn.proxy.payer;
-    carry(
-        &mut request,
-        signed.payload.name.clone(),
-        signed.payload.value.clone(),
-    );
+    match within {
+        Some(call) => rpc::put_in(&mut request, call, &signed.payload),
+        None => carry(
+            &mut request,
+            signed.payload.name.clone(),
+            signed.payload.value.clone(),
+        ),
+    }
     let upgrade = request.extensions_mut().remove::<Upgrade>();
     failpoint::reach("before-send");
     let mut answer = conn
@@ -250,6 +291,9 @@ pub(super) async fn send(
     failpoint::reach("after-send");
     if answer.is_ok() {
         payer.took(Step::Purchase, began);
+    }
+    if let (Some(call), Ok(_)) = (within, &answer) {
+        return rpc::paid(conn, call, answer, signed).await;
     }
     let payload = signed.payload.value.clone();
     let advance = signed.advance();
@@ -268,122 +312,29 @@ pub(super) async fn send(
     {
         return refusal;
     }
-    conclude(conn, answer, settled, &payload)
+    conclude(conn, whole(conn, answer), settled, &payload)
 }
 
-/// What the agent gets once the answer is on the books.
-fn conclude(
+/// An answer whose body is still to come.
+pub(super) fn whole(
     conn: &Conn,
     answer: Result<Response<Incoming>, UpstreamError>,
-    settled: Settled,
-    payload: &HeaderValue,
-) -> Response<Body> {
-    let Settled {
-        paid,
-        refusal,
-        record,
-    } = settled;
-    let handed_over = conn.proxy.refusals.body == RefusalBody::Original;
-    match (answer, refusal) {
-        (Ok(response), None) => told(conn, watched(conn, response, record, payload), &paid),
-        // What reaches the agent is looked at, whatever stands around it.
-        (Ok(response), Some(refusal)) if handed_over => {
-            refused(conn, &refusal, watched(conn, response, record, payload))
-        }
-        (Ok(response), Some(refusal)) => {
-            refused(conn, &refusal, conn.stream(response).map(Body::Stream))
-        }
-        (Err(e), refusal) => {
-            let status = e.status();
-            let refusal =
-                refusal.unwrap_or_else(|| Refusal::new(Reason::OutcomeUnknown, e.to_string()));
-            refuse::refused(&shown(conn, &refusal), status)
-        }
-    }
+) -> Result<Response<Pieces>, UpstreamError> {
+    answer.map(|response| conn.stream(response).map(Pieces::from))
 }
 
-/// As much of a refusal as the agent is to know.
-fn shown<'a>(conn: &Conn, refusal: &'a Refusal) -> Cow<'a, Refusal> {
-    match conn.proxy.refusals.numbers {
-        true => Cow::Borrowed(refusal),
-        false => Cow::Owned(refusal.without_numbers()),
-    }
-}
-
-/// The answer to a paid request, its body looked at on the way.
-pub(super) fn watched(
-    conn: &Conn,
-    response: Response<Incoming>,
-    record: Recorded,
-    payload: &HeaderValue,
-) -> Response<Body> {
-    let (head, stream) = conn.stream(response).into_parts();
-    let payer = Arc::clone(&conn.proxy.payer);
-    let body = Watched::new(stream, &head.headers, payer, record, payload);
-    Response::from_parts(head, Body::Evidence(Box::new(body)))
-}
-
-/// The payment header, once; and no cache may keep what was paid for (threat X-04).
+/// The payment header, once.
 pub(super) fn carry(request: &mut Request<Body>, name: HeaderName, value: HeaderValue) {
     request.headers_mut().insert(name, value);
+    uncached(request);
+}
+
+/// No cache may keep what is paid for (threat X-04).
+pub(super) fn uncached(request: &mut Request<Body>) {
     if !request.headers().contains_key(header::CACHE_CONTROL) {
         let no_store = HeaderValue::from_static("no-store");
         request
             .headers_mut()
             .insert(header::CACHE_CONTROL, no_store);
     }
-}
-
-fn unpaid(conn: &Conn, refusal: Option<Refusal>, original: Response<Body>) -> Response<Body> {
-    let refusal = refusal
-        .unwrap_or_else(|| Refusal::new(Reason::BodyNotReplayable, "the request was not kept"));
-    refused(conn, &refusal, original)
-}
-
-/// A refusal in our words, or the merchant's own answer with our reason beside it.
-pub(super) fn refused(conn: &Conn, refusal: &Refusal, original: Response<Body>) -> Response<Body> {
-    let settings = &conn.proxy.refusals;
-    let refusal = &*shown(conn, refusal);
-    let observing = refusal.reason == Reason::ObserveMode;
-    if settings.body == RefusalBody::Original || observing {
-        let mut response = delivered(conn, original);
-        refuse::explain(response.headers_mut(), refusal);
-        return response;
-    }
-    let status = match original.status() {
-        // A merchant's 402 becomes ours; what it answered after the payment keeps its meaning.
-        StatusCode::PAYMENT_REQUIRED => settings.status,
-        // Said to our credential, not to the agent's.
-        StatusCode::UNAUTHORIZED if refusal.reason == Reason::AlreadyPaid => settings.status,
-        other => other,
-    };
-    refuse::refused(refusal, status)
-}
-
-/// The merchant's answer byte for byte, plus what was paid for it (RFC 9651 item with parameters).
-fn told(conn: &Conn, response: Response<Body>, paid: &Paid) -> Response<Body> {
-    let mut response = delivered(conn, response);
-    let transaction = paid
-        .transaction
-        .as_deref()
-        .map_or_else(String::new, |t| format!("; transaction={}", quoted(t)));
-    let remaining = match conn.proxy.refusals.numbers {
-        true => format!("; remaining=\"{}\"", paid.remaining),
-        false => String::new(),
-    };
-    let settled = paid
-        .settled
-        .map_or_else(String::new, |part| format!("; settled=\"{part}\""));
-    let text = format!(
-        "{}; amount=\"{}\"; asset={}; network=\"{}\"; charged=\"{}\"{remaining}{settled}{transaction}",
-        paid.id,
-        paid.amount,
-        quoted(&paid.asset),
-        paid.network,
-        paid.charged,
-    );
-    if let Ok(value) = HeaderValue::try_from(text) {
-        response.headers_mut().insert(PAYMENT, value);
-    }
-    response
 }

@@ -1,5 +1,7 @@
 //! A request that can be sent twice, if its body fits.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -8,18 +10,25 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
 use tokio::time::timeout;
 
 use super::body::{Body, Pieces, Stream};
+use super::exchange::Route;
 use super::tee::{self, Kept, NotReplayable};
 use super::upgrade::Upgrade;
 use crate::payment::{Asked, Challenge, RequestKey};
+use crate::protocol::jsonrpc::Call;
 use crate::protocol::{self, Repeat};
 
 /// Leaves of a challenge what may be answered with this second sending of what was asked.
-pub(super) fn fit(challenge: &mut Challenge, asked: &Asked, request: &Request<Body>) {
+/// `within`: the payment goes into the body, where the agent's own credentials are in nobody's way.
+pub(super) fn fit(challenge: &mut Challenge, asked: &Asked, request: &Request<Body>, within: bool) {
     let body = || digest(request.body());
+    let mut headers = Cow::Borrowed(request.headers());
+    if within {
+        headers.to_mut().remove(header::AUTHORIZATION);
+    }
     let repeat = Repeat {
         host: &asked.host,
         port: asked.port,
-        headers: request.headers(),
+        headers: &headers,
         body: &body,
     };
     protocol::fit(challenge, &repeat);
@@ -47,6 +56,8 @@ pub(super) struct Replay {
     pub(super) head: Head,
     /// The agent's end of the connection, if it wants to speak something else on it.
     pub(super) upgrade: Option<Upgrade>,
+    /// What its body asks of an MCP server, where bodies are read.
+    pub(super) call: Option<Arc<Call>>,
     payable: bool,
     body: Copy,
 }
@@ -116,6 +127,8 @@ enum Copy {
     Whole(Box<Pieces>),
     /// Nothing was kept: no rule could pay here.
     Not,
+    /// It was longer than the limit.
+    Long,
 }
 
 impl Replay {
@@ -138,16 +151,41 @@ impl Replay {
         let replay = Self {
             head: Head::of(&parts, bodyless || limit.is_some()),
             upgrade: None,
+            call: None,
             payable: limit.is_some(),
             body: copy,
         };
-        let mut first = Request::new(body);
-        *first.method_mut() = parts.method;
-        *first.uri_mut() = parts.uri;
-        *first.version_mut() = parts.version;
-        *first.headers_mut() = parts.headers;
-        *first.extensions_mut() = parts.extensions;
-        (first, replay)
+        (Request::from_parts(parts, body), replay)
+    }
+
+    /// The same for a body that was read before it is sent, up to its limit.
+    pub(super) fn of_read(
+        parts: Parts,
+        body: Pieces,
+        call: Option<Arc<Call>>,
+    ) -> (Request<Body>, Self) {
+        let copy = match body.copy() {
+            Some(copy) => Copy::Whole(Box::new(copy)),
+            None => Copy::Long,
+        };
+        let replay = Self {
+            head: Head::of(&parts, true),
+            upgrade: None,
+            call,
+            payable: true,
+            body: copy,
+        };
+        let body = Body::Pieces(Box::new(body));
+        (Request::from_parts(parts, body), replay)
+    }
+
+    /// The question as the policy sees it.
+    pub(super) fn asked(&self, route: &Route) -> Asked {
+        let tool = self.call.as_ref().map(|call| (&*call.name).into());
+        Asked {
+            tool,
+            ..route.asked(&self.head.method, &self.head.uri)
+        }
     }
 
     /// What makes this the same purchase as another of the session (SHA-256; every part is preceded
@@ -164,7 +202,18 @@ impl Replay {
         part(target(&self.head.uri).as_bytes());
         let idempotency = headers.get("idempotency-key");
         part(idempotency.map(HeaderValue::as_bytes).unwrap_or_default());
-        body.pieces().for_each(|piece| hash.update(piece));
+        match &self.call {
+            None => body.pieces().for_each(|piece| hash.update(piece)),
+            // Whoever asks again gives the same question another number.
+            Some(call) => {
+                let body: Vec<u8> = body.pieces().flatten().copied().collect();
+                hash.update(b"jsonrpc");
+                call.question(&body).for_each(|part| {
+                    hash.update(&(part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                });
+            }
+        }
         let mut key = [0; 32];
         key.copy_from_slice(hash.finish().as_ref());
         RequestKey(key)
@@ -192,6 +241,7 @@ impl Replay {
             Copy::Whole(pieces) => {
                 Body::Pieces(Box::new(pieces.copy().ok_or(NotReplayable::NotKept)?))
             }
+            Copy::Long => return Err(NotReplayable::TooLong),
             Copy::Kept(_) | Copy::Not => return Err(NotReplayable::NotKept),
         };
         let mut request = Request::new(body);
@@ -220,6 +270,7 @@ impl Replay {
         let body = match std::mem::replace(&mut self.body, Copy::Empty) {
             Copy::Empty => Body::Empty,
             Copy::Not => return Err(NotReplayable::NotKept),
+            Copy::Long => return Err(NotReplayable::TooLong),
             Copy::Kept(kept) => Body::Pieces(Box::new(whole(kept).await?)),
             Copy::Whole(pieces) => Body::Pieces(pieces),
         };

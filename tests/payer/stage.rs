@@ -228,6 +228,7 @@ impl Stage {
             host: host.into(),
             port: 443,
             path: "/v1/x".into(),
+            tool: None,
             request: None,
         }
     }

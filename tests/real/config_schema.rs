@@ -34,12 +34,15 @@ rpc: { "eip155:84532": { url_file: node.url }, "eip155:8453": "https://node.exam
 assets:
   - { network: "eip155:31337", address: "0x5FbDB2315678afecb367f032d93F642f64180aa3", symbol: USDC, decimals: 6,
       currency: USD, eip712: { name: USDC, version: "2" } }
+  - { network: "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1", address: "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU", symbol: TEST, decimals: 6,
+      currency: USD, token_program: token }
 categories: { weather: [api.weather.example] }
 rules:
   - name: one
-    match: { categories: [weather] }
+    match: { categories: [weather], tools: ["search", "weather-*"] }
     pay:
       max: "0.05 USD"
+      mcp: true
       schemes: [upto, exact, evm/charge, l402]
       transfer_methods: [eip3009, permit2]
       pay_to: { first-seen: alert }
@@ -52,6 +55,7 @@ rules:
 tests:
   - { url: "https://b.example/x", method: POST, amount: "0.01 USD", agent: bot, network: "eip155:84532", asset: USDC,
       pay_to: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", scheme: exact, expect: pay, rule: two }
+  - { url: "https://a.example/mcp", tool: search, expect: refuse }
   - { url: "https://c.example/", expect: refuse, reason: host_not_allowed }
 via: edge-1
 webhook: { url: "https://ops.example.com/farepass", secret_file: webhook.secret }

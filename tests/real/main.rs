@@ -24,6 +24,8 @@ mod lightning;
 mod lnbits;
 mod loops;
 mod lost;
+mod mcp;
+mod mcp_sdk;
 mod metrics;
 mod mpp;
 mod netns;

@@ -388,6 +388,7 @@ impl World {
             host: purchase.host.as_str().into(),
             port: 443,
             path: purchase.path.as_str().into(),
+            tool: None,
             request: Some(purchase.key),
         };
         let challenge = merchant::challenge(&purchase.host, purchase.amount, purchase.valid_for);

@@ -807,6 +807,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "a payment that the agent brings is refused in every spelling",
         Shown(&[
             "tests/real/strangers.rs::a_forged_payment_is_refused_in_every_spelling_and_reaches_nobody",
+            "tests/real/mcp.rs::an_agents_own_payment_is_refused_and_goes_nowhere",
             "src/protocol/tests/mod.rs::a_payment_of_the_agents_own_is_seen_in_every_spelling",
             "tests/adversarial/agent.json#FP-G01",
             "tests/adversarial/spellings.json#FP-S16",

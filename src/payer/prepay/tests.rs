@@ -89,6 +89,7 @@ fn what_is_remembered_has_bounds() {
         host: "api.example.com".into(),
         port: 443,
         path: "/".into(),
+        tool: None,
         request: None,
     };
     assert!(Route::of(&asked, &"a".repeat(TARGET_MAX)).is_some());

@@ -1,3 +1,5 @@
+//! Answers of MCP servers, honest and not.
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -25,7 +27,7 @@ fn terms(version: u8) -> Value {
 
 fn mpp_terms() -> Value {
     json!({"httpStatus": 402, "challenges": [{"id": "c1", "realm": "api.example.com", "method": "evm",
-        "intent": "charge", "expires": "2030-01-01T00:00:00Z", "opaque": {"o": 1.50},
+        "intent": "charge", "expires": "2030-01-01T00:00:00Z", "opaque": "eyJvIjoxLjUwfQ",
         "request": {"amount": "10000", "currency": USDC, "recipient": SELLER,
             "methodDetails": {"chainId": 84532, "credentialTypes": ["authorization"], "decimals": 6}}}]})
 }
@@ -233,7 +235,7 @@ fn payments_travel_as_objects() {
     assert_eq!(name, "org.paymentauth/credential");
     assert_eq!(credential["challenge"], mpp_terms()["challenges"][0]);
     assert!(
-        text.contains(r#""opaque":{"o":1.5}"#) && text.contains(r#""payload":{"n":1.50}"#),
+        text.contains(r#""opaque":"eyJvIjoxLjUwfQ""#) && text.contains(r#""payload":{"n":1.50}"#),
         "{text}"
     );
     assert_eq!(member(&header("authorization", "L402 a:b".into())), None);

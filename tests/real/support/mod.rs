@@ -10,6 +10,7 @@ pub(crate) mod curl;
 pub(crate) mod http;
 pub(crate) mod json;
 pub(crate) mod lab;
+pub(crate) mod mcp_stand;
 pub(crate) mod merchant;
 pub(crate) mod mpp_stand;
 pub(crate) mod node;

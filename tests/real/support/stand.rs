@@ -68,6 +68,14 @@ impl Stand {
         self.ready["svm"]["rpc"].as_str().unwrap().to_owned()
     }
 
+    /// The URL of its facilitator.
+    pub(crate) fn facilitator(&self) -> String {
+        self.ready["facilitator"]["url"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
     /// Asks its chain.
     pub(crate) fn rpc(&self, method: &str, params: &Value) -> Value {
         let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
@@ -253,10 +261,16 @@ impl Stand {
 
 /// Starts the stand of a folder; gives what it says when it is ready.
 pub(crate) fn spawn(folder: &str) -> Result<(Value, Child), String> {
+    spawn_with(folder, &[])
+}
+
+/// The same with arguments for it.
+pub(crate) fn spawn_with(folder: &str, args: &[&str]) -> Result<(Value, Child), String> {
     node()?;
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut child = Command::new("node")
         .args(["stand.mjs", "--watch-stdin"])
+        .args(args)
         .current_dir(home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

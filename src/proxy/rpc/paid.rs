@@ -1,0 +1,188 @@
+//! The answer to a request that carries its payment in its body: its receipt is in the body as well, so
+//! what it means is known when that has come.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header, response};
+use hyper::body::Incoming;
+
+use super::events::{Event, Events};
+use super::woven::{Out, Woven, pour};
+use super::{Kind, again, read, told};
+use crate::payer::{Payer, Settled, Signed};
+use crate::protocol::jsonrpc::Call;
+use crate::protocol::mcp::Answer;
+use crate::proxy::body::{Body, Pieces, Stream};
+use crate::proxy::challenge::{End, Part};
+use crate::proxy::exchange::delivered;
+use crate::proxy::failure::UpstreamError;
+use crate::proxy::purchase::conclude;
+use crate::proxy::serve::Conn;
+
+/// A payment whose answer is still to come. Dropped without one, it is recorded as unanswered: from then on
+/// the payload is sent again and no other is signed.
+struct Due {
+    payer: Arc<Payer>,
+    signed: Option<Signed>,
+}
+
+/// A payment with the head of the answer to it.
+struct Paid {
+    conn: Arc<Conn>,
+    call: Arc<Call>,
+    head: response::Parts,
+    due: Due,
+    payload: http::HeaderValue,
+}
+
+/// What the agent gets for its money.
+pub(in crate::proxy) async fn paid(
+    conn: &Arc<Conn>,
+    call: &Arc<Call>,
+    answer: Result<Response<Incoming>, UpstreamError>,
+    signed: Signed,
+) -> Response<Body> {
+    let payer = Arc::clone(&conn.proxy.payer);
+    let payload = signed.payload.value.clone();
+    let answer = match answer {
+        Ok(answer) => conn.stream(answer),
+        Err(e) => {
+            let settled = payer.settle(signed, None).await;
+            return conclude(conn, Err(e), settled, &payload);
+        }
+    };
+    let (head, stream) = answer.into_parts();
+    let kind = Kind::of(&head.headers).filter(|_| head.status == StatusCode::OK);
+    let coded = head.headers.contains_key(header::CONTENT_ENCODING);
+    let paid = Paid {
+        conn: Arc::clone(conn),
+        call: Arc::clone(call),
+        head,
+        due: Due {
+            payer,
+            signed: Some(signed),
+        },
+        payload,
+    };
+    match kind {
+        Some(Kind::Json) => paid.by_json(stream).await,
+        Some(Kind::Events) if !coded => paid.by_events(stream).await,
+        Some(Kind::Events) | None => {
+            let status = paid.head.status;
+            paid.settle(status, HeaderMap::new(), stream.into()).await
+        }
+    }
+}
+
+impl Paid {
+    async fn by_json(self, stream: Stream) -> Response<Body> {
+        let limits = &self.conn.proxy.limits;
+        let most = limits.challenge_body;
+        let part = Part::read(stream, most, limits.upstream_total).await;
+        match part.end {
+            End::Broken => return self.unanswered().await,
+            // Too long to be looked into: delivered, and its receipt not seen.
+            End::TooLong | End::TooSlow => {
+                return self
+                    .settle(StatusCode::OK, HeaderMap::new(), part.into())
+                    .await;
+            }
+            End::Whole => {}
+        }
+        match read(&self.call, &self.head, &part, most) {
+            Some(answer) => self.answered(answer, part.into()).await,
+            None => {
+                let status = StatusCode::BAD_GATEWAY;
+                self.settle(status, HeaderMap::new(), part.into()).await
+            }
+        }
+    }
+
+    async fn by_events(self, stream: Stream) -> Response<Body> {
+        let most = self.conn.proxy.limits.challenge_body;
+        let mut events = Events::new(stream, Arc::clone(&self.call), most);
+        match events.next().await {
+            Event::Answer(raw, answer) => self.answered(answer, events.rest(raw)).await,
+            Event::End(_) | Event::Broken => self.unanswered().await,
+            Event::Other(raw) => {
+                let (conn, head) = (Arc::clone(&self.conn), again(&self.head));
+                let woven = Woven::new(|out| self.weave(events, raw, out));
+                let body = Body::Woven(Box::new(woven));
+                delivered(&conn, Response::from_parts(head, body))
+            }
+        }
+    }
+
+    /// Hands on what comes before the answer, and then the answer.
+    async fn weave(self, mut events: Events, mut raw: Bytes, out: Out) {
+        loop {
+            if out.data(raw).await.is_err() {
+                return;
+            }
+            let call = Arc::clone(&self.call);
+            let response = match events.next().await {
+                Event::Other(next) => {
+                    raw = next;
+                    continue;
+                }
+                Event::Answer(raw, answer) => self.answered(answer, events.rest(raw)).await,
+                Event::End(_) | Event::Broken => self.unanswered().await,
+            };
+            let response = told::as_answer(response, &call);
+            let _ = pour(response, &call, &out).await;
+            return;
+        }
+    }
+
+    async fn answered(self, answer: Answer, body: Pieces) -> Response<Body> {
+        self.settle(answer.status, answer.receipts, body).await
+    }
+
+    /// Records what the answer means, as HTTP would have said it.
+    async fn settle(
+        mut self,
+        status: StatusCode,
+        receipts: HeaderMap,
+        body: Pieces,
+    ) -> Response<Body> {
+        let mut headers = self.head.headers.clone();
+        for (name, value) in &receipts {
+            headers.insert(name.clone(), value.clone());
+        }
+        let settled = self.due.settle(Some((status, &headers))).await;
+        let response = Response::from_parts(self.head, body);
+        match settled {
+            Some(settled) => conclude(&self.conn, Ok(response), settled, &self.payload),
+            None => delivered(&self.conn, response.map(Box::new).map(Body::Pieces)),
+        }
+    }
+
+    async fn unanswered(mut self) -> Response<Body> {
+        match self.due.settle(None).await {
+            Some(settled) => conclude(
+                &self.conn,
+                Err(UpstreamError::Closed),
+                settled,
+                &self.payload,
+            ),
+            None => crate::proxy::refuse::stopped(),
+        }
+    }
+}
+
+impl Due {
+    async fn settle(&mut self, answer: Option<(StatusCode, &HeaderMap)>) -> Option<Settled> {
+        let signed = self.signed.take()?;
+        Some(self.payer.settle(signed, answer).await)
+    }
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        if let Some(signed) = self.signed.take() {
+            let payer = Arc::clone(&self.payer);
+            tokio::spawn(async move { payer.settle(signed, None).await });
+        }
+    }
+}
