@@ -189,6 +189,12 @@ fn the_table_is_that_of_the_official_packages() {
         for row in assets.as_array().unwrap() {
             let asset = find(network, row["asset"].as_str().unwrap());
             assert_eq!(asset.address, row["asset"], "{network}");
+            let program = asset.token_program.map(|p| p.id().to_string());
+            assert_eq!(
+                program.as_deref(),
+                row["tokenProgram"].as_str(),
+                "{network}"
+            );
             assert_eq!(
                 u64::from(asset.decimals),
                 row["decimals"].as_u64().unwrap(),
