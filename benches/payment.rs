@@ -120,6 +120,7 @@ impl Bench {
             now: Timestamp::from_secs(1_800_000_000),
             valid_for: 60,
             blockhash: None,
+            fee: money::Amount(0),
         }
     }
 

@@ -7,8 +7,11 @@ use std::str::FromStr;
 use sha3::{Digest, Keccak256};
 
 mod permit2;
+pub mod rlp;
+mod tempo;
 
 pub use permit2::{Charge, PERMIT2, PERMIT2_NAME, PermitMessage, PermitTransfer, decimal};
+pub use tempo::{TempoCall, TempoFee, TempoTransfer, is_tip20};
 
 /// Keccak-256, the hash of the EVM (not NIST SHA3-256).
 #[must_use]

@@ -71,6 +71,14 @@ impl From<Amount> for String {
     }
 }
 
+impl Amount {
+    /// The sum, or `None` when it does not fit.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+}
+
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -318,6 +326,14 @@ impl Asset {
         let scale = 10u128.checked_pow(u32::from(self.decimals))?;
         let product = amount.0.checked_mul(u128::from(self.unit.0))?;
         u64::try_from(product.div_ceil(scale)).ok().map(Usd)
+    }
+
+    /// What so much money buys of it, rounded down. `None` when it does not fit.
+    #[must_use]
+    pub fn bought(&self, money: Usd) -> Option<Amount> {
+        let scale = 10u128.checked_pow(u32::from(self.decimals))?;
+        let product = u128::from(money.0).checked_mul(scale)?;
+        product.checked_div(self.unit.0.into()).map(Amount)
     }
 
     /// Is this the asset that `address` names? EVM addresses compare by their 20 bytes.

@@ -149,6 +149,10 @@ pub struct Requirement {
     pub transfer_method: String,
     /// Who says how much of the price is taken (`upto`), as written.
     pub facilitator: Option<String>,
+    /// Parts of the amount that others than `pay_to` get, in the merchant's order.
+    pub splits: Vec<Split>,
+    /// Would the payer pay the network for the transaction, besides the amount?
+    pub own_fee: bool,
     /// The URL that the challenge says it is for. A claim: compared, never used.
     pub resource: Option<String>,
     /// The media type that the challenge promises. A claim.
@@ -157,7 +161,24 @@ pub struct Requirement {
     pub offer: Arc<Offer>,
 }
 
+/// A part of the amount for somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Atomic units.
+    pub amount: Amount,
+    /// Who gets it, as written.
+    pub pay_to: String,
+    /// What the token's log is to say beside it.
+    pub memo: Option<[u8; 32]>,
+}
+
 impl Requirement {
+    /// Everybody who would be paid, as written.
+    pub fn payees(&self) -> impl Iterator<Item = &str> {
+        let others = self.splits.iter().map(|split| &*split.pay_to);
+        std::iter::once(&*self.pay_to).chain(others)
+    }
+
     /// Seconds that the merchant lets a payload live from `now` on.
     #[must_use]
     pub fn lives(&self, now: Timestamp) -> u64 {

@@ -374,7 +374,7 @@ fn files_that_are_wrong_are_told_so() {
         pay("{ schemes: [exakt] }"),
         pay("{ schemes: [upto] }"),
         pay("{ transfer_methods: [erc7710] }"),
-        pay("{ schemes: [tempo/charge] }"),
+        pay("{ schemes: [tempo/charge], max_fee: 0.02 }"),
         pay("{ networks: [\"eip155:84532\", base] }"),
         pay("{ assets: [USCD] }"),
         pay("{ pay_to: anybody }"),
@@ -583,9 +583,12 @@ fn explain_shows_which_of_several_offers_is_taken() {
         let chosen = all.iter().filter(|o| o["chosen"] == true);
         assert_eq!((all.len(), chosen.count()), (offers.len(), 1));
     }
-    let (_, err, code) = explain(&["tempo/charge"]);
+    let (_, err, code) = explain(&["stripe/charge"]);
     assert_eq!(code, Some(2));
-    assert!(err.contains("exact, upto, evm/charge"), "{err}");
+    assert!(
+        err.contains("exact, upto, evm/charge, tempo/charge"),
+        "{err}"
+    );
 }
 
 proptest::proptest! {

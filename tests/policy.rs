@@ -127,6 +127,8 @@ fn offer(amount: u128) -> Requirement {
         expires: None,
         transfer_method: "eip3009".into(),
         facilitator: None,
+        splits: vec![],
+        own_fee: false,
         resource: None,
         mime_type: None,
         offer: Arc::new(Offer::default()),

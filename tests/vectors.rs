@@ -150,6 +150,7 @@ fn pay(requirement: &Requirement, fixed: &Fixed<'_>) -> (Instruction, Payload) {
         now: Timestamp::from_secs(fixed.now),
         valid_for: fixed.valid_for,
         blockhash: None,
+        fee: farepass::money::Amount(20_000),
     };
     let instruction = protocol.instruct(&terms).unwrap();
     let signature = sign(requirement, fixed.key, &instruction);

@@ -10,6 +10,7 @@ use crate::fetch::{Fetch, FetchError};
 use crate::money::Network;
 use crate::solana::Blockhash;
 
+mod memo;
 mod permit;
 mod rpc;
 mod search;
@@ -90,6 +91,8 @@ pub enum Keeper {
     Token,
     /// Permit2, called by one of x402's proxies.
     Permit2(Charge),
+    /// Nobody: a transaction of our own on Tempo, found by the memo that it left with a TIP-20 token.
+    Memo,
 }
 
 /// One signed transfer, as it was agreed.
@@ -134,6 +137,8 @@ pub enum Sight {
         /// That block's time.
         at: Timestamp,
     },
+    /// No log tells of it, and no block can hold it any more. Where logs are all there is, that proves nothing.
+    Unseen,
     /// It may be used yet, or was used so lately that the block may still be exchanged.
     Undecided,
 }
@@ -263,10 +268,14 @@ impl View {
     /// # Errors
     /// When the answers are missing, unreadable or contradictory. Nothing is known then.
     pub async fn look(&self, about: &Authorization) -> Result<Sight, ChainError> {
+        if about.keeper == Keeper::Memo {
+            return self.noted(about).await;
+        }
         if self.node.spent(about, self.deep.number).await? {
             return match about.keeper {
                 Keeper::Token => self.taken(about).await,
                 Keeper::Permit2(charge) => self.permitted(about, charge).await,
+                Keeper::Memo => self.noted(about).await,
             };
         }
         if !self.is_dead(about) {
@@ -277,7 +286,7 @@ impl View {
         let told = match about.keeper {
             Keeper::Token => self.search(about).await?.is_some(),
             // It logs nothing.
-            Keeper::Permit2(_) => false,
+            Keeper::Permit2(_) | Keeper::Memo => false,
         };
         if late || told {
             let what = "a dead authorization is both used and unused";

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::memo::memo_topic;
 use super::permit::{self, Sent};
 use super::words::{
     Block, Bytes, Log, Quantity, Receipt, Word, canceled_topic, transfer_topic, used_topic, word,
@@ -189,23 +190,43 @@ impl Node {
         }
     }
 
-    /// Where the authorization was used or canceled, within these blocks.
+    /// Where the authorization was used or canceled, or its memo left, within these blocks.
     pub(super) async fn spendings(
         &self,
         about: &Authorization,
         first: u64,
         last: u64,
     ) -> Result<Vec<Log>, ChainError> {
-        let kinds = [used_topic().to_string(), canceled_topic().to_string()];
         let nonce = format!("0x{}", hex::encode(about.nonce));
+        let from = word(about.from).to_string();
+        let noted = about.keeper == Keeper::Memo;
+        let topics = match noted {
+            true => json!([
+                memo_topic().to_string(),
+                from,
+                word(about.to).to_string(),
+                nonce
+            ]),
+            false => {
+                let kinds = [used_topic().to_string(), canceled_topic().to_string()];
+                json!([kinds, from, nonce])
+            }
+        };
         let filter = json!({
             "address": about.token.to_string(),
             "fromBlock": quantity(first),
             "toBlock": quantity(last),
-            "topics": [kinds, word(about.from).to_string(), nonce],
+            "topics": topics,
         });
         let logs: Vec<Log> = self.ask("eth_getLogs", json!([filter])).await?;
-        let fits = |l: &Log| l.spends(about) && (first..=last).contains(&l.block_number.0);
+        let told = |l: &Log| {
+            if noted {
+                l.notes(about)
+            } else {
+                l.spends(about)
+            }
+        };
+        let fits = |l: &Log| told(l) && (first..=last).contains(&l.block_number.0);
         match logs.iter().all(fits) {
             true => Ok(logs),
             false => Err(self.contradiction("other logs than were asked for")),

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
-use crate::evm::{Charge, PERMIT2, PERMIT2_NAME};
+use crate::evm::{Charge, PERMIT2, PERMIT2_NAME, TempoCall, TempoFee, TempoTransfer};
 use crate::payment::{Instruction, Requirement};
 
-/// The rest of the offer, and the rest of the typed data. The signature is in no record.
+/// The rest of the offer, and the rest of the typed data or transaction. The signature is in no record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Agreed {
@@ -40,6 +40,9 @@ pub struct Agreed {
     /// What a Permit2 payload says besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permit: Option<Permitted>,
+    /// What a Tempo transaction says besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TempoSigned>,
 }
 
 /// The rest of a Permit2 payload.
@@ -71,6 +74,56 @@ pub struct Transacted {
     pub memo: String,
     /// The recent block that it names.
     pub blockhash: String,
+}
+
+/// The rest of a Tempo transaction. Numbers are text: they may be larger than readers of JSON hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TempoSigned {
+    /// Its transfers, in its order.
+    pub calls: Vec<TempoPaid>,
+    /// Most gas.
+    pub gas: String,
+    /// Most that one gas may cost.
+    pub max_fee_per_gas: String,
+    /// What of it the block's maker may have.
+    pub max_priority_fee_per_gas: String,
+    /// The token that pays the network; none where a fee payer does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fee_token: Option<String>,
+}
+
+/// One transfer of a transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TempoPaid {
+    /// Who is paid.
+    pub to: String,
+    /// Atomic units.
+    pub value: String,
+    /// What the token's log says beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memo: Option<String>,
+}
+
+impl TempoSigned {
+    fn new(transfer: &TempoTransfer) -> Self {
+        let call = |call: &TempoCall| TempoPaid {
+            to: call.to.to_string(),
+            value: call.value.to_string(),
+            memo: call.memo.map(|memo| format!("0x{}", hex::encode(memo))),
+        };
+        Self {
+            calls: transfer.calls.iter().map(call).collect(),
+            gas: transfer.gas.to_string(),
+            max_fee_per_gas: transfer.max_fee_per_gas.to_string(),
+            max_priority_fee_per_gas: transfer.max_priority_fee_per_gas.to_string(),
+            fee_token: match transfer.fee {
+                TempoFee::Own(token) => Some(token.unwrap_or_default().to_string()),
+                TempoFee::Sponsored => None,
+            },
+        }
+    }
 }
 
 impl Agreed {
@@ -126,6 +179,12 @@ impl Agreed {
                     ..offered
                 }
             }
+            Instruction::Tempo(transfer) => Self {
+                contract: transfer.token.to_string(),
+                valid_after: transfer.valid_after,
+                transaction: Some(TempoSigned::new(transfer)),
+                ..offered
+            },
             // The invoice is in the offer, and what pays it signs nothing.
             Instruction::Invoice { .. } => offered,
         }

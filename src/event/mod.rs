@@ -14,7 +14,7 @@ pub mod metrics;
 mod notice;
 pub mod webhook;
 
-pub use agreed::{Agreed, Permitted, Transacted};
+pub use agreed::{Agreed, Permitted, TempoSigned, Transacted};
 pub use notice::Notice;
 
 /// Where a payment stands. `reserved`, `unknown` and `settled` count against every budget they touched.

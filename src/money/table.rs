@@ -4,6 +4,7 @@
 //! domain differs per chain; a wrong one gives a signature that no token accepts.
 
 use super::{Asset, Fee, Network, TokenDomain, Usd};
+use crate::evm::Address;
 use crate::solana::TokenProgram::{self, Token, Token2022};
 
 struct Row(
@@ -67,6 +68,25 @@ const SOLANA: &[(&str, &str, &str, u8, TokenProgram)] = &[
     ("solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z", "CXk2AMBfi3TwaEL2468s6zP8xq9NxTXjp9gjMgzeUynM", "PYUSD", 6, Token2022),
 ];
 
+/// Network, TIP-20 contract, symbol: what merchants on Tempo take (mppx 0.11). All have six decimals.
+const TEMPO: &[(&str, &str, &str)] = &[
+    (
+        "eip155:4217",
+        "0x20c0000000000000000000000000000000000000",
+        "pathUSD",
+    ),
+    (
+        "eip155:4217",
+        "0x20C000000000000000000000b9537d11c60E8b50",
+        "USDC.e",
+    ),
+    (
+        "eip155:42431",
+        "0x20c0000000000000000000000000000000000000",
+        "pathUSD",
+    ),
+];
+
 /// Network names of x402 version 1 and the networks they mean.
 #[rustfmt::skip]
 const V1_NETWORKS: &[(&str, &str)] = &[
@@ -103,7 +123,7 @@ const V1_NETWORKS: &[(&str, &str)] = &[
 const TEST_NETWORKS: &[&str] = &[
     "eip155:51", "eip155:97", "eip155:1328", "eip155:1337", "eip155:2201", "eip155:4801",
     "eip155:6342", "eip155:10143", "eip155:11124", "eip155:17000", "eip155:31337",
-    "eip155:31611", "eip155:43113", "eip155:44787", "eip155:72344", "eip155:80002",
+    "eip155:31611", "eip155:42431", "eip155:43113", "eip155:44787", "eip155:72344", "eip155:80002",
     "eip155:84532", "eip155:181228", "eip155:421614", "eip155:560048", "eip155:11142220",
     "eip155:11155111", "eip155:11155420", "eip155:324705682",
     "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1", "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z",
@@ -155,7 +175,20 @@ pub fn canonical_assets() -> Vec<Asset> {
                 fee: Fee::default(),
             })
         });
-    evm.chain(solana).collect()
+    let tempo = TEMPO.iter().filter_map(|(network, address, symbol)| {
+        Some(Asset {
+            network: network.parse().ok()?,
+            address: Address::from_hex(address).ok()?.to_string(),
+            symbol: (*symbol).into(),
+            decimals: 6,
+            unit: DOLLAR,
+            eip712: None,
+            eip3009: false,
+            token_program: None,
+            fee: Fee::default(),
+        })
+    });
+    evm.chain(tempo).chain(solana).collect()
 }
 
 /// The network that a version 1 name means (x402 v1 section 5). Version 2 never uses these names.

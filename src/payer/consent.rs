@@ -228,8 +228,19 @@ fn digest(asked: &Asked, plan: &Plan<'_>) -> [u8; 32] {
         &requirement.transfer_method,
         requirement.facilitator.as_deref().unwrap_or_default(),
     ];
+    let shares = requirement.splits.iter().flat_map(|split| {
+        let memo = split.memo.map(hex::encode).unwrap_or_default();
+        [split.amount.to_string(), split.pay_to.clone(), memo]
+    });
+    let shares: Vec<String> = shares.collect();
+    let fee = plan.approval.fee.to_string();
+    let own_fee = requirement.own_fee.then_some(&*fee);
     let mut hash = Sha256::new();
-    for text in texts {
+    for text in texts
+        .into_iter()
+        .chain(shares.iter().map(|share| &**share))
+        .chain(own_fee)
+    {
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::about::About;
 use super::{Payer, SKEW, refusals};
 use crate::clock::Timestamp;
-use crate::payment::{Asked, Challenge, Instruction, Reason, Refusal};
+use crate::payment::{Asked, Challenge, Instruction, Problem, Reason, Refusal};
 use crate::policy::{self, Approval, Facts, Known, Mode, Policy};
 use crate::protocol::{self, Protocol, Terms};
 use crate::solana::{self, Blockhash};
@@ -160,9 +160,10 @@ impl Payer {
             nonce,
             now: wall,
             valid_for,
+            fee: approval.fee,
             blockhash,
         };
-        let instruction = protocol.instruct(&terms).map_err(|problem| {
+        let instruction = able(protocol, wallet.as_ref(), &terms).map_err(|problem| {
             Stuck::Offer(Refusal {
                 rule: Some(approval.rule.clone()),
                 ..Refusal::new(problem.reason, problem.detail)
@@ -183,6 +184,24 @@ impl Payer {
     }
 }
 
+/// What the wallet is to do, if it can.
+fn able(
+    protocol: &dyn Protocol,
+    wallet: &dyn Wallet,
+    terms: &Terms<'_>,
+) -> Result<Instruction, Problem> {
+    let instruction = protocol.instruct(terms)?;
+    if wallet.signs(&instruction) {
+        return Ok(instruction);
+    }
+    let detail = format!(
+        "the wallet `{}` ({}) cannot sign this; one of kind local, before it, could",
+        wallet.name(),
+        wallet.kind()
+    );
+    Err(Problem::new(Reason::WalletUnavailable, detail))
+}
+
 /// Seconds after which the payload is dead: an invoice lives until it expires, whoever pays it, but nobody
 /// goes on trying for an hour.
 fn lives(instruction: &Instruction, terms: &Terms<'_>) -> u64 {
@@ -190,6 +209,7 @@ fn lives(instruction: &Instruction, terms: &Terms<'_>) -> u64 {
         Instruction::Transfer(_) | Instruction::Permit(_) => terms.valid_for,
         // It names a block and no time, so it lives as long as that block, whatever the merchant asks.
         Instruction::Tokens { .. } => solana::LIFE,
+        Instruction::Tempo(transfer) => transfer.valid_before.saturating_sub(terms.now.secs()),
         Instruction::Invoice { invoice, .. } => {
             let left = invoice.expires.saturating_sub(terms.now.secs());
             left.min(INVOICE_MAX)
@@ -207,6 +227,7 @@ fn kept_under(instruction: &Instruction, terms: &Terms<'_>) -> String {
             format!("{payer} {network} {asset} {nonce}")
         }
         Instruction::Permit(_) => format!("{payer} {network} {asset} {nonce} permit2"),
+        Instruction::Tempo(_) => format!("{payer} {network} {asset} {nonce} tempo"),
         Instruction::Invoice { .. } => format!("invoice {network} {asset} {nonce}"),
     }
 }

@@ -206,6 +206,10 @@ impl Pass<'_> {
             ));
         }
         let sight = match timeout(DEADLINE, self.sight(&last.network, &about)).await {
+            Ok(Ok(Some(Sight::Unseen))) => {
+                let why = "no log of its network tells of it, and nothing more can be asked";
+                return Ok(without(&last, Outcome::Unseen, why));
+            }
             Ok(Ok(Some(sight))) => sight,
             Ok(Ok(None)) => {
                 let why = format!(
@@ -350,6 +354,7 @@ fn authorization(payment: &Payment, event: &SpendEvent) -> Option<Authorization>
     let facilitator = Address::default();
     let keeper = match (words.next(), &*event.scheme) {
         (None, "exact" | "evm/charge") => Keeper::Token,
+        (Some("tempo"), "tempo/charge") => Keeper::Memo,
         (Some("permit2"), "exact") => Keeper::Permit2(Charge::Whole),
         (Some("permit2"), "upto") => Keeper::Permit2(Charge::UpTo { facilitator }),
         _ => return None,

@@ -21,6 +21,8 @@ pub enum Instruction {
         /// The transaction.
         transfer: Box<TokenTransfer>,
     },
+    /// Sign a Tempo transaction of TIP-20 transfers.
+    Tempo(evm::TempoTransfer),
     /// Pay a Lightning invoice.
     Invoice {
         /// The invoice, checked.
@@ -37,6 +39,7 @@ impl Instruction {
         match self {
             Self::Transfer(transfer) => Some(transfer.from),
             Self::Permit(permit) => Some(permit.from),
+            Self::Tempo(transfer) => Some(transfer.from),
             Self::Tokens { .. } | Self::Invoice { .. } => None,
         }
     }
@@ -47,6 +50,7 @@ impl Instruction {
         match self {
             Self::Transfer(transfer) => Some(transfer.domain.chain_id),
             Self::Permit(permit) => Some(permit.chain_id),
+            Self::Tempo(transfer) => Some(transfer.chain_id),
             Self::Tokens { .. } | Self::Invoice { .. } => None,
         }
     }
@@ -58,16 +62,18 @@ impl Instruction {
             Self::Transfer(transfer) => Nonce(transfer.nonce),
             Self::Permit(permit) => Nonce(permit.nonce),
             Self::Tokens { transfer, .. } => Nonce(transfer.id()),
+            Self::Tempo(transfer) => Nonce(transfer.memo()),
             Self::Invoice { invoice, .. } => Nonce(invoice.hash),
         }
     }
 
-    /// The EIP-712 digest that is signed, where something is.
+    /// The digest that is signed, where something is: that of EIP-712 typed data, or of a transaction.
     #[must_use]
     pub fn digest(&self) -> Option<[u8; 32]> {
         match self {
             Self::Transfer(transfer) => Some(transfer.digest()),
             Self::Permit(permit) => Some(permit.digest()),
+            Self::Tempo(transfer) => Some(transfer.digest()),
             Self::Tokens { .. } | Self::Invoice { .. } => None,
         }
     }

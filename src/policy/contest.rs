@@ -1,6 +1,7 @@
 //! Every way to pay that a challenge offers, against one rule: which is cheapest, or what was nearest.
 
 use crate::clock::Timestamp;
+use crate::money::Amount;
 use crate::payment::{Asked, Challenge, Limit, Problem, Reason, Refusal, Requirement};
 
 use super::rule::{Pay, Rule};
@@ -24,10 +25,10 @@ pub struct Verdict {
     pub refusal: Option<Refusal>,
 }
 
-/// Everything known about one way to pay, before any term is asked.
+/// Everything known about one way to pay, before any term is asked: by a rule that lets the network take so much besides.
 pub(super) fn ask<'a>(
     policy: &'a Policy,
-    rule: &'a str,
+    (rule, fee): (&'a str, Amount),
     asked: &'a Asked,
     requirement: &'a Requirement,
     facts: &'a Facts,
@@ -45,7 +46,8 @@ pub(super) fn ask<'a>(
         known: &facts.known,
         payer: payer.map(|(_, address)| &**address),
         asset,
-        price: asset.and_then(|a| a.price(requirement.amount)),
+        price: asset.and_then(|a| a.price(requirement.amount.plus(fee)?)),
+        fee,
         now,
     }
 }
@@ -113,6 +115,7 @@ pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) ->
         requirement: ask.requirement.clone(),
         asset: ask.asset?.clone(),
         price: ask.price?,
+        fee: ask.fee,
         limits,
         duties,
         valid_for: ask.requirement.lives(ask.now).min(policy.catalog.validity),

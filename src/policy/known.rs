@@ -1,7 +1,7 @@
 //! What the ledger remembers and a decision rests on, and what a decision asks of the ledger in return.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::evm::Address;
@@ -37,16 +37,20 @@ impl Known {
     }
 }
 
-/// One spelling per recipient: EVM addresses in lower case, everything else as written.
+/// One spelling per recipient: EVM addresses in lower case, everything else as written. Of several the
+/// payee first, then who shares, each once: who gets how much may change, who gets anything may not.
 #[must_use]
 pub fn payee_text(requirement: &Requirement) -> String {
-    match requirement.network.namespace() {
-        "eip155" => match requirement.pay_to.parse::<Address>() {
-            Ok(address) => address.to_string().to_ascii_lowercase(),
-            Err(_) => requirement.pay_to.clone(),
-        },
-        _ => requirement.pay_to.clone(),
-    }
+    let evm = requirement.network.namespace() == "eip155";
+    let text = |payee: &str| match payee.parse::<Address>() {
+        Ok(address) if evm => address.to_string().to_ascii_lowercase(),
+        Ok(_) | Err(_) => payee.to_owned(),
+    };
+    let payee = text(&requirement.pay_to);
+    let others: BTreeSet<_> = requirement.splits.iter().map(|s| text(&s.pay_to)).collect();
+    others
+        .into_iter()
+        .fold(payee, |all, other| all + "+" + &other)
 }
 
 /// What a permission to pay asks of the ledger and of people.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
-use crate::money::{Asset, Network, Usd};
+use crate::money::{Amount, Asset, Network, Usd};
 use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement};
 use crate::section::{Problems, Section};
 use crate::settings::{HostPattern, Rate};
@@ -66,8 +66,10 @@ pub struct Approval {
     pub requirement: Requirement,
     /// Its asset, from our own table.
     pub asset: Asset,
-    /// Its price, rounded up.
+    /// Its price with the most that the network may take, rounded up.
     pub price: Usd,
+    /// Most that the network may take besides, atomic units; nothing where the payer does not pay it.
+    pub fee: Amount,
     /// What the ledger must keep, the session's cap first.
     pub limits: Vec<Limit>,
     /// What else comes with it.
@@ -269,7 +271,10 @@ pub fn decide(
         let detail = format!("the challenge offers more than {most} ways to pay");
         return refuse(Refusal::new(Reason::LimitsExceeded, detail));
     }
-    let ask = |requirement| contest::ask(policy, &rule.name, asked, requirement, facts, now);
+    let ask = |requirement| {
+        let fee = pay.fee(policy, requirement);
+        contest::ask(policy, (&rule.name, fee), asked, requirement, facts, now)
+    };
     match contest::cheapest(pay, challenge.requirements.iter().map(ask)) {
         Ok(ask) => match contest::approve(policy, rule, pay, &ask) {
             Some(approval) => Ok(approval),

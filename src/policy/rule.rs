@@ -1,14 +1,15 @@
 //! One rule: what it matches, and what it then says.
 
-use crate::payment::{Asked, Reason, Refusal};
+use crate::money::{Amount, Usd};
+use crate::payment::{Asked, Reason, Refusal, Requirement};
 use crate::section::{Problems, Section, SectionError};
 use crate::settings::{HostPattern, name};
 
-use super::OnUnknown;
 use super::catalog::Catalog;
 use super::glob::Glob;
 use super::path::{PathPattern, PlainPath};
 use super::terms::{self, Named};
+use super::{OnUnknown, Policy};
 
 /// One entry of `rules:`.
 pub(super) struct Rule {
@@ -42,6 +43,8 @@ pub(super) struct Pay {
     pub(super) mcp: bool,
     /// A recipient that the rule names, for questions that name none.
     pub(super) payee: Option<String>,
+    /// Most that the network may take for one payment, where the payer pays it.
+    max_fee: Option<Usd>,
 }
 
 const ON_UNKNOWN: &[(&str, OnUnknown)] = &[
@@ -244,6 +247,7 @@ impl Pay {
     fn read(mut section: Section, catalog: &Catalog) -> Result<Self, SectionError> {
         let first = |s: Section| s.items().ok()?.into_iter().next()?.text().ok();
         let payee = section.peek("pay_to").and_then(first);
+        let max_fee = terms::max_fee::read(&section)?;
         let on_unknown = section.or("on_unknown", OnUnknown::ResendSame, |s| s.word(ON_UNKNOWN))?;
         let prepay = section.or("prepay", false, Section::flag)?;
         let mcp = section.or("mcp", false, Section::flag)?;
@@ -256,7 +260,20 @@ impl Pay {
             prepay,
             mcp,
             payee,
+            max_fee,
         })
+    }
+
+    /// Most that the network may take besides the amount, atomic units of the asset, rounded down.
+    pub(super) fn fee(&self, policy: &Policy, requirement: &Requirement) -> Amount {
+        let asset = policy
+            .catalog
+            .asset(&requirement.network, &requirement.asset);
+        let max_fee = self.max_fee.filter(|_| requirement.own_fee);
+        let fee = max_fee
+            .zip(asset)
+            .and_then(|(fee, asset)| asset.bought(fee));
+        fee.unwrap_or_default()
     }
 }
 

@@ -4,15 +4,16 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::money::{Amount, Asset, Usd};
+use crate::evm::{Address, is_tip20};
+use crate::money::{Amount, Asset, Network, Usd};
 use crate::payment::{Offer, Requirement};
 
 use super::Facts;
 use super::trial::Question;
 
 /// Schemes that may be asked about. Of `upto` the amount is the maximum, of `l402` that of the invoice;
-/// `evm/charge` is MPP's.
-pub(super) const SCHEMES: [&str; 4] = ["exact", "upto", "evm/charge", "l402"];
+/// `evm/charge` and `tempo/charge` are MPP's, the latter with a fee payer.
+pub(super) const SCHEMES: [&str; 5] = ["exact", "upto", "evm/charge", "tempo/charge", "l402"];
 
 /// An address that nobody is known to own, for a question that names no recipient.
 const SOMEBODY: &str = "0x1111111111111111111111111111111111111111";
@@ -106,19 +107,23 @@ fn assume(
     facts: &Facts,
 ) -> Option<Requirement> {
     let lightning = offer.scheme == "l402";
+    let tempo = offer.scheme == "tempo/charge";
     let named = |a: &&Asset| match &question.asset {
         Some(name) => a.symbol == *name || a.is(name),
+        None if tempo => is_tempo(a),
         None => a.eip3009 || lightning || a.token_program.is_some(),
     };
     let mut payers = facts.payers.iter().map(|(network, _)| network);
-    let wallets = || payers.find(|n| !lightning || n.is_lightning());
+    let on_tempo = |n: &Network| assets.iter().any(|a| a.network == *n && is_tempo(a));
+    let fits = |n: &&Network| (!lightning || n.is_lightning()) && (!tempo || on_tempo(n));
+    let wallets = || payers.find(fits);
     let network = question.network.as_ref().or_else(wallets);
     let here = |a: &&Asset| network.is_none_or(|n| *n == a.network);
     let asset = assets.iter().filter(here).find(named);
     let unlisted = || question.asset.clone().unwrap_or_default();
     let network = network.or(asset.or(assets.first()).map(|a| &a.network))?;
     let scheme = offer.scheme;
-    let mpp = scheme == "evm/charge";
+    let mpp = tempo || scheme == "evm/charge";
     let permit2 = scheme == "upto" || !mpp && asset.is_some_and(|a| !a.eip3009);
     let solana = network.is_solana();
     let somebody = match (lightning, solana) {
@@ -129,7 +134,7 @@ fn assume(
     let pay_to = question.pay_to.as_deref().or(payee).unwrap_or(somebody);
     Some(Requirement {
         protocol: match scheme {
-            "evm/charge" => "mpp",
+            "evm/charge" | "tempo/charge" => "mpp",
             "l402" => "l402",
             _ => "x402-v2",
         },
@@ -140,17 +145,25 @@ fn assume(
         pay_to: pay_to.into(),
         valid_for: 60,
         expires: None,
-        transfer_method: match (lightning, solana, permit2) {
-            (true, _, _) => "lightning".into(),
-            (false, true, _) => "transfer".into(),
-            (false, false, true) => "permit2".into(),
-            (false, false, false) => "eip3009".into(),
+        transfer_method: match permit2 {
+            _ if lightning => "lightning".into(),
+            _ if solana => "transfer".into(),
+            _ if tempo => "tip20".into(),
+            true => "permit2".into(),
+            false => "eip3009".into(),
         },
         facilitator: (scheme == "upto").then(|| SOMEBODY.into()),
+        splits: vec![],
+        own_fee: false,
         resource: None,
         mime_type: None,
         offer: Arc::new(Offer::default()),
     })
+}
+
+/// Is it a token of Tempo?
+fn is_tempo(asset: &Asset) -> bool {
+    Address::from_hex(&asset.address).is_ok_and(is_tip20)
 }
 
 /// The smallest amount that is worth so much.
@@ -169,10 +182,16 @@ mod tests {
 
     #[test]
     fn an_offer_is_written_as_it_is_read() {
-        for text in ["exact", "upto", "l402", "evm/charge=0.01 USD"] {
+        for text in [
+            "exact",
+            "upto",
+            "l402",
+            "tempo/charge",
+            "evm/charge=0.01 USD",
+        ] {
             assert_eq!(text.parse::<Supposed>().unwrap().to_string(), text);
         }
-        let unknown = "tempo/charge".parse::<Supposed>();
+        let unknown = "stripe/charge".parse::<Supposed>();
         assert_eq!(unknown, Err(NotSupposed::Scheme));
         let priceless = "exact=much".parse::<Supposed>();
         assert!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 
 use crate::clock::Timestamp;
-use crate::money::{Network, Usd};
+use crate::money::{Amount, Network, Usd};
 use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement, Session};
 use crate::section::{Problems, Section, SectionError, nearest};
 use crate::settings::{network, normalise_host};
@@ -148,13 +148,15 @@ impl Policy {
         let payee = pay.and_then(|pay| pay.payee.clone());
         let known = facts.payers.first().and_then(|(network, _)| {
             let network = question.network.as_ref().unwrap_or(network);
-            facts.known.payee(network)
+            // Whoever shared is no part of the question.
+            facts.known.payee(network)?.split('+').next()
         });
         let payee = payee.or(known.map(Into::into));
         let name = rule.map_or("", |rule| &rule.name);
         let requirements = suppose::all(&self.catalog.assets, question, payee.as_deref(), facts);
         let verdicts = |requirement: &Requirement| {
-            let ask = contest::ask(self, name, &asked, requirement, facts, now);
+            let fee = pay.map_or(Amount(0), |pay| pay.fee(self, requirement));
+            let ask = contest::ask(self, (name, fee), &asked, requirement, facts, now);
             pay.map(|pay| contest::verdicts(pay, &ask))
         };
         let offers = requirements.iter().map(|requirement| Assumed {

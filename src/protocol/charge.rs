@@ -1,11 +1,12 @@
 //! Intent `charge` of MPP: one payment for one request. `evm/charge` by an EIP-3009 authorization is
-//! paid; every other method and intent is refused by name.
+//! paid here, `tempo/charge` in a file of its own; every other method and intent is refused by name.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::encoding::not_json;
 use super::entry::{amount, word};
+use super::tempo_charge;
 use crate::money::{Asset, Network};
 use crate::payment::{Problem, Reason, Requirement};
 
@@ -29,7 +30,6 @@ const INTENTS: &[(&str, &str)] = &[
 
 /// Methods that are known and not paid.
 const METHODS: &[(&str, &str)] = &[
-    ("tempo", "payments on Tempo (`tempo/charge`) are not spoken"),
     ("stripe", "payments by Stripe tokens are not spoken"),
     ("card", "payments by card are not spoken"),
     ("lightning", "payments by Lightning are not spoken in MPP"),
@@ -92,11 +92,20 @@ pub(super) fn read(method: &str, intent: &str, request: &str) -> Result<Requirem
             "a price of nothing asks for a signature that proves who pays, and moves no money";
         return Err(Problem::new(Reason::MessageSigningRefused, detail));
     }
-    if method != "evm" {
-        let why = named(METHODS, method).unwrap_or("the payment method is not known");
-        return Err(unsupported(why));
+    match method {
+        "evm" => evm(&charge),
+        "tempo" => tempo_charge::read(&tempo_charge::Asked {
+            amount: charge.amount,
+            currency: charge.currency,
+            recipient: charge.recipient,
+            method_details: charge.method_details,
+            request,
+        }),
+        other => {
+            let why = named(METHODS, other).unwrap_or("the payment method is not known");
+            Err(unsupported(why))
+        }
     }
-    evm(&charge)
 }
 
 fn evm(charge: &Charge<'_>) -> Result<Requirement, Problem> {
@@ -131,6 +140,8 @@ fn evm(charge: &Charge<'_>) -> Result<Requirement, Problem> {
         expires: None,
         transfer_method: "eip3009".into(),
         facilitator: None,
+        splits: vec![],
+        own_fee: false,
         resource: None,
         mime_type: None,
         offer: std::sync::Arc::default(),

@@ -215,6 +215,8 @@ fn fill(
         expires: None,
         transfer_method,
         facilitator: word(extra.and_then(|e| e.facilitator_address)),
+        splits: vec![],
+        own_fee: false,
         resource,
         mime_type: shared
             .mime_type

@@ -211,6 +211,8 @@ fn requirement(scheme: &str, says: &Says) -> Result<Requirement, Problem> {
         expires: Some(Timestamp::from_secs(invoice.expires)),
         transfer_method: "lightning".into(),
         facilitator: None,
+        splits: vec![],
+        own_fee: false,
         resource: None,
         mime_type: None,
         offer: Arc::new(Offer {

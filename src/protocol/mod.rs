@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, StatusCode, header, response};
 
 use crate::clock::Timestamp;
-use crate::money::Asset;
+use crate::money::{Amount, Asset};
 use crate::payment::{
     Challenge, Instruction, Nonce, Payload, PaymentId, Problem, Reason, Receipt, Requirement,
     Signature,
@@ -25,6 +25,7 @@ pub mod mcp;
 mod mpp;
 mod mpp_native;
 mod receipt;
+mod tempo_charge;
 mod x402_v1;
 mod x402_v2;
 
@@ -58,6 +59,8 @@ pub struct Terms<'a> {
     pub now: Timestamp,
     /// Seconds the payload lives: what the merchant asks, cut to what the policy allows.
     pub valid_for: u64,
+    /// Most that the network may take besides, atomic units, where the payer pays it.
+    pub fee: Amount,
     /// A recent block of the chain, where a payment must name one.
     pub blockhash: Option<Blockhash>,
 }
@@ -205,6 +208,7 @@ fn instruct(terms: &Terms<'_>, valid_after: u64) -> Result<Instruction, Problem>
         nonce: terms.nonce,
         valid_after,
         valid_before,
+        fee: terms.fee,
         cluster: Cluster {
             fee_payer: named.fee_payer.as_deref(),
             memo: named.memo.as_deref(),

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::authenticate::{self, Says};
 use super::encoding::{self, not_json};
-use super::{Protocol, Repeat, Terms, bound, charge, receipt};
+use super::{Protocol, Repeat, Terms, bound, charge, receipt, tempo_charge};
 use crate::clock::Timestamp;
 use crate::evm::keccak;
 use crate::payment::{
@@ -107,6 +107,10 @@ impl Protocol for Mpp {
     }
 
     fn instruct(&self, terms: &Terms<'_>) -> Result<Instruction, Problem> {
+        if terms.requirement.scheme == tempo_charge::TEMPO_CHARGE {
+            let echo = Echo::of(terms.requirement)?;
+            return tempo_charge::instruct(terms, &echo.realm, &echo.id);
+        }
         if terms.valid_for < MARGIN {
             let detail = "the challenge expires before a payment could arrive";
             return Err(Problem::new(Reason::ChallengeExpired, detail));
@@ -120,6 +124,7 @@ impl Protocol for Mpp {
             nonce: echo.nonce(),
             valid_after: 0,
             valid_before: terms.now.secs().saturating_add(terms.valid_for),
+            fee: terms.fee,
             cluster: scheme::Cluster::default(),
         })
     }

@@ -34,8 +34,13 @@ pub(super) fn recipient(
     payer: Address,
     contract: Address,
 ) -> Result<Address, Problem> {
+    payable(&requirement.pay_to, payer, contract)
+}
+
+/// The same of anybody who is to get a part.
+pub(super) fn payable(text: &str, payer: Address, contract: Address) -> Result<Address, Problem> {
     let invalid = |detail: &str| Problem::new(Reason::RecipientInvalid, detail);
-    let to = Address::from_str(&requirement.pay_to)
+    let to = Address::from_str(text)
         .map_err(|e| invalid(&format!("the recipient is not a payable address: {e}")))?;
     if to.is_reserved() {
         return Err(invalid(

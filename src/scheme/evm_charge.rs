@@ -38,7 +38,10 @@ fn payload(
 ) -> Result<String, Problem> {
     let transfer = match instruction {
         Instruction::Transfer(transfer) => transfer,
-        Instruction::Permit(_) | Instruction::Tokens { .. } | Instruction::Invoice { .. } => {
+        Instruction::Permit(_)
+        | Instruction::Tempo(_)
+        | Instruction::Tokens { .. }
+        | Instruction::Invoice { .. } => {
             return Err(eip155::foreign());
         }
     };

@@ -123,6 +123,7 @@ fn payload(
         Instruction::Tokens { .. }
         | Instruction::Transfer(_)
         | Instruction::Permit(_)
+        | Instruction::Tempo(_)
         | Instruction::Invoice { .. } => return Err(super::eip155::foreign()),
     };
     let signature = match signature {

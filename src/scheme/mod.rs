@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::money::Asset;
+use crate::money::{Amount, Asset};
 use crate::payment::{Instruction, Nonce, Problem, Reason, Requirement, Signature};
 use crate::solana::Blockhash;
 
@@ -12,6 +12,7 @@ mod evm_charge;
 mod exact_eip155;
 mod exact_solana;
 mod permit2;
+mod tempo_charge;
 
 /// Every scheme, one per chain family and way of moving the asset.
 pub const SCHEMES: &[&Scheme] = &[
@@ -20,6 +21,7 @@ pub const SCHEMES: &[&Scheme] = &[
     &permit2::UPTO,
     &evm_charge::SCHEME,
     &exact_solana::SCHEME,
+    &tempo_charge::SCHEME,
 ];
 
 /// One scheme on one chain family.
@@ -50,6 +52,8 @@ pub struct Order<'a> {
     pub valid_after: u64,
     /// Unix seconds, exclusive.
     pub valid_before: u64,
+    /// Most that the network may take besides, atomic units, where the payer pays it.
+    pub fee: Amount,
     /// What a payment on Solana needs besides; nothing elsewhere.
     pub cluster: Cluster<'a>,
 }

@@ -93,7 +93,10 @@ fn payload(
     let signature = eip155::signature(signature)?;
     let permit = match instruction {
         Instruction::Permit(permit) => permit,
-        Instruction::Transfer(_) | Instruction::Tokens { .. } | Instruction::Invoice { .. } => {
+        Instruction::Transfer(_)
+        | Instruction::Tempo(_)
+        | Instruction::Tokens { .. }
+        | Instruction::Invoice { .. } => {
             return Err(eip155::foreign());
         }
     };

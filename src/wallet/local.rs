@@ -335,7 +335,10 @@ impl Local {
     ) -> Result<Signature, WalletError> {
         let (network, transfer) = match instruction {
             Instruction::Tokens { network, transfer } => (network, transfer),
-            Instruction::Transfer(_) | Instruction::Permit(_) | Instruction::Invoice { .. } => {
+            Instruction::Transfer(_)
+            | Instruction::Permit(_)
+            | Instruction::Tempo(_)
+            | Instruction::Invoice { .. } => {
                 return Err(WalletError::Unsupported);
             }
         };

@@ -76,6 +76,10 @@ pub trait Wallet: Send + Sync {
     fn address(&self, network: &Network) -> Option<String>;
     /// The networks it may pay on: a closed list.
     fn networks(&self) -> &[Network];
+    /// Can it sign this kind of thing? Asked before anything is reserved.
+    fn signs(&self, _instruction: &Instruction) -> bool {
+        true
+    }
     /// Signs. The reservation is durable before this is called.
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError>;
     /// Did this payment move money, as far as the wallet knows? `None`: it cannot tell.

@@ -298,6 +298,16 @@ impl<S: Signer> Wallet for Remote<S> {
         &self.networks
     }
 
+    /// Whoever holds the key is asked for EIP-712 typed data only.
+    fn signs(&self, instruction: &Instruction) -> bool {
+        match instruction {
+            Instruction::Transfer(_) | Instruction::Permit(_) => true,
+            Instruction::Tempo(_) | Instruction::Tokens { .. } | Instruction::Invoice { .. } => {
+                false
+            }
+        }
+    }
+
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
         let declined = |detail: &str| Err(WalletError::Declined(detail.into()));
         if instruction.from() != Some(self.address) {

@@ -181,7 +181,9 @@ impl TypedData {
         match instruction {
             Instruction::Transfer(transfer) => Self::of_transfer(transfer),
             Instruction::Permit(permit) => Some(Self::of_permit(permit)),
-            Instruction::Tokens { .. } | Instruction::Invoice { .. } => None,
+            Instruction::Tempo(_) | Instruction::Tokens { .. } | Instruction::Invoice { .. } => {
+                None
+            }
         }
     }
 

@@ -58,13 +58,16 @@ pub(crate) fn authenticate(data: &[u8]) {
         headers.append("www-authenticate", value);
     }
     let request = URL_SAFE_NO_PAD.encode(data);
-    let inside = format!(
-        "Payment id=\"a\", realm=\"r\", method=\"evm\", intent=\"charge\", request=\"{request}\""
-    );
-    let inside = HeaderValue::from_str(&inside).map(|v| head("www-authenticate", v));
+    let inside = ["evm", "tempo"].into_iter().filter_map(|method| {
+        let line = format!(
+            "Payment id=\"a\", realm=\"r\", method=\"{method}\", intent=\"charge\", request=\"{request}\""
+        );
+        let value = HeaderValue::from_str(&line).ok()?;
+        Some(head("www-authenticate", value))
+    });
     let mut lines = head("x", HeaderValue::from_static(""));
     lines.headers = headers;
-    for head in inside.into_iter().chain([lines]) {
+    for head in inside.chain([lines]) {
         let mut challenge = protocol::read(&protocol::recognise(&head), &head, None);
         check(&challenge);
         let read = challenge.requirements.len() + challenge.problems.len();
@@ -493,8 +496,15 @@ fn check(challenge: &Challenge) {
                 now: Timestamp::from_secs(1_800_000_000),
                 valid_for: requirement.valid_for,
                 blockhash: Some(Blockhash([9; 32])),
+                fee: farepass::money::Amount(20_000),
             };
             if let Ok(instruction) = protocol.instruct(&terms) {
+                if let Instruction::Tempo(transfer) = &instruction {
+                    assert_eq!(transfer.total(), Some(requirement.amount.0));
+                    let payees = transfer.calls.iter().map(|call| Ok(call.to));
+                    assert!(payees.eq(requirement.payees().map(Address::from_hex)));
+                    assert!(transfer.valid_before <= 1_800_000_025);
+                }
                 let signature = match &instruction {
                     Instruction::Tokens { .. } => Signature::Solana([1; 64]),
                     _ => Signature::Evm([1; 65]),

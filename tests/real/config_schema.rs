@@ -43,7 +43,8 @@ rules:
     pay:
       max: "0.05 USD"
       mcp: true
-      schemes: [upto, exact, evm/charge, l402]
+      schemes: [upto, exact, evm/charge, tempo/charge, l402]
+      max_fee: "0.02 USD"
       transfer_methods: [eip3009, permit2]
       pay_to: { first-seen: alert }
       rate: { rule: 60/m, host: 30/m, session: 10/m }

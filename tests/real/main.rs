@@ -42,3 +42,4 @@ mod signers;
 mod solana;
 mod strangers;
 mod support;
+mod tempo;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::event::{Agreed, Delivery, Flag, Permitted, SpendEvent, State, Transacted};
+use crate::event::{Agreed, Delivery, Flag, Permitted, SpendEvent, State, TempoSigned, Transacted};
 use crate::evm::decimal;
 use crate::ledger::Trail;
 use crate::money::{Amount, Usd};
@@ -126,6 +126,9 @@ fn signed(event: &SpendEvent, agreed: &Agreed) -> Option<Value> {
     if let Some(permit) = &agreed.permit {
         return signed_permit(event, agreed, permit);
     }
+    if let Some(transaction) = &agreed.transaction {
+        return signed_transaction(event, agreed, transaction);
+    }
     Some(json!({
         "types": Form::Transfer.types(),
         "primaryType": Form::Transfer.primary(),
@@ -160,6 +163,28 @@ fn signed_solana(event: &SpendEvent, agreed: &Agreed, transacted: &Transacted) -
         "memo": transacted.memo,
         "recentBlockhash": transacted.blockhash,
         "messageSha256": event.nonce.as_ref()?,
+    }))
+}
+
+/// A Tempo transaction (type 0x76) under an expiring nonce.
+fn signed_transaction(
+    event: &SpendEvent,
+    agreed: &Agreed,
+    transaction: &TempoSigned,
+) -> Option<Value> {
+    Some(json!({
+        "type": "0x76",
+        "chainId": agreed.chain_id,
+        "from": agreed.from,
+        "token": agreed.contract,
+        "calls": transaction.calls,
+        "gas": transaction.gas,
+        "maxFeePerGas": transaction.max_fee_per_gas,
+        "maxPriorityFeePerGas": transaction.max_priority_fee_per_gas,
+        "feeToken": transaction.fee_token,
+        "feePayer": transaction.fee_token.is_none(),
+        "validAfter": agreed.valid_after.to_string(),
+        "validBefore": event.valid_before?.to_string(),
     }))
 }
 

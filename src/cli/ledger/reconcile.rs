@@ -30,6 +30,7 @@ Outcomes:
   taken_otherwise  its nonce was spent on other terms: it counts in full
   released         never used and dead: given back
   unused           never used and dead, but settled before: it stays counted
+  unseen           dead, and no log tells of it: it stays as it was
   undecided        nothing is certain yet
   unanswered       the chain could not be asked; exit code 1
   not_asked        there is no chain to ask")]

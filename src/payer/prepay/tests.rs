@@ -16,6 +16,8 @@ fn requirement(amount: u128, pay_to: &str) -> Requirement {
         expires: None,
         transfer_method: "eip3009".into(),
         facilitator: None,
+        splits: vec![],
+        own_fee: false,
         resource: None,
         mime_type: None,
         offer: Arc::new(Offer::default()),

@@ -50,7 +50,7 @@ pub(super) fn conclude(
         ..last.clone()
     };
     match sight {
-        Sight::Undecided => None,
+        Sight::Undecided | Sight::Unseen => None,
         Sight::Taken(found) => Some(taken(payment, base, found)),
         Sight::Otherwise(found) => Some(otherwise(payment, base, found)),
         Sight::Spent { block } => Some(spent(payment, base, block)),

@@ -38,6 +38,8 @@ pub enum Outcome {
     Released,
     /// Never used, and dead, but closed before: it stays as it was.
     Unused,
+    /// Dead, and no log tells of it: it stays as it was, as that proves nothing.
+    Unseen,
     /// Nothing is certain yet.
     Undecided,
     /// The chain could not be asked, or is not to be believed.
@@ -57,6 +59,7 @@ impl Outcome {
             Self::Spent => "spent",
             Self::Released => "released",
             Self::Unused => "unused",
+            Self::Unseen => "unseen",
             Self::Undecided => "undecided",
             Self::Unanswered => "unanswered",
             Self::NotAsked => "not_asked",
@@ -73,6 +76,7 @@ impl Outcome {
             | Self::Spent
             | Self::Released
             | Self::Unused
+            | Self::Unseen
             | Self::NotAsked => false,
         }
     }

@@ -1,7 +1,7 @@
 //! One file per key of `pay:`, and the conditions that hold without being written.
 
 use crate::clock::Timestamp;
-use crate::money::{Asset, Network, Usd};
+use crate::money::{Amount, Asset, Network, Usd};
 use crate::payment::{Asked, Refusal, Requirement};
 use crate::policy::{Duties, Known};
 use crate::section::{Section, SectionError};
@@ -14,6 +14,7 @@ mod assets;
 mod budgets;
 mod insecure_http;
 mod max;
+pub(super) mod max_fee;
 mod max_price_increase;
 mod networks;
 mod pay_to;
@@ -40,8 +41,10 @@ pub struct Ask<'a> {
     pub payer: Option<&'a str>,
     /// The asset, when it is in our table.
     pub asset: Option<&'a Asset>,
-    /// Its price, rounded up, when it has one.
+    /// Its price with the fee, rounded up, when it has one.
     pub price: Option<Usd>,
+    /// Most that the network may take besides, atomic units.
+    pub fee: Amount,
     /// When.
     pub now: Timestamp,
 }
@@ -116,6 +119,7 @@ pub const TERMS: &[TermKind] = &[
     assets::TERM,
     amount::TERM,
     transfer_methods::TERM,
+    max_fee::TERM,
     validity::TERM,
     resource::TERM,
     pay_to::TERM,

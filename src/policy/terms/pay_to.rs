@@ -79,13 +79,14 @@ fn payee(item: Section) -> Result<Payee, SectionError> {
 
 impl Term for PayTo {
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
-        let payee = sane(ask)?;
+        let payees = ask.requirement.payees().map(|payee| sane(ask, payee));
+        let payees = payees.collect::<Result<Vec<_>, _>>()?;
         match self {
-            Self::Listed(list) if !list.contains(&payee) => {
+            Self::Listed(list) if !payees.iter().all(|payee| list.contains(payee)) => {
                 let detail = "the recipient is not on the rule's list";
                 Err(Refusal::new(Reason::RecipientNotAllowed, detail))
             }
-            Self::Any | Self::FirstSeen(_) if nobody_signs(&payee) => {
+            Self::Any | Self::FirstSeen(_) if payees.iter().any(nobody_signs) => {
                 let detail = "no key can sign for the recipient: name it in the rule's list if it is a program's";
                 Err(Refusal::new(Reason::RecipientInvalid, detail))
             }
@@ -118,22 +119,22 @@ pub(super) fn changed(ask: &Ask<'_>) -> bool {
 }
 
 /// Threat M-06: form, checksum, reserved addresses, the token itself, ourselves.
-fn sane(ask: &Ask<'_>) -> Result<Payee, Refusal> {
+fn sane(ask: &Ask<'_>, payee: &str) -> Result<Payee, Refusal> {
     let refuse = |detail| Err(Refusal::new(Reason::RecipientInvalid, detail));
     let requirement = ask.requirement;
     if requirement.network.is_solana() {
         return sane_on_solana(ask);
     }
     if requirement.network.namespace() != "eip155" {
-        let own = ask.payers.iter().any(|(_, a)| *a == requirement.pay_to);
-        return match &*requirement.pay_to {
+        let own = ask.payers.iter().any(|(_, a)| a == payee);
+        return match payee {
             "" => refuse("the recipient is empty"),
             to if to == requirement.asset => refuse("the recipient is the asset itself"),
             _ if own => refuse("the recipient is a wallet of this proxy"),
             to => Ok(Payee::Other(to.into())),
         };
     }
-    let Ok(to) = requirement.pay_to.parse::<Address>() else {
+    let Ok(to) = payee.parse::<Address>() else {
         return refuse("the recipient is no address, or its checksum is wrong");
     };
     if to.is_reserved() {

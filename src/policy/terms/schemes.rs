@@ -21,7 +21,7 @@ const SCHEMES: &[(&str, bool)] = &[
     ("exact", true),
     ("upto", true),
     ("evm/charge", true),
-    ("tempo/charge", false),
+    ("tempo/charge", true),
     ("l402", true),
 ];
 

@@ -26,14 +26,19 @@ const LIGHTNING: &str = "lightning";
 /// How tokens move on chains that have one way.
 const PLAIN: &str = "transfer";
 
+/// How Tempo's tokens move.
+const TIP20: &str = "tip20";
+
 struct Methods(Vec<&'static str>);
 
 impl Term for Methods {
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let refuse = |detail| Err(Refusal::new(Reason::TransferMethodUnsupported, detail));
         let method = &*ask.requirement.transfer_method;
-        // Bitcoin moves over Lightning in one way only, so `schemes` has said it all.
-        if method == LIGHTNING && ask.requirement.network.is_lightning() {
+        // Bitcoin moves over Lightning in one way only, a Tempo charge in another: `schemes` has said it all.
+        let by_scheme = method == LIGHTNING && ask.requirement.network.is_lightning()
+            || method == TIP20 && ask.requirement.scheme == "tempo/charge";
+        if by_scheme {
             return Ok(());
         }
         // So do tokens on Solana.

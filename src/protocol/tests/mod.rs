@@ -19,6 +19,8 @@ mod payloads;
 mod permits;
 #[cfg(test)]
 mod props;
+#[cfg(test)]
+mod tempo;
 
 const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 const SELLER: &str = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";

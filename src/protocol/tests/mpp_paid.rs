@@ -22,6 +22,7 @@ fn terms<'a>(requirement: &'a Requirement, asset: &'a Asset, valid_for: u64) -> 
         now: Timestamp::from_secs(1_800_000_000),
         valid_for,
         blockhash: None,
+        fee: crate::money::Amount(20_000),
     }
 }
 

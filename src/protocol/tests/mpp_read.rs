@@ -61,7 +61,7 @@ pub(super) fn only(line: &str) -> Requirement {
     challenge.requirements.into_iter().next().unwrap()
 }
 
-fn refused(line: &str) -> (Reason, String) {
+pub(super) fn refused(line: &str) -> (Reason, String) {
     let challenge = offered(&[line]);
     assert!(challenge.requirements.is_empty(), "{line}");
     let [problem] = &challenge.problems[..] else {
@@ -212,11 +212,6 @@ fn every_broken_challenge_has_its_reason() {
             with(&[("intent", "gift")]),
             Reason::SchemeUnsupported,
             "intent",
-        ),
-        (
-            with(&[("method", "tempo")]),
-            Reason::SchemeUnsupported,
-            "Tempo",
         ),
         (
             with(&[("method", "stripe")]),

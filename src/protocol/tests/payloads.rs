@@ -14,6 +14,7 @@ pub(super) fn terms<'a>(requirement: &'a Requirement, asset: &'a Asset) -> Terms
         now: Timestamp::from_secs(1_800_000_000),
         valid_for: 60,
         blockhash: None,
+        fee: crate::money::Amount(20_000),
     }
 }
 

@@ -105,6 +105,11 @@ fn signs_what_was_read(requirement: &Requirement, asset: &Asset) {
             assert_eq!(requirement.scheme, if most { "upto" } else { "exact" });
             (permit.to, permit.amount, permit.token)
         }
+        Instruction::Tempo(transfer) => {
+            assert_eq!(requirement.transfer_method, "tip20");
+            let first = transfer.calls.first().unwrap();
+            (first.to, transfer.total().unwrap(), transfer.token)
+        }
         other => panic!("{other:?}"),
     };
     assert_eq!(value, requirement.amount.0);

@@ -286,7 +286,10 @@ impl Wallet for Lightning {
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
         let (invoice, fee_most) = match instruction {
             Instruction::Invoice { invoice, fee_most } => (invoice, *fee_most),
-            Instruction::Transfer(_) | Instruction::Permit(_) | Instruction::Tokens { .. } => {
+            Instruction::Transfer(_)
+            | Instruction::Permit(_)
+            | Instruction::Tempo(_)
+            | Instruction::Tokens { .. } => {
                 return Err(WalletError::Unsupported);
             }
         };

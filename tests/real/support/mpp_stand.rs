@@ -3,6 +3,8 @@
 use std::process::Child;
 use std::sync::{Mutex, OnceLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::chain::{Domain, Transfer};
@@ -62,6 +64,33 @@ impl MppStand {
     /// The URL of its chain's node.
     pub(crate) fn node(&self) -> &str {
         self.ready["rpc"].as_str().unwrap()
+    }
+
+    /// The URL of its Tempo chain's node.
+    pub(crate) fn tempo_node(&self) -> &str {
+        self.ready["tempo"]["rpc"].as_str().unwrap()
+    }
+
+    /// Who shares what `/tempo/splits` asks for.
+    pub(crate) fn partner(&self) -> &str {
+        self.ready["tempo"]["partner"].as_str().unwrap()
+    }
+
+    /// Something that the Tempo chain is asked or told: `balance`, `transfers`, `fund` of an address, `mine` some blocks.
+    pub(crate) fn tempo(&self, what: &str, about: &str) -> Value {
+        self.ask(&format!("/_stand/tempo/{what}/{about}"))
+    }
+
+    /// Every MPP credential that names this account as its source, as it came.
+    pub(crate) fn credentials_by(&self, payer: &str) -> Vec<String> {
+        let hits = self.ask("/_stand/hits");
+        let by = |hit: &Value| {
+            let sent = hit["pays"].as_str()?.strip_prefix("Payment ")?.to_owned();
+            let json: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&sent).ok()?).ok()?;
+            let source = json["source"].as_str()?.to_ascii_lowercase();
+            source.ends_with(payer).then_some(sent)
+        };
+        hits.as_array().unwrap().iter().filter_map(by).collect()
     }
 
     pub(crate) fn merchant(&self) -> &str {

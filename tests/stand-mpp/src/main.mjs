@@ -5,10 +5,12 @@ import { evm, Mppx, Request as NodeRequest } from "mppx/server";
 import { parseAbi } from "viem";
 import { startChain } from "./chain.mjs";
 import * as C from "./config.mjs";
+import { PATH_USD, startTempo, TEMPO_ID } from "./tempo.mjs";
 
 const opt = C.options(process.argv.slice(2));
 const chain = await startChain({ host: opt.host, blockTime: 0, quiet: opt.quiet });
-const stop = () => chain.stop().finally(() => process.exit(0));
+const onTempo = await startTempo({ host: opt.host, by: chain.by, quiet: opt.quiet, sleep: C.sleep });
+const stop = () => Promise.all([chain.stop(), onTempo.stop()]).finally(() => process.exit(0));
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, stop);
 process.stdin.on("end", stop).resume();
 
@@ -31,6 +33,8 @@ const method = evm.charge({
   currency: C.USDC, recipient: merchant, chainId: C.CHAIN_ID, decimals: 6, authorization: C.USDC_EXTRA, settle,
 });
 const usual = Mppx.create({ methods: [method], secretKey });
+const [own, sponsored, push] = [onTempo.own, onTempo.sponsored, onTempo.push].map(m => Mppx.create({ methods: [m], secretKey }));
+const both = Mppx.create({ methods: [onTempo.sponsored, method], secretKey });
 
 const soon = (seconds = 120) => new Date(Date.now() + seconds * 1000).toISOString();
 const told = request => Response.json({ ok: true, path: new URL(request.url).pathname });
@@ -45,6 +49,10 @@ const declare = (request, rest = {}) => Challenge.from({
   request: { amount: "10000", currency: C.USDC, recipient: merchant, methodDetails: { chainId: C.CHAIN_ID, credentialTypes: ["authorization"], decimals: 6 } },
   ...rest,
 });
+const onTempoAsks = (request, rest) => declare(request, {
+  method: "tempo",
+  request: { amount: "10000", currency: PATH_USD, recipient: merchant, methodDetails: { chainId: TEMPO_ID }, ...rest },
+});
 const required = (...challenges) => {
   const headers = new Headers({ "content-type": "application/problem+json", "cache-control": "no-store" });
   for (const c of challenges) headers.append("www-authenticate", typeof c === "string" ? c : Challenge.serialize(c));
@@ -55,8 +63,8 @@ const credential = request => {
   const header = request.headers.get("authorization");
   return header && Credential.extractPaymentScheme(header);
 };
-async function settled(paid, response) {
-  response.headers.set("payment-receipt", Receipt.serialize(await usual.verifyCredential(paid)));
+async function settled(paid, response, by = usual) {
+  response.headers.set("payment-receipt", Receipt.serialize(await by.verifyCredential(paid)));
   return response;
 }
 
@@ -97,6 +105,33 @@ const routes = {
     return new Response("broken\n", { status: 500 });
   },
   "/402-on-500": async request => new Response("broken\n", { status: 500, headers: required(declare(request)).headers }),
+  "/tempo/own": request => gate(own, request),
+  "/tempo/sponsored": request => gate(sponsored, request, { externalId: "order-42" }),
+  "/tempo/splits": request => gate(sponsored, request, { amount: "0.05", splits: [{ recipient: onTempo.partner, amount: "0.02" }] }),
+  "/tempo/push": request => gate(push, request),
+  "/tempo/proof": request => gate(own, request, { amount: "0" }),
+  "/tempo/both": async request => {
+    const price = { amount: "0.01", expires: soon() };
+    const result = await both.compose(["tempo/charge", price], ["evm/charge", price])(request);
+    return result.status === 402 ? result.challenge : result.withReceipt(told(request));
+  },
+  // A challenge by hand: `?ask=` has its request, JSON. Whoever pays gets a receipt.
+  "/tempo/ask": async request => {
+    const paid = credential(request);
+    if (paid) return settled(paid, told(request), own);
+    return required(onTempoAsks(request, JSON.parse(new URL(request.url).searchParams.get("ask"))));
+  },
+  "/tempo/always-402": async request => {
+    const paid = credential(request);
+    if (paid) await sponsored.verifyCredential(paid).catch(() => {});
+    return required(onTempoAsks(request, { methodDetails: { chainId: TEMPO_ID, feePayer: true } }));
+  },
+  "/tempo/paid-500": async request => {
+    const paid = credential(request);
+    if (!paid) return required(onTempoAsks(request, { methodDetails: { chainId: TEMPO_ID, feePayer: true } }));
+    await sponsored.verifyCredential(paid);
+    return new Response("broken\n", { status: 500 });
+  },
   "/expired": async request => required(declare(request, { expires: soon(-60) })),
   "/foreign": async request => required(declare(request, { realm: "bank.example" })),
   "/other-body": async request => required(declare(request, { digest: BodyDigest.compute("another body") })),
@@ -106,6 +141,10 @@ const hits = [];
 async function handle(request) {
   const { pathname } = new URL(request.url);
   if (pathname === "/_stand/hits") return Response.json(hits);
+  if (pathname.startsWith("/_stand/tempo/")) {
+    const [what, who] = pathname.split("/").slice(3);
+    return Response.json((await onTempo[what](who)) ?? {});
+  }
   if (pathname.startsWith("/_stand/fund/")) return chain.mint(pathname.split("/").pop(), 1_000_000_000n).then(() => Response.json({}));
   if (pathname.startsWith("/_stand/transfers/")) return Response.json(await chain.transfers(pathname.split("/").pop()));
   const { headers } = request;
@@ -122,5 +161,5 @@ async function handle(request) {
 
 const server = nodeHttp.createServer({ maxHeaderSize: 65536 }, NodeRequest.toNodeListener(handle));
 server.listen(0, opt.host, () => {
-  console.log(JSON.stringify({ ready: true, port: server.address().port, rpc: chain.url, merchant, routes: Object.keys(routes) }));
+  console.log(JSON.stringify({ ready: true, port: server.address().port, rpc: chain.url, merchant, tempo: { rpc: onTempo.url, partner: onTempo.partner }, routes: Object.keys(routes) }));
 });

@@ -91,6 +91,7 @@ fn instruct(requirement: &Requirement, now: Timestamp) -> Result<Instruction, Re
         now,
         valid_for: 60,
         blockhash: None,
+        fee: farepass::money::Amount(20_000),
     };
     let protocol = protocol::by_name("l402").unwrap();
     protocol.instruct(&terms).map_err(|problem| problem.reason)

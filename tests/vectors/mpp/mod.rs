@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use super::{bytes, head, json, sign_digest};
 
+mod tempo;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/mpp")
 }
@@ -66,6 +68,7 @@ fn paid(requirement: &Requirement, valid_before: u64) -> (Instruction, String, S
         now: Timestamp::from_secs(now),
         valid_for: requirement.lives(Timestamp::from_secs(now)),
         blockhash: None,
+        fee: farepass::money::Amount(20_000),
     };
     let instruction = protocol.instruct(&terms).unwrap();
     let key = derived["private_key"].as_str().unwrap();
@@ -89,7 +92,8 @@ fn credentials_equal_the_official_clients_to_the_byte() {
         else {
             continue;
         };
-        let Some(requirement) = challenge.requirements.first() else {
+        let ours = |r: &&Requirement| r.scheme == "evm/charge";
+        let Some(requirement) = challenge.requirements.iter().find(ours) else {
             continue;
         };
         let until = requirement.expires.unwrap().secs();

@@ -51,6 +51,7 @@ fn pay(requirement: &Requirement, nonce: [u8; 32], blockhash: Blockhash) -> Valu
         nonce: Nonce(nonce),
         now: Timestamp::from_secs(1_790_000_000),
         valid_for: 60,
+        fee: farepass::money::Amount(0),
         blockhash: Some(blockhash),
     };
     let instruction = protocol.instruct(&terms).unwrap();
