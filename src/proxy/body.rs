@@ -236,6 +236,10 @@ pub(super) struct Pieces {
     pub(super) rest: Option<Stream>,
     /// Of a body that was read to its end.
     pub(super) trailers: Option<HeaderMap>,
+    /// Why it has no end: whoever gets it must not take what is here for all of it.
+    pub(super) broken: Option<BodyError>,
+    /// Before its error there was time to write what came before it.
+    pub(super) paused: bool,
 }
 
 impl From<Stream> for Pieces {
@@ -250,17 +254,19 @@ impl From<Stream> for Pieces {
 impl Pieces {
     /// The same, if nothing is left to be read.
     pub(super) fn copy(&self) -> Option<Self> {
-        self.rest.is_none().then(|| Self {
+        (self.rest.is_none() && self.broken.is_none()).then(|| Self {
             first: self.first.clone(),
             rest: None,
             trailers: self.trailers.clone(),
+            broken: None,
+            paused: false,
         })
     }
 
     /// Is nothing left of it?
     pub(super) fn is_end(&self) -> bool {
         let read = self.rest.as_ref().is_none_or(Stream::is_end);
-        self.first.is_empty() && read && self.trailers.is_none()
+        self.first.is_empty() && read && self.trailers.is_none() && self.broken.is_none()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
@@ -270,6 +276,14 @@ impl Pieces {
         if let Some(rest) = &mut self.rest {
             return rest.poll(cx);
         }
+        if self.broken.is_some() && !std::mem::replace(&mut self.paused, true) {
+            // An error closes the connection with what was not yet written to it.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))))
     }
 
@@ -278,7 +292,7 @@ impl Pieces {
         let rest = self.rest.as_ref().map(Stream::size);
         match rest {
             // Trailers need chunked framing, so no length is promised before them.
-            None if self.trailers.is_some() => SizeHint::default(),
+            None if self.trailers.is_some() || self.broken.is_some() => SizeHint::default(),
             None => SizeHint::with_exact(here),
             Some(rest) => rest
                 .exact()

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, header, response};
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{Body, Pieces, Stream};
+use super::body::{Body, BodyError, Pieces, Stream};
 use super::framing;
 use crate::payment::{Challenge, Problem, Reason};
 use crate::protocol;
@@ -91,6 +91,7 @@ pub(super) struct Part {
     pieces: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     rest: Option<Stream>,
+    broken: Option<BodyError>,
     pub(super) end: End,
 }
 
@@ -109,6 +110,7 @@ impl Part {
             pieces: VecDeque::new(),
             trailers: None,
             rest: None,
+            broken: None,
             end: End::Whole,
         };
         let mut length = 0usize;
@@ -116,7 +118,11 @@ impl Part {
             part.end = match timeout_at(deadline, stream.frame()).await {
                 Err(_) => End::TooSlow,
                 Ok(None) => return part,
-                Ok(Some(Err(_))) => End::Broken,
+                Ok(Some(Err(error))) => {
+                    // Asked once more, the stream would end as if it were whole.
+                    (part.end, part.broken) = (End::Broken, Some(error));
+                    return part;
+                }
                 Ok(Some(Ok(frame))) => {
                     if let Some(data) = frame.data_ref() {
                         length = length.saturating_add(data.len());
@@ -183,6 +189,8 @@ impl From<Part> for Pieces {
             first: part.pieces,
             rest: part.rest,
             trailers: part.trailers,
+            broken: part.broken,
+            paused: false,
         }
     }
 }

@@ -167,6 +167,8 @@ impl Kept {
                             first: std::mem::take(&mut copy.pieces),
                             rest: None,
                             trailers: copy.trailers.take(),
+                            broken: None,
+                            paused: false,
                         });
                     }
                     CopyState::Growing => copy.rest.take(),

@@ -170,15 +170,34 @@ async fn blind(
         }
     };
     let ours = (upstream.local_addr()?, upstream.peer_addr()?);
-    ends(&proxy).insert(ours);
+    let known = Known::new(&proxy, ours);
     Ok(Some(Box::pin(async move {
-        let copied = match upstream.write_all(&first).await {
-            Ok(()) => relay(&proxy, place, stream, upstream).await,
-            Err(e) => Err(e),
-        };
-        ends(&proxy).remove(&ours);
-        copied
+        let _known = known;
+        upstream.write_all(&first).await?;
+        relay(&proxy, place, stream, upstream).await
     })))
+}
+
+/// Ends that are ours for as long as this lives: the next connection may have the same ones.
+struct Known {
+    proxy: Arc<Proxy>,
+    ours: Ends,
+}
+
+impl Known {
+    fn new(proxy: &Arc<Proxy>, ours: Ends) -> Self {
+        ends(proxy).insert(ours);
+        Self {
+            proxy: Arc::clone(proxy),
+            ours,
+        }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        ends(&self.proxy).remove(&self.ours);
+    }
 }
 
 fn ends(proxy: &Proxy) -> MutexGuard<'_, HashSet<Ends>> {

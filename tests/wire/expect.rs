@@ -244,3 +244,35 @@ async fn cleartext_http_2_is_not_upgraded_to() {
         assert_eq!(answer.text(), "[]", "{upgrade}");
     }
 }
+
+/// A 402 that is not paid and breaks off: the agent must not take its part for all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demand_that_breaks_off_breaks_off_for_the_agent() {
+    let origin = Origin::scripted(|asked| {
+        let length = match asked.path() {
+            "/chunked" => "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            _ => "Content-Length: 9\r\n\r\nhello",
+        };
+        let terms = challenge();
+        let head = "HTTP/1.1 402 Payment Required\r\nPAYMENT-REQUIRED";
+        (
+            format!("{head}: {terms}\r\n{length}").into_bytes(),
+            Then::Close,
+        )
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |config| {
+        config["refusals"] = json!({ "body": "original" });
+    })
+    .await;
+    for path in ["/chunked", "/length"] {
+        let mut wire = proxy.agent().tls("free.wire.test", &["http/1.1"]).await;
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: free.wire.test\r\n\r\n");
+        wire.write(ask.as_bytes()).await.unwrap();
+        let mut said = first_word(&mut wire).await;
+        assert_eq!(said.status(), 402);
+        soon("an end", wire.body(&mut said, false)).await;
+        assert!(!said.whole, "{path}: {said:?}");
+    }
+    proxy.assert_well();
+}

@@ -77,6 +77,7 @@ impl Events {
             first,
             rest: (!self.ended).then_some(self.stream),
             trailers: self.trailers,
+            ..Pieces::default()
         }
     }
 }
