@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use sha3::{Digest, Keccak256};
 
+mod login;
 mod permit2;
 pub mod rlp;
 mod tempo;
 
+pub use login::Login;
 pub use permit2::{Charge, PERMIT2, PERMIT2_NAME, PermitMessage, PermitTransfer, decimal};
 pub use tempo::{TempoCall, TempoFee, TempoTransfer, is_tip20};
 

@@ -41,6 +41,7 @@ mod refusals;
 mod reserve;
 mod settle;
 mod sign;
+mod sign_in;
 mod sweep;
 mod tokens;
 mod waiting;
@@ -61,6 +62,8 @@ pub use reconcile::{Finding, Outcome, Reconciler};
 pub use refusals::over_limit;
 pub use reserve::known;
 pub use settle::{Recorded, Recourse, Settled};
+use sign_in::Logins;
+pub use sign_in::SignedIn;
 use tokens::Tokens;
 pub use tokens::{Credential, refuses};
 pub use waiting::Waiting;
@@ -130,6 +133,7 @@ pub struct Payer {
     loops: Loops,
     tokens: Tokens,
     quotes: Quotes,
+    logins: Logins,
     bells: Bells,
     rates: Rates,
     admin_url: String,
@@ -186,6 +190,7 @@ impl Payer {
             loops: Loops::default(),
             tokens: Tokens::default(),
             quotes: Quotes::default(),
+            logins: Logins::default(),
         }
     }
 
@@ -210,6 +215,10 @@ impl Payer {
     /// From now on nothing new is signed; what is open may still settle.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Decides, reserves, signs, without waiting for anybody. Every refusal is recorded.
@@ -293,7 +302,7 @@ impl Payer {
     /// What is known of this request and host from payments before: a payload to send again, or a
     /// reason to sign nothing.
     fn known(&self, policy: &Policy, asked: &Asked) -> Result<Option<Again>, Refusal> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             let detail = "the proxy is shutting down and signs nothing new";
             return Err(Refusal::new(Reason::Draining, detail));
         }

@@ -25,8 +25,6 @@ pub(crate) enum Kept {
         words: &'static str,
         tests: &'static [&'static str],
     },
-    /// By refusing: what it is about is not built, and these tests show that nothing of it is answered.
-    Refused(&'static [&'static str]),
 }
 
 /// One threat: its number, our promise in one line, and how it is kept.
@@ -59,7 +57,7 @@ fn root() -> &'static Path {
 impl Kept {
     fn tests(&self) -> &'static [&'static str] {
         match self {
-            Self::Shown(tests) | Self::Refused(tests) | Self::Told { tests, .. } => tests,
+            Self::Shown(tests) | Self::Told { tests, .. } => tests,
         }
     }
 }
@@ -227,7 +225,7 @@ fn what_is_left_to_others_is_told() {
     for (id, _, kept) in TABLE {
         let (chapter, words) = match kept {
             Kept::Told { chapter, words, .. } => (*chapter, *words),
-            Kept::Shown(_) | Kept::Refused(_) => continue,
+            Kept::Shown(_) => continue,
         };
         let (file, heading) = chapter.split_once('#').unwrap();
         let text = fs::read_to_string(root().join(file)).unwrap();

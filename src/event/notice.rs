@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::budget::{Asking, Frozen};
 use crate::clock::Timestamp;
 use crate::money::Usd;
-use crate::payment::PaymentId;
+use crate::payment::{PaymentId, SessionId};
 
 /// One thing to tell. Holds no secrets and no merchant text but addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +62,27 @@ pub enum Notice {
         /// `all`, `host H`, `agent A`.
         what: String,
     },
+    /// A wallet signed a login instead of a payment, and nothing was paid.
+    SignedIn {
+        /// When.
+        time: Timestamp,
+        /// For whom.
+        session: SessionId,
+        /// The agent's name.
+        agent: String,
+        /// Where.
+        host: String,
+        /// Path without query.
+        path: String,
+        /// The account's chain.
+        network: String,
+        /// The account.
+        address: String,
+        /// What was paid there before.
+        payment: PaymentId,
+        /// Did the merchant take it?
+        accepted: bool,
+    },
 }
 
 impl Notice {
@@ -84,6 +105,7 @@ impl Notice {
             Self::BudgetWarning { .. } => "budget_warning",
             Self::Frozen { .. } => "frozen",
             Self::Unfrozen { .. } => "unfrozen",
+            Self::SignedIn { .. } => "signed_in",
         }
     }
 }

@@ -118,6 +118,10 @@ impl Sink for Webhook {
     fn observe(&self, _event: &SpendEvent) {}
 
     fn notice(&self, notice: &Notice) {
+        // Nothing that a person must know of at once.
+        if matches!(notice, Notice::SignedIn { .. }) {
+            return;
+        }
         let Ok(body) = serde_json::to_vec(notice) else {
             return;
         };

@@ -28,7 +28,7 @@ const TARGET_MAX: usize = 2048;
 /// Whose terms, and of what: what one session learned is no other's, and a merchant may ask another
 /// price with every query.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Route {
+pub(super) struct Route {
     session: SessionId,
     /// A session that is renewed starts with nothing.
     created: Timestamp,
@@ -40,7 +40,7 @@ struct Route {
 }
 
 impl Route {
-    fn of(asked: &Asked, target: &str) -> Option<Self> {
+    pub(super) fn of(asked: &Asked, target: &str) -> Option<Self> {
         (target.len() <= TARGET_MAX).then(|| Self {
             session: asked.session.id.clone(),
             created: asked.session.created,
@@ -221,7 +221,7 @@ impl Payer {
             self.outstanding.left_behind(request).is_ok()
                 && !self.outstanding.has(request, self.surely())
         };
-        !self.draining.load(std::sync::atomic::Ordering::Acquire)
+        !self.is_draining()
             && policy.pays(asked)
             && self.thawed(asked).is_ok()
             && asked.request.is_some_and(free)
@@ -231,14 +231,16 @@ impl Payer {
     pub(super) fn learn(
         &self,
         asked: &Asked,
+        about: &About,
         Lesson { target, terms }: Lesson,
         (receipt, status): (&Receipt, Option<StatusCode>),
     ) {
+        let confirmed = matches!(receipt, Receipt::Claimed(_));
+        let good = confirmed && status.is_some_and(|s| s.is_success());
+        self.bought(asked, about, good);
         let Some(route) = target.and_then(|target| Route::of(asked, &target)) else {
             return;
         };
-        let confirmed = matches!(receipt, Receipt::Claimed(_));
-        let good = confirmed && status.is_some_and(|s| s.is_success());
         match terms.filter(|_| good) {
             Some((requirement, policy)) => self.quotes.put(
                 route,

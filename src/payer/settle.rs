@@ -82,7 +82,7 @@ impl Payer {
         again.paid.settled = paid.settled;
         let usable = usable(&receipt, status);
         self.keep(&asked, &again.payload, &paid, status);
-        self.learn(&asked, lesson, (&receipt, status));
+        self.learn(&asked, &about, lesson, (&receipt, status));
         let came = Came {
             gave: gave(&receipt, status),
             status,

@@ -162,6 +162,13 @@ impl Policy {
         rule::first(&self.rules, asked).is_ok_and(|rule| matches!(rule.says, Says::Pay(_)))
     }
 
+    /// May the wallet sign in there, where it has paid before?
+    #[must_use]
+    pub fn signs_in(&self, asked: &Asked) -> bool {
+        let signs = |rule: &Rule| matches!(&rule.says, Says::Pay(pay) if pay.sign_in);
+        rule::first(&self.rules, asked).is_ok_and(signs)
+    }
+
     /// The hosts that some rule pays and names in full, each with its port, in the order of the rules.
     #[must_use]
     pub fn paid_hosts(&self) -> Vec<(String, u16)> {

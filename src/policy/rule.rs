@@ -41,6 +41,8 @@ pub(super) struct Pay {
     pub(super) prepay: bool,
     /// Are payments that JSON-RPC bodies ask for made as well?
     pub(super) mcp: bool,
+    /// May the wallet sign in where it has paid before?
+    pub(super) sign_in: bool,
     /// A recipient that the rule names, for questions that name none.
     pub(super) payee: Option<String>,
     /// Most that the network may take for one payment, where the payer pays it.
@@ -251,6 +253,7 @@ impl Pay {
         let on_unknown = section.or("on_unknown", OnUnknown::ResendSame, |s| s.word(ON_UNKNOWN))?;
         let prepay = section.or("prepay", false, Section::flag)?;
         let mcp = section.or("mcp", false, Section::flag)?;
+        let sign_in = section.or("sign_in", false, Section::flag)?;
         terms::agree(&section)?;
         let terms = terms::read(&mut section, catalog)?;
         section.finish()?;
@@ -259,6 +262,7 @@ impl Pay {
             on_unknown,
             prepay,
             mcp,
+            sign_in,
             payee,
             max_fee,
         })

@@ -15,7 +15,7 @@ use crate::payment::{PaymentId, Problem, Reason};
 /// The only extension that we add to: an id of the purchase, the same on every resend.
 const PAYMENT_IDENTIFIER: &str = "payment-identifier";
 
-/// Wants a login signature. Never given.
+/// Wants a login signature (`sign_in`).
 const SIGN_IN: &str = "sign-in-with-x";
 
 /// Want an approval signed next to a Permit2 payment: it outlives the payment and escapes every
@@ -36,7 +36,7 @@ impl<'a> Extensions<'a> {
         serde_json::from_str(json).map_err(|_| not_json())
     }
 
-    fn find(&self, key: &str) -> Option<&'a RawValue> {
+    pub(super) fn find(&self, key: &str) -> Option<&'a RawValue> {
         let found = self.0.iter().find(|(k, _)| k == key);
         found.map(|(_, value)| *value)
     }
@@ -51,7 +51,7 @@ impl<'a> Extensions<'a> {
         self.find(SIGN_IN).is_some()
     }
 
-    /// A login is never signed, so it does not hinder paying; but one for another host than the
+    /// A login hinders no payment; but one for another host than the
     /// challenge itself speaks of marks a challenge that was passed on from elsewhere.
     pub(super) fn login(&self, url: Option<&str>) -> Result<(), Problem> {
         let domain = self

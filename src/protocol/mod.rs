@@ -26,8 +26,11 @@ mod mpp;
 mod mpp_native;
 mod receipt;
 mod tempo_charge;
+mod sign_in;
 mod x402_v1;
 mod x402_v2;
+
+pub use sign_in::{header as login_header, login};
 
 /// Every protocol. Order is preference between requirements that the policy likes equally.
 pub const PROTOCOLS: &[&dyn Protocol] =

@@ -47,6 +47,7 @@ mod rouse;
 mod rpc;
 mod scan;
 mod serve;
+mod sign_in;
 mod socket;
 mod tally;
 mod target;

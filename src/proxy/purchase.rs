@@ -19,6 +19,7 @@ use super::replay::{self, Replay};
 use super::reuse;
 use super::rpc;
 use super::serve::Conn;
+use super::sign_in;
 use super::tee::NotReplayable;
 use super::upgrade::{self, Upgrade};
 use crate::event::metrics::Step;
@@ -178,6 +179,11 @@ async fn fitted(
         return Ok(None);
     };
     replay::fit(&mut asks.challenge, asked, request, asks.within.is_some());
+    if asks.within.is_none()
+        && let Some(answer) = sign_in::instead(conn, route, asked, asks, request).await
+    {
+        return Err(answer);
+    }
     if !protocol::sells_tokens(&asks.challenge) {
         return Ok(None);
     }
@@ -186,7 +192,6 @@ async fn fitted(
 }
 
 async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
-    let payer = &conn.proxy.payer;
     let Purchase {
         route,
         mut asked,
@@ -200,7 +205,7 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
     let again = match made(conn, &route, &mut asked, again, &agent).await {
         Ok(again) => again,
         Err(why) => {
-            let refusal = payer.refuse(&asked, not_replayable(why)).await;
+            let refusal = conn.proxy.payer.refuse(&asked, not_replayable(why)).await;
             return refused(conn, &refusal, asks.original).into();
         }
     };
@@ -224,8 +229,7 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
         }
         (Ok(signed), None) => {
             // The policy changed in between: the payload is never sent, and counts until it dies.
-            let settled = payer.settle(signed, None).await;
-            unpaid(conn, settled.refusal, asks.original).into()
+            unpaid(conn, signed, asks.original).await.into()
         }
         (Err(Unpaid::Refused(refusal)), _) => refused(conn, &refusal, asks.original).into(),
         (Err(Unpaid::Pending(pending)), again) => {

@@ -13,7 +13,7 @@ use super::keystore::{self, KeystoreError};
 use super::secret_file::{self, SecretFileError};
 use super::solana_key::{NotASolanaKey, SolanaKey};
 use super::{Opening, Wallet, WalletError, WalletKind};
-use crate::evm::Address;
+use crate::evm::{Address, Login};
 use crate::money::Network;
 use crate::payment::{Instruction, Signature};
 use crate::section::{Section, SectionError};
@@ -376,5 +376,20 @@ impl Wallet for Local {
             Held::Evm(key) => self.sign_digest(key, instruction),
             Held::Solana(key) => self.sign_message(key, instruction),
         }
+    }
+
+    async fn sign_in(&self, login: &Login) -> Result<Signature, WalletError> {
+        let key = match &self.key {
+            Held::Evm(key) => key,
+            Held::Solana(_) => return Err(WalletError::Unsupported),
+        };
+        if login.address != key.address() {
+            return declined("it is not the wallet that signs in");
+        }
+        let chain = Some(login.chain_id);
+        if !self.networks.iter().any(|n| n.chain_id() == chain) {
+            return declined(NOT_LISTED);
+        }
+        key.sign(login.digest()).map(Signature::Evm)
     }
 }

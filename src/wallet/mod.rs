@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::evm::Login;
 use crate::fetch::Fetch;
 use crate::money::{Asset, Network};
 use crate::payment::{Instruction, Nonce, PaymentId, Requirement, Signature};
@@ -82,6 +83,10 @@ pub trait Wallet: Send + Sync {
     }
     /// Signs. The reservation is durable before this is called.
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError>;
+    /// Signs in. Never moves money: what is signed begins as no transaction and no typed data does.
+    async fn sign_in(&self, _login: &Login) -> Result<Signature, WalletError> {
+        Err(WalletError::Unsupported)
+    }
     /// Did this payment move money, as far as the wallet knows? `None`: it cannot tell.
     async fn settled(&self, _id: PaymentId) -> Option<bool> {
         None

@@ -35,8 +35,44 @@ use secrecy::SecretString;
 pub(crate) fn x402_v2_read(data: &[u8]) {
     for value in headers(data) {
         let head = head("payment-required", value);
-        check(&protocol::read(&protocol::recognise(&head), &head, None));
+        let challenge = protocol::read(&protocol::recognise(&head), &head, None);
+        check(&challenge);
+        login(&challenge);
     }
+}
+
+fn session() -> Session {
+    Session {
+        id: SessionId("s".into()),
+        agent: "bot".into(),
+        budget: Usd(1 << 40),
+        created: Timestamp(0),
+        expires: Timestamp(2),
+    }
+}
+
+/// A login that is signed has one line for each of its parts, and is for the origin that was asked.
+fn login(challenge: &Challenge) {
+    let asked = farepass::payment::Asked {
+        session: std::sync::Arc::new(session()),
+        method: http::Method::GET,
+        secure: false,
+        host: "merchant.stand.test".into(),
+        port: 80,
+        path: "/v2/siwx".into(),
+        request: None,
+    };
+    let network: Network = "eip155:84532".parse().unwrap();
+    let now: Timestamp = "2026-11-22T09:46:30Z".parse().unwrap();
+    let login = protocol::login(challenge, &asked, (&network, Address([7; 20])), now);
+    let Ok(Some(login)) = login else { return };
+    let text = login.text();
+    let parts = [&login.statement, &login.not_before, &login.request_id];
+    let parts = parts.iter().filter(|p| p.is_some()).count();
+    let listed = login.resources.len() + usize::from(!login.resources.is_empty());
+    let lines = 10 + parts + listed;
+    assert_eq!(text.lines().count(), lines, "{text}");
+    assert!(text.starts_with("merchant.stand.test wants you to sign in"));
 }
 
 /// A version 1 challenge: the body.
@@ -277,13 +313,7 @@ pub(crate) fn path(data: &[u8]) {
         return;
     };
     question.path = uri.path().into();
-    let session = Session {
-        id: SessionId("s".into()),
-        agent: "bot".into(),
-        budget: Usd(1 << 40),
-        created: Timestamp(0),
-        expires: Timestamp(2),
-    };
+    let session = session();
     let facts = Facts {
         payers: vec![("eip155:84532".parse().expect("a network"), OURSELVES.into())],
         ..Facts::default()

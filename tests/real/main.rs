@@ -38,6 +38,7 @@ mod reconcile;
 mod retries;
 mod reuse;
 mod secrets;
+mod sign_in;
 mod signers;
 mod solana;
 mod strangers;

@@ -1,6 +1,6 @@
 //! One line for each threat: what is promised, and what fails without it.
 
-use super::Kept::{Refused, Shown, Told};
+use super::Kept::{Shown, Told};
 use super::Threat;
 
 pub(crate) const TABLE: &[Threat] = &[
@@ -380,9 +380,13 @@ pub(crate) const TABLE: &[Threat] = &[
     ),
     (
         "X-23",
-        "no login is signed with the wallet",
-        Refused(&[
-            "src/protocol/tests/offers.rs::a_login_is_never_signed_and_one_for_another_host_spoils_the_challenge",
+        "a login is signed only where a rule says so, for the origin that was asked, for minutes, and in our words",
+        Shown(&[
+            "src/protocol/tests/logins.rs::a_login_is_for_the_origin_that_was_asked",
+            "src/protocol/tests/logins.rs::a_login_is_short_plain_and_of_this_time",
+            "tests/real/sign_in.rs::a_login_for_elsewhere_is_not_signed_and_the_request_is_paid",
+            "tests/real/sign_in.rs::without_the_key_nothing_is_signed_but_payments",
+            "src/protocol/tests/offers.rs::a_login_hinders_no_payment_and_one_for_another_host_spoils_the_challenge",
             "tests/adversarial/protocol.json#FP-R49",
         ]),
     ),

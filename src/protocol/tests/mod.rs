@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::*;
 
 #[cfg(test)]
+mod logins;
+#[cfg(test)]
 mod mpp_paid;
 #[cfg(test)]
 mod mpp_read;

@@ -224,7 +224,7 @@ fn approvals_are_refused_and_the_plain_entry_beside_them_is_not() {
 }
 
 #[test]
-fn a_login_is_never_signed_and_one_for_another_host_spoils_the_challenge() {
+fn a_login_hinders_no_payment_and_one_for_another_host_spoils_the_challenge() {
     let login =
         |domain: &str| json!({"extensions": {"sign-in-with-x": {"info": {"domain": domain}}}});
     let honest = json!([entry(json!({}))]);

@@ -57,7 +57,7 @@ try {
 
   const ctx = { opt, chain, svm, faults: [], facilitatorLog: [], hits: [] };
   ctx.facilitatorUrl = at(ports.facilitator);
-  ctx.siwxOrigin = at(ports.merchant);
+  ctx.siwxOrigin = "https://merchant.stand.test";
   ctx.hostilePort = ports.hostile;
   ctx.hit = (server, req) => {
     const h = req.headers;

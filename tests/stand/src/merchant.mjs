@@ -47,7 +47,7 @@ export async function makeMerchant(ctx) {
     "GET /v2/payment-id": route(exact("$0.01"), "needs the payment-identifier extension", {
       extensions: { [PAYMENT_IDENTIFIER]: declarePaymentIdentifierExtension(true) },
     }),
-    "GET /v2/siwx": route(exact("$0.01"), "sign in with the paying wallet and later calls are free (plain-http origin only)", {
+    "GET /v2/siwx": route(exact("$0.01"), "sign in with the paying wallet and later calls are free (at https://merchant.stand.test)", {
       extensions: declareSIWxExtension({ network: C.NET, statement: "Sign in to the stand", expirationSeconds: 300 }),
     }),
     "GET /v2/sse": route(exact("$0.01"), "event stream behind the stock middleware (buffered until settled)", { mimeType: "text/event-stream" }),
