@@ -36,7 +36,7 @@ mod handout;
 mod parent;
 mod webhook;
 
-pub use chains::{chains, paying};
+pub use chains::{chains, fetch, paying};
 use doors::Doors;
 pub use error::StartError;
 use ground::Ground;

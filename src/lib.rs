@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod scheme;
 pub mod sidecar;
 // Floor 2: connectors
+pub mod bazaar;
 pub mod chain;
 pub mod event;
 pub mod fetch;

@@ -52,11 +52,11 @@ pub fn paying(config: &Config) -> Result<Vec<Arc<dyn Wallet>>, StartError> {
     wallets.map_err(StartError::Wallet)
 }
 
-/// How signers are asked, before there is a proxy.
+/// How services of the operator's are asked, before there is a proxy.
 ///
 /// # Errors
 /// Those of a start.
-pub(super) fn fetch(config: &Config) -> Result<Fetch, StartError> {
+pub fn fetch(config: &Config) -> Result<Fetch, StartError> {
     let fetch = Fetch::new(roots(config)?);
     Ok(fetch.map_err(|e| TlsError::Crypto(e.to_string()))?)
 }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::ledger::{self, OpenError, PostError, Reader, SessionRow, sessions};
 use crate::money::{Network, Usd};
 use crate::payer::{self, over_limit};
-use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
+use crate::payment::{Asked, Limit, Refusal, Requirement, Session, SessionId};
 use crate::policy::{Answer, Approval, Facts, OURSELVES, Question, Supposed};
 use crate::wallet;
 
@@ -75,7 +75,7 @@ impl Command for Explain {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = Config::load(terminal.globals.config.as_deref())?;
         let now = clock::wall();
-        let book = open(&config, terminal);
+        let book = book(&config, terminal);
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|e| Failure::new(Exit::Failed, e))?;
         let json = self.json;
@@ -93,7 +93,7 @@ impl Command for Explain {
 }
 
 /// The ledger, if there is one that can be read. Without it nothing counts as spent.
-fn open(config: &Config, terminal: &Terminal) -> Option<Arc<dyn Reader>> {
+pub(super) fn book(config: &Config, terminal: &Terminal) -> Option<Arc<dyn Reader>> {
     match ledger::read(&config.state_dir) {
         Ok(book) => Some(book),
         Err(OpenError::Missing(_)) => None,
@@ -134,14 +134,10 @@ impl Explain {
             facts.known = payer::known(book, host, method, path).await?;
         }
         let answer = config.policy.answer(&question, &session, &facts, now);
-        let mut limits = vec![];
-        for limit in answer.outcome.iter().flat_map(|a| &a.limits) {
-            let counted = match book {
-                Some(book) => book.counted(&limit.account, limit.first).await?,
-                None => Counted::default(),
-            };
-            limits.push((limit.clone(), counted));
-        }
+        let limits = match &answer.outcome {
+            Ok(approval) => counted(book, approval).await?,
+            Err(_) => vec![],
+        };
         let symbol = |offer: &Requirement| {
             let mut assets = config.policy.assets().iter();
             let known = assets.find(|a| a.network == offer.network && a.is(&offer.asset));
@@ -151,7 +147,7 @@ impl Explain {
             Err(refusal) => Some(refusal.clone()),
             Ok(approval) => match frozen(book, &question.host, &session.agent).await? {
                 Some(frozen) => Some(frozen),
-                None => passed(approval, &limits),
+                None => beyond(approval, &limits),
             },
         };
         Ok(Explained {
@@ -184,7 +180,7 @@ async fn frozen(
 }
 
 /// The newest open session of the agent, else a new one as the configuration makes it.
-async fn session(
+pub(super) async fn session(
     config: &Config,
     book: Option<&dyn Reader>,
     agent: Option<String>,
@@ -212,7 +208,7 @@ async fn session(
 }
 
 /// Who would pay where. A wallet that cannot be opened here and now still has its networks.
-fn facts(config: &Config) -> Facts {
+pub(super) fn facts(config: &Config) -> Facts {
     let mut payers = vec![];
     for entry in &config.wallets {
         let opened = wallet::open(&entry.kind, entry.opening(None)).ok();
@@ -227,8 +223,36 @@ fn facts(config: &Config) -> Facts {
     }
 }
 
+/// Every limit of a payment, with what counts there.
+async fn counted(
+    book: Option<&dyn Reader>,
+    approval: &Approval,
+) -> Result<Vec<(Limit, Counted)>, PostError> {
+    let mut limits = vec![];
+    for limit in &approval.limits {
+        let counted = match book {
+            Some(book) => book.counted(&limit.account, limit.first).await?,
+            None => Counted::default(),
+        };
+        limits.push((limit.clone(), counted));
+    }
+    Ok(limits)
+}
+
+/// Why an approved payment would be refused all the same: a freeze, or what is spent already.
+pub(super) async fn passed(
+    book: Option<&dyn Reader>,
+    asked: &Asked,
+    approval: &Approval,
+) -> Result<Option<Refusal>, PostError> {
+    if let Some(refusal) = frozen(book, &asked.host, &asked.session.agent).await? {
+        return Ok(Some(refusal));
+    }
+    Ok(beyond(approval, &counted(book, approval).await?))
+}
+
 /// The first limit that does not hold the payment as well.
-fn passed(approval: &Approval, limits: &[(Limit, Counted)]) -> Option<Refusal> {
+fn beyond(approval: &Approval, limits: &[(Limit, Counted)]) -> Option<Refusal> {
     let price = approval.price;
     let over = |(limit, counted): &&(Limit, Counted)| {
         let sum = counted.amount.plus(price);

@@ -12,6 +12,7 @@ mod ca;
 mod check;
 mod completions;
 mod demo;
+mod discover;
 mod dispute;
 mod doctor;
 mod explain;
@@ -19,6 +20,7 @@ mod failure;
 mod freeze;
 mod init;
 mod inject;
+mod learn;
 mod ledger;
 mod merchant;
 mod owner;
@@ -126,6 +128,8 @@ const COMMANDS: &[Entry] = &[
     entry::<freeze::Freeze>(),
     entry::<freeze::Unfreeze>(),
     entry::<merchant::Merchant>(),
+    entry::<discover::Discover>(),
+    entry::<learn::Learn>(),
     entry::<ca::Ca>(),
     entry::<inject::Inject>(),
     entry::<webhook::Webhook>(),

@@ -45,6 +45,8 @@ pub struct Config {
     pub via: Option<String>,
     /// Who is told what a person should know.
     pub webhook: Option<settings::Webhook>,
+    /// Catalogues that are looked in.
+    pub discovery: Vec<http::Uri>,
     /// Who signs, in the order of preference.
     pub wallets: Vec<WalletEntry>,
     /// Which chains can be asked, and where.
@@ -190,6 +192,7 @@ impl Config {
             refusals: problems.keep(refusals).unwrap_or_default(),
             via: problems.keep(via).flatten(),
             webhook: problems.keep(webhook).flatten(),
+            discovery: settings::discovery(section, problems),
             unproven: problems.keep(unproven).unwrap_or_default(),
             base,
             listen,

@@ -25,8 +25,8 @@ pub mod mcp;
 mod mpp;
 mod mpp_native;
 mod receipt;
-mod tempo_charge;
 mod sign_in;
+mod tempo_charge;
 mod x402_v1;
 mod x402_v2;
 
@@ -149,6 +149,24 @@ pub fn read(speaking: &[&dyn Protocol], head: &response::Parts, body: Option<&[u
     for protocol in speaking {
         protocol.read(head, body, &mut challenge);
     }
+    challenge
+}
+
+/// The ways to pay of a catalogue's entry, read as those of a 402 of this version of x402.
+#[must_use]
+pub fn listed(version: u64, accepts: &serde_json::value::RawValue) -> Challenge {
+    let mut challenge = Challenge::default();
+    let dialect = match version {
+        1 => Ok(&x402_v1::DIALECT),
+        2 => Ok(&x402_v2::DIALECT),
+        _ => Err(Problem::new(
+            Reason::VersionUnsupported,
+            "the version of x402 is not known",
+        )),
+    };
+    let shared = entry::Shared::default();
+    let read = dialect.and_then(|d| entry::read_all(d, Some(accepts), &shared, &mut challenge));
+    challenge.problems.extend(read.err());
     challenge
 }
 

@@ -26,7 +26,7 @@ const BODY_MAX: usize = 1 << 20;
 /// Seconds before now from which a payload is valid, as the official client signs (x402 v1 `exact`).
 const TOLERANCE: u64 = 600;
 
-const DIALECT: Dialect = Dialect {
+pub(super) const DIALECT: Dialect = Dialect {
     protocol: "x402-v1",
     price: |entry| entry.max_amount_required,
     network: v1_network,

@@ -25,7 +25,7 @@ const SIGNATURE: &str = "payment-signature";
 /// Response header with the receipt.
 pub(super) const RESPONSE: &str = "payment-response";
 
-const DIALECT: Dialect = Dialect {
+pub(super) const DIALECT: Dialect = Dialect {
     protocol: "x402-v2",
     price: |entry| entry.amount,
     network,

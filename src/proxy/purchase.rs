@@ -229,7 +229,8 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
         }
         (Ok(signed), None) => {
             // The policy changed in between: the payload is never sent, and counts until it dies.
-            unpaid(conn, signed, asks.original).await.into()
+            let settled = conn.proxy.payer.settle(signed, None).await;
+            unpaid(conn, settled.refusal, asks.original).into()
         }
         (Err(Unpaid::Refused(refusal)), _) => refused(conn, &refusal, asks.original).into(),
         (Err(Unpaid::Pending(pending)), again) => {

@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::money::Usd;
 
 mod cidr;
+mod discovery;
 mod entrance;
 mod grammar;
 mod host;
@@ -20,6 +21,7 @@ mod read;
 mod webhook;
 
 pub use cidr::{Cidr, NotCidr};
+pub use discovery::discovery;
 pub use entrance::{Entrance, EntranceTls, NotEntrance};
 pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Span};
 pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};

@@ -33,7 +33,7 @@ impl Webhook {
 }
 
 /// An absolute URL without user and password, which would be in a file that others may read.
-fn url(section: Section) -> Result<Uri, SectionError> {
+pub(super) fn url(section: Section) -> Result<Uri, SectionError> {
     let text = section.clone().text()?;
     let uri: Option<Uri> = text.parse().ok();
     let fits = |uri: &Uri| {

@@ -10,6 +10,7 @@ mod help;
 mod init;
 mod inject;
 mod ledger;
+mod market;
 mod run;
 mod serve;
 mod support;

@@ -61,6 +61,7 @@ fn login(challenge: &Challenge) {
         port: 80,
         path: "/v2/siwx".into(),
         request: None,
+        tool: None,
     };
     let network: Network = "eip155:84532".parse().unwrap();
     let now: Timestamp = "2026-11-22T09:46:30Z".parse().unwrap();

@@ -59,6 +59,7 @@ tests:
   - { url: "https://a.example/mcp", tool: search, expect: refuse }
   - { url: "https://c.example/", expect: refuse, reason: host_not_allowed }
 via: edge-1
+discovery: [{ url: "https://facilitator.example" }]
 webhook: { url: "https://ops.example.com/farepass", secret_file: webhook.secret }
 limits: { identical_payments: off }
 "#;
@@ -79,6 +80,7 @@ const WRONG: &[&str] = &[
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, address: \"0x0\", networks: [\"eip155:84532\"] }]",
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, networks: [] }]",
     "version: 1\nrefusals: { status: 200 }",
+    "version: 1\ndiscovery: [{ uri: \"https://facilitator.example\" }]",
 ];
 
 fn of_yaml(text: &str) -> Value {

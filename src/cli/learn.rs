@@ -1,0 +1,222 @@
+//! `farepass learn`: a first policy from what was seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::path::PathBuf;
+
+use super::{Command, Exit, Failure, Terminal};
+use crate::event::{SpendEvent, State};
+use crate::money::{Asset, Network, Usd, canonical_assets};
+use crate::payment::Reason;
+
+/// Bytes of one line. Events have some hundred.
+const LINE_MAX: u64 = 64 * 1024;
+
+/// Hosts, and paths of one host, that become rules. A person should read them all.
+const HOSTS: usize = 500;
+const PATHS: usize = 100;
+
+/// Write a first policy from what merchants asked for
+///
+/// Reads spend events, as `serve` writes them or as `farepass ledger export --denied` gives them, and writes
+/// rules to stdout: hosts, paths, recipients and prices that were seen, and nothing beyond. Changes no file.
+/// With `mode: observe` nothing is paid while you watch.
+#[derive(Debug, clap::Args)]
+pub(super) struct Learn {
+    /// The events, one JSON object a line [default: stdin]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// What was seen of one host.
+#[derive(Default)]
+struct Seen {
+    methods: BTreeSet<String>,
+    paths: BTreeSet<String>,
+    payees: BTreeSet<String>,
+    networks: BTreeSet<String>,
+    assets: BTreeSet<String>,
+    schemes: BTreeSet<String>,
+    highest: Usd,
+    times: usize,
+    more_paths: bool,
+}
+
+/// Everything that was seen.
+#[derive(Default)]
+struct Learned {
+    hosts: BTreeMap<String, Seen>,
+    /// Events of something that cannot be written as a rule.
+    left_out: usize,
+    unreadable: usize,
+}
+
+impl Command for Learn {
+    const NAME: &'static str = "learn";
+
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let learned = match &self.file {
+            None => Learned::read(io::stdin().lock()),
+            Some(path) => {
+                let file = File::open(path).map_err(|e| {
+                    Failure::new(Exit::Failed, format_args!("{}: {e}", path.display()))
+                })?;
+                Learned::read(BufReader::new(file))
+            }
+        };
+        let learned = learned.map_err(|e| Failure::new(Exit::Failed, e))?;
+        if learned.unreadable > 0 {
+            let many = learned.unreadable;
+            terminal.say(format_args!("farepass: {many} lines are no spend events"));
+        }
+        if learned.left_out > 0 {
+            let many = learned.left_out;
+            terminal.say(format_args!(
+                "farepass: {many} events are left out: no price that is known, or nothing that a rule can name"
+            ));
+        }
+        if learned.hosts.is_empty() {
+            let failure = Failure::new(Exit::Failed, "nothing was seen that could be paid");
+            return Err(failure.hint("farepass ledger export --denied | farepass learn"));
+        }
+        learned.write(&mut terminal.out)?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Learned {
+    fn read(mut from: impl BufRead) -> io::Result<Self> {
+        let (mut learned, assets) = (Self::default(), canonical_assets());
+        let mut line = vec![];
+        loop {
+            line.clear();
+            let length = from.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)?;
+            if length == 0 {
+                return Ok(learned);
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match serde_json::from_slice::<SpendEvent>(&line) {
+                Ok(event) if !event.host.is_empty() => learned.take(&event, &assets),
+                // Other events have no host, or another form.
+                Ok(_) | Err(_) => learned.unreadable = learned.unreadable.saturating_add(1),
+            }
+        }
+    }
+
+    fn take(&mut self, event: &SpendEvent, assets: &[Asset]) {
+        if !is_sought(event) {
+            return;
+        }
+        let Some((price, asset)) = priced(event, assets) else {
+            self.left_out = self.left_out.saturating_add(1);
+            return;
+        };
+        let room = self.hosts.len() < HOSTS || self.hosts.contains_key(&event.host);
+        let texts = [
+            &event.host,
+            &event.path,
+            &event.method,
+            &event.pay_to,
+            &event.scheme,
+        ];
+        if !room || !texts.into_iter().all(|text| is_plain(text)) {
+            self.left_out = self.left_out.saturating_add(1);
+            return;
+        }
+        let seen = self.hosts.entry(event.host.clone()).or_default();
+        seen.times = seen.times.saturating_add(1);
+        seen.highest = seen.highest.max(price);
+        seen.methods.insert(event.method.clone());
+        seen.payees.insert(event.pay_to.clone());
+        seen.networks.insert(event.network.clone());
+        seen.assets.insert(asset);
+        seen.schemes.insert(event.scheme.clone());
+        match seen.paths.len() < PATHS || seen.paths.contains(&event.path) {
+            true => drop(seen.paths.insert(event.path.clone())),
+            false => seen.more_paths = true,
+        }
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "# What was asked for, as `farepass learn` saw it. Read every line before you pay by it: merchants wrote it."
+        )?;
+        writeln!(
+            out,
+            "# Put the rules into your file; `farepass check` reads this one as it is."
+        )?;
+        writeln!(out, "version: 1\nrules:")?;
+        for (number, (host, seen)) in self.hosts.iter().enumerate() {
+            seen.write(out, number.saturating_add(1), host)?;
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn write(&self, out: &mut dyn Write, number: usize, host: &str) -> io::Result<()> {
+        writeln!(
+            out,
+            "  # asked for {} times, {} at most",
+            self.times, self.highest
+        )?;
+        if self.more_paths {
+            writeln!(out, "  # more paths than these {PATHS} were seen")?;
+        }
+        writeln!(out, "  - name: seen-{number}")?;
+        writeln!(out, "    match:\n      hosts: [{}]", quoted(host))?;
+        writeln!(out, "      methods: [{}]", list(&self.methods))?;
+        writeln!(out, "      paths: [{}]", list(&self.paths))?;
+        writeln!(
+            out,
+            "    pay:\n      max: {}",
+            quoted(&self.highest.to_string())
+        )?;
+        writeln!(out, "      schemes: [{}]", list(&self.schemes))?;
+        writeln!(out, "      networks: [{}]", list(&self.networks))?;
+        writeln!(out, "      assets: [{}]", list(&self.assets))?;
+        writeln!(out, "      pay_to: [{}]", list(&self.payees))
+    }
+}
+
+/// Was it paid, or would a person want to know that it was asked for? Not what a rule denied by name.
+fn is_sought(event: &SpendEvent) -> bool {
+    let reason = event.reason.as_deref();
+    match event.state {
+        State::Denied => reason != Some(Reason::DeniedByRule.code()),
+        State::Settled => true,
+        State::Reserved | State::Unknown | State::Released => false,
+    }
+}
+
+/// Its price, and the symbol of its asset, by our own table: what merchants call it counts for nothing.
+fn priced(event: &SpendEvent, assets: &[Asset]) -> Option<(Usd, String)> {
+    let network: Network = event.network.parse().ok()?;
+    let amount = event.amount?;
+    let known =
+        |a: &&Asset| a.network == network && (a.is(&event.asset) || a.symbol == event.asset);
+    let asset = assets.iter().find(known)?;
+    Some((
+        event.price.or_else(|| asset.price(amount))?,
+        asset.symbol.clone(),
+    ))
+}
+
+/// Fit for a rule: nothing that needs an escape, and no wildcard.
+fn is_plain(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'*');
+    !text.is_empty() && text.bytes().all(plain)
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+fn list(all: &BTreeSet<String>) -> String {
+    let all: Vec<_> = all.iter().map(|text| quoted(text)).collect();
+    all.join(", ")
+}

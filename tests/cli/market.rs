@@ -1,0 +1,269 @@
+//! Looking for things to buy, and a policy from what was seen.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::support::{Home, SHOP, Street, there_is};
+
+const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+const PAYEE: &str = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
+
+/// A catalogue that answers by the path of the request, and forgets nobody's connection.
+fn catalogue(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let Ok(mut socket) = socket else { return };
+            let mut head = vec![];
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).is_ok_and(|n| n > 0) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let (status, body) = answer(head.split(' ').nth(1).unwrap_or_default());
+            let _ = write!(
+                socket,
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    url
+}
+
+fn item(resource: &str, amount: &str, description: &str) -> Value {
+    json!({
+        "resource": resource, "type": "http", "x402Version": 2, "lastUpdated": "2026-11-01T00:00:00Z",
+        "description": description,
+        "accepts": [{ "scheme": "exact", "network": "eip155:84532", "amount": amount, "asset": USDC,
+            "payTo": PAYEE, "maxTimeoutSeconds": 60, "extra": { "name": "USDC", "version": "2" } }],
+    })
+}
+
+/// A home whose policy pays one host, and which looks in these catalogues.
+fn home(catalogues: &[&str]) -> Home {
+    let home = Home::new();
+    let key = home.at("wallet.key");
+    std::fs::write(&key, format!("0x{}\n", "11".repeat(32))).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let urls: Vec<_> = catalogues.iter().map(|url| json!({ "url": url })).collect();
+    let file = json!({
+        "version": 1,
+        "state_dir": home.at("state"), "tls": { "ca_dir": home.at("certs") },
+        "wallets": [{ "name": "main", "kind": "local", "key_file": key, "networks": ["eip155:84532"] }],
+        "discovery": urls,
+        "rules": [{ "name": "weather", "match": { "hosts": ["api.example.com"] }, "pay": { "max": "0.05 USD" } }],
+    });
+    std::fs::write(home.at("farepass.yaml"), file.to_string()).unwrap();
+    home
+}
+
+#[test]
+fn what_is_found_is_judged_by_the_policy() {
+    let found = catalogue(|path| {
+        match path.starts_with("/discovery/search?query=rain%20%26%20snow&limit=") {
+            true => {
+                let all = [
+                    item("https://api.example.com/v1/x", "10000", "rain"),
+                    item("https://api.example.com/v1/dear", "60000", "snow"),
+                    item(
+                        "https://else.example/",
+                        "10000",
+                        "Best!\u{1b}[2J\u{202e}\r\nFREE",
+                    ),
+                    item("mcp://tool/rain", "10000", "a tool"),
+                ];
+                (
+                    200,
+                    json!({ "x402Version": 2, "resources": all }).to_string(),
+                )
+            }
+            false => (500, String::new()),
+        }
+    });
+    let home = home(&[&found]);
+    let rows = home
+        .farepass(["discover", "rain & snow", "--json"])
+        .ok()
+        .json();
+    let said: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
+            (text("verdict"), text("price"), text("rule"), text("reason"))
+        })
+        .collect();
+    let said: Vec<_> = said.iter().map(|(a, b, c, d)| [&**a, b, c, d]).collect();
+    assert_eq!(
+        said,
+        [
+            ["pay", "0.01 USD", "weather", "-"],
+            ["refuse", "0.06 USD", "weather", "over_request_cap"],
+            ["refuse", "0.01 USD", "-", "host_not_allowed"],
+            ["unknown", "-", "-", "-"],
+        ]
+    );
+    let ended = home.farepass(["discover", "rain & snow"]).ok();
+    for text in [&ended.out, &rows.to_string()] {
+        assert!(text.contains("FREE"), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\r']), "{text:?}");
+    }
+    // What is frozen is not paid, however it is listed.
+    home.farepass(["freeze", "all"]).ok();
+    let rows = home
+        .farepass(["discover", "rain & snow", "--json"])
+        .ok()
+        .json();
+    assert_eq!(rows[0]["reason"], "frozen");
+}
+
+#[test]
+fn a_list_without_a_search_is_looked_through_page_by_page() {
+    let found = catalogue(|path| {
+        let offset = path
+            .split("offset=")
+            .nth(1)
+            .and_then(|n| n.parse::<usize>().ok());
+        let Some(offset) = offset.filter(|_| path.starts_with("/discovery/resources?")) else {
+            return (404, String::new());
+        };
+        let name = |n: usize| if n == 150 { "the Needle" } else { "hay" };
+        let page = (offset..(offset + 100).min(220))
+            .map(|n| item(&format!("https://api.example.com/{n}"), "1", name(n)));
+        (
+            200,
+            json!({ "items": page.collect::<Vec<_>>(), "pagination": { "total": 220 } })
+                .to_string(),
+        )
+    });
+    let silent = catalogue(|_| (503, String::new()));
+    let home = home(&[&found, &silent]);
+    let ended = home.farepass(["discover", "needle", "--json"]).ok();
+    let rows = ended.json();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    assert_eq!(rows[0]["resource"], "https://api.example.com/150");
+    assert!(ended.err.contains("503"), "{}", ended.err);
+    let rows = home
+        .farepass(["discover", "hay", "--limit", "7", "--json"])
+        .ok()
+        .json();
+    assert_eq!(rows.as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn a_host_says_itself_what_it_sells() {
+    let host = catalogue(|path| match path {
+        "/.well-known/x402" => (
+            200,
+            json!({ "version": 1, "resources": ["https://api.example.com/v1/x"] }).to_string(),
+        ),
+        _ => (404, String::new()),
+    });
+    let home = home(&[]);
+    let rows = home.farepass(["discover", &host, "--json"]).ok().json();
+    assert_eq!(
+        (&rows[0]["resource"], &rows[0]["verdict"]),
+        (&json!("https://api.example.com/v1/x"), &json!("unknown"))
+    );
+    home.farepass(["discover", "rain"])
+        .failed(2, &["discovery:"]);
+    let empty = catalogue(|_| (200, "<html>".into()));
+    home.farepass(["discover", &empty])
+        .failed(1, &["no catalogue"]);
+}
+
+#[test]
+fn a_policy_is_learned_from_what_was_asked_for() {
+    let home = Home::new();
+    let event = |host: &str, path: &str, amount: &str, pay_to: &str, reason: &str| {
+        json!({ "event": "denied", "state": "denied", "method": "GET", "host": host, "path": path, "amount": amount,
+            "network": "eip155:84532", "asset": USDC, "pay_to": pay_to, "scheme": "exact", "reason": reason })
+        .to_string()
+    };
+    let other = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+    let mut lines = vec![
+        event(
+            "api.example.com",
+            "/v1/x",
+            "10000",
+            PAYEE,
+            "host_not_allowed",
+        ),
+        event("api.example.com", "/v1/y", "30000", other, "observe_mode"),
+        event("api.example.com:8443", "/", "1", PAYEE, "observe_mode"),
+        event("casino.example", "/", "1", PAYEE, "denied_by_rule"),
+        event(
+            "evil.example",
+            "/\"], pay_to: any",
+            "1",
+            PAYEE,
+            "host_not_allowed",
+        ),
+        event("wild.example", "/**", "1", PAYEE, "host_not_allowed"),
+        "no event".into(),
+    ];
+    lines.push(lines[0].replace(USDC, PAYEE));
+    std::fs::write(home.at("events.jsonl"), lines.join("\n")).unwrap();
+    let file = home.at("events.jsonl");
+    let ended = home.farepass(["learn", file.to_str().unwrap()]).ok();
+    assert!(
+        ended.err.contains("1 lines") && ended.err.contains("3 events"),
+        "{}",
+        ended.err
+    );
+    for word in ["casino", "evil", "wild"] {
+        assert!(!ended.out.contains(word), "{}", ended.out);
+    }
+    let rules = home.at("learned.yaml");
+    std::fs::write(&rules, &ended.out).unwrap();
+    home.farepass(["check", rules.to_str().unwrap()]).ok();
+    let text = &ended.out;
+    assert!(text.contains("hosts: [\"api.example.com\"]\n      methods: [\"GET\"]\n      paths: [\"/v1/x\", \"/v1/y\"]"), "{text}");
+    assert!(
+        text.contains("max: \"0.03 USD\"") && text.contains("hosts: [\"api.example.com:8443\"]"),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("pay_to: [\"{other}\", \"{PAYEE}\"]")),
+        "{text}"
+    );
+    std::fs::write(home.at("events.jsonl"), "").unwrap();
+    home.farepass(["learn", file.to_str().unwrap()])
+        .failed(1, &["nothing was seen"]);
+}
+
+/// From a merchant that asks to a policy that pays it.
+#[test]
+fn what_the_ledger_refused_can_be_learned_from() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let home = &street.home;
+    home.run(&[], &format!("curl -sS {SHOP}/luxury")).ok();
+    let export = home.farepass(["ledger", "export", "--denied"]).ok().out;
+    let mut learn = home.command(["learn"]);
+    let mut child = learn
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(export.as_bytes())
+        .unwrap();
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(
+        out.status.success() && text.contains("/luxury"),
+        "{text}\n{export}"
+    );
+}
