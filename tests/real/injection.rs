@@ -399,6 +399,55 @@ fn every_manifest_is_one() {
     }
 }
 
+/// What the kernel makes of a rule set, in a network of its own. The last argument of `nft`.
+fn loaded(rules: &[&str]) -> Result<String, String> {
+    let out = Command::new("unshare")
+        .args(["-Urn", "sh", "-c", "nft \"$@\" && nft list ruleset", "nft"])
+        .args(rules)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .output()
+        .map_err(|e| e.to_string())?;
+    match out.status.success() {
+        true => Ok(String::from_utf8(out.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
+    }
+}
+
+#[test]
+fn the_redirection_is_the_one_of_the_overlay() {
+    let file = root().join("deploy/k8s/transparent/redirect.nft");
+    let written = loaded(&["-f", file.to_str().unwrap()]);
+    let Some(written) = super::support::needs(written) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pod.yaml");
+    std::fs::write(&file, WORKLOADS).unwrap();
+    let out = farepass()
+        .args([
+            "inject",
+            "--mode",
+            "transparent",
+            "--redirect-image",
+            "x/nft:1",
+        ])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let pods = documents(&String::from_utf8(out.stdout).unwrap());
+    let first = &pods[0]["spec"]["template"]["spec"]["initContainers"][0];
+    let command: Vec<&str> = first["command"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w.as_str().unwrap())
+        .collect();
+    let ["nft", rules] = command[..] else {
+        panic!("{command:?}")
+    };
+    assert_eq!(loaded(&[rules]).unwrap(), written);
+}
+
 const WORKLOADS: &str = "
 apiVersion: apps/v1
 kind: Deployment
