@@ -9,10 +9,12 @@ use sha3::{Digest, Keccak256};
 mod login;
 mod permit2;
 pub mod rlp;
+mod statement;
 mod tempo;
 
 pub use login::Login;
 pub use permit2::{Charge, PERMIT2, PERMIT2_NAME, PermitMessage, PermitTransfer, decimal};
+pub use statement::{OfferMessage, ReceiptMessage};
 pub use tempo::{TempoCall, TempoFee, TempoTransfer, is_tip20};
 
 /// Keccak-256, the hash of the EVM (not NIST SHA3-256).

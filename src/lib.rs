@@ -13,6 +13,7 @@ pub mod money;
 pub mod payment;
 pub mod section;
 pub mod settings;
+pub mod signer;
 pub mod solana;
 // Floor 1: decisions (no I/O, no clock, no randomness)
 pub mod budget;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::money::{Amount, Network, Usd};
+use crate::signer::Seal;
 
 mod id;
 mod instruction;
@@ -197,6 +198,48 @@ pub struct Offer {
     pub resource: Option<Arc<str>>,
     /// `extensions` of the challenge, verbatim (x402 version 2).
     pub extensions: Option<Arc<str>>,
+    /// What the merchant signed of it.
+    pub signed: Signed,
+}
+
+/// Whether a merchant signs its offers.
+#[derive(Clone, Debug, Default)]
+pub enum Signed {
+    /// It signs none.
+    #[default]
+    None,
+    /// There is no merchant: somebody only wants to know what the policy would say.
+    Supposed,
+    /// It does; these are for the very terms of the requirement. Whose signatures they are is not known yet.
+    Offers(Vec<SignedOffer>),
+}
+
+/// An offer for one requirement, as somebody signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedOffer {
+    /// URL of what is sold.
+    pub resource: String,
+    /// Unix seconds; 0 for no end.
+    pub valid_until: u64,
+    /// Who signed it.
+    pub seal: Seal,
+}
+
+/// A receipt as somebody signed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignedReceipt {
+    /// CAIP-2.
+    pub network: String,
+    /// URL of what was sold.
+    pub resource: String,
+    /// Who paid.
+    pub payer: String,
+    /// Unix seconds.
+    pub issued_at: u64,
+    /// The transaction, where it is named.
+    pub transaction: Option<String>,
+    /// Who signed it.
+    pub seal: Seal,
 }
 
 /// The signed thing that can move money, as the header that the retry carries. No `Debug`.
@@ -236,6 +279,8 @@ pub struct Claim {
     pub payer: Option<String>,
     /// What it says was charged.
     pub amount: Option<Amount>,
+    /// What it says in a form that is signed, beside the rest.
+    pub signed: Option<Box<SignedReceipt>>,
 }
 
 /// A decision not to pay. Not an error. `reason` is a stable code; no merchant text in it.

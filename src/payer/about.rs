@@ -4,18 +4,35 @@ use crate::clock::Timestamp;
 use crate::event::{Flag, SpendEvent, State};
 use crate::ledger::PostError;
 use crate::money::{Amount, Network, Usd};
-use crate::payment::{Asked, Challenge, PaymentId, Requirement};
-use crate::policy::{Approval, Policy};
+use crate::payment::{Asked, Challenge, Claim, PaymentId, Requirement};
+use crate::policy::{self, Approval, Policy};
 use crate::protocol::Terms;
+use crate::signer::Key;
 
 /// `receipt` of a payment that its own preimage proves.
 pub(super) const PREIMAGE: &str = "preimage";
+
+/// Seconds that the clock of whoever dates a receipt may be off.
+const CLOCKS: u64 = 300;
 
 /// The event in the making.
 #[derive(Clone, Debug)]
 pub(super) struct About {
     event: SpendEvent,
     started: Timestamp,
+    statement: Statement,
+}
+
+/// What a signed receipt is held against.
+#[derive(Clone, Debug)]
+struct Statement {
+    /// The keys of the merchant that the policy knows.
+    keys: Vec<Key>,
+    asked: Asked,
+    /// Who pays.
+    payer: String,
+    /// What the challenge said that it sells.
+    resource: Option<String>,
 }
 
 impl About {
@@ -39,6 +56,12 @@ impl About {
         Self {
             event,
             started: now,
+            statement: Statement {
+                keys: policy.keys(&asked.host, asked.port),
+                asked: asked.clone(),
+                payer: String::new(),
+                resource: None,
+            },
         }
     }
 
@@ -57,6 +80,7 @@ impl About {
         let changes = [
             (approval.duties.recipient_changed, Flag::RecipientChanged),
             (approval.duties.price_changed, Flag::PriceChanged),
+            (approval.duties.offer_unsigned, Flag::ReceiptMismatch),
         ];
         self.event.flags = changes
             .iter()
@@ -79,6 +103,10 @@ impl About {
         self.event.nonce = Some(terms.nonce.to_string());
         self.event.valid_before = Some(terms.now.secs().saturating_add(terms.valid_for));
         self.event.wallet = wallet.into();
+        self.statement.payer = terms.payer.to_owned();
+        self.statement
+            .resource
+            .clone_from(&terms.requirement.resource);
     }
 
     /// The ledger did not promise the reservation. It may have stored it all the same, and then the id
@@ -129,6 +157,34 @@ impl About {
         self.event.scheme == "upto"
     }
 
+    /// Is a signed receipt false: of another key than the merchant's, of other terms than were signed, or of
+    /// another time? Without a key of the merchant nothing is claimed of it.
+    pub(super) fn belies(&self, claim: &Claim, now: Timestamp) -> bool {
+        let Statement {
+            keys,
+            asked,
+            payer,
+            resource,
+        } = &self.statement;
+        let Some(signed) = claim.signed.as_ref().filter(|_| !keys.is_empty()) else {
+            return false;
+        };
+        let of_this = resource.as_ref() == Some(&signed.resource)
+            || policy::is_of(asked, &signed.resource) == Some(true)
+                && path(&signed.resource) == &*asked.path;
+        let evm = self.event.network.starts_with("eip155:");
+        let paid_by = match evm {
+            true => signed.payer.eq_ignore_ascii_case(payer),
+            false => signed.payer == *payer,
+        };
+        let begun = self.started.secs().saturating_sub(CLOCKS);
+        let timely = (begun..=now.secs().saturating_add(CLOCKS)).contains(&signed.issued_at);
+        let transaction = signed.transaction.is_none() || signed.transaction == claim.transaction;
+        let sealed = keys.iter().any(|key| key.sealed(&signed.seal));
+        let same = signed.network == self.event.network && of_this && paid_by && transaction;
+        !(sealed && same && timely)
+    }
+
     pub(super) fn price(&self) -> Usd {
         self.event.price.unwrap_or_default()
     }
@@ -152,6 +208,13 @@ impl About {
         }
         .capped()
     }
+}
+
+/// Path of a URL.
+fn path(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+    path.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// What the agent is told about a payment.

@@ -3,6 +3,7 @@
 
 use super::about::{About, Paid};
 use crate::budget::Entry;
+use crate::clock::Timestamp;
 use crate::event::{Flag, HELD_ABOVE_CLAIM, SpendEvent, State};
 use crate::money::Amount;
 use crate::payment::{Claim, Receipt};
@@ -87,9 +88,11 @@ pub(super) fn says(event: &mut SpendEvent, receipt: &Receipt, paid: &Paid, befor
 }
 
 /// A receipt that says something else than what was signed.
-pub(super) fn mismatch(about: &About, receipt: &Receipt) -> Option<Flag> {
+pub(super) fn mismatch(about: &About, receipt: &Receipt, now: Timestamp) -> Option<Flag> {
     match receipt {
-        Receipt::Claimed(claim) if differs(about, claim) => Some(Flag::ReceiptMismatch),
+        Receipt::Claimed(claim) if differs(about, claim) || about.belies(claim, now) => {
+            Some(Flag::ReceiptMismatch)
+        }
         Receipt::Claimed(_) | Receipt::Denied { .. } | Receipt::Absent => None,
     }
 }

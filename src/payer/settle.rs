@@ -71,7 +71,7 @@ impl Payer {
         let (entry, state) = claim::stands(&about, &receipt, &mut paid, before);
         again.claimed |= matches!(receipt, Receipt::Claimed(_));
         let mut event = about.event(self.clock.now(), state);
-        event.flags.extend(flags(&about, &receipt, status));
+        raise(&mut event, &about, &receipt, status);
         event.delivery = answer.map(delivery);
         claim::says(&mut event, &receipt, &paid, before);
         paid.prove(&mut event);
@@ -203,7 +203,7 @@ pub(super) fn gave(receipt: &Receipt, status: Option<StatusCode>) -> bool {
 }
 
 /// What a person should look at.
-fn flags(about: &About, receipt: &Receipt, status: Option<StatusCode>) -> Vec<Flag> {
+fn raise(event: &mut SpendEvent, about: &About, receipt: &Receipt, status: Option<StatusCode>) {
     let mut flags = vec![];
     match status {
         Some(StatusCode::PAYMENT_REQUIRED) => flags.push(Flag::PaidButDenied),
@@ -213,8 +213,10 @@ fn flags(about: &About, receipt: &Receipt, status: Option<StatusCode>) -> Vec<Fl
         Some(_) => {}
         None => flags.push(Flag::PaidNotDelivered),
     }
-    flags.extend(claim::mismatch(about, receipt));
-    flags
+    flags.extend(claim::mismatch(about, receipt, event.time));
+    // Some were raised when the payment was decided on.
+    flags.retain(|flag| !event.flags.contains(flag));
+    event.flags.extend(flags);
 }
 
 fn delivery((status, headers): Answer<'_>) -> Delivery {

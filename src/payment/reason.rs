@@ -52,6 +52,7 @@ reasons! {
     RecipientNotAllowed "recipient_not_allowed" "The recipient is not on the rule's list",
     RecipientChanged "recipient_changed" "The recipient differs from the one seen before",
     ResourceMismatch "resource_mismatch" "The challenge is for another host than the one asked",
+    OfferUnsigned "offer_unsigned" "The terms are not signed by a key of this merchant",
     MalformedChallenge "malformed_challenge" "The challenge cannot be read",
     AmbiguousChallenge "ambiguous_challenge" "The challenge can be read in two ways",
     VersionUnsupported "version_unsupported" "The protocol version is not known",

@@ -7,8 +7,10 @@ use crate::money::{Asset, Network, Usd};
 use crate::payment::{Asked, Limit};
 use crate::section::{Problems, Section, SectionError};
 use crate::settings::{HostPattern, Percent, Rate, Span, name};
+use crate::signer::Key;
 
 use super::Warning;
+use super::signers::Signer;
 
 /// What terms may refer to.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Catalog {
     pub everywhere: Vec<Arc<Budget>>,
     /// Named lists of hosts.
     pub categories: Vec<Category>,
+    /// Keys that speak for merchants.
+    pub signers: Vec<Signer>,
     /// Every asset that has a price: the built-in table and the operator's additions.
     pub assets: Vec<Asset>,
     /// Most seconds that a payload may live (`limits.validity`).
@@ -36,6 +40,12 @@ impl Catalog {
     pub fn asset(&self, network: &Network, address: &str) -> Option<&Asset> {
         let here = |a: &&Asset| a.network == *network && a.is(address);
         self.assets.iter().find(here)
+    }
+
+    /// The keys that speak for a host.
+    pub(super) fn keys(&self, host: &str, port: u16) -> impl Iterator<Item = &Key> {
+        let here = move |s: &&Signer| s.hosts.iter().any(|pattern| pattern.matches(host, port));
+        self.signers.iter().filter(here).map(|s| &s.key)
     }
 }
 

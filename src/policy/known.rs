@@ -72,6 +72,8 @@ pub struct Duties {
     pub recipient_changed: bool,
     /// Pay, but tell that the price rose.
     pub price_changed: bool,
+    /// Pay, but tell that the merchant's offers are not signed by its keys.
+    pub offer_unsigned: bool,
 }
 
 /// Tell the operator when what counts in an account reaches this.

@@ -10,6 +10,7 @@ use crate::money::{Amount, Asset, Network, Usd};
 use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement};
 use crate::section::{Problems, Section};
 use crate::settings::{HostPattern, Rate};
+use crate::signer::Key;
 
 mod catalog;
 mod contest;
@@ -17,6 +18,7 @@ mod glob;
 mod known;
 mod path;
 mod rule;
+mod signers;
 mod suppose;
 pub mod terms;
 mod trial;
@@ -108,6 +110,7 @@ impl Policy {
         let rules = file.take("rules");
         catalog.everywhere = catalog::unnamed(&catalog.budgets, rules.as_ref());
         catalog.categories = catalog::categories(file.take("categories"), problems);
+        catalog.signers = signers::read(file.take("signers"), problems);
         let rules = rule::rules(rules, &catalog, problems);
         let tests = trial::read(file.take("tests"), problems);
         let asks = |rule: &Rule| match &rule.says {
@@ -189,7 +192,7 @@ impl Policy {
         &self.hash
     }
 
-    /// What the hash is about, as the operator wrote it: `budgets`, `categories`, `rules`, `assets`.
+    /// What the hash is about, as the operator wrote it: `budgets`, `categories`, `rules`, `assets`, `signers`.
     #[must_use]
     pub fn written(&self) -> &serde_json::Value {
         &self.written
@@ -213,6 +216,12 @@ impl Policy {
         self.remembers
     }
 
+    /// The keys that speak for a host.
+    #[must_use]
+    pub fn keys(&self, host: &str, port: u16) -> Vec<Key> {
+        self.catalog.keys(host, port).cloned().collect()
+    }
+
     /// Every budget of the file.
     #[must_use]
     pub fn budgets(&self) -> &[Arc<Budget>] {
@@ -229,9 +238,13 @@ impl Policy {
 /// The keys that say what is paid.
 const KEYS: [&str; 5] = ["mode", "assets", "budgets", "categories", "rules"];
 
+/// Those that count only where they are written, so that a policy without them keeps its hash.
+const SINCE: [&str; 1] = ["signers"];
+
 fn written(file: &Section) -> serde_json::Value {
     let key = |key: &str| Some((key.to_owned(), file.peek(key)?.data()));
-    let keys = KEYS.into_iter().filter(|key| *key != "mode");
+    let keys = KEYS.into_iter().chain(SINCE);
+    let keys = keys.filter(|key| *key != "mode");
     serde_json::Value::Object(keys.filter_map(key).collect())
 }
 
@@ -241,8 +254,19 @@ fn hash(file: &Section) -> String {
         let text = file.peek(key).map(|s| s.canonical()).unwrap_or_default();
         hasher.update(format!("{key}={text}\n"));
     }
+    for key in SINCE {
+        if let Some(section) = file.peek(key) {
+            hasher.update(format!("{key}={}\n", section.canonical()));
+        }
+    }
     let digest = hex::encode(hasher.finalize());
     digest.get(..16).unwrap_or_default().into()
+}
+
+/// Is the URL that a statement names on the host and port that were asked? `None`: it names no host.
+#[must_use]
+pub fn is_of(asked: &Asked, resource: &str) -> Option<bool> {
+    terms::resource::is_of(asked, resource)
 }
 
 /// Picks the cheapest requirement that the first matching rule accepts, among equals in the order of

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::evm::{Address, is_tip20};
 use crate::money::{Amount, Asset, Network, Usd};
-use crate::payment::{Offer, Requirement};
+use crate::payment::{Offer, Requirement, Signed};
 
 use super::Facts;
 use super::trial::Question;
@@ -157,7 +157,10 @@ fn assume(
         own_fee: false,
         resource: None,
         mime_type: None,
-        offer: Arc::new(Offer::default()),
+        offer: Arc::new(Offer {
+            signed: Signed::Supposed,
+            ..Offer::default()
+        }),
     })
 }
 

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::encoding::not_json;
+use super::statements::Offered;
 use crate::money::{Amount, Network, NotAmount};
-use crate::payment::{Challenge, Offer, Problem, Reason, Requirement};
+use crate::payment::{Challenge, Offer, Problem, Reason, Requirement, Signed};
 use crate::scheme;
 
 /// Entries that are read. Real challenges have fewer than ten.
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) extensions: Option<Arc<str>>,
     /// Does it offer to take an approval for the asset?
     pub(super) approvals: bool,
+    /// The offers that the merchant signed, if it signs any.
+    pub(super) signed: Option<Vec<Offered>>,
 }
 
 /// One entry, its members still as written.
@@ -204,7 +207,7 @@ fn fill(
         }
         (None, _) => None,
     };
-    Ok(Requirement {
+    let mut requirement = Requirement {
         protocol: dialect.protocol,
         scheme,
         network,
@@ -222,8 +225,15 @@ fn fill(
             .mime_type
             .clone()
             .or_else(|| media_type(entry.mime_type)),
-        offer: Arc::new(offer(raw, shared)?),
-    })
+        offer: Arc::default(),
+    };
+    let mut offer = offer(raw, shared)?;
+    if let Some(signed) = &shared.signed {
+        let here = signed.iter().filter(|offered| offered.is_for(&requirement));
+        offer.signed = Signed::Offers(here.map(Offered::offer).collect());
+    }
+    requirement.offer = Arc::new(offer);
+    Ok(requirement)
 }
 
 /// What the payload will echo, if that is short enough to be sent.
@@ -237,6 +247,7 @@ fn offer(raw: &str, shared: &Shared) -> Result<Offer, Problem> {
         entry: raw.into(),
         resource: shared.resource.clone(),
         extensions: shared.extensions.clone(),
+        signed: Signed::None,
     })
 }
 

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::encoding::not_json;
 use super::entry::text;
+use super::statements::{self, Offered};
 use crate::payment::{PaymentId, Problem, Reason};
 
 /// The only extension that we add to: an id of the purchase, the same on every resend.
@@ -44,6 +45,11 @@ impl<'a> Extensions<'a> {
     /// Does it offer to take an approval for the asset?
     pub(super) fn takes_approvals(&self) -> bool {
         APPROVALS.iter().any(|key| self.find(key).is_some())
+    }
+
+    /// The offers that the merchant signed; `None`: it signs none.
+    pub(super) fn signed_offers(&self) -> Option<Vec<Offered>> {
+        statements::offers(self.find(statements::KEY)?)
     }
 
     /// Does it ask for a login signature?

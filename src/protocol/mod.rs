@@ -26,6 +26,7 @@ mod mpp;
 mod mpp_native;
 mod receipt;
 mod sign_in;
+mod statements;
 mod tempo_charge;
 mod x402_v1;
 mod x402_v2;

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::encoding;
 use super::entry::text;
+use super::statements;
 use crate::evm;
 use crate::money::Network;
 use crate::payment::{Claim, Receipt};
@@ -33,6 +34,8 @@ struct Settlement<'a> {
     amount: Option<&'a RawValue>,
     #[serde(borrow)]
     error_reason: Option<&'a RawValue>,
+    #[serde(borrow)]
+    extensions: Option<&'a RawValue>,
 }
 
 /// Reads the receipt in this header. `network` knows how the version names networks.
@@ -70,6 +73,10 @@ fn try_read(
             .amount
             .and_then(text)
             .and_then(|a| a.parse().ok()),
+        signed: settlement
+            .extensions
+            .and_then(statements::receipt)
+            .map(Box::new),
     }))
 }
 
@@ -163,6 +170,7 @@ mod tests {
             network: Some("eip155:84532".parse().unwrap()),
             payer: Some(PAYER.into()),
             amount: Some(Amount(10_000)),
+            signed: None,
         };
         assert_eq!(receipt(&honest), Receipt::Claimed(claim));
         for odd in [

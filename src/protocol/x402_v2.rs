@@ -183,6 +183,7 @@ fn shared(required: &Required<'_>, extensions: &Extensions<'_>) -> Result<Shared
         resource: required.resource.map(|raw| raw.get().into()),
         extensions: required.extensions.map(|raw| Arc::from(raw.get())),
         approvals: extensions.takes_approvals(),
+        signed: extensions.signed_offers(),
         ..Shared::default()
     };
     if let Some(raw) = required.resource {

@@ -7,5 +7,6 @@ mod loops;
 mod races;
 mod restarts;
 mod stage;
+mod statements;
 mod transaction;
 mod upto;

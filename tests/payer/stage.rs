@@ -269,10 +269,15 @@ pub(crate) fn challenge(amount: &str) -> Challenge {
 }
 
 pub(crate) fn challenge_of(accepts: &Value) -> Challenge {
+    challenge_with(accepts, &json!({}))
+}
+
+pub(crate) fn challenge_with(accepts: &Value, extensions: &Value) -> Challenge {
     let required = json!({
         "x402Version": 2,
         "resource": { "url": "https://api.example.com/v1/x" },
-        "accepts": accepts
+        "accepts": accepts,
+        "extensions": extensions
     });
     let mut response = http::Response::new(());
     *response.status_mut() = StatusCode::PAYMENT_REQUIRED;

@@ -37,6 +37,12 @@ assets:
   - { network: "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1", address: "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU", symbol: TEST, decimals: 6,
       currency: USD, token_program: token }
 categories: { weather: [api.weather.example] }
+signers:
+  - { hosts: [b.example], address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
+  - { hosts: ["*.a.example"], jwk: { kty: OKP, crv: Ed25519, x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", kid: k, alg: EdDSA,
+      use: sig, key_ops: [verify] } }
+  - { hosts: [c.example], jwk: { kty: EC, crv: P-256, x: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+      y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" } }
 rules:
   - name: one
     match: { categories: [weather], tools: ["search", "weather-*"] }
@@ -47,6 +53,7 @@ rules:
       max_fee: "0.02 USD"
       transfer_methods: [eip3009, permit2]
       pay_to: { first-seen: alert }
+      offer: signed
       rate: { rule: 60/m, host: 30/m, session: 10/m }
       approval: { above: "1 USD", first_host: true, new_payee: true, price_increase: 50%, wait: 2m, valid: 1h }
   - name: two
@@ -81,6 +88,9 @@ const WRONG: &[&str] = &[
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, networks: [] }]",
     "version: 1\nrefusals: { status: 200 }",
     "version: 1\ndiscovery: [{ uri: \"https://facilitator.example\" }]",
+    "version: 1\nsigners: [{ hosts: [a.test] }]",
+    "version: 1\nsigners: [{ hosts: [], address: \"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\" }]",
+    "version: 1\nsigners: [{ hosts: [a.test], jwk: { kty: EC, crv: P-521, x: \"x\" } }]",
 ];
 
 fn of_yaml(text: &str) -> Value {

@@ -376,6 +376,7 @@ pub(crate) const TABLE: &[Threat] = &[
         Shown(&[
             "tests/real/secrets.rs::nothing_in_a_challenge_is_fetched",
             "tests/adversarial/protocol.json#FP-R48",
+            "tests/payer/statements.rs::an_offer_of_another_key_other_terms_or_another_time_is_refused_where_a_rule_wants_one",
         ]),
     ),
     (

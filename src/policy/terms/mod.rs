@@ -17,9 +17,10 @@ mod max;
 pub(super) mod max_fee;
 mod max_price_increase;
 mod networks;
+mod offer;
 mod pay_to;
 mod rate;
-mod resource;
+pub(super) mod resource;
 mod schemes;
 mod transfer_methods;
 mod validity;
@@ -122,6 +123,7 @@ pub const TERMS: &[TermKind] = &[
     max_fee::TERM,
     validity::TERM,
     resource::TERM,
+    offer::TERM,
     pay_to::TERM,
     max::TERM,
     max_price_increase::TERM,

@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use crate::payment::{Reason, Refusal};
+use crate::payment::{Asked, Reason, Refusal};
 use crate::settings::normalise_host;
 
 use super::{About, Ask, Build, Term, TermKind};
@@ -19,17 +19,19 @@ struct SameHost;
 impl Term for SameHost {
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let resource = ask.requirement.resource.as_deref();
-        let Some((host, port)) = resource.and_then(origin) else {
-            return Ok(());
-        };
-        let asked = ask.asked;
-        let port_ok = port.is_none_or(|port| port == asked.port);
-        if port_ok && host.is_some_and(|host| host == *asked.host) {
+        if resource.and_then(|r| is_of(ask.asked, r)) != Some(false) {
             return Ok(());
         }
         let detail = "the challenge names a URL on another host or port than the one asked";
         Err(Refusal::new(Reason::ResourceMismatch, detail))
     }
+}
+
+/// Is the URL on the host and port that were asked? `None`: it names no host.
+pub(in crate::policy) fn is_of(asked: &Asked, resource: &str) -> Option<bool> {
+    let (host, port) = origin(resource)?;
+    let port_ok = port.is_none_or(|port| port == asked.port);
+    Some(port_ok && host.is_some_and(|host| host == *asked.host))
 }
 
 /// Host and written port of an absolute http or https URL; the host is `None` when it is no host
