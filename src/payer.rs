@@ -23,10 +23,12 @@ use crate::settings::Unproven;
 use crate::wallet::Wallet;
 
 mod about;
+mod ahead;
 mod breaker;
 mod claim;
 mod consent;
 mod endings;
+mod foresee;
 mod freeze;
 mod loops;
 mod outstanding;
@@ -48,9 +50,11 @@ mod waiting;
 
 use about::About;
 pub use about::Paid;
+pub use ahead::{NotAsked, ask_ahead};
 use breaker::Breaker;
 use consent::Bells;
 pub use consent::{Pending, Unpaid, answer};
+pub use foresee::{Foreseen, foresee, passed};
 pub use freeze::{forget, freeze, frozen, unfreeze};
 use loops::Loops;
 use outstanding::{Again, Outstanding};

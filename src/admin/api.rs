@@ -74,6 +74,7 @@ impl Admin {
                 ))
             }
             Op::Approvals => self.approvals().await,
+            Op::AskAhead => self.ask_ahead(body).await,
             Op::Approve => self.answer_question(variable, true).await,
             Op::Deny => self.answer_question(variable, false).await,
             Op::Freezes => self.freezes().await,

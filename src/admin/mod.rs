@@ -36,6 +36,7 @@ mod metrics;
 mod openapi;
 mod problem;
 mod public;
+pub mod purchase;
 mod query;
 mod routes;
 pub mod sessions;

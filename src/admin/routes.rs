@@ -23,6 +23,7 @@ pub(super) enum Op {
     Refusals,
     Reconcile,
     Approvals,
+    AskAhead,
     Approve,
     Deny,
     Freezes,
@@ -174,6 +175,16 @@ pub(super) static ROUTES: &[Route] = &[
         "What a person is asked, answered or not, the newest first.",
         "[Approval]",
     ),
+    Route {
+        body: Some("Purchase"),
+        status: 201,
+        ..post(
+            "approvals",
+            Op::AskAhead,
+            "Asks a person about a purchase before it is tried, or tells how the same question stands.",
+            "Approval",
+        )
+    },
     post(
         "approvals/{approval}/approve",
         Op::Approve,

@@ -167,6 +167,12 @@ impl Asking {
         let over = matches!(self.stage, Asked::Used { .. } | Asked::Denied { .. });
         !over && now < self.expires
     }
+
+    /// Was it paid?
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        matches!(self.stage, Asked::Used { .. })
+    }
 }
 
 /// Keys of facts. Hosts, networks, agents, methods and paths have no spaces in them, so no key can be

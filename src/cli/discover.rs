@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 use serde::Serialize;
 
-use super::explain::{book, facts, passed, session};
+use super::explain::{book, facts, session};
 use super::table::{Table, plain, width};
 use super::{Command, Exit, Failure, Terminal};
 use crate::app;
@@ -137,7 +137,7 @@ impl Discover {
         let most = self.limit.clamp(1, MOST);
         let words = self.query.join(" ");
         let now = clock::wall();
-        let session = session(config, book.as_deref(), self.agent.clone(), now).await?;
+        let session = session(config, book.as_deref(), self.agent.as_deref(), now).await?;
         let judge = Judge {
             facts: facts(config),
             config,
@@ -215,7 +215,7 @@ impl Judge<'_> {
             Err(refusal) => Some(refusal),
             Ok(approval) => {
                 row.rule = Some(approval.rule.clone());
-                passed(self.book.as_deref(), &asked, &approval).await?
+                payer::passed(self.book.as_deref(), &asked, &approval).await?
             }
         };
         row.verdict = if refusal.is_some() { "refuse" } else { "pay" };

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use super::{Command, Exit, Failure, Terminal};
-use crate::budget::facts::key;
-use crate::budget::{Counted, Frozen};
+use crate::budget::Counted;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::ledger::{self, OpenError, PostError, Reader, SessionRow, sessions};
 use crate::money::{Network, Usd};
-use crate::payer::{self, over_limit};
-use crate::payment::{Asked, Limit, Refusal, Requirement, Session, SessionId};
-use crate::policy::{Answer, Approval, Facts, OURSELVES, Question, Supposed};
+use crate::payer::{self, Foreseen};
+use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
+use crate::policy::{Answer, Facts, OURSELVES, Question, Supposed};
 use crate::wallet;
 
 mod page;
@@ -45,8 +44,8 @@ pub(super) struct Explain {
     /// To whom [default: somebody the rule allows]
     #[arg(long, value_name = "ADDRESS")]
     pay_to: Option<String>,
-    /// By which scheme: exact, upto (the amount is the most that may be charged), evm/charge or tempo/charge (MPP, the latter with a fee
-    /// payer) or l402. Several times, each with a price of its own if you like, as evm/charge="0.01 USD": which of them would be paid? [default: exact]
+    /// By which scheme: exact, upto (the amount is the most that may be charged), evm/charge (MPP) or l402. Several times, each with a
+    /// price of its own if you like, as evm/charge="0.01 USD": which of them would be paid? [default: exact]
     #[arg(long, value_name = "SCHEME")]
     scheme: Vec<Supposed>,
     /// As JSON
@@ -113,7 +112,7 @@ impl Explain {
         book: Option<&dyn Reader>,
         now: Timestamp,
     ) -> Result<Explained, PostError> {
-        let session = session(config, book, self.agent, now).await?;
+        let session = session(config, book, self.agent.as_deref(), now).await?;
         let question = Question {
             method: self
                 .method
@@ -126,29 +125,18 @@ impl Explain {
             offers: self.scheme,
             ..self.url
         };
-        let mut facts = facts(config);
-        if let Some(book) = book {
-            let Question {
-                host, method, path, ..
-            } = &question;
-            facts.known = payer::known(book, host, method, path).await?;
-        }
-        let answer = config.policy.answer(&question, &session, &facts, now);
-        let limits = match &answer.outcome {
-            Ok(approval) => counted(book, approval).await?,
-            Err(_) => vec![],
-        };
+        let payers = payers(config);
+        let policy = &config.policy;
+        let foreseen = payer::foresee(policy, &payers, book, &session, &question, now).await?;
+        let Foreseen {
+            answer,
+            limits,
+            refusal,
+        } = foreseen;
         let symbol = |offer: &Requirement| {
             let mut assets = config.policy.assets().iter();
             let known = assets.find(|a| a.network == offer.network && a.is(&offer.asset));
             known.map_or_else(|| offer.asset.clone(), |a| a.symbol.clone())
-        };
-        let refusal = match &answer.outcome {
-            Err(refusal) => Some(refusal.clone()),
-            Ok(approval) => match frozen(book, &question.host, &session.agent).await? {
-                Some(frozen) => Some(frozen),
-                None => beyond(approval, &limits),
-            },
         };
         Ok(Explained {
             assets: answer
@@ -167,32 +155,20 @@ impl Explain {
     }
 }
 
-/// What the operator froze that this would be under.
-async fn frozen(
-    book: Option<&dyn Reader>,
-    host: &str,
-    agent: &str,
-) -> Result<Option<Refusal>, PostError> {
-    let Some(book) = book else { return Ok(None) };
-    let freezes = book.facts(key::FREEZES).await?.into_iter().collect();
-    let what = Frozen::among(&freezes, host, agent);
-    Ok(what.map(|what| payer::frozen(&what)))
-}
-
 /// The newest open session of the agent, else a new one as the configuration makes it.
 pub(super) async fn session(
     config: &Config,
     book: Option<&dyn Reader>,
-    agent: Option<String>,
+    agent: Option<&str>,
     now: Timestamp,
 ) -> Result<Session, PostError> {
     let alive = |row: &SessionRow| !row.closed && now < row.session.expires;
-    let known = match (book, &agent) {
+    let known = match (book, agent) {
         (None, _) => None,
         (Some(book), None) => book.session(&SessionId(sessions::DEFAULT.into())).await?,
         (Some(book), Some(agent)) => {
             let rows = book.sessions().await?.into_iter();
-            rows.filter(alive).find(|row| *row.session.agent == **agent)
+            rows.filter(alive).find(|row| *row.session.agent == *agent)
         }
     };
     if let Some(row) = known.filter(alive) {
@@ -200,15 +176,23 @@ pub(super) async fn session(
     }
     Ok(Session {
         id: SessionId("new".into()),
-        agent: agent.as_deref().unwrap_or(sessions::DEFAULT).into(),
+        agent: agent.unwrap_or(sessions::DEFAULT).into(),
         budget: config.sessions.budget,
         created: now,
         expires: now.after_secs(config.sessions.expires.as_secs()),
     })
 }
 
-/// Who would pay where. A wallet that cannot be opened here and now still has its networks.
+/// What a decision must know besides the policy, without a merchant.
 pub(super) fn facts(config: &Config) -> Facts {
+    Facts {
+        payers: payers(config),
+        ..Facts::default()
+    }
+}
+
+/// Who would pay where. A wallet that cannot be opened here and now still has its networks.
+pub(super) fn payers(config: &Config) -> Vec<(Network, String)> {
     let mut payers = vec![];
     for entry in &config.wallets {
         let opened = wallet::open(&entry.kind, entry.opening(None)).ok();
@@ -217,52 +201,5 @@ pub(super) fn facts(config: &Config) -> Facts {
             payers.push((network.clone(), address.unwrap_or_else(|| OURSELVES.into())));
         }
     }
-    Facts {
-        payers,
-        ..Facts::default()
-    }
-}
-
-/// Every limit of a payment, with what counts there.
-async fn counted(
-    book: Option<&dyn Reader>,
-    approval: &Approval,
-) -> Result<Vec<(Limit, Counted)>, PostError> {
-    let mut limits = vec![];
-    for limit in &approval.limits {
-        let counted = match book {
-            Some(book) => book.counted(&limit.account, limit.first).await?,
-            None => Counted::default(),
-        };
-        limits.push((limit.clone(), counted));
-    }
-    Ok(limits)
-}
-
-/// Why an approved payment would be refused all the same: a freeze, or what is spent already.
-pub(super) async fn passed(
-    book: Option<&dyn Reader>,
-    asked: &Asked,
-    approval: &Approval,
-) -> Result<Option<Refusal>, PostError> {
-    if let Some(refusal) = frozen(book, &asked.host, &asked.session.agent).await? {
-        return Ok(Some(refusal));
-    }
-    Ok(beyond(approval, &counted(book, approval).await?))
-}
-
-/// The first limit that does not hold the payment as well.
-fn beyond(approval: &Approval, limits: &[(Limit, Counted)]) -> Option<Refusal> {
-    let price = approval.price;
-    let over = |(limit, counted): &&(Limit, Counted)| {
-        let sum = counted.amount.plus(price);
-        let many = limit.payments.is_some_and(|most| counted.payments >= most);
-        many || sum.is_none_or(|sum| sum > limit.amount)
-    };
-    let (limit, counted) = limits.iter().find(over)?;
-    Some(Refusal {
-        rule: Some(approval.rule.clone()),
-        price: Some(price),
-        ..over_limit(limit, counted, price)
-    })
+    payers
 }

@@ -22,6 +22,7 @@ mod init;
 mod inject;
 mod learn;
 mod ledger;
+mod mcp;
 mod merchant;
 mod owner;
 mod ready;
@@ -131,6 +132,7 @@ const COMMANDS: &[Entry] = &[
     entry::<discover::Discover>(),
     entry::<learn::Learn>(),
     entry::<ca::Ca>(),
+    entry::<mcp::Mcp>(),
     entry::<inject::Inject>(),
     entry::<webhook::Webhook>(),
     entry::<schema::Schema>(),

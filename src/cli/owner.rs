@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Exit, Failure};
 use crate::admin;
 use crate::admin::client::{Client, ClientError};
+use crate::admin::purchase::Purchase;
 use crate::admin::sessions::{self, Usual, Wanted};
 use crate::app;
 use crate::budget::{Asking, Frozen};
@@ -17,8 +18,10 @@ use crate::clock::{self, Clock as _, Timestamp};
 use crate::config::Config;
 use crate::ledger::sessions::Named;
 use crate::ledger::{self, Ledger, OpenError, PostError};
+use crate::money::Network;
 use crate::payer::{self, Finding, Reconciler};
 use crate::payment::{ApprovalId, PaymentId, SessionId};
+use crate::policy::Question;
 
 /// Between two tries to get at a ledger that is in use.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -153,6 +156,31 @@ pub(super) async fn answer(
     );
     let unreadable = |e| Failure::new(Exit::Failed, format_args!("the answer is not one: {e}"));
     serde_json::from_value(answered.await?).map_err(unreadable)
+}
+
+/// Asks a person about a purchase that nobody has tried yet.
+pub(super) async fn ask_ahead(
+    config: &Config,
+    payers: &[(Network, String)],
+    purchase: &Purchase,
+    question: &Question,
+) -> Result<Asking, Failure> {
+    let dir = &config.state_dir;
+    let body = serde_json::to_value(purchase).unwrap_or_default();
+    let session = SessionId(purchase.session.as_deref().unwrap_or_default().into());
+    let unreadable = |e| Failure::new(Exit::Failed, format_args!("the answer is not one: {e}"));
+    let asked = patiently(async || {
+        let Some(ledger) = owned(dir)? else {
+            return Try::of(asked(dir, Method::POST, "approvals", &body).await);
+        };
+        let now = clock::System::starting_at(ledger.newest().await?).now();
+        let policy = &config.policy;
+        let done = payer::ask_ahead(&*ledger, policy, payers, &session, question, now).await;
+        let (asking, _) = done.map_err(|e| Failure::new(Exit::Failed, e))?;
+        ledger.flush().await?;
+        Ok(Try::Got(serde_json::to_value(asking).unwrap_or_default()))
+    });
+    serde_json::from_value(asked.await?).map_err(unreadable)
 }
 
 /// Freezes payments.

@@ -17,11 +17,11 @@ use crate::clock::Timestamp;
 use crate::event::Notice;
 use crate::ledger::{Post, PostError};
 use crate::payment::{ApprovalId, Asked, Reason, Refusal};
-use crate::policy::Consent;
+use crate::policy::{Approval, Consent};
 use crate::settings::Rate;
 
 /// New questions of one session: more than a person can answer is noise.
-const ASKS: Rate = Rate {
+pub(super) const ASKS: Rate = Rate {
     count: 30,
     seconds: 3600,
 };
@@ -86,7 +86,7 @@ impl Payer {
         plan: &Plan<'_>,
         about: &About,
     ) -> Result<Granted, Unpaid> {
-        let digest = digest(asked, plan);
+        let digest = digest(asked, &plan.approval);
         let id = id(&digest);
         // Before the question is looked up, so that no answer in between is missed.
         let bell = self.bells.bell(id);
@@ -113,7 +113,7 @@ impl Payer {
                 return Err(Unpaid::Refused(denied(&known, plan)));
             }
             Some(_) | None => {
-                let asking = asking(id, digest, consent, plan, about, now);
+                let asking = asking(id, digest, consent, &plan.approval, about, now);
                 self.ask(asking, plan).await?;
             }
         }
@@ -207,8 +207,8 @@ pub async fn answer(
 }
 
 /// Everything that a person agrees to: who asks, where, and every term that would be signed.
-fn digest(asked: &Asked, plan: &Plan<'_>) -> [u8; 32] {
-    let requirement = &plan.approval.requirement;
+pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
+    let requirement = &approval.requirement;
     let port = asked.port.to_string();
     let amount = requirement.amount.to_string();
     let texts = [
@@ -218,11 +218,11 @@ fn digest(asked: &Asked, plan: &Plan<'_>) -> [u8; 32] {
         &asked.host,
         &port,
         &asked.path,
-        &plan.approval.rule,
+        &approval.rule,
         requirement.protocol,
         &requirement.scheme,
         requirement.network.as_str(),
-        &plan.approval.asset.address,
+        &approval.asset.address,
         &amount,
         &requirement.pay_to,
         &requirement.transfer_method,
@@ -233,7 +233,7 @@ fn digest(asked: &Asked, plan: &Plan<'_>) -> [u8; 32] {
         [split.amount.to_string(), split.pay_to.clone(), memo]
     });
     let shares: Vec<String> = shares.collect();
-    let fee = plan.approval.fee.to_string();
+    let fee = approval.fee.to_string();
     let own_fee = requirement.own_fee.then_some(&*fee);
     let mut hash = Sha256::new();
     for text in texts
@@ -247,16 +247,16 @@ fn digest(asked: &Asked, plan: &Plan<'_>) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn id(digest: &[u8; 32]) -> ApprovalId {
+pub(super) fn id(digest: &[u8; 32]) -> ApprovalId {
     let half = digest.iter().take(16);
     ApprovalId(half.fold(0, |sum, byte| sum << 8 | u128::from(*byte)))
 }
 
-fn asking(
+pub(super) fn asking(
     id: ApprovalId,
     digest: String,
     consent: &Consent,
-    plan: &Plan<'_>,
+    approval: &Approval,
     about: &About,
     now: Timestamp,
 ) -> Asking {
@@ -270,12 +270,12 @@ fn asking(
         method: event.method,
         host: event.host,
         path: event.path,
-        rule: plan.approval.rule.clone(),
+        rule: approval.rule.clone(),
         network: event.network,
         asset: event.asset,
-        amount: plan.approval.requirement.amount,
+        amount: approval.requirement.amount,
         pay_to: event.pay_to,
-        price: plan.approval.price,
+        price: approval.price,
         asked: now,
         expires: now.after_secs(consent.valid.as_secs()),
         stage: Stage::Waiting,

@@ -27,7 +27,7 @@ pub use catalog::{Budget, Catalog, Scope};
 pub use contest::Verdict;
 pub use known::{Consent, Duties, Known, Warning, payee_text};
 use rule::{Rule, Says};
-pub use suppose::{NotSupposed, Supposed};
+pub use suppose::{NotSupposed, Supposed, is_nobody};
 pub use trial::{Answer, Assumed, NotUrl, OURSELVES, Question};
 
 /// The operator's policy, compiled. One request sees one policy from start to end.

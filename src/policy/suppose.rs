@@ -24,6 +24,12 @@ const SOMEBODY_ON_SOLANA: &str = "29d2S7vB453rNYFdR5Ycwt7y9haRT5fwVwL9zTmBhfV2";
 /// A node that nobody is known to run.
 const SOME_NODE: &str = "021111111111111111111111111111111111111111111111111111111111111111";
 
+/// Is this a recipient that was made up for a question without one?
+#[must_use]
+pub fn is_nobody(pay_to: &str) -> bool {
+    [SOMEBODY, SOMEBODY_ON_SOLANA, SOME_NODE].contains(&pay_to)
+}
+
 /// One way to pay that a merchant might offer. Written `evm/charge`, or with a price of its own
 /// `evm/charge=0.01 USD`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -118,6 +118,21 @@ impl Question {
     pub fn usual_method(tool: Option<&str>) -> http::Method {
         tool.map_or(http::Method::GET, |_| http::Method::POST)
     }
+
+    /// The request that it is about.
+    #[must_use]
+    pub fn asked(&self, session: &Session) -> Asked {
+        Asked {
+            session: Arc::new(session.clone()),
+            method: self.method.clone(),
+            secure: self.secure,
+            host: (&*self.host).into(),
+            port: self.port,
+            path: (&*self.path).into(),
+            tool: self.tool.as_deref().map(Into::into),
+            request: None,
+        }
+    }
 }
 
 impl Policy {
@@ -130,16 +145,7 @@ impl Policy {
         facts: &Facts,
         now: Timestamp,
     ) -> Answer {
-        let asked = Asked {
-            session: Arc::new(session.clone()),
-            method: question.method.clone(),
-            secure: question.secure,
-            host: (&*question.host).into(),
-            port: question.port,
-            path: (&*question.path).into(),
-            tool: question.tool.as_deref().map(Into::into),
-            request: None,
-        };
+        let asked = question.asked(session);
         let rule = rule::first(&self.rules, &asked).ok();
         let pay = rule.and_then(|rule| match &rule.says {
             Says::Pay(pay) => Some(pay),

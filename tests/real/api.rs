@@ -137,6 +137,10 @@ fn every_route_is_described_and_answers_as_described() {
         "POST /api/v1/sessions": { "agent": "bot", "budget": "0.2 USD" },
         "POST /api/v1/reconcile": { "payments": [payments[0]["id"]] },
         "POST /api/v1/freezes": frozen,
+        "POST /api/v1/approvals": {
+            "session": "default", "url": "https://ask.stand.test/other", "amount": "0.02 USD",
+            "pay_to": "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045",
+        },
     });
     let mut answers = vec![];
     let mut seen = BTreeSet::new();

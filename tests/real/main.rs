@@ -6,6 +6,7 @@
 mod adversarial;
 mod api;
 mod bodies;
+mod budget_tools;
 mod certificates;
 mod circles;
 mod clients;

@@ -1,5 +1,5 @@
 //! Pythons in environments of their own beside the stand's packages: one with requests, httpx and
-//! aiohttp, one with what judges our pages.
+//! aiohttp, one with what judges our pages, one with the official MCP client.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -24,6 +24,9 @@ const JUDGES: &[&str] = &[
     "jsonpatch==1.48",
 ];
 
+/// The official SDK of the Model Context Protocol.
+const MCP: &[&str] = &["mcp==2.3.0"];
+
 /// The interpreter; the first caller makes the environment. `None` after saying SKIPPED.
 pub(crate) fn python() -> Option<&'static PathBuf> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -43,12 +46,24 @@ pub(crate) fn judges() -> Option<&'static PathBuf> {
     super::needs(made.as_ref().map_err(Clone::clone))
 }
 
+/// The interpreter with the official MCP client.
+pub(crate) fn mcp() -> Option<&'static PathBuf> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = PYTHON.get_or_init(|| make(MCP, "mcp"));
+    super::needs(made.as_ref().map_err(Clone::clone))
+}
+
 /// What a judge says of a JSON document. `None` after saying SKIPPED.
 pub(crate) fn judged(script: &str, document: &Value) -> Option<Value> {
+    Some(said(judges()?, script, document))
+}
+
+/// What a script in that folder says of a JSON document.
+pub(crate) fn said(python: &PathBuf, script: &str, document: &Value) -> Value {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/real/judges")
         .join(script);
-    let mut command = Command::new(judges()?);
+    let mut command = Command::new(python);
     let child = command.arg(script).stdin(Stdio::piped());
     let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
     let text = document.to_string();
@@ -57,7 +72,7 @@ pub(crate) fn judged(script: &str, document: &Value) -> Option<Value> {
     drop(stdin);
     let out = child.wait_with_output().unwrap();
     assert!(out.status.success(), "{out:?}");
-    Some(serde_json::from_slice(&out.stdout).unwrap())
+    serde_json::from_slice(&out.stdout).unwrap()
 }
 
 /// An interpreter with these packages, which can import these modules.
