@@ -33,6 +33,7 @@ mod error;
 mod files;
 mod ground;
 mod handout;
+mod keys;
 mod parent;
 mod webhook;
 

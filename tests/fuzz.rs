@@ -155,6 +155,11 @@ fn solana() {
 }
 
 #[test]
+fn der() {
+    feed("der", targets::der);
+}
+
+#[test]
 fn key_file() {
     feed("key_file", targets::key_file);
 }

@@ -404,7 +404,8 @@ fn kinds_that_are_not_there_are_told_apart_from_misspelt_ones() {
         };
         wallet::open(kind, opening).err().unwrap().to_string()
     };
-    assert!(opening("kms").contains("`kms` are not supported yet"));
+    assert!(opening("agentcore").contains("`agentcore` are not supported yet"));
+    assert!(opening("kms").contains("`key_id`"));
     assert!(opening("lightning").contains("`backend`"));
     assert!(opening("web3signer").contains("`url`"));
     assert!(opening("locale").contains("did you mean `local`?"));

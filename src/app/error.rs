@@ -20,6 +20,14 @@ pub enum StartError {
     /// A wallet cannot be opened.
     #[error(transparent)]
     Wallet(SectionError),
+    /// A signer elsewhere has another key than the wallet's, so that none of its signatures would count.
+    #[error("wallet `{name}`: {problem}")]
+    Key {
+        /// The wallet.
+        name: String,
+        /// Whose key it is.
+        problem: String,
+    },
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] OpenError),

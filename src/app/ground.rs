@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::doors::Doors;
-use super::{Options, StartError, chains, handout, parent};
+use super::{Options, StartError, chains, handout, keys, parent};
 use crate::admin::Token;
 use crate::admin::sessions::{self, Opened, Usual};
 use crate::chain::Chains;
@@ -43,6 +43,7 @@ impl Ground {
         let open = |w: &crate::config::WalletEntry| wallet::open(&w.kind, w.opening(fetch.clone()));
         let wallets: Result<Vec<_>, _> = config.wallets.iter().map(open).collect();
         let wallets = wallets.map_err(StartError::Wallet)?;
+        keys::check(&wallets).await?;
         let ledger = ledger::open(&config.state_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(clock::System::starting_at(ledger.newest().await?));
         let authority = Arc::new(Authority::open_or_create(&config.tls.ca_dir)?);

@@ -80,9 +80,10 @@ fn one_line(error: &SectionError) -> String {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Webhook(_) | StartError::Unsafe { .. } | StartError::Parent(_) => {
-                Self::new(Exit::Usage, error)
-            }
+            StartError::Webhook(_)
+            | StartError::Unsafe { .. }
+            | StartError::Parent(_)
+            | StartError::Key { .. } => Self::new(Exit::Usage, error),
             StartError::Wallet(error) => Self::new(Exit::Usage, one_line(&error)),
             StartError::Ledger(error) => error.into(),
             StartError::Book(error) => error.into(),

@@ -1,6 +1,7 @@
 //! Errors of the ledger and the wallet, as refusals that an agent can read.
 
 use crate::budget::{Counted, Reject};
+use crate::clock::Timestamp;
 use crate::ledger::PostError;
 use crate::money::Usd;
 use crate::payment::{Limit, PaymentId, Reason, Refusal};
@@ -131,14 +132,21 @@ pub fn over_limit(limit: &Limit, counted: &Counted, price: Usd) -> Refusal {
 }
 
 /// Why there is no signature. An unknown outcome names the payment that holds the money.
-pub(super) fn of_wallet(problem: &WalletError, id: PaymentId) -> Refusal {
+pub(super) fn of_wallet(problem: &WalletError, id: PaymentId, now: Timestamp) -> Refusal {
     let detail = match problem {
         WalletError::Unsupported => "the wallet cannot sign this kind of payment",
         WalletError::Declined(_) => "the wallet declined to sign",
+        WalletError::Resting { .. } => {
+            "the wallet failed too often lately and is left alone for a while"
+        }
         WalletError::Unknown(_) => "the wallet did not answer; the amount stays held",
     };
     Refusal {
         retryable: problem.is_final(),
+        resets_at: match problem {
+            WalletError::Resting { secs } => Some(now.after_secs(*secs)),
+            WalletError::Unsupported | WalletError::Declined(_) | WalletError::Unknown(_) => None,
+        },
         payment: (!problem.is_final()).then_some(id),
         ..Refusal::new(Reason::WalletUnavailable, detail)
     }

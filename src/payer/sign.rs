@@ -144,7 +144,7 @@ impl Payer {
             }
             false => (Entry::Note { id: about.id() }, State::Unknown),
         };
-        let refusal = refusals::of_wallet(problem, about.id());
+        let refusal = refusals::of_wallet(problem, about.id(), now);
         let mut event = about.event(now, state);
         event.reason = Some(refusal.reason.code().into());
         self.record(vec![entry], event).await;

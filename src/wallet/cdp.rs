@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use base64::Engine as _;
@@ -18,11 +19,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::{self, Credentials, Files, Texts, is_visible};
-use super::remote::{self, Failure, Place, Signer, secret_value, unmade};
-use super::typed_data::TypedData;
+use super::remote::{self, Account, Ask, Failure, Place, Signer, secret_value, unmade};
 use super::{Opening, Wallet, WalletKind, canonical};
 use crate::clock;
 use crate::evm::Address;
+use crate::fetch::Fetch;
 use crate::section::{Section, SectionError};
 
 /// The kind, as in the configuration.
@@ -38,6 +39,9 @@ const LIFE: u64 = 120;
 
 /// The field that carries the token of the wallet secret.
 const WALLET_AUTH: &str = "x-wallet-auth";
+
+/// The field that makes a request that arrives twice one request.
+const IDEMPOTENCY: &str = "x-idempotency-key";
 
 struct Settings {
     base: String,
@@ -80,14 +84,14 @@ fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError>
 }
 
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
-    let place = Place::of(&opening)?;
-    let settings = settings(opening.section, &opening.base)?;
+    let settings = settings(opening.section.clone(), &opening.base)?;
+    let place = Place::of(&opening, Account::Evm(settings.address))?;
     let signer = Cdp {
         base: settings.base,
         address: settings.address,
         keys: Credentials::open(settings.files, keys)?,
     };
-    Ok(place.wallet(KIND.kind, settings.address, signer))
+    Ok(place.wallet(KIND.kind, signer))
 }
 
 fn keys([id, api, wallet]: &Texts) -> Result<Keys, (usize, &'static str)> {
@@ -244,8 +248,10 @@ struct Answer {
     signature: String,
 }
 
+#[async_trait]
 impl Signer for Cdp {
-    fn request(&self, data: &TypedData) -> Result<Request<Bytes>, Failure> {
+    async fn request(&self, ask: &Ask, _: &Fetch) -> Result<Request<Bytes>, Failure> {
+        let data = ask.typed()?;
         let address = self.address;
         let url = format!("{}/v2/evm/accounts/{address}/sign/typed-data", self.base);
         let uri: Uri = url.parse().map_err(unmade)?;
@@ -260,14 +266,15 @@ impl Signer for Cdp {
             .header(CONTENT_TYPE, "application/json")
             .header(AUTHORIZATION, secret_value(&bearer)?)
             .header(WALLET_AUTH, secret_value(&wallet)?)
+            .header(IDEMPOTENCY, ask.idempotency_key())
             .body(body.into())
             .map_err(unmade)
     }
 
-    fn signature(&self, answer: &[u8]) -> Result<String, Failure> {
+    fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         let answer: Result<Answer, _> = serde_json::from_slice(answer);
         let answer = answer.map_err(|_| Failure::Unreadable("no `signature` in it"))?;
-        Ok(answer.signature)
+        remote::hex_signature(&answer.signature)
     }
 }
 

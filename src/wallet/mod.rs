@@ -11,12 +11,18 @@ use crate::money::{Asset, Network};
 use crate::payment::{Instruction, Nonce, PaymentId, Requirement, Signature};
 use crate::section::{Section, SectionError};
 
+#[cfg(feature = "kms")]
+mod aws;
+mod breaker;
 mod canonical;
 mod cdp;
 mod credentials;
+mod failure;
 pub mod harden;
 mod key;
 mod keystore;
+#[cfg(feature = "kms")]
+pub mod kms;
 pub mod lightning;
 pub mod local;
 mod privy;
@@ -35,11 +41,17 @@ pub const WALLETS: &[WalletKind] = &[
     web3signer::KIND,
     cdp::KIND,
     privy::KIND,
+    #[cfg(feature = "kms")]
+    kms::KIND,
     lightning::KIND,
 ];
 
-/// Kinds of the contract that are still to come.
-const NOT_YET: &[&str] = &["kms", "agentcore"];
+/// Kinds that are not in this program, and why.
+const ABSENT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "kms"))]
+    ("kms", "are left out of this build (feature `kms`)"),
+    ("agentcore", "are not supported yet"),
+];
 
 /// Why a wallet gave no signature.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -50,6 +62,12 @@ pub enum WalletError {
     /// It refused, and is certain that nothing was signed.
     #[error("the wallet declined: {0}")]
     Declined(String),
+    /// It failed too often lately and is not asked. Nothing was signed.
+    #[error("the wallet is left alone for {secs} seconds")]
+    Resting {
+        /// Seconds until it is asked again.
+        secs: u64,
+    },
     /// It may have signed: no answer, or an unusable one, after the request left.
     #[error("no answer from the wallet: {0}")]
     Unknown(String),
@@ -60,7 +78,7 @@ impl WalletError {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Unsupported | Self::Declined(_) => true,
+            Self::Unsupported | Self::Declined(_) | Self::Resting { .. } => true,
             Self::Unknown(_) => false,
         }
     }
@@ -91,6 +109,10 @@ pub trait Wallet: Send + Sync {
     async fn settled(&self, _id: PaymentId) -> Option<bool> {
         None
     }
+    /// Asks whoever signs whose key it has. Signs nothing.
+    async fn probe(&self) -> Probe {
+        Probe::Untold
+    }
     /// How long one answer may take.
     fn patience(&self) -> Duration {
         Duration::from_secs(15)
@@ -104,6 +126,19 @@ pub trait Wallet: Send + Sync {
     async fn standing(&self, _hash: Nonce) -> Option<Standing> {
         None
     }
+}
+
+/// What a signer elsewhere says of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It has the key of the wallet's address.
+    Right,
+    /// It has another's, as this says.
+    Wrong(String),
+    /// No answer, or none that can be used, as this says.
+    Unanswered(String),
+    /// There is nobody to be asked, or it cannot be asked.
+    Untold,
 }
 
 /// Where a payment stands that a wallet was asked to make.
@@ -192,8 +227,8 @@ fn find(kind: &str, section: &Section) -> Result<&'static WalletKind, SectionErr
     if let Some(found) = WALLETS.iter().find(|w| w.kind == kind) {
         return Ok(found);
     }
-    if NOT_YET.contains(&kind) {
-        let error = section.error(format!("wallets of kind `{kind}` are not supported yet"));
+    if let Some((_, why)) = ABSENT.iter().find(|(absent, _)| *absent == kind) {
+        let error = section.error(format!("wallets of kind `{kind}` {why}"));
         return Err(error.hint("use `kind: local` with a `key_file`, or `web3signer`"));
     }
     let shown = kind.escape_debug();

@@ -1,9 +1,11 @@
 //! Wallets of kind `privy`: a server wallet at Privy, asked with the app's secret and a signature by the
 //! authorization key that owns the wallet.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
@@ -16,11 +18,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::credentials::{self, Credentials, Files, Texts, is_visible};
-use super::remote::{self, Failure, Place, Signer, secret_value, unmade};
+use super::remote::{self, Account, Ask, Failure, Place, Signer, secret_value, unmade};
 use super::typed_data::TypedData;
 use super::{Opening, Wallet, WalletKind, canonical};
 use crate::clock;
 use crate::evm::Address;
+use crate::fetch::Fetch;
 use crate::section::{Section, SectionError};
 
 /// The kind, as in the configuration.
@@ -38,6 +41,7 @@ const LIFE: u64 = 60;
 const PREFIXES: [&str; 2] = ["wallet-auth:", "wallet-api:"];
 
 const APP_ID: &str = "privy-app-id";
+const IDEMPOTENCY: &str = "privy-idempotency-key";
 const EXPIRY: &str = "privy-request-expiry";
 const AUTHORIZED: &str = "privy-authorization-signature";
 
@@ -88,13 +92,13 @@ fn wallet_id(section: Section) -> Result<String, SectionError> {
 }
 
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
-    let place = Place::of(&opening)?;
-    let settings = settings(opening.section, &opening.base)?;
+    let settings = settings(opening.section.clone(), &opening.base)?;
+    let place = Place::of(&opening, Account::Evm(settings.address))?;
     let signer = Privy {
         url: settings.url,
         keys: Credentials::open(settings.files, keys)?,
     };
-    Ok(place.wallet(KIND.kind, settings.address, signer))
+    Ok(place.wallet(KIND.kind, signer))
 }
 
 fn keys([app, secret, authorization]: &Texts) -> Result<Keys, (usize, &'static str)> {
@@ -137,13 +141,14 @@ fn call(data: &TypedData) -> Value {
 }
 
 /// What the authorization key signs: the request, and those of its fields that Privy looks at.
-fn payload(url: &str, body: &Value, app: &str, expiry: &str) -> String {
+fn payload(url: &str, body: &Value, headers: &[(&str, &str)]) -> String {
+    let headers: BTreeMap<_, _> = headers.iter().copied().collect();
     canonical::text(&json!({
         "version": 1,
         "method": "POST",
         "url": url,
         "body": body,
-        "headers": { APP_ID: app, EXPIRY: expiry },
+        "headers": headers,
     }))
 }
 
@@ -174,26 +179,35 @@ struct Signed {
     encoding: String,
 }
 
+#[async_trait]
 impl Signer for Privy {
-    fn request(&self, data: &TypedData) -> Result<Request<Bytes>, Failure> {
+    async fn request(&self, ask: &Ask, _: &Fetch) -> Result<Request<Bytes>, Failure> {
+        let data = ask.typed()?;
         let keys = self.keys.now();
         let body = call(data);
         let expiry = clock::wall().after_secs(LIFE).0.to_string();
-        let signature = keys.authorize(&payload(&self.url, &body, &keys.app, &expiry))?;
+        let key = ask.idempotency_key();
+        let headers = [
+            (APP_ID, keys.app.as_str()),
+            (IDEMPOTENCY, key.as_str()),
+            (EXPIRY, expiry.as_str()),
+        ];
+        let signature = keys.authorize(&payload(&self.url, &body, &headers))?;
         Request::post(&self.url)
             .header(CONTENT_TYPE, "application/json")
             .header(AUTHORIZATION, secret_value(&keys.basic())?)
             .header(APP_ID, keys.app.as_str())
-            .header(EXPIRY, expiry)
+            .header(IDEMPOTENCY, &key)
+            .header(EXPIRY, &expiry)
             .header(AUTHORIZED, secret_value(&signature)?)
             .body(canonical::text(&body).into())
             .map_err(unmade)
     }
 
-    fn signature(&self, answer: &[u8]) -> Result<String, Failure> {
+    fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         let answer: Result<Answer, _> = serde_json::from_slice(answer);
         match answer {
-            Ok(Answer { data }) if data.encoding == "hex" => Ok(data.signature),
+            Ok(Answer { data }) if data.encoding == "hex" => remote::hex_signature(&data.signature),
             Ok(_) | Err(_) => Err(Failure::Unreadable("no `signature` in hex in it")),
         }
     }

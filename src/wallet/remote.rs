@@ -1,28 +1,33 @@
 //! Wallets whose key is elsewhere: one question over HTTP, and no word of the answer believed before it
 //! was checked against our own digest and the wallet's address.
 
-use std::fmt::Display;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri};
-use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::breaker::{Breaker, Health};
+use super::failure::{self, unanswered};
+pub(super) use super::failure::{Failure, unmade};
 use super::key::verified;
+use super::solana_key::is_signature;
 use super::typed_data::TypedData;
-use super::{Opening, Wallet, WalletError};
+use super::{Opening, Probe, Wallet, WalletError};
 use crate::evm::Address;
-use crate::fetch::{Fetch, FetchError};
+use crate::fetch::Fetch;
 use crate::money::Network;
 use crate::payment::{Instruction, Signature};
 use crate::section::{Section, SectionError};
+use crate::solana::Pubkey;
 
 /// For one answer. A signature takes milliseconds; whoever takes longer is in trouble.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long a payment waits for its turn. Together with an answer it stays below the payer's patience.
 const TURN: Duration = Duration::from_secs(3);
@@ -31,76 +36,100 @@ const TURN: Duration = Duration::from_secs(3);
 const AT_ONCE: usize = 16;
 
 /// Most bytes of an answer. One with a signature has some hundred.
-const ANSWER_MAX: usize = 64 * 1024;
+pub(super) const ANSWER_MAX: usize = 64 * 1024;
 
 /// What is known of one kind of signer.
+#[async_trait]
 pub(super) trait Signer: Send + Sync {
     /// The question for this signature.
-    fn request(&self, data: &TypedData) -> Result<Request<Bytes>, Failure>;
-    /// The signature in the body of a good answer, as hexadecimal text.
-    fn signature(&self, answer: &[u8]) -> Result<String, Failure>;
+    async fn request(&self, ask: &Ask, fetch: &Fetch) -> Result<Request<Bytes>, Failure>;
+    /// What may be the signature, in the body of a good answer. Each is tried.
+    fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure>;
+    /// What an answer with another status than 200 means.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
+        failure::refused(status, body)
+    }
+    /// Asks whose key it has, without signing anything. `None`: it cannot be asked that.
+    async fn owner(&self, _fetch: &Fetch) -> Option<Result<String, Failure>> {
+        None
+    }
 }
 
-/// Why there is no signature. Names the host and codes at most, never what was sent or answered.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// Opened by a command that only looks.
-    #[error("it was opened to be looked at")]
-    Unasked,
-    /// Nothing left this machine.
-    #[error("the request cannot be made: {0}")]
-    Unmade(String),
-    /// Others wait for it already.
-    #[error("{AT_ONCE} payments wait for it already")]
-    Busy,
-    /// Nobody was there.
-    #[error(transparent)]
-    Unreached(FetchError),
-    /// The request left, and nothing usable came back.
-    #[error(transparent)]
-    Unanswered(FetchError),
-    /// It refused before it signed.
-    #[error("{why}, status {status}{code}")]
-    Refused {
-        /// What the status means.
-        why: &'static str,
-        /// The HTTP status.
-        status: u16,
-        /// The signer's own word for it, after a comma.
-        code: String,
-    },
-    /// It refused with an error of JSON-RPC that comes before any signature.
-    #[error("it refuses with error {0} of JSON-RPC")]
-    Rpc(i64),
-    /// A status that says nothing certain.
-    #[error("it answers with status {status}{code}")]
-    Status {
-        /// The HTTP status.
-        status: u16,
-        /// The signer's own word for it, after a comma.
-        code: String,
-    },
-    /// Not what was asked for.
-    #[error("its answer cannot be read: {0}")]
-    Unreadable(&'static str),
-    /// Of another key, over something else, or none at all.
-    #[error("its signature is not that of {0} over this payment")]
-    Foreign(Address),
+/// Who pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    /// On EVM chains.
+    Evm(Address),
+    /// On Solana.
+    Solana(Pubkey),
 }
 
-impl Failure {
-    /// What the payer is told: final only where it is certain that nothing was signed.
-    fn told(&self) -> WalletError {
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unasked
-            | Self::Unmade(_)
-            | Self::Busy
-            | Self::Unreached(_)
-            | Self::Refused { .. }
-            | Self::Rpc(_) => WalletError::Declined(self.to_string()),
-            Self::Unanswered(_) | Self::Status { .. } | Self::Unreadable(_) | Self::Foreign(_) => {
-                WalletError::Unknown(self.to_string())
-            }
+            Self::Evm(address) => address.fmt(f),
+            Self::Solana(address) => address.fmt(f),
+        }
+    }
+}
+
+/// What a signer is asked to sign.
+pub(super) enum Ask {
+    /// Typed data, and its digest by our own reckoning.
+    Typed {
+        /// As JSON.
+        data: Box<TypedData>,
+        /// EIP-712.
+        digest: [u8; 32],
+    },
+    /// The message of a Solana transaction.
+    Message(Vec<u8>),
+}
+
+impl Ask {
+    fn of(instruction: &Instruction) -> Result<Self, Failure> {
+        if let Instruction::Tokens { transfer, .. } = instruction {
+            return Ok(Self::Message(transfer.message()));
+        }
+        let typed = TypedData::of(instruction).zip(instruction.digest());
+        let typed = typed.map(|(data, digest)| Self::Typed {
+            data: Box::new(data),
+            digest,
+        });
+        typed.ok_or_else(|| Failure::Unmade("signers could read it in two ways".into()))
+    }
+
+    /// What makes a question that arrives twice one question: the same for what is the same to sign, and
+    /// nothing else has it, since every payment has a nonce of its own.
+    pub(super) fn idempotency_key(&self) -> String {
+        let mut hash = Sha256::new_with_prefix("farepass idempotency key 1 ");
+        match self {
+            Self::Typed { digest, .. } => hash.update(digest),
+            Self::Message(message) => hash.update(message),
+        }
+        hex::encode(hash.finalize())
+    }
+
+    /// Typed data, for those who take nothing else.
+    pub(super) fn typed(&self) -> Result<&TypedData, Failure> {
+        match self {
+            Self::Typed { data, .. } => Ok(data),
+            Self::Message(_) => Err(unmade("it signs typed data only")),
+        }
+    }
+
+    /// The first of these that is a signature of this account over it.
+    fn find(&self, of: Account, signatures: &[Vec<u8>]) -> Option<Signature> {
+        let mut signatures = signatures.iter();
+        match (self, of) {
+            (Self::Typed { digest, .. }, Account::Evm(address)) => signatures
+                .find_map(|s| verified(s.as_slice().try_into().ok()?, *digest, address))
+                .map(Signature::Evm),
+            (Self::Message(message), Account::Solana(address)) => signatures
+                .filter_map(|s| s.as_slice().try_into().ok())
+                .find(|s| is_signature(s, message, address))
+                .map(Signature::Solana),
+            (Self::Typed { .. } | Self::Message(_), Account::Evm(_) | Account::Solana(_)) => None,
         }
     }
 }
@@ -110,14 +139,16 @@ struct Remote<S> {
     kind: &'static str,
     name: String,
     networks: Vec<Network>,
-    address: Address,
+    account: Account,
     signer: S,
     fetch: Option<Fetch>,
     turns: Semaphore,
+    breaker: Breaker,
 }
 
 /// What every remote wallet is made of, besides its signer.
 pub(super) struct Place {
+    account: Account,
     name: String,
     networks: Vec<Network>,
     fetch: Option<Fetch>,
@@ -127,15 +158,19 @@ impl Place {
     /// What an opening says, without the section.
     ///
     /// # Errors
-    /// When it lists a network that no EVM address pays on.
-    pub(super) fn of(opening: &Opening) -> Result<Self, SectionError> {
-        let mut networks = opening.networks.iter();
-        if let Some(other) = networks.find(|n| n.chain_id().is_none()) {
-            let problem = format!("`{other}` cannot be paid on with an EVM address");
+    /// When it lists a network that this account does not pay on.
+    pub(super) fn of(opening: &Opening, account: Account) -> Result<Self, SectionError> {
+        let (pays, of, only): (fn(&Network) -> bool, _, _) = match account {
+            Account::Evm(_) => (|n| n.chain_id().is_some(), "an EVM", "eip155"),
+            Account::Solana(_) => (Network::is_solana, "a Solana", "solana"),
+        };
+        if let Some(other) = opening.networks.iter().find(|n| !pays(n)) {
+            let problem = format!("`{other}` cannot be paid on with {of} address");
             let error = opening.section.error(problem);
-            return Err(error.hint("list `eip155:…` networks only"));
+            return Err(error.hint(format!("list `{only}:…` networks only")));
         }
         Ok(Self {
+            account,
             name: opening.name.clone(),
             networks: opening.networks.clone(),
             fetch: opening.fetch.clone(),
@@ -145,17 +180,17 @@ impl Place {
     pub(super) fn wallet(
         self,
         kind: &'static str,
-        address: Address,
         signer: impl Signer + 'static,
     ) -> Arc<dyn Wallet> {
         Arc::new(Remote {
             kind,
             name: self.name,
             networks: self.networks,
-            address,
+            account: self.account,
             signer,
             fetch: self.fetch,
             turns: Semaphore::new(AT_ONCE),
+            breaker: Breaker::default(),
         })
     }
 }
@@ -163,6 +198,18 @@ impl Place {
 /// `address:` of a remote wallet: what pays, and what every signature is checked against.
 pub(super) fn address(section: Section) -> Result<Address, SectionError> {
     section.parse()
+}
+
+/// `address:` of a wallet that pays on either kind of chain.
+#[cfg_attr(
+    not(feature = "kms"),
+    expect(dead_code, reason = "for wallets of kind `kms`")
+)]
+pub(super) fn account(section: Section) -> Result<Account, SectionError> {
+    match section.clone().text()?.starts_with("0x") {
+        true => section.parse().map(Account::Evm),
+        false => section.parse().map(Account::Solana),
+    }
 }
 
 /// `url:` of a remote wallet, without user and password: others may read the file it is in.
@@ -197,80 +244,64 @@ pub(super) fn secret_value(text: &str) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-/// Why a request could not be made.
-pub(super) fn unmade(why: impl Display) -> Failure {
-    Failure::Unmade(why.to_string())
-}
-
 impl<S: Signer> Remote<S> {
-    async fn obtain(&self, instruction: &Instruction) -> Result<[u8; 65], Failure> {
+    async fn obtain(&self, instruction: &Instruction) -> Result<Signature, Failure> {
         let fetch = self.fetch.as_ref().ok_or(Failure::Unasked)?;
+        let resting = |secs| Failure::Resting { secs };
         let turn = timeout(TURN, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
-            return Err(Failure::Busy);
+            return Err(Failure::Busy(AT_ONCE));
         };
-        let data = TypedData::of(instruction)
-            .ok_or_else(|| Failure::Unmade("signers could read it in two ways".into()))?;
-        let request = self.signer.request(&data)?;
+        let leave = self.breaker.enter(Instant::now()).map_err(resting)?;
+        let obtained = self.ask(instruction, fetch).await;
+        leave.done(match &obtained {
+            Ok(_) => Health::Well,
+            Err(Failure::Unmade(_)) => Health::Unseen,
+            Err(failure) if failure.is_of_signer() => Health::Ill,
+            Err(_) => Health::Well,
+        });
+        obtained
+    }
+
+    async fn ask(&self, instruction: &Instruction, fetch: &Fetch) -> Result<Signature, Failure> {
+        let ask = Ask::of(instruction)?;
+        let request = self.signer.request(&ask, fetch).await?;
         let answer = fetch.send(request, DEADLINE, ANSWER_MAX).await;
         let answer = answer.map_err(unanswered)?;
         if answer.status() != StatusCode::OK {
-            return Err(refused(answer.status(), answer.body()));
+            return Err(self.signer.refused(answer.status(), answer.body()));
         }
-        let text = self.signer.signature(answer.body())?;
-        let signature = bytes(&text).ok_or(Failure::Unreadable("no signature of 65 bytes"))?;
-        let digest = instruction.digest();
-        digest
-            .and_then(|digest| verified(signature, digest, self.address))
-            .ok_or(Failure::Foreign(self.address))
+        let signatures = self.signer.signatures(answer.body())?;
+        let found = ask.find(self.account, &signatures);
+        found.ok_or_else(|| Failure::Foreign(self.account.to_string()))
+    }
+
+    /// Was it decided for this wallet, on a network of its list?
+    fn is_ours(&self, instruction: &Instruction) -> Result<(), &'static str> {
+        let (ours, listed) = match (instruction, self.account) {
+            (Instruction::Tokens { network, transfer }, Account::Solana(address)) => (
+                transfer.terms().owner == address,
+                self.networks.contains(network),
+            ),
+            (_, Account::Evm(address)) => {
+                let chain = instruction.chain_id();
+                let listed = chain.is_some() && self.networks.iter().any(|n| n.chain_id() == chain);
+                (instruction.from() == Some(address), listed)
+            }
+            (_, Account::Solana(_)) => (false, false),
+        };
+        match (ours, listed) {
+            (false, _) => Err("it is not the payer's wallet"),
+            (true, false) => Err("the network is not on its list"),
+            (true, true) => Ok(()),
+        }
     }
 }
 
-/// Only what never left is certainly unsigned.
-fn unanswered(error: FetchError) -> Failure {
-    match error {
-        FetchError::Url | FetchError::Crypto(_) | FetchError::Connection { .. } => {
-            Failure::Unreached(error)
-        }
-        FetchError::Answer { .. } | FetchError::TooLong { .. } | FetchError::Late { .. } => {
-            Failure::Unanswered(error)
-        }
-    }
-}
-
-/// What a status other than 200 says. A signer that is asked to pay for itself (402) is not paid.
-fn refused(status: StatusCode, body: &[u8]) -> Failure {
-    let code = code(body);
-    let why = match status {
-        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => "it rejects the request",
-        StatusCode::UNAUTHORIZED => "it does not accept the credentials, or the clocks differ",
-        StatusCode::PAYMENT_REQUIRED => "its own bill is not paid",
-        StatusCode::FORBIDDEN => "its policy or permissions forbid it",
-        StatusCode::NOT_FOUND => "it does not know the wallet",
-        StatusCode::TOO_MANY_REQUESTS => "it is asked too often",
-        _ => {
-            let status = status.as_u16();
-            return Failure::Status { status, code };
-        }
-    };
-    let status = status.as_u16();
-    Failure::Refused { why, status, code }
-}
-
-/// The signer's own word, when it is one: an error message may quote what was sent.
-fn code(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Told {
-        #[serde(alias = "errorType")]
-        code: String,
-    }
-    let told: Option<Told> = serde_json::from_slice(body).ok();
-    let plain = |code: &String| {
-        let fits = |b: u8| b.is_ascii_lowercase() || b == b'_';
-        code.len() <= 40 && code.bytes().all(fits)
-    };
-    let code = told.map(|told| told.code).filter(plain);
-    code.map(|code| format!(", {code}")).unwrap_or_default()
+/// A signature of an EVM account, as most signers write it.
+pub(super) fn hex_signature(text: &str) -> Result<Vec<Vec<u8>>, Failure> {
+    let bytes = bytes(text).ok_or(Failure::Unreadable("no signature of 65 bytes"))?;
+    Ok(vec![bytes.to_vec()])
 }
 
 fn bytes(text: &str) -> Option<[u8; 65]> {
@@ -291,7 +322,7 @@ impl<S: Signer> Wallet for Remote<S> {
 
     fn address(&self, network: &Network) -> Option<String> {
         let listed = self.networks.contains(network);
-        listed.then(|| self.address.to_string())
+        listed.then(|| self.account.to_string())
     }
 
     fn networks(&self) -> &[Network] {
@@ -309,19 +340,30 @@ impl<S: Signer> Wallet for Remote<S> {
     }
 
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
-        let declined = |detail: &str| Err(WalletError::Declined(detail.into()));
-        if instruction.from() != Some(self.address) {
-            return declined("it is not the payer's wallet");
-        }
-        let chain = instruction.chain_id();
-        if !self.networks.iter().any(|n| n.chain_id() == chain) {
-            return declined("the network is not on its list");
-        }
+        let ours = self.is_ours(instruction);
+        ours.map_err(|detail| WalletError::Declined(detail.into()))?;
         let obtained = self.obtain(instruction).await;
-        obtained.map(Signature::Evm).map_err(|failure| {
+        obtained.map_err(|failure| {
             // Agents are told only that there is no signature; the operator must know why.
             tracing::warn!(wallet = %self.name, kind = self.kind, "no signature: {failure}");
             failure.told()
         })
+    }
+
+    async fn probe(&self) -> Probe {
+        let Some(fetch) = &self.fetch else {
+            return Probe::Untold;
+        };
+        match self.signer.owner(fetch).await {
+            None => Probe::Untold,
+            Some(Ok(owner)) if owner.eq_ignore_ascii_case(&self.account.to_string()) => {
+                Probe::Right
+            }
+            Some(Ok(owner)) => Probe::Wrong(format!(
+                "its key is that of {owner}, and `address` says {}",
+                self.account
+            )),
+            Some(Err(failure)) => Probe::Unanswered(failure.to_string()),
+        }
     }
 }

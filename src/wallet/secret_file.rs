@@ -93,6 +93,30 @@ pub fn read_text(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
+/// The text of a token that somebody else writes, with the rights that they choose.
+///
+/// # Errors
+/// When it is missing, no file, or no text.
+#[cfg_attr(
+    not(feature = "kms"),
+    expect(dead_code, reason = "for wallets of kind `kms`")
+)]
+pub(super) fn read_token(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
+    let failed = |source: io::Error| failure(path, source);
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() || metadata.len() > LENGTH_MAX {
+        return Err(SecretFileError::NotAFile { path: path.into() });
+    }
+    let mut bytes = Zeroizing::new(vec![]);
+    let file = File::open(path).map_err(failed)?;
+    file.take(LENGTH_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    let text = std::str::from_utf8(&bytes);
+    let text = text.map_err(|_| SecretFileError::NotText { path: path.into() })?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
 /// Writes a new file that only its owner can read, on the disk when this returns.
 ///
 /// # Errors

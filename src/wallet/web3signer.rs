@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::remote::{self, Failure, Place, Signer, unmade};
+use super::remote::{self, Account, Ask, Failure, Place, Signer, unmade};
 use super::typed_data::TypedData;
 use super::{Opening, Wallet, WalletKind};
 use crate::evm::Address;
+use crate::fetch::Fetch;
 use crate::section::{Section, SectionError};
 
 /// The kind, as in the configuration.
@@ -42,17 +44,17 @@ fn settings(mut section: Section) -> Result<Web3signer, SectionError> {
 }
 
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
-    let place = Place::of(&opening)?;
-    let signer = settings(opening.section)?;
-    Ok(place.wallet(KIND.kind, signer.address, signer))
+    let signer = settings(opening.section.clone())?;
+    let place = Place::of(&opening, Account::Evm(signer.address))?;
+    Ok(place.wallet(KIND.kind, signer))
 }
 
 #[derive(Serialize)]
-struct Question {
+struct Question<'a> {
     jsonrpc: &'static str,
     id: u64,
     method: &'static str,
-    params: [String; 2],
+    params: &'a [String],
 }
 
 #[derive(Deserialize)]
@@ -75,13 +77,18 @@ struct Wrong {
 /// A connection carries one question, so every question has the same number.
 const ID: u64 = 1;
 
-impl Signer for Web3signer {
-    fn request(&self, data: &TypedData) -> Result<Request<Bytes>, Failure> {
+impl Web3signer {
+    fn question(&self, data: &TypedData) -> Result<Request<Bytes>, Failure> {
+        let params = [self.address.to_string().to_lowercase(), data.text()];
+        self.call("eth_signTypedData", &params)
+    }
+
+    fn call(&self, method: &'static str, params: &[String]) -> Result<Request<Bytes>, Failure> {
         let question = Question {
             jsonrpc: "2.0",
             id: ID,
-            method: "eth_signTypedData",
-            params: [self.address.to_string().to_lowercase(), data.text()],
+            method,
+            params,
         };
         let body = serde_json::to_vec(&question).map_err(unmade)?;
         Request::builder()
@@ -91,8 +98,15 @@ impl Signer for Web3signer {
             .body(body.into())
             .map_err(unmade)
     }
+}
 
-    fn signature(&self, answer: &[u8]) -> Result<String, Failure> {
+#[async_trait]
+impl Signer for Web3signer {
+    async fn request(&self, ask: &Ask, _: &Fetch) -> Result<Request<Bytes>, Failure> {
+        self.question(ask.typed()?)
+    }
+
+    fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         let answer: Answer =
             serde_json::from_slice(answer).map_err(|_| Failure::Unreadable("not JSON-RPC"))?;
         match answer.error {
@@ -101,7 +115,10 @@ impl Signer for Web3signer {
             }
             Some(_) => Err(Failure::Unreadable("an error that says nothing certain")),
             None if answer.id != ID => Err(Failure::Unreadable("to another question")),
-            None => answer.result.ok_or(Failure::Unreadable("no result")),
+            None => {
+                let result = answer.result.ok_or(Failure::Unreadable("no result"))?;
+                remote::hex_signature(&result)
+            }
         }
     }
 }
@@ -140,12 +157,14 @@ mod tests {
         };
         let data = TypedData::of(&Instruction::Transfer(transfer.clone())).unwrap();
         assert_eq!(data.text(), expected["params"][1].as_str().unwrap());
-        let request = signer.request(&data).unwrap();
+        let request = signer.question(&data).unwrap();
         let sent: Value = serde_json::from_slice(request.body()).unwrap();
         assert_eq!(sent, *expected);
         let answer = vector["response"].to_string();
-        let signature = signer.signature(answer.as_bytes()).unwrap();
-        let bytes: [u8; 65] = hex::decode(&signature[2..]).unwrap().try_into().unwrap();
+        let [signature] = &*signer.signatures(answer.as_bytes()).unwrap() else {
+            panic!("one signature");
+        };
+        let bytes: [u8; 65] = signature.as_slice().try_into().unwrap();
         let checked = super::super::key::verified(bytes, transfer.digest(), transfer.from);
         assert_eq!(checked, Some(bytes));
         // What signers would read in more than one way is not sent.

@@ -26,6 +26,7 @@ use farepass::proxy::{self, Target};
 use farepass::section::{Problems, Section};
 use farepass::settings::{Cidr, HostPattern, Percent, Rate, Size, Span, normalise_host};
 use farepass::solana::{Blockhash, Pubkey, TokenProgram, split};
+use farepass::wallet::kms::der;
 use farepass::wallet::local;
 use farepass::{admin, ledger, tls};
 use http::{HeaderMap, HeaderValue, StatusCode, response};
@@ -544,5 +545,19 @@ fn check(challenge: &Challenge) {
                 assert!(paid.is_ok_and(|p| p.value.is_sensitive() && p.value.len() < 32 << 10));
             }
         }
+    }
+}
+
+/// What a key service answers, in DER.
+pub(crate) fn der(data: &[u8]) {
+    if let Some(signature) = der::signature(data) {
+        assert!(data.len() <= 72 && signature != [0; 64]);
+    }
+    if let Some(key) = der::public_key(data) {
+        let length = match key {
+            der::Key::Secp256k1(point) => point.len() + 24,
+            der::Key::Ed25519(key) => key.len() + 12,
+        };
+        assert_eq!(length, data.len());
     }
 }

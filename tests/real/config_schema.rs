@@ -28,6 +28,8 @@ wallets:
       api_key_secret_file: s, wallet_secret_file: w, address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
   - { name: d, kind: privy, url: "https://api.privy.io", wallet_id: w0123456789abcdef, app_id_file: i, app_secret_file: s,
       authorization_key_file: k, networks: ["eip155:84532"], address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
+  - { name: k, kind: kms, key_id: alias/pay, region: eu-central-1, url: "https://kms.internal.example", credentials_file: a, profile: p,
+      networks: ["eip155:84532"], address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
   - { name: e, kind: lightning, backend: lnd, url: "https://127.0.0.1:8080", secret_file: m, networks: [lightning, "lightning:regtest"],
       usd_per_btc: "100000 USD", max_fee_percent: 1%, max_fee_sat: 10 }
 rpc: { "eip155:84532": { url_file: node.url }, "eip155:8453": "https://node.example" }

@@ -21,6 +21,7 @@ mod handshakes;
 mod hostile;
 mod injection;
 mod interop;
+mod kms;
 mod lightning;
 mod lnbits;
 mod loops;

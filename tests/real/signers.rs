@@ -13,8 +13,10 @@ use farepass::fetch::Fetch;
 use farepass::payment::{Instruction, Signature};
 use farepass::section::Section;
 use farepass::wallet::{self, Opening, Wallet, WalletError};
+use secp256k1::{Secp256k1, SecretKey};
 use serde_json::{Value, json};
 
+use crate::support::aws::{Account, Kms};
 use crate::support::merchant::{After, Merchant, shop};
 use crate::support::proxy::Setup;
 use crate::support::signer::{Cdp, Fault, Privy, Signer, Web3signer, p256};
@@ -22,16 +24,16 @@ use crate::support::stand::stand;
 use crate::support::{USDC, chain, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const PAGE: &str = "https://shop.stand.test/report";
+pub(crate) const PAGE: &str = "https://shop.stand.test/report";
 
 /// A signer of one kind with this key, and the wallet that asks it, without name and networks.
-type Scene = fn([u8; 32], &Folder) -> (Signer, Value);
+pub(crate) type Scene = fn([u8; 32], &Folder) -> (Signer, Value);
 
 /// Every kind.
-const KINDS: &[Scene] = &[web3signer, cdp, privy];
+pub(crate) const KINDS: &[Scene] = &[web3signer, cdp, privy, kms];
 
 /// Where credentials are.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(pub(crate) tempfile::TempDir);
 
 fn web3signer(key: [u8; 32], _: &Folder) -> (Signer, Value) {
     let address = chain::payer(&key);
@@ -102,37 +104,83 @@ fn privy(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
     (signer, keys)
 }
 
-const KEY: [u8; 32] = [0x5a; 32];
+pub(crate) fn kms(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    folder.write(
+        "aws",
+        "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = s3cr/et+key=\n",
+    );
+    let api = Kms {
+        account: Account::of("AKIDEXAMPLE", "s3cr/et+key="),
+        key_id: "alias/pay".into(),
+        public: spki(key),
+        edwards: false,
+    };
+    let signer = Signer::start(api, key);
+    let keys = json!({
+        "kind": "kms",
+        "url": format!("http://127.0.0.1:{}", signer.port),
+        "key_id": "alias/pay",
+        "region": "eu-central-1",
+        "address": chain::payer(&key),
+        "credentials_file": folder.0.path().join("aws"),
+    });
+    (signer, keys)
+}
+
+/// `SubjectPublicKeyInfo` of a secp256k1 key.
+pub(crate) fn spki(key: [u8; 32]) -> Vec<u8> {
+    let public = SecretKey::from_slice(&key)
+        .unwrap()
+        .public_key(&Secp256k1::new());
+    let head = hex::decode("3056301006072a8648ce3d020106052b8104000a034200").unwrap();
+    [head, public.serialize_uncompressed().to_vec()].concat()
+}
+
+/// Says this kind the last byte of a signature? Then it may be wrong there, too.
+fn says_v(keys: &Value) -> bool {
+    keys["kind"] != "kms"
+}
+
+pub(crate) const KEY: [u8; 32] = [0x5a; 32];
 
 impl Folder {
     /// A credential as others cannot read it.
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.0.path().join(name);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
 
-fn folder() -> Folder {
+pub(crate) fn folder() -> Folder {
     Folder(tempfile::tempdir().unwrap())
 }
 
 /// The wallet as the library opens it.
-fn open(wallet: &Value, folder: &Folder) -> Arc<dyn Wallet> {
-    let mut keys = wallet.clone();
-    let kind = keys["kind"].take();
-    keys.as_object_mut().unwrap().remove("kind");
+pub(crate) fn open(wallet: &Value, folder: &Folder) -> Arc<dyn Wallet> {
+    let keys = wallet.clone();
+    let kind = keys["kind"].clone();
+    let mut own = keys.clone();
+    own.as_object_mut()
+        .unwrap()
+        .retain(|key, _| !["kind", "networks"].contains(&key.as_str()));
     let opening = Opening {
-        section: Section::file("farepass.yaml", &keys.to_string()).unwrap(),
+        section: Section::file("farepass.yaml", &own.to_string()).unwrap(),
         name: "far".into(),
-        networks: vec!["eip155:84532".parse().unwrap()],
+        networks: match &keys["networks"] {
+            Value::Array(listed) => listed
+                .iter()
+                .map(|n| n.as_str().unwrap().parse().unwrap())
+                .collect(),
+            _ => vec!["eip155:84532".parse().unwrap()],
+        },
         base: folder.0.path().into(),
         fetch: Some(Fetch::new(Arc::new(rustls::RootCertStore::empty())).unwrap()),
     };
     wallet::open(kind.as_str().unwrap(), opening).unwrap()
 }
 
-fn transfer(nonce: u8) -> TransferWithAuthorization {
+pub(crate) fn transfer(nonce: u8) -> TransferWithAuthorization {
     TransferWithAuthorization {
         domain: Domain {
             name: "USDC".into(),
@@ -164,7 +212,7 @@ fn permit(charge: Charge) -> PermitTransfer {
     }
 }
 
-async fn sign(wallet: &dyn Wallet, nonce: u8) -> Result<[u8; 65], WalletError> {
+pub(crate) async fn sign(wallet: &dyn Wallet, nonce: u8) -> Result<[u8; 65], WalletError> {
     let signed = wallet.sign(&Instruction::Transfer(transfer(nonce))).await;
     signed.map(evm)
 }
@@ -176,7 +224,7 @@ fn evm(signature: Signature) -> [u8; 65] {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -280,10 +328,14 @@ fn what_is_certainly_unsigned_is_told_from_what_is_not() {
     for scene in KINDS {
         let folder = folder();
         let (signer, keys) = scene(KEY, &folder);
-        let wallet = open(&keys, &folder);
         let mut asked = 0;
         for (faults, is_final) in [(&refusals[..], true), (&doubts[..], false)] {
             for (fault, said) in faults {
+                if !says_v(&keys) && matches!(fault, Fault::OddV | Fault::Short) {
+                    continue;
+                }
+                // A new one each time: after some failures in a row it would not ask.
+                let wallet = open(&keys, &folder);
                 signer.fail(fault.clone());
                 let error = runtime().block_on(sign(&*wallet, 1)).unwrap_err();
                 asked += 1;
@@ -415,7 +467,7 @@ fn each_kind_pays_an_official_merchant() {
 }
 
 /// A merchant, and a proxy whose wallet is this kind of signer.
-fn paying(scene: Scene, folder: &Folder) -> (Merchant, Signer, Setup) {
+pub(crate) fn paying(scene: Scene, folder: &Folder) -> (Merchant, Signer, Setup) {
     let merchant = Merchant::start(|seen, out| match seen.target.as_str() {
         "/free" => {
             out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfree")?;
@@ -487,4 +539,43 @@ fn silence_holds_the_money_and_nothing_else() {
         assert!(merchant.seen().iter().all(|s| s.payment().is_none()));
         proxy.assert_verifies();
     }
+}
+
+#[test]
+fn a_signer_that_fails_again_and_again_is_left_alone_and_then_tried() {
+    let folder = folder();
+    let (_merchant, signer, setup) = paying(web3signer, &folder);
+    let proxy = setup.start();
+    let page = |n: u32| format!("{PAGE}?n={n}");
+    // Refusals of one payment open nothing.
+    signer.fail(Fault::Answer(400, "{}".into()));
+    for n in 0..7 {
+        let refused = proxy.get(&page(n));
+        assert_eq!(refused.reason().as_deref(), Some("wallet_unavailable"));
+    }
+    assert_eq!(signer.seen().len(), 7);
+    signer.fail(Fault::Answer(503, "{}".into()));
+    for n in 10..15 {
+        proxy.get(&page(n));
+    }
+    assert_eq!(signer.seen().len(), 12);
+    let counted = proxy.ledger().counted();
+    assert_eq!(counted, 5 * 10_000, "it may have signed those");
+    let refused = proxy.get(&page(20));
+    assert_eq!(signer.seen().len(), 12, "it is left alone");
+    let told = refused.json();
+    assert_eq!(told["reason"], "wallet_unavailable");
+    assert_eq!(told["retryable"], true);
+    assert!(told["resets_at"].is_string(), "{told}");
+    assert_eq!(proxy.get("https://shop.stand.test/free").text(), "free");
+    assert_eq!(proxy.ledger().counted(), counted, "and its money is back");
+    signer.fail(Fault::None);
+    let mut tries = 30..;
+    until("the pause to end", PATIENCE, || {
+        let answer = proxy.get(&page(tries.next().unwrap()));
+        (answer.status == 200).then_some(())
+    });
+    assert_eq!(signer.seen().len(), 13, "one trial closes it");
+    assert_eq!(proxy.get(&page(9)).text(), "sold");
+    proxy.assert_verifies();
 }

@@ -74,7 +74,8 @@ fn the_call_and_its_payload_are_those_of_the_recorded_request() {
     let theirs = text(&recorded["signed_payload"]);
     let said: Value = serde_json::from_str(&theirs).unwrap();
     let [app, expiry] = [APP_ID, EXPIRY].map(|name| text(&said["headers"][name]));
-    let ours = payload(said["url"].as_str().unwrap(), &call(&data()), &app, &expiry);
+    let headers = [(APP_ID, &*app), (EXPIRY, &*expiry)];
+    let ours = payload(said["url"].as_str().unwrap(), &call(&data()), &headers);
     assert_eq!(ours, theirs, "byte for byte");
 }
 

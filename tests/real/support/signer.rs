@@ -43,10 +43,21 @@ pub(crate) enum Fault {
     Short,
 }
 
+/// What is to be signed.
+pub(crate) enum Asked {
+    Typed(Value),
+    Digest([u8; 32]),
+    Message(Vec<u8>),
+}
+
 /// What a kind of signer asks of its callers, and how it answers.
 pub(crate) trait Api: Send + Sync {
-    /// The typed data in the request, or a status and why.
-    fn read(&self, head: &Head, body: &[u8]) -> Result<Value, (u16, Value)>;
+    /// What is to be signed, or a status and why.
+    fn read(&self, head: &Head, body: &[u8]) -> Result<Asked, (u16, Value)>;
+    /// What it tells of itself. Such a question is not counted, and no fault but silence touches it.
+    fn told(&self, _head: &Head, _body: &[u8]) -> Option<Value> {
+        None
+    }
     /// The body that carries a signature.
     fn answer(&self, signature: String) -> Value;
 }
@@ -79,6 +90,13 @@ impl Signer {
                 };
                 let Body { start: body, .. } = read_body(&head, &mut reader, false).unwrap();
                 let fault = chosen.lock().unwrap().clone();
+                if let Some(told) = api.told(&head, &body) {
+                    if !matches!(fault, Fault::Hang) {
+                        reply(&mut stream, 200, &told.to_string());
+                    }
+                    open.push(stream);
+                    continue;
+                }
                 kept.lock().unwrap().push((head.clone(), body.clone()));
                 let (status, answer) = match fault {
                     Fault::Hang => {
@@ -88,16 +106,11 @@ impl Signer {
                     Fault::HangUp => continue,
                     Fault::Answer(status, text) => (status, text),
                     fault => match api.read(&head, &body) {
-                        Ok(typed) => (200, api.answer(signed(&typed, key, &fault)).to_string()),
+                        Ok(asked) => (200, api.answer(signed(asked, key, &fault)).to_string()),
                         Err((status, why)) => (status, why.to_string()),
                     },
                 };
-                let length = answer.len();
-                // A client that went away is its own affair.
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{answer}"
-                );
+                reply(&mut stream, status, &answer);
             }
         });
         Self { port, seen, fault }
@@ -113,8 +126,17 @@ impl Signer {
     }
 }
 
-/// The signature over typed data as these terms are understood by a token, hexadecimal.
-fn signed(typed: &Value, mut key: [u8; 32], fault: &Fault) -> String {
+fn reply(stream: &mut TcpStream, status: u16, answer: &str) {
+    let length = answer.len();
+    // A client that went away is its own affair.
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{answer}"
+    );
+}
+
+/// The digest of typed data as these terms are understood by a token.
+fn digest(typed: &Value, key: [u8; 32]) -> [u8; 32] {
     let text = |v: &Value| v.as_str().unwrap().to_owned();
     let permits = typed["primaryType"]
         .as_str()
@@ -147,7 +169,24 @@ fn signed(typed: &Value, mut key: [u8; 32], fault: &Fault) -> String {
         message["from"] = json!(chain::payer(&key));
     }
     let payload = json!({ "payload": { form: message, "signature": "" } });
-    let mut digest = Transfer::of(&payload).unwrap().digest(&domain).unwrap();
+    Transfer::of(&payload).unwrap().digest(&domain).unwrap()
+}
+
+/// The signature, hexadecimal.
+fn signed(asked: Asked, mut key: [u8; 32], fault: &Fault) -> String {
+    let mut digest = match asked {
+        Asked::Typed(typed) => digest(&typed, key),
+        Asked::Digest(digest) => digest,
+        Asked::Message(mut message) => {
+            match fault {
+                Fault::OtherKey => key[31] ^= 1,
+                Fault::OtherDigest => message[0] ^= 1,
+                _ => {}
+            }
+            let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&key).unwrap();
+            return format!("0x{}", hex::encode(pair.sign(&message)));
+        }
+    };
     match fault {
         Fault::OtherKey => key[31] ^= 1,
         Fault::OtherDigest => digest[0] ^= 1,
@@ -183,7 +222,7 @@ pub(crate) struct Web3signer {
 }
 
 impl Api for Web3signer {
-    fn read(&self, head: &Head, body: &[u8]) -> Result<Value, (u16, Value)> {
+    fn read(&self, head: &Head, body: &[u8]) -> Result<Asked, (u16, Value)> {
         let asked: Value = serde_json::from_slice(body).unwrap();
         let wrong = |code: i64, message: &str| {
             let error = json!({ "code": code, "message": message });
@@ -204,7 +243,7 @@ impl Api for Web3signer {
             return wrong(-32000, "Signing from is not an unlocked account");
         }
         let typed = asked["params"][1].as_str().unwrap();
-        Ok(serde_json::from_str(typed).unwrap())
+        Ok(Asked::Typed(serde_json::from_str(typed).unwrap()))
     }
 
     fn answer(&self, signature: String) -> Value {
@@ -222,7 +261,7 @@ pub(crate) struct Cdp {
 }
 
 impl Api for Cdp {
-    fn read(&self, head: &Head, body: &[u8]) -> Result<Value, (u16, Value)> {
+    fn read(&self, head: &Head, body: &[u8]) -> Result<Asked, (u16, Value)> {
         let wrong = |status: u16, kind: &str| {
             Err((status, json!({ "errorType": kind, "errorMessage": "no" })))
         };
@@ -264,9 +303,12 @@ impl Api for Cdp {
             && fresh(&wallet["nbf"], now + 1)
             && wallet["jti"].is_string()
             && wallet["exp"].is_null()
+            && head
+                .one("x-idempotency-key")
+                .is_some_and(|key| key.len() == 64)
             && wallet["reqHash"] == hex::encode(super::sha256(typed.to_string().as_bytes()));
         match right {
-            true => Ok(typed),
+            true => Ok(Asked::Typed(typed)),
             false => wrong(401, "unauthorized"),
         }
     }
@@ -286,7 +328,7 @@ pub(crate) struct Privy {
 }
 
 impl Api for Privy {
-    fn read(&self, head: &Head, body: &[u8]) -> Result<Value, (u16, Value)> {
+    fn read(&self, head: &Head, body: &[u8]) -> Result<Asked, (u16, Value)> {
         let wrong = |status: u16, code: &str| Err((status, json!({ "error": "no", "code": code })));
         let path = format!("/v1/wallets/{}/rpc", self.wallet);
         if head.first != format!("POST {path} HTTP/1.1") {
@@ -298,9 +340,14 @@ impl Api for Privy {
         let basic = STANDARD.encode(format!("{}:{}", self.app, self.secret));
         let (app, expiry) = (head.one("privy-app-id"), head.one("privy-request-expiry"));
         // Its members are in the canonical order already.
+        let key = head.one("privy-idempotency-key");
         let signed = json!({
             "body": asked,
-            "headers": { "privy-app-id": app, "privy-request-expiry": expiry },
+            "headers": {
+                "privy-app-id": app,
+                "privy-idempotency-key": key,
+                "privy-request-expiry": expiry,
+            },
             "method": "POST",
             "url": format!("http://{}{path}", head.one("host").unwrap()),
             "version": 1,
@@ -312,6 +359,7 @@ impl Api for Privy {
         let now = super::unix_now() * 1000;
         let expiry: u64 = expiry.and_then(|e| e.parse().ok()).unwrap_or_default();
         let right = app == Some(&self.app)
+            && key.is_some_and(|key| key.len() == 64)
             && head.one("authorization") == Some(&format!("Basic {basic}"))
             && (now..now + 62_000).contains(&expiry)
             && UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.owner)
@@ -322,7 +370,7 @@ impl Api for Privy {
         }
         let mut typed = asked["params"]["typed_data"].clone();
         typed["primaryType"] = typed["primary_type"].take();
-        Ok(typed)
+        Ok(Asked::Typed(typed))
     }
 
     fn answer(&self, signature: String) -> Value {
