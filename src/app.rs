@@ -35,6 +35,7 @@ mod ground;
 mod handout;
 mod keys;
 mod parent;
+mod reload;
 mod webhook;
 
 pub use chains::{chains, fetch, paying};
@@ -43,6 +44,7 @@ pub use error::StartError;
 use ground::Ground;
 pub use ground::guard;
 pub use handout::NODE_PRELOAD;
+pub use reload::{NotReloaded, Reloader, Weaker};
 
 /// How often dead payloads are looked for: often enough that a budget is not missed, seldom enough
 /// to cost nothing.
@@ -87,7 +89,8 @@ pub struct Running {
     pub clock: Arc<dyn Clock>,
     /// The session that was asked for.
     pub own_session: Option<Opened>,
-    metrics: Arc<Metrics>,
+    /// Who takes new policies.
+    pub reloader: Arc<Reloader>,
     drain: watch::Sender<bool>,
     over: watch::Sender<bool>,
     plane: JoinSet<()>,
@@ -109,6 +112,8 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
     let judgement = (config.policy, config.unproven);
     let payer = payer(&mut ground, judgement, &config.state_dir, watch.sinks).await?;
+    let reloader = Reloader::new(&config.file, config.reload, &payer, &watch.metrics);
+    let reloader = Arc::new(reloader);
     let (drain, drains) = watch::channel(false);
     let proxy_at = ground.doors.told();
     let proxy = Proxy::new(proxy::Parts {
@@ -137,6 +142,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         certificate: ground.authority.certificate_pem().to_owned(),
         usual: ground.usual,
         ready: ready(Arc::clone(&ground.ledger), drains.clone(), may_sign),
+        reload: reload_by(&reloader),
         metrics: page(Arc::clone(&watch.metrics), Arc::clone(&proxy)),
         feed: watch.feed,
         numbers: config.refusals.numbers,
@@ -152,7 +158,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         authority: ground.authority,
         passing: options.default_session.is_some() || ground.own_session.is_some(),
         own_session: ground.own_session,
-        metrics: watch.metrics,
+        reloader,
     };
     house.open(ground.doors, &config.state_dir, drain, drains)
 }
@@ -223,7 +229,7 @@ struct House {
     clock: Arc<dyn Clock>,
     authority: Arc<Authority>,
     own_session: Option<Opened>,
-    metrics: Arc<Metrics>,
+    reloader: Arc<Reloader>,
     passing: bool,
 }
 
@@ -252,6 +258,9 @@ impl House {
             beside.spawn(courier.run(ends.clone()));
         }
         beside.spawn(self.admin.serve(doors.admin, ends));
+        if self.reloader.watches() {
+            beside.spawn(Arc::clone(&self.reloader).watch(drains.clone()));
+        }
         beside.spawn(sweeper(Arc::clone(&self.payer), drains));
         let lit = beacon.light(state_dir);
         Ok(Running {
@@ -264,7 +273,7 @@ impl House {
             payer: self.payer,
             clock: self.clock,
             own_session: self.own_session,
-            metrics: self.metrics,
+            reloader: self.reloader,
             drain,
             over,
             plane,
@@ -278,12 +287,6 @@ impl House {
 }
 
 impl Running {
-    /// Puts the policy of a new configuration in place, whole. The rest of it is for the next start.
-    pub fn replace_policy(&self, policy: Policy) {
-        self.metrics.name_hosts(policy.paid_patterns().cloned());
-        self.payer.set_policy(Arc::new(policy));
-    }
-
     /// Returns when a part ended that should not have.
     pub async fn failed(&mut self) {
         tokio::select! {
@@ -328,6 +331,17 @@ fn ready(ledger: Arc<dyn Ledger>, drains: watch::Receiver<bool>, may_sign: bool)
             return Err("no wallet is configured".into());
         }
         ledger.healthy().map_err(|e| e.to_string())
+    })
+}
+
+fn reload_by(reloader: &Arc<Reloader>) -> admin::Reload {
+    let reloader = Arc::clone(reloader);
+    Box::new(move |allow| {
+        let may = match allow {
+            true => Weaker::Allowed,
+            false => Weaker::AsWritten,
+        };
+        reloader.reload(may).map_err(|e| e.to_string())
     })
 }
 

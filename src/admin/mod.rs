@@ -38,6 +38,7 @@ mod problem;
 mod public;
 pub mod purchase;
 mod query;
+mod reload;
 mod routes;
 pub mod sessions;
 mod token;
@@ -50,6 +51,7 @@ use feed::Line;
 pub use metrics::FAMILIES;
 use problem::{Answer, Problem};
 pub use query::state;
+pub use reload::{Reload, Reloaded};
 use routes::Op;
 pub use token::{Token, TokenError};
 
@@ -97,6 +99,8 @@ pub struct Parts {
     pub ready: Ready,
     /// The metrics page.
     pub metrics: Metrics,
+    /// Reads the policy again.
+    pub reload: Reload,
     /// Rings when something was recorded.
     pub feed: Arc<Feed>,
     /// May whoever has no token see limits, and what is left of them (`refusals.numbers`)?

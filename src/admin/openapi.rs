@@ -80,8 +80,8 @@ fn operation(route: &Route) -> Value {
         members.insert("security".into(), json!([]));
     }
     if let Some(name) = route.body {
-        // A session has defaults for everything.
-        let required = route.op != Op::OpenSession;
+        // These have defaults for everything.
+        let required = !matches!(route.op, Op::OpenSession | Op::Reload);
         let content = json!({ "application/json": { "schema": schema(name) } });
         let body = json!({ "required": required, "content": content });
         members.insert("requestBody".into(), body);

@@ -32,6 +32,7 @@ pub(super) enum Op {
     Merchants,
     Forget,
     Policy,
+    Reload,
     Events,
 }
 
@@ -229,6 +230,15 @@ pub(super) static ROUTES: &[Route] = &[
         "The policy in force, as the operator wrote it, and its hash.",
         "Policy",
     ),
+    Route {
+        body: Some("ReloadWanted"),
+        ..post(
+            "reload",
+            Op::Reload,
+            "Reads the policy again: the whole new one, or the old one and why.",
+            "Reloaded",
+        )
+    },
     get(
         "events",
         Op::Events,

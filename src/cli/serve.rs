@@ -1,7 +1,7 @@
 //! `farepass serve`: the proxy as a service, in the foreground.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -68,7 +68,6 @@ impl Command for Serve {
 
 async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<Exit, Failure> {
     let mut signals = Signals::catch()?;
-    let file = config.file.clone();
     let no_wallet = config.wallets.is_empty();
     let mut running = app::start(config, options).await?;
     let entrances = running.entrances.iter().map(|entrance| match entrance {
@@ -97,7 +96,7 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Stop => break,
-                Asked::Reload => reload(&file, &running),
+                Asked::Reload => running.reloader.try_reload(),
                 Asked::Freeze => freeze(&running).await,
             },
             () = running.failed() => {
@@ -112,23 +111,6 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
             Exit::Failed,
             "stopped at once; payments that were open are in the ledger, and count",
         )),
-    }
-}
-
-/// The whole new policy, or the old one.
-fn reload(file: &Path, running: &Running) {
-    match Config::load(Some(file)) {
-        Ok(config) => {
-            if let Err(error) = app::guard(&config) {
-                return tracing::error!(%error, "the configuration is not safe; the policy stays as it is");
-            }
-            let hash = config.policy.hash().to_owned();
-            running.replace_policy(config.policy);
-            tracing::info!(policy = %hash, "the policy was read again; other settings are for the next start");
-        }
-        Err(error) => {
-            tracing::error!(%error, "the configuration cannot be used; the policy stays as it is");
-        }
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// What becomes of payments that nobody can prove.
     pub unproven: Unproven,
+    /// When a running proxy takes a new policy.
+    pub reload: settings::Reload,
     /// The rules.
     pub policy: Policy,
 }
@@ -148,25 +150,19 @@ impl Config {
             settings::path(s, &base)
         });
         let listen = section.or("listen", Listen::default(), |s| Listen::read(s, &base));
-        let tls = match section.take("tls") {
-            Some(tls) => problems.keep(Tls::read(tls, &base)),
-            None => None,
-        };
-        let tls = tls.unwrap_or_else(|| Tls {
-            ca_dir: base.join("certs"),
-            ..Tls::default()
-        });
+        let tls = tls(section.take("tls"), &base, problems);
         let egress = section.or("egress", Egress::default(), |s| Egress::read(s, &base));
         let limits = section.or("limits", Limits::default(), Limits::read);
         let refusals = section.or("refusals", Refusals::default(), Refusals::read);
-        let via = |s: Section| match s.is_nothing() {
-            true => Ok(None),
-            false => settings::name(s).map(Some),
-        };
         let via = section.or("via", None, via);
         let webhook = section.or("webhook", None, |s| settings::Webhook::read(s, &base));
         let sessions = section.or("sessions", Sessions::default(), Sessions::read);
         let unproven = section.or("unproven", Unproven::default(), Unproven::read);
+        let reload = section.or(
+            "reload",
+            settings::Reload::default(),
+            settings::Reload::read,
+        );
         let listen = problems.keep(listen).unwrap_or_default();
         let limits = problems.keep(limits).unwrap_or_default();
         let sessions = problems.keep(sessions).unwrap_or_default();
@@ -194,6 +190,7 @@ impl Config {
             webhook: problems.keep(webhook).flatten(),
             discovery: settings::discovery(section, problems),
             unproven: problems.keep(unproven).unwrap_or_default(),
+            reload: problems.keep(reload).unwrap_or_default(),
             base,
             listen,
             tls,
@@ -221,6 +218,21 @@ impl Config {
         self.policy
             .run_tests(&self.networks(), self.sessions.budget)
     }
+}
+
+fn via(section: Section) -> Result<Option<String>, SectionError> {
+    match section.is_nothing() {
+        true => Ok(None),
+        false => settings::name(section).map(Some),
+    }
+}
+
+fn tls(section: Option<Section>, base: &Path, problems: &mut Problems) -> Tls {
+    let read = section.and_then(|tls| problems.keep(Tls::read(tls, base)));
+    read.unwrap_or_else(|| Tls {
+        ca_dir: base.join("certs"),
+        ..Tls::default()
+    })
 }
 
 /// A little more than a file may have, so that an endless one is told so.

@@ -14,6 +14,7 @@ use crate::signer::Key;
 
 mod catalog;
 mod contest;
+mod difference;
 mod glob;
 mod known;
 mod path;
@@ -22,13 +23,16 @@ mod signers;
 mod suppose;
 pub mod terms;
 mod trial;
+mod weaker;
 
 pub use catalog::{Budget, Catalog, Scope};
 pub use contest::Verdict;
+pub use difference::difference;
 pub use known::{Consent, Duties, Known, Warning, payee_text};
 use rule::{Rule, Says};
 pub use suppose::{NotSupposed, Supposed, is_nobody};
 pub use trial::{Answer, Assumed, NotUrl, OURSELVES, Question};
+pub use weaker::weaker;
 
 /// The operator's policy, compiled. One request sees one policy from start to end.
 pub struct Policy {

@@ -4,12 +4,12 @@ use super::glob::Glob;
 
 /// A path pattern: `*` within one segment, `**` for any number of whole segments. At the end `/**`
 /// means everything below, not the folder itself without its slash.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PathPattern {
     segments: Vec<Segment>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     One(Glob),
     Any,

@@ -11,6 +11,8 @@ use super::path::{PathPattern, PlainPath};
 use super::terms::{self, Named};
 use super::{OnUnknown, Policy};
 
+mod reach;
+
 /// One entry of `rules:`.
 pub(super) struct Rule {
     pub(super) name: String,
@@ -46,7 +48,7 @@ pub(super) struct Pay {
     /// A recipient that the rule names, for questions that name none.
     pub(super) payee: Option<String>,
     /// Most that the network may take for one payment, where the payer pays it.
-    max_fee: Option<Usd>,
+    pub(super) max_fee: Option<Usd>,
 }
 
 const ON_UNKNOWN: &[(&str, OnUnknown)] = &[

@@ -122,6 +122,42 @@ impl HostPattern {
             }
     }
 
+    /// Does it mean everything that the other one means?
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let port = match (self.port, other.port) {
+            (None, None) => true,
+            (None, Some(port)) => port == 443 || port == 80,
+            (Some(own), Some(theirs)) => own == theirs,
+            (Some(_), None) => false,
+        };
+        let name = match (&self.name, &other.name) {
+            (Name::Any, _) => true,
+            (Name::Exactly(own), Name::Exactly(theirs)) => own == theirs,
+            (Name::Below(own), Name::Exactly(theirs)) => {
+                theirs.len() > own.len() && theirs.ends_with(&**own)
+            }
+            (Name::Below(own), Name::Below(theirs)) => theirs.ends_with(&**own),
+            (Name::Exactly(_), Name::Below(_) | Name::Any) | (Name::Below(_), Name::Any) => false,
+        };
+        port && name
+    }
+
+    /// Is there anything that both mean?
+    #[must_use]
+    pub fn may_meet(&self, other: &Self) -> bool {
+        let port = |port: Option<u16>| Self {
+            name: Name::Any,
+            port,
+        };
+        let name = |name: &Name| Self {
+            name: name.clone(),
+            port: None,
+        };
+        let either = |a: &Self, b: &Self| a.covers(b) || b.covers(a);
+        either(&port(self.port), &port(other.port)) && either(&name(&self.name), &name(&other.name))
+    }
+
     /// One host, without a star?
     #[must_use]
     pub fn is_exact(&self) -> bool {

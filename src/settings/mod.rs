@@ -18,6 +18,7 @@ mod identity;
 mod limits;
 mod parent;
 mod read;
+mod reload;
 mod webhook;
 
 pub use cidr::{Cidr, NotCidr};
@@ -29,6 +30,7 @@ pub use identity::ClientCertificate;
 pub use limits::Limits;
 pub use parent::{Through, UpstreamProxy};
 pub use read::{name, network, path};
+pub use reload::Reload;
 pub use webhook::Webhook;
 
 /// The listeners. An agent needs the first only.

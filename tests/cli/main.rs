@@ -11,6 +11,7 @@ mod init;
 mod inject;
 mod ledger;
 mod market;
+mod reload;
 mod run;
 mod serve;
 mod support;

@@ -70,11 +70,13 @@ tests:
 via: edge-1
 discovery: [{ url: "https://facilitator.example" }]
 webhook: { url: "https://ops.example.com/farepass", secret_file: webhook.secret }
+reload: { watch: true, strict: true, accept: "0123456789abcdef" }
 limits: { identical_payments: off }
 "#;
 
 /// Neither takes these.
 const WRONG: &[&str] = &[
+    "version: 1\nreload: { accept: latest }",
     "version: 2",
     "version: 1\nlisten: { proxi: 127.0.0.1:1 }",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: 0.05 } }]",

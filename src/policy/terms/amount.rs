@@ -3,7 +3,7 @@
 use crate::money::Usd;
 use crate::payment::{Reason, Refusal};
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "amount",
@@ -15,6 +15,10 @@ pub(super) const TERM: TermKind = TermKind {
 struct Payable;
 
 impl Term for Payable {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let refuse = |detail| Err(Refusal::new(Reason::AmountInvalid, detail));
         match ask.price {

@@ -9,7 +9,7 @@ use crate::section::{Section, SectionError};
 use crate::settings::{Percent, Span};
 
 use super::pay_to::changed;
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "approval",
@@ -71,6 +71,23 @@ fn read(mut section: Section) -> Result<Approval, SectionError> {
 }
 
 impl Term for Approval {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        let flags = [
+            (self.first_host, "first_host"),
+            (self.new_payee, "new_payee"),
+        ];
+        let set = flags.iter().filter(|(set, _)| *set).map(|(_, name)| name);
+        let above = self.above.map(|usd| Bound::AtMost(usd.0.into()));
+        let rise = self.price_increase.map(|most| Bound::AtMost(most.0.into()));
+        let optional = [("approval.above", above), ("approval.price_increase", rise)];
+        let mut bounds = vec![
+            ("approval", Bound::holds(set)),
+            ("approval.valid", Bound::AtMost(self.valid.as_secs().into())),
+        ];
+        bounds.extend(optional.into_iter().filter_map(|(k, b)| Some((k, b?))));
+        bounds
+    }
+
     /// Whether somebody agreed is not for the policy to know.
     fn check(&self, _ask: &Ask<'_>) -> Result<(), Refusal> {
         Ok(())

@@ -5,7 +5,7 @@ use crate::payment::{Reason, Refusal};
 use crate::policy::catalog::Catalog;
 use crate::section::{Section, SectionError};
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "assets",
@@ -46,6 +46,15 @@ fn named(item: Section, catalog: &Catalog) -> Result<Entry, SectionError> {
 }
 
 impl Term for Assets {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        let one = |(network, address): &(Network, String)| format!("{network} {address}");
+        let only = |list: &Vec<Entry>| {
+            let assets = list.iter().flat_map(|entry| &entry.assets);
+            ("assets", Bound::only(assets.map(one)))
+        };
+        self.0.iter().map(only).collect()
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let refuse = |detail: String| Err(Refusal::new(Reason::AssetNotAllowed, detail));
         let Some(asset) = ask.asset else {

@@ -7,7 +7,7 @@ use crate::policy::Duties;
 use crate::policy::catalog::{Budget, Catalog};
 use crate::section::{Section, SectionError};
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "budgets",
@@ -42,6 +42,10 @@ fn read(section: Section, catalog: &Catalog) -> Result<Vec<Arc<Budget>>, Section
 }
 
 impl Term for Budgets {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![("budgets", Bound::holds(self.0.iter().map(|b| &b.name)))]
+    }
+
     /// Only the ledger knows what is left.
     fn check(&self, _ask: &Ask<'_>) -> Result<(), Refusal> {
         Ok(())

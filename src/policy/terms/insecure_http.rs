@@ -2,7 +2,7 @@
 
 use crate::payment::{Reason, Refusal};
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "insecure_http",
@@ -18,6 +18,10 @@ pub(super) const TERM: TermKind = TermKind {
 struct Secure;
 
 impl Term for Secure {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![("insecure_http", Bound::holds(["tls"]))]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         if ask.asked.secure {
             return Ok(());

@@ -4,7 +4,7 @@ use crate::money::Usd;
 use crate::payment::{Reason, Refusal};
 use crate::section::Section;
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "max",
@@ -19,6 +19,10 @@ pub(super) const TERM: TermKind = TermKind {
 struct Max(Usd);
 
 impl Term for Max {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![("max", Bound::AtMost(self.0.0.into()))]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let detail = match ask.price {
             Some(price) if price <= self.0 => return Ok(()),

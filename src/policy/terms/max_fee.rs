@@ -5,7 +5,7 @@ use crate::money::{Amount, Usd};
 use crate::payment::{Reason, Refusal};
 use crate::section::{Section, SectionError};
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "max_fee",
@@ -25,6 +25,11 @@ pub(in crate::policy) fn read(pay: &Section) -> Result<Option<Usd>, SectionError
 struct MaxFee;
 
 impl Term for MaxFee {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        // The sum is the rule's.
+        vec![]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         if !ask.requirement.own_fee || ask.fee > Amount(0) {
             return Ok(());

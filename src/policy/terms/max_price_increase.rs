@@ -6,7 +6,7 @@ use crate::policy::Duties;
 use crate::section::Section;
 use crate::settings::Percent;
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "max_price_increase",
@@ -21,6 +21,10 @@ pub(super) const TERM: TermKind = TermKind {
 struct MaxPriceIncrease(Percent);
 
 impl Term for MaxPriceIncrease {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![("max_price_increase", Bound::AtMost(self.0.0.into()))]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let (Some(lowest), true) = (ask.known.price, ask.known.rose(ask.price, self.0)) else {
             return Ok(());

@@ -11,6 +11,7 @@ use super::catalog::Catalog;
 mod amount;
 mod approval;
 mod assets;
+mod bound;
 mod budgets;
 mod insecure_http;
 mod max;
@@ -24,6 +25,8 @@ pub(super) mod resource;
 mod schemes;
 mod transfer_methods;
 mod validity;
+
+pub use bound::Bound;
 
 /// The question put to every term: one way to pay, and what we know about it.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +68,10 @@ pub trait Term: Send + Sync {
 
     /// What the ledger and the operator must do for it, when every term has agreed.
     fn duties(&self, _ask: &Ask<'_>, _duties: &mut Duties) {}
+
+    /// What it lets through, by aspects with names of their own. One that an older policy has and a newer
+    /// one has not is weaker there.
+    fn bounds(&self) -> Vec<(&'static str, Bound)>;
 
     /// Does it ask what the ledger remembers of merchants?
     fn remembers(&self) -> bool {

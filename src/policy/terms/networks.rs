@@ -5,7 +5,7 @@ use crate::payment::{Reason, Refusal};
 use crate::section::Section;
 use crate::settings;
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "networks",
@@ -21,6 +21,11 @@ pub(super) const TERM: TermKind = TermKind {
 struct Networks(Option<Vec<Network>>);
 
 impl Term for Networks {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        let only = |list| ("networks", Bound::only::<&Network>(list));
+        self.0.iter().map(only).collect()
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let refuse = |detail: String| Err(Refusal::new(Reason::NetworkNotAllowed, detail));
         let join = |names: Vec<&str>| match names.is_empty() {

@@ -7,7 +7,7 @@ use crate::policy::signers::Signer;
 use crate::section::Section;
 
 use super::resource::is_of;
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "offer",
@@ -58,6 +58,14 @@ impl Offer {
 }
 
 impl Term for Offer {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        let demands: &[&str] = match self.demand {
+            Demand::Any => &[],
+            Demand::Signed => &["signed"],
+        };
+        vec![("offer", Bound::holds(demands))]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let refuse = |detail: &str| Err(Refusal::new(Reason::OfferUnsigned, detail));
         match (self.demand, &ask.requirement.offer.signed) {

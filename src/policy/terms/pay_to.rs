@@ -7,7 +7,7 @@ use crate::policy::{Duties, payee_text};
 use crate::section::{Section, SectionError};
 use crate::solana::{self, Pubkey};
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "pay_to",
@@ -39,6 +39,16 @@ enum Payee {
     Evm(Address),
     Solana(Pubkey),
     Other(String),
+}
+
+impl Payee {
+    fn text(&self) -> String {
+        match self {
+            Self::Evm(address) => address.to_string(),
+            Self::Solana(account) => account.to_string(),
+            Self::Other(text) => text.clone(),
+        }
+    }
 }
 
 fn read(section: Section) -> Result<PayTo, SectionError> {
@@ -78,6 +88,32 @@ fn payee(item: Section) -> Result<Payee, SectionError> {
 }
 
 impl Term for PayTo {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        const UNSIGNED: &str = "pay_to (accounts of programs)";
+        const FIRST: &str = "first-seen";
+        match self {
+            Self::Any => vec![(UNSIGNED, Bound::only::<&str>([]))],
+            Self::FirstSeen(on_change) => {
+                let mut bounds = vec![
+                    (UNSIGNED, Bound::only::<&str>([])),
+                    ("pay_to (alert)", Bound::holds([FIRST])),
+                ];
+                match on_change {
+                    OnChange::Deny => bounds.push(("pay_to", Bound::only([FIRST]))),
+                    OnChange::Alert => {}
+                }
+                bounds
+            }
+            Self::Listed(list) => {
+                let unsigned = list.iter().filter(|payee| nobody_signs(payee));
+                vec![
+                    (UNSIGNED, Bound::only(unsigned.map(Payee::text))),
+                    ("pay_to", Bound::only(list.iter().map(Payee::text))),
+                ]
+            }
+        }
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let payees = ask.requirement.payees().map(|payee| sane(ask, payee));
         let payees = payees.collect::<Result<Vec<_>, _>>()?;

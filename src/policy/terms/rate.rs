@@ -7,7 +7,7 @@ use crate::policy::Duties;
 use crate::section::{Section, SectionError};
 use crate::settings::Rate;
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "rate",
@@ -53,6 +53,18 @@ fn read(mut section: Section) -> Result<Vec<(Per, Rate)>, SectionError> {
 }
 
 impl Term for Rates {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        let bound = |(per, rate): &(Per, Rate)| {
+            let key = match per {
+                Per::Rule => "rate",
+                Per::Host => "rate.host",
+                Per::Session => "rate.session",
+            };
+            (key, Bound::Rate(*rate))
+        };
+        self.0.iter().map(bound).collect()
+    }
+
     /// Only the ledger knows how often was paid.
     fn check(&self, _ask: &Ask<'_>) -> Result<(), Refusal> {
         Ok(())

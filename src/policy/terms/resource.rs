@@ -5,7 +5,7 @@ use http::Uri;
 use crate::payment::{Asked, Reason, Refusal};
 use crate::settings::normalise_host;
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "resource",
@@ -17,6 +17,10 @@ pub(super) const TERM: TermKind = TermKind {
 struct SameHost;
 
 impl Term for SameHost {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let resource = ask.requirement.resource.as_deref();
         if resource.and_then(|r| is_of(ask.asked, r)) != Some(false) {

@@ -3,7 +3,7 @@
 use crate::payment::{Reason, Refusal};
 use crate::section::{Section, SectionError};
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "schemes",
@@ -59,6 +59,10 @@ pub(super) fn agree(pay: &Section) -> Result<(), SectionError> {
 struct Schemes(Vec<&'static str>);
 
 impl Term for Schemes {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![("schemes", Bound::only(&self.0))]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         if self.0.iter().any(|s| *s == ask.requirement.scheme) {
             return Ok(());

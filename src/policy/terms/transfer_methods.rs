@@ -5,7 +5,7 @@ use crate::payment::{Reason, Refusal};
 use crate::section::Section;
 
 use super::schemes::known;
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "transfer_methods",
@@ -32,6 +32,10 @@ const TIP20: &str = "tip20";
 struct Methods(Vec<&'static str>);
 
 impl Term for Methods {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![("transfer_methods", Bound::only(&self.0))]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         let refuse = |detail| Err(Refusal::new(Reason::TransferMethodUnsupported, detail));
         let method = &*ask.requirement.transfer_method;

@@ -4,7 +4,7 @@
 use crate::payment::{Reason, Refusal};
 use crate::solana;
 
-use super::{About, Ask, Build, Term, TermKind};
+use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
     key: "validity",
@@ -22,6 +22,10 @@ struct Alive {
 }
 
 impl Term for Alive {
+    fn bounds(&self) -> Vec<(&'static str, Bound)> {
+        vec![("validity", Bound::AtMost(self.most.into()))]
+    }
+
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
         if ask.requirement.network.is_solana() && self.most < solana::LIFE {
             let detail = format!(

@@ -1,0 +1,198 @@
+//! A new policy for a running proxy: by signal, by the API, by the file itself; whole, or not at all.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Home, SHOP, Service, Street, ask, there_is, until};
+
+/// `POST /api/v1/reload`.
+fn reload(home: &Home, service: &Service, body: &str) -> (u16, Value) {
+    let request = format!(
+        "POST /api/v1/reload HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        service.admin(),
+        home.token(),
+        body.len()
+    );
+    let (status, body) = ask(service.admin(), &request);
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+fn buy(home: &Home, service: &Service) -> String {
+    let proxy = format!("http://{}", service.proxy());
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--noproxy", "", "--proxy", &proxy]);
+    curl.args(["--cacert", "certs/ca.pem", &format!("{SHOP}/forecast")]);
+    let out = curl.current_dir(home.path()).output().unwrap();
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn said(home: &Home, what: &str) {
+    until(what, || home.read("serve.err").contains(what).then_some(()));
+}
+
+#[test]
+fn a_strict_proxy_takes_a_weaker_policy_only_when_told() {
+    let street = Street::new();
+    let home = &street.home;
+    home.configure("reload: { strict: true }");
+    let service = home.serve(&[]);
+    let strict = home.read("farepass.yaml");
+    let put = |text: &str| fs::write(home.at("farepass.yaml"), text).unwrap();
+    let weak = strict.replace("0.05 USD", "0.50 USD");
+    let (status, same) = reload(home, &service, "");
+    assert_eq!((status, &same["changed"]), (200, &serde_json::json!([])));
+    put(&weak);
+    let (status, no) = reload(home, &service, "{}");
+    let detail = no["detail"].as_str().unwrap();
+    assert_eq!(status, 409, "{no}");
+    assert!(detail.contains("pay.max"), "{detail}");
+    service.signal(Signal::HUP);
+    said(home, "is weaker");
+    // Dropping the key does not help: that is for the next start.
+    put(&weak.replace("reload: { strict: true }", ""));
+    assert_eq!(reload(home, &service, "{}").0, 409);
+    let (status, _) = reload(home, &service, "{\"allow_weaker\": 1}");
+    assert_eq!(status, 400);
+    let hash = detail.split(' ').nth(3).unwrap();
+    let accept = format!("reload: {{ strict: true, accept: \"{hash}\" }}");
+    put(&weak.replace("reload: { strict: true }", &accept));
+    let (status, taken) = reload(home, &service, "{}");
+    assert_eq!(status, 200, "{taken}");
+    assert_eq!(taken["policy"], hash);
+    assert!(
+        taken["weaker"][0].as_str().unwrap().contains("pay.max"),
+        "{taken}"
+    );
+    // Back to the strict one, and without any word but the API's.
+    put(&strict);
+    assert_eq!(reload(home, &service, "{}").0, 200);
+    put(&weak);
+    let (status, taken) = reload(home, &service, "{\"allow_weaker\": true}");
+    assert_eq!((status, &taken["policy"]), (200, &Value::from(hash)));
+    let log = home.read("serve.err");
+    assert!(!log.contains("0.50"), "names and keys, no values: {log}");
+    put("version: 1\nrulez: []\n");
+    let (status, broken) = reload(home, &service, "{\"allow_weaker\": true}");
+    assert_eq!(status, 409, "{broken}");
+    assert!(
+        broken["detail"].as_str().unwrap().contains("rulez"),
+        "{broken}"
+    );
+    // Nobody without the token.
+    let bare = format!(
+        "POST /api/v1/reload HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        service.admin()
+    );
+    assert_eq!(ask(service.admin(), &bare).0, 401);
+}
+
+#[test]
+fn a_watched_file_is_taken_also_where_a_link_is_swapped() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let home = &street.home;
+    home.configure("reload: { watch: true }");
+    // As a cluster mounts a ConfigMap: the file is a link through a link to a folder.
+    let text = home.read("farepass.yaml");
+    for (folder, text) in [
+        ("v1", text.clone()),
+        ("v2", text.replace("0.05 USD", "0.001 USD")),
+        ("v3", "version: 1\nrulez: []\n".to_owned()),
+    ] {
+        fs::create_dir(home.at(folder)).unwrap();
+        fs::write(home.at(folder).join("farepass.yaml"), text).unwrap();
+    }
+    fs::remove_file(home.at("farepass.yaml")).unwrap();
+    symlink("current/farepass.yaml", home.at("farepass.yaml")).unwrap();
+    symlink("v1", home.at("current")).unwrap();
+    let swap = |to: &str| {
+        symlink(to, home.at("next")).unwrap();
+        fs::rename(home.at("next"), home.at("current")).unwrap();
+    };
+    let service = home.serve(&[]);
+    assert!(buy(home, &service).contains("Utrecht"));
+    swap("v2");
+    said(home, "read again");
+    assert!(buy(home, &service).contains("over_request_cap"));
+    swap("v3");
+    said(home, "stays as it is");
+    assert!(buy(home, &service).contains("over_request_cap"));
+    let before = home.read("serve.err").matches("read again").count();
+    fs::write(home.at("v3").join("farepass.yaml"), &text).unwrap();
+    until("the file in place", || {
+        (home.read("serve.err").matches("read again").count() > before).then_some(())
+    });
+    assert!(buy(home, &service).contains("Utrecht"));
+}
+
+#[test]
+fn a_storm_of_reloads_changes_no_sum() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let home = &street.home;
+    let one = home.read("farepass.yaml").replace("5.00 USD", "0.15 USD");
+    assert!(one.contains("limit: \"0.15 USD\""), "{one}");
+    let texts = [one.clone(), one.replace("0.05 USD", "0.04 USD")];
+    fs::write(home.at("farepass.yaml"), &texts[0]).unwrap();
+    let service = home.serve(&[]);
+    let (bought, reloads) = std::thread::scope(|scope| {
+        let buyers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..8)
+                        .filter(|_| buy(home, &service).contains("Utrecht"))
+                        .count()
+                })
+            })
+            .collect();
+        let mut reloads = 0;
+        while buyers.iter().any(|buyer| !buyer.is_finished()) {
+            fs::write(home.at("new.yaml"), &texts[reloads % 2]).unwrap();
+            fs::rename(home.at("new.yaml"), home.at("farepass.yaml")).unwrap();
+            service.signal(Signal::HUP);
+            assert_eq!(reload(home, &service, "{}").0, 200);
+            reloads += 1;
+        }
+        let bought = buyers.into_iter().map(|buyer| buyer.join().unwrap());
+        (bought.sum::<usize>(), reloads)
+    });
+    assert!(reloads >= 10, "{reloads}");
+    assert_eq!(bought, street.sold(), "each was sold once");
+    let rows = home
+        .farepass(["ledger", "list", "--limit", "0", "--json"])
+        .ok()
+        .json();
+    let billionths = |text: &Value| {
+        let (whole, part) = text
+            .as_str()
+            .unwrap()
+            .trim_end_matches(" USD")
+            .split_once('.')
+            .unwrap();
+        whole.parse::<u64>().unwrap() * 1_000_000_000
+            + format!("{part:0<9}").parse::<u64>().unwrap()
+    };
+    let rows = rows.as_array().unwrap();
+    let counted = rows.iter().filter(|row| row["state"] != "released");
+    let sum: u64 = counted.clone().map(|row| billionths(&row["charged"])).sum();
+    assert_eq!(counted.count(), bought);
+    let session = home
+        .farepass(["session", "show", "default", "--json"])
+        .ok()
+        .json();
+    assert_eq!(billionths(&session["spent"]), sum);
+    assert!(
+        sum <= 150_000_000,
+        "the budget held through all of it: {sum}"
+    );
+    assert!(sum > 150_000_000 - 50_000_000, "and was used: {sum}");
+    home.farepass(["ledger", "verify"]).ok();
+}
