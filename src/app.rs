@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::event::Sink;
 use crate::event::metrics::Metrics;
 use crate::event::webhook::Courier;
-use crate::ledger::Ledger;
 use crate::ledger::sessions::Named;
+use crate::ledger::{Held, Ledger};
 use crate::money::Usd;
 use crate::payer::{self, Payer};
 use crate::payment::SessionId;
@@ -96,6 +96,7 @@ pub struct Running {
     plane: JoinSet<()>,
     beside: JoinSet<()>,
     beacon: Lit,
+    _held: Option<Held>,
 }
 
 /// Builds every part and starts it.
@@ -154,6 +155,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         admin,
         payer,
         ledger: ground.ledger,
+        held: ground.held,
         clock: ground.clock,
         authority: ground.authority,
         passing: options.default_session.is_some() || ground.own_session.is_some(),
@@ -214,7 +216,9 @@ async fn payer(
         stopped: stopped(state_dir),
         chains: std::mem::take(&mut ground.chains),
     }));
-    payer.sweep().await?;
+    if ground.ledger.leads().await? {
+        payer.sweep().await?;
+    }
     payer.recall().await?;
     Ok(payer)
 }
@@ -226,6 +230,7 @@ struct House {
     admin: Arc<Admin>,
     payer: Arc<Payer>,
     ledger: Arc<dyn Ledger>,
+    held: Option<Held>,
     clock: Arc<dyn Clock>,
     authority: Arc<Authority>,
     own_session: Option<Opened>,
@@ -261,7 +266,8 @@ impl House {
         if self.reloader.watches() {
             beside.spawn(Arc::clone(&self.reloader).watch(drains.clone()));
         }
-        beside.spawn(sweeper(Arc::clone(&self.payer), drains));
+        let book = Arc::clone(&self.ledger);
+        beside.spawn(sweeper(Arc::clone(&self.payer), book, drains));
         let lit = beacon.light(state_dir);
         Ok(Running {
             proxy,
@@ -278,6 +284,7 @@ impl House {
             over,
             plane,
             beside,
+            _held: self.held,
             beacon: lit.map_err(|source| StartError::File {
                 path: state_dir.into(),
                 source,
@@ -352,7 +359,7 @@ fn page(metrics: Arc<Metrics>, proxy: Arc<Proxy>) -> admin::Metrics {
     })
 }
 
-async fn sweeper(payer: Arc<Payer>, mut drains: watch::Receiver<bool>) {
+async fn sweeper(payer: Arc<Payer>, ledger: Arc<dyn Ledger>, mut drains: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let reconciler = payer.reconciler();
@@ -360,6 +367,11 @@ async fn sweeper(payer: Arc<Payer>, mut drains: watch::Receiver<bool>) {
         tokio::select! {
             _ = drains.wait_for(|d| *d) => return,
             _ = ticks.tick() => {}
+        }
+        match ledger.leads().await {
+            Ok(true) => {}
+            // Another proxy does it, or nobody can.
+            Ok(false) | Err(_) => continue,
         }
         if let Err(error) = payer.sweep().await {
             tracing::error!(%error, "open payments could not be looked through");

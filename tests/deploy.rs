@@ -421,3 +421,49 @@ fn rules_policy_and_pod_agree_on_user_and_port() {
         .collect();
     assert_eq!(added.len(), 2, "{added:?}");
 }
+
+/// The base's pod, without a volume of its own and with the way to the database.
+#[test]
+fn the_fleet_is_the_base_with_one_ledger() {
+    let folder = deploy().join("k8s/fleet");
+    let [deployment] = &documents(&folder.join("agent.yaml"))[..] else {
+        panic!("agent.yaml holds one document");
+    };
+    assert_eq!(deployment["kind"], "Deployment");
+    let mut fleet = deployment["spec"]["template"]["spec"].clone();
+    let none: Vec<String> = vec![];
+    assert_eq!(objections(&fleet), none);
+    let config = documents(&folder.join("farepass.yaml")).remove(0);
+    let postgres = &config["ledger"]["postgres"];
+    let secret = named(list(&fleet, "volumes"), "database")["secret"].clone();
+    assert_eq!(secret["defaultMode"], 0o440, "secret_file takes no more");
+    let kustomization = read(&folder.join("kustomization.yaml"));
+    let mounted = mount(sidecar(&fleet), "database")["mountPath"].clone();
+    for file in ["url_file", "ca_file"] {
+        let path = Path::new(postgres[file].as_str().unwrap());
+        assert_eq!(path.parent(), mounted.as_str().map(Path::new));
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(
+            kustomization.contains(&format!("--from-file={name}")),
+            "{name}"
+        );
+    }
+    let agents = list(agent(&fleet), "volumeMounts");
+    assert!(agents.iter().all(|m| m["name"] != "database"));
+    let without = |list: &mut Value, names: &[&str]| {
+        let list = list.as_sequence_mut().unwrap();
+        list.retain(|item| names.iter().all(|name| item["name"] != *name));
+    };
+    without(&mut fleet["volumes"], &["database", "state"]);
+    without(
+        &mut fleet["initContainers"][0]["volumeMounts"],
+        &["database"],
+    );
+    assert_eq!(fleet, pod(), "otherwise it is the base's");
+    let base = read(&deploy().join("k8s/base/farepass.yaml"));
+    let own = read(&folder.join("farepass.yaml"));
+    let plain = |l: &&str| !l.trim_start().starts_with('#');
+    let added = own.lines().filter(|l| !base.lines().any(|b| b == *l));
+    let added: Vec<_> = added.filter(plain).collect();
+    assert_eq!(added.len(), 4, "{added:?}");
+}

@@ -93,6 +93,11 @@ const SOLE: &[(&str, &str, &str)] = &[
         "the storage format is known to one room",
     ),
     (
+        "tokio_postgres",
+        "ledger",
+        "the storage format is known to one room",
+    ),
+    (
         "SystemTime",
         "clock",
         "there is one reader of wall time; ask it for a Timestamp",

@@ -22,6 +22,8 @@ use crate::wallet::{self, Wallet};
 pub(super) struct Ground {
     pub(super) wallets: Vec<Arc<dyn Wallet>>,
     pub(super) ledger: Arc<dyn Ledger>,
+    /// The state directory, where the ledger is elsewhere.
+    pub(super) held: Option<ledger::Held>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) authority: Arc<Authority>,
     pub(super) upstream_tls: UpstreamTls,
@@ -44,7 +46,7 @@ impl Ground {
         let wallets: Result<Vec<_>, _> = config.wallets.iter().map(open).collect();
         let wallets = wallets.map_err(StartError::Wallet)?;
         keys::check(&wallets).await?;
-        let ledger = ledger::open(&config.state_dir)?;
+        let (held, ledger) = book(config)?;
         let clock: Arc<dyn Clock> = Arc::new(clock::System::starting_at(ledger.newest().await?));
         let authority = Arc::new(Authority::open_or_create(&config.tls.ca_dir)?);
         let upstream_tls = UpstreamTls::new(&config.tls, Some(&authority))?;
@@ -81,6 +83,7 @@ impl Ground {
         Ok(Self {
             wallets,
             ledger,
+            held,
             clock,
             authority,
             upstream_tls,
@@ -93,6 +96,13 @@ impl Ground {
             default_session,
         })
     }
+}
+
+/// The ledger, and the state directory where that is not held with it.
+fn book(config: &Config) -> Result<(Option<ledger::Held>, Arc<dyn Ledger>), StartError> {
+    let held = config.ledger.as_ref();
+    let held = held.map(|_| ledger::hold(&config.state_dir)).transpose()?;
+    Ok((held, config.open_ledger()?))
 }
 
 /// What sessions get. A budget that was asked for may only be less than the configured one.
@@ -140,7 +150,9 @@ pub fn guard(config: &Config) -> Result<(), NotOurs> {
     custody::check(&config.tls.ca_dir)?;
     let entrance = config.listen.tls.iter();
     let entrance = entrance.flat_map(|tls| [Some(&tls.cert_file), tls.client_ca.as_ref()]);
-    for trusted in config.tls.extra_roots.iter().chain(entrance.flatten()) {
+    let database = config.ledger.iter().flat_map(|l| &l.ca_file);
+    let trusted = config.tls.extra_roots.iter().chain(entrance.flatten());
+    for trusted in trusted.chain(database) {
         custody::check(trusted)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::{Command, Exit, Failure, Terminal};
 use crate::budget::Counted;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::ledger::{self, OpenError, PostError, Reader, SessionRow, sessions};
+use crate::ledger::{OpenError, PostError, Reader, SessionRow, sessions};
 use crate::money::{Network, Usd};
 use crate::payer::{self, Foreseen};
 use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
@@ -93,7 +93,7 @@ impl Command for Explain {
 
 /// The ledger, if there is one that can be read. Without it nothing counts as spent.
 pub(super) fn book(config: &Config, terminal: &Terminal) -> Option<Arc<dyn Reader>> {
-    match ledger::read(&config.state_dir) {
+    match config.read_ledger() {
         Ok(book) => Some(book),
         Err(OpenError::Missing(_)) => None,
         Err(problem) => {

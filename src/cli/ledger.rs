@@ -101,11 +101,12 @@ impl Command for Ledger {
 }
 
 pub(super) fn none(config: &crate::config::Config) -> Failure {
-    let dir = config.state_dir.display();
-    Failure::new(
-        Exit::Failed,
-        format_args!("there is no ledger in {dir} yet"),
-    )
+    let place = match &config.ledger {
+        Some(postgres) => format!("the database of {}", postgres.url_file.display()),
+        None => config.state_dir.display().to_string(),
+    };
+    let said = format_args!("there is no ledger in {place} yet");
+    Failure::new(Exit::Failed, said)
 }
 
 impl List {

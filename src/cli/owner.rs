@@ -17,7 +17,7 @@ use crate::budget::{Asking, Frozen};
 use crate::clock::{self, Clock as _, Timestamp};
 use crate::config::Config;
 use crate::ledger::sessions::Named;
-use crate::ledger::{self, Ledger, OpenError, PostError};
+use crate::ledger::{Ledger, OpenError, Opening, PostError};
 use crate::money::Network;
 use crate::payer::{self, Finding, Reconciler};
 use crate::payment::{ApprovalId, PaymentId, SessionId};
@@ -74,10 +74,10 @@ pub(super) async fn open_session(config: &Config, wanted: &Wanted) -> Result<Val
         expires: config.sessions.expires,
         named: Named::default(),
     };
-    let dir = &config.state_dir;
+    let (dir, opening) = (&config.state_dir, &config.opening()?);
     let body = serde_json::to_value(wanted).unwrap_or_default();
     patiently(async || {
-        let Some(ledger) = owned(dir)? else {
+        let Some(ledger) = owned(opening)? else {
             return Try::of(asked(dir, Method::POST, "sessions", &body).await);
         };
         let now = clock::System::starting_at(ledger.newest().await?).now();
@@ -89,11 +89,12 @@ pub(super) async fn open_session(config: &Config, wanted: &Wanted) -> Result<Val
 }
 
 /// Closes a session.
-pub(super) async fn close_session(state_dir: &Path, id: &SessionId) -> Result<(), Failure> {
+pub(super) async fn close_session(opening: &Opening, id: &SessionId) -> Result<(), Failure> {
+    let dir = &opening.state_dir;
     let path = format!("sessions/{id}");
     patiently(async || {
-        let Some(ledger) = owned(state_dir)? else {
-            return Try::of(asked(state_dir, Method::DELETE, &path, &Value::Null).await);
+        let Some(ledger) = owned(opening)? else {
+            return Try::of(asked(dir, Method::DELETE, &path, &Value::Null).await);
         };
         let now = clock::System::starting_at(ledger.newest().await?).now();
         sessions::close(&*ledger, now, id).await?;
@@ -110,12 +111,12 @@ pub(super) async fn reconcile(
     payments: &[PaymentId],
 ) -> Result<Vec<Finding>, Failure> {
     let (chains, wallets) = (app::chains(config)?, app::paying(config)?);
-    let dir = &config.state_dir;
+    let (dir, opening) = (&config.state_dir, &config.opening()?);
     let mut findings = vec![];
     for some in payments.chunks(admin::RECONCILE_MAX) {
         let body = serde_json::json!({ "payments": some });
         let found = patiently(async || {
-            let Some(ledger) = owned(dir)? else {
+            let Some(ledger) = owned(opening)? else {
                 let asked = asked(dir, Method::POST, "reconcile", &body).await;
                 return Try::of(
                     asked.map(|found| serde_json::from_value(found).unwrap_or_default()),
@@ -165,12 +166,12 @@ pub(super) async fn ask_ahead(
     purchase: &Purchase,
     question: &Question,
 ) -> Result<Asking, Failure> {
-    let dir = &config.state_dir;
+    let (dir, opening) = (&config.state_dir, &config.opening()?);
     let body = serde_json::to_value(purchase).unwrap_or_default();
     let session = SessionId(purchase.session.as_deref().unwrap_or_default().into());
     let unreadable = |e| Failure::new(Exit::Failed, format_args!("the answer is not one: {e}"));
     let asked = patiently(async || {
-        let Some(ledger) = owned(dir)? else {
+        let Some(ledger) = owned(opening)? else {
             return Try::of(asked(dir, Method::POST, "approvals", &body).await);
         };
         let now = clock::System::starting_at(ledger.newest().await?).now();
@@ -238,9 +239,9 @@ async fn change(
     (method, path, body): (Method, &str, Value),
     mut directly: impl AsyncFnMut(&dyn Ledger, Timestamp) -> Result<Value, PostError>,
 ) -> Result<Value, Failure> {
-    let dir = &config.state_dir;
+    let (dir, opening) = (&config.state_dir, &config.opening()?);
     patiently(async || {
-        let Some(ledger) = owned(dir)? else {
+        let Some(ledger) = owned(opening)? else {
             return Try::of(asked(dir, method.clone(), path, &body).await);
         };
         let now = clock::System::starting_at(ledger.newest().await?).now();
@@ -251,9 +252,9 @@ async fn change(
     .await
 }
 
-/// The ledger, or nothing when somebody else owns it.
-fn owned(state_dir: &Path) -> Result<Option<Arc<dyn Ledger>>, Failure> {
-    match ledger::open(state_dir) {
+/// The ledger, or nothing when somebody else owns it. One that is shared belongs to whoever writes.
+fn owned(opening: &Opening) -> Result<Option<Arc<dyn Ledger>>, Failure> {
+    match opening.open() {
         Ok(ledger) => Ok(Some(ledger)),
         Err(OpenError::InUse { .. }) => Ok(None),
         Err(error) => Err(error.into()),

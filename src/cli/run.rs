@@ -15,7 +15,7 @@ use crate::admin::client::{Client, ClientError};
 use crate::admin::sessions::{self, Wanted};
 use crate::app::{self, Options, Running, StartError};
 use crate::config::{Config, ConfigError};
-use crate::ledger::{self, Filter, OpenError, Reader};
+use crate::ledger::{Filter, OpenError, Reader};
 use crate::money::Usd;
 use crate::payment::SessionId;
 use crate::settings::{Entrance, Listen};
@@ -226,7 +226,7 @@ impl Access {
             url: Zeroizing::new(text("proxy").to_owned()),
             ca,
             budget: text("budget").parse().unwrap_or_default(),
-            book: ledger::read(&config.state_dir)?,
+            book: config.read_ledger()?,
             whose: Whose::Theirs(Neighbour::watch(config, client, session.clone())),
             session,
         })

@@ -130,7 +130,7 @@ impl Create {
 
 async fn close(config: &Config, id: &str) -> Result<SessionRow, Failure> {
     let id = find(config, id).await?.session.id;
-    owner::close_session(&config.state_dir, &id).await?;
+    owner::close_session(&config.opening()?, &id).await?;
     find(config, &id.0).await
 }
 

@@ -11,7 +11,7 @@ use crate::admin::client::ClientError;
 use crate::admin::sessions::SessionError;
 use crate::app::StartError;
 use crate::config::{Config, ConfigError};
-use crate::ledger::{self, OpenError, PostError, Reader};
+use crate::ledger::{OpenError, PostError, Reader};
 use crate::section::SectionError;
 use crate::tls::TlsError;
 
@@ -22,7 +22,7 @@ pub(super) fn config(terminal: &Terminal) -> Result<Config, Failure> {
 
 /// The ledger of a configuration for reading, also while its owner runs. `None` when there is none yet.
 pub(super) fn book(config: &Config) -> Result<Option<Arc<dyn Reader>>, Failure> {
-    match ledger::read(&config.state_dir) {
+    match config.read_ledger() {
         Ok(book) => Ok(Some(book)),
         Err(OpenError::Missing(_)) => Ok(None),
         Err(error) => Err(error.into()),
@@ -98,8 +98,14 @@ impl From<StartError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
-            OpenError::InUse { .. } | OpenError::Missing(_) | OpenError::Storage(_) => Exit::Failed,
-            OpenError::Unsafe { .. } => Exit::Usage,
+            OpenError::InUse { .. }
+            | OpenError::Missing(_)
+            | OpenError::Storage(_)
+            | OpenError::Unreachable(_) => Exit::Failed,
+            OpenError::Unsafe { .. }
+            | OpenError::Settings(_)
+            | OpenError::Denied(_)
+            | OpenError::Untrusted(_) => Exit::Usage,
             OpenError::Damaged(_) => Exit::Damaged,
         };
         Self::new(exit, error)

@@ -11,6 +11,7 @@ use crate::section::{Problems, Section, SectionError};
 use crate::settings::{self, Egress, Limits, Listen, Refusals, Sessions, Tls, Unproven};
 
 mod assets;
+mod book;
 mod find;
 mod guard;
 mod rpc;
@@ -33,6 +34,8 @@ pub struct Config {
     pub listen: Listen,
     /// Ledger, session secrets, admin token.
     pub state_dir: PathBuf,
+    /// The database of the ledger, if it is not in `state_dir`.
+    pub ledger: Option<settings::Postgres>,
     /// Interception and verification.
     pub tls: Tls,
     /// Where connections may go.
@@ -94,7 +97,7 @@ impl fmt::Display for Lines<'_> {
 }
 
 /// Keys of the contract that nothing reads yet.
-const LATER: &[&str] = &["events", "telemetry", "ledger"];
+const LATER: &[&str] = &["events", "telemetry"];
 
 impl Config {
     /// Finds and reads the file. `named` is the one that the command line names.
@@ -149,6 +152,7 @@ impl Config {
         let state_dir = section.or("state_dir", base.join(".farepass"), |s| {
             settings::path(s, &base)
         });
+        let ledger = section.or("ledger", None, |s| settings::Postgres::read(s, &base));
         let listen = section.or("listen", Listen::default(), |s| Listen::read(s, &base));
         let tls = tls(section.take("tls"), &base, problems);
         let egress = section.or("egress", Egress::default(), |s| Egress::read(s, &base));
@@ -184,6 +188,7 @@ impl Config {
             wallets,
             rpc,
             state_dir: problems.keep(state_dir).unwrap_or_default(),
+            ledger: problems.keep(ledger).flatten(),
             egress: problems.keep(egress).unwrap_or_default(),
             refusals: problems.keep(refusals).unwrap_or_default(),
             via: problems.keep(via).flatten(),

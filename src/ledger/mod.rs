@@ -1,8 +1,5 @@
 //! The durable book. A backend stores; `budget::judge` judges.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
@@ -16,89 +13,16 @@ use crate::payment::{Limit, PaymentId, Session, SessionId};
 mod audit;
 mod chain;
 mod memory;
+mod opening;
 mod place;
+mod postgres;
+mod sealed;
 pub mod sessions;
 mod sqlite;
 
-/// Every backend, the default first.
-pub const BACKENDS: &[Backend] = &[sqlite::BACKEND, memory::BACKEND];
-
-/// How a backend is named and opened.
-pub struct Backend {
-    /// Its word in the configuration.
-    pub kind: &'static str,
-    /// As the one owner, who may post.
-    pub open: fn(&Opening) -> Result<Arc<dyn Ledger>, OpenError>,
-    /// To read beside an owner, who may be running. Missing when nothing outlives the process.
-    pub read: fn(&Opening) -> Result<Arc<dyn Reader>, OpenError>,
-}
-
-/// What a backend is opened with.
-#[derive(Clone, Debug)]
-pub struct Opening {
-    /// The folder for everything that outlives the process. Made when missing.
-    pub state_dir: PathBuf,
-}
-
-/// Why a ledger cannot be opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// Another process owns it.
-    #[error(
-        "the ledger is in use by {}: it holds {}. One state directory serves one proxy; stop it, or give this one a state_dir of its own",
-        pid.map_or("another process".into(), |pid| format!("process {pid}")), lock.display()
-    )]
-    InUse {
-        /// The lock file.
-        lock: PathBuf,
-        /// What the lock file says about its holder.
-        pid: Option<u32>,
-    },
-    /// Others than its owner could change it.
-    #[error("{} {problem}", path.display())]
-    Unsafe {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong with it, and what to do.
-        problem: String,
-    },
-    /// There is none yet.
-    #[error("there is no ledger at {}", .0.display())]
-    Missing(PathBuf),
-    /// Records are missing or contradict each other. Nothing is paid from it.
-    #[error("the ledger is damaged: {0}")]
-    Damaged(String),
-    /// The storage does not work.
-    #[error("the ledger cannot be opened: {0}")]
-    Storage(String),
-}
-
-/// Opens the ledger in a folder with the default backend, as its one owner.
-///
-/// # Errors
-/// [`OpenError`]; nothing may be paid then.
-pub fn open(state_dir: &Path) -> Result<Arc<dyn Ledger>, OpenError> {
-    (sqlite::BACKEND.open)(&Opening {
-        state_dir: state_dir.into(),
-    })
-}
-
-/// Opens the ledger in a folder with the default backend for reading only, also while its owner runs.
-///
-/// # Errors
-/// [`OpenError`]; [`OpenError::Missing`] when there is none yet.
-pub fn read(state_dir: &Path) -> Result<Arc<dyn Reader>, OpenError> {
-    let opening = Opening {
-        state_dir: state_dir.into(),
-    };
-    (sqlite::BACKEND.read)(&opening)
-}
-
-/// A ledger that lives and dies with this value: tests, demonstrations.
-#[must_use]
-pub fn in_memory() -> Arc<dyn Ledger> {
-    Arc::new(memory::Memory::default())
-}
+pub use opening::{
+    BACKENDS, Backend, Database, Held, OpenError, Opening, hold, in_memory, open, read,
+};
 
 /// Why a post or a question got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -318,7 +242,7 @@ pub trait Reader: Send + Sync {
     async fn newest(&self) -> Result<Timestamp, PostError>;
 }
 
-/// The book in the hands of its one owner. A limit is checked where it is stored.
+/// The book in the hands of its one owner, or of all who share it. A limit is checked where it is stored.
 #[async_trait]
 pub trait Ledger: Reader {
     /// Judges and stores a post: all or nothing, durable before it returns. The same entries twice
@@ -334,4 +258,12 @@ pub trait Ledger: Reader {
     fn frozen(&self, host: &str, agent: &str) -> Option<Frozen>;
     /// Can a post be promised right now? For readiness; does not write.
     fn healthy(&self) -> Result<(), PostError>;
+    /// Do other processes post too?
+    fn is_shared(&self) -> bool {
+        false
+    }
+    /// Is it this process that closes what was left open? One of all that share the ledger at a time.
+    async fn leads(&self) -> Result<bool, PostError> {
+        Ok(true)
+    }
 }

@@ -98,7 +98,16 @@ pub async fn ensure_default(
     if let Some(row) = ledger.session(&id).await? {
         return Ok(row.session);
     }
-    renew_default(ledger, named, budget, expires, now).await
+    let made = renew_default(ledger, named, budget, expires, now).await;
+    let open = PostError::Rejected(Reject::SessionOpen);
+    match made {
+        // Another proxy that shares the ledger was faster.
+        Err(SessionError::Ledger(error)) if error == open => {
+            let row = ledger.session(&id).await?;
+            row.map(|row| row.session).ok_or(SessionError::Ledger(open))
+        }
+        made => made,
+    }
 }
 
 /// Opens the default session, or its next generation when it is expired or closed.

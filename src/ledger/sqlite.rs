@@ -18,6 +18,7 @@ use crate::payment::{PaymentId, SessionId};
 
 use super::chain::Head;
 use super::place::{Hold, Marker, MarkerFile, Place};
+use super::sealed::Sealed;
 use super::{
     Backend, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
     SessionRow, Then, Trail,
@@ -30,14 +31,12 @@ mod facts;
 mod keeper;
 mod nonces;
 mod read;
-mod sealed;
 mod shared;
 mod store;
 mod tables;
 mod verify;
 mod writer;
 
-use sealed::Sealed;
 use shared::Shared;
 use store::Fault;
 use tables::Tables;

@@ -33,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Milliseconds after its newest event in which a payment is left alone: evidence of its answer may
 /// still be on its way, and would be written over what the chain shows.
-const FRESH: u64 = 6_000;
+pub(super) const FRESH: u64 = 6_000;
 
 /// Payments that one round of the sweeper asks about. The rest waits for the next round.
 const ROUND: usize = 32;

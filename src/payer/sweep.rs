@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::endings::Endings;
+use super::reconcile::FRESH;
 use super::{Payer, SKEW};
 use crate::budget::facts::key;
 use crate::budget::{Because, Entry, Stage};
@@ -103,12 +104,14 @@ impl Payer {
     }
 
     /// A payment whose payload is dead, or that was seen on its chain, may have been closed while its
-    /// answer was on the way. Then what closed it stands; returns whether it was.
+    /// answer was on the way; another proxy looks at chains too, at payments that are not new any more. Then what closed it stands; returns whether it was.
     pub(super) async fn swept(&self, event: &mut SpendEvent) -> bool {
         let dies = event.valid_before.map(|s| s.saturating_add(SKEW));
         // By the clock that never steps back: the wall may have been set since it was closed.
         let dead = dies.is_some_and(|at| self.clock.now() >= Timestamp::from_secs(at));
-        if !dead && !self.reconciler.told(event.id) {
+        let age = self.clock.now().0.saturating_sub(event.id.made().0);
+        let elsewhere = self.ledger.is_shared() && age >= FRESH;
+        if !dead && !elsewhere && !self.reconciler.told(event.id) {
             return false;
         }
         // What closed it may still wait for its commit.

@@ -72,6 +72,7 @@ discovery: [{ url: "https://facilitator.example" }]
 webhook: { url: "https://ops.example.com/farepass", secret_file: webhook.secret }
 reload: { watch: true, strict: true, accept: "0123456789abcdef" }
 limits: { identical_payments: off }
+ledger: { postgres: { url_file: db.url, ca_file: db-ca.pem } }
 "#;
 
 /// Neither takes these.

@@ -35,6 +35,7 @@ mod operator;
 mod parent;
 mod permits;
 mod permits_chain;
+mod postgres;
 mod prepay;
 mod reconcile;
 mod retries;

@@ -6,13 +6,15 @@ use tokio::time::timeout;
 
 use super::finding::Finding;
 use crate::config::Config;
-use crate::ledger::{self, OpenError};
+use crate::ledger::OpenError;
 
 /// A walk through millions of records takes longer than somebody wants to wait here.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const DATABASE: &str = "look at ledger.postgres, and whether psql with that URL gets in";
+
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
-    let book = match ledger::read(&config.state_dir) {
+    let book = match config.read_ledger() {
         Ok(book) => book,
         Err(OpenError::Missing(_)) => {
             return vec![Finding::ok("ledger", "none yet; the first start makes it")];
@@ -21,6 +23,12 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
             let mend = format!("chmod -R go= {}", config.state_dir.display());
             return vec![Finding::wrong("ledger", error, mend)];
         }
+        Err(
+            error @ (OpenError::Settings(_)
+            | OpenError::Unreachable(_)
+            | OpenError::Denied(_)
+            | OpenError::Untrusted(_)),
+        ) => return vec![Finding::wrong("ledger", error, DATABASE)],
         Err(error) => return vec![Finding::wrong("ledger", error, "farepass ledger verify")],
     };
     vec![match timeout(PATIENCE, book.verify()).await {

@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 use super::finding::Finding;
 use crate::clock::{Timestamp, wall};
 use crate::config::Config;
-use crate::ledger;
 
 /// Clocks are set back a little when they are corrected.
 const SLACK: Duration = Duration::from_secs(60);
@@ -18,7 +17,7 @@ const MEND: &str = "timedatectl set-ntp true";
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
     let now = wall();
     let mut known = vec![];
-    if let Ok(book) = ledger::read(&config.state_dir)
+    if let Ok(book) = config.read_ledger()
         && let Ok(newest) = book.newest().await
     {
         known.push((newest, "the newest record of the ledger"));

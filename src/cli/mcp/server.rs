@@ -19,7 +19,7 @@ use crate::admin::Beacon;
 use crate::budget::Asking;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::ledger::{self, OpenError, Reader, SessionRow};
+use crate::ledger::{OpenError, Reader, SessionRow};
 use crate::money::Network;
 
 /// What a model is told about all of it.
@@ -54,7 +54,7 @@ impl Asker {
 impl Server {
     async fn asker(&self) -> Result<Asker, Silent> {
         let config = Arc::new(Config::load(Some(&self.file))?);
-        let book = match ledger::read(&config.state_dir) {
+        let book = match config.read_ledger() {
             Ok(book) => Some(book),
             Err(OpenError::Missing(_)) => None,
             Err(error) => return Err(error.into()),

@@ -2,7 +2,6 @@
 //! taken over on the same port, so that our program does not notice.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -14,7 +13,7 @@ use crate::admin::sessions;
 use crate::app::{self, Options, Running, StartError};
 use crate::cli::{Failure, owner};
 use crate::config::Config;
-use crate::ledger::OpenError;
+use crate::ledger::{OpenError, Opening};
 use crate::payment::SessionId;
 use crate::settings::Listen;
 
@@ -23,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// The proxy of another process.
 pub(super) struct Neighbour {
-    state_dir: PathBuf,
+    ledger: Result<Opening, OpenError>,
     over: oneshot::Sender<()>,
     watch: JoinHandle<Option<Running>>,
 }
@@ -33,7 +32,7 @@ impl Neighbour {
     /// is left to its supervisor.
     pub(super) fn watch(config: Config, client: Client, session: SessionId) -> Self {
         let (over, ended) = oneshot::channel();
-        let state_dir = config.state_dir.clone();
+        let ledger = config.opening();
         let beacon = client.beacon().clone();
         let watch = tokio::spawn(async move {
             tokio::select! {
@@ -42,7 +41,7 @@ impl Neighbour {
             }
         });
         Self {
-            state_dir,
+            ledger,
             over,
             watch,
         }
@@ -58,7 +57,7 @@ impl Neighbour {
             running.stop().await;
             return closed.map(drop).map_err(Failure::from);
         }
-        owner::close_session(&self.state_dir, session).await
+        owner::close_session(&self.ledger?, session).await
     }
 }
 

@@ -13,13 +13,13 @@ use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::{future::block_on, thread};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::sealed::Sealed;
 use super::writer::{self, Job, Keeper, Last, Line, Reply, Storage, Writer};
 use super::{PostError, Posted, check, found_or_made, keeper, start, store};
 use crate::budget::{Entry, Reject};
 use crate::clock::Timestamp;
 use crate::ledger::Post;
 use crate::ledger::place::Place;
+use crate::ledger::sealed::Sealed;
 use crate::money::Usd;
 use crate::payment::{PaymentId, Session, SessionId};
 

@@ -5,7 +5,6 @@
 use std::collections::HashSet;
 
 use rusqlite::Connection;
-use sha2::{Digest as _, Sha256};
 
 use super::store::Fault;
 
@@ -15,20 +14,6 @@ const WAITING_MAX: usize = 4096;
 /// Came with version 3.
 pub(super) const SCHEMA: &str =
     "CREATE TABLE new_nonce(seq INTEGER PRIMARY KEY, hash INTEGER NOT NULL) STRICT;";
-
-/// The number under which a nonce with this hash is kept. Two nonces with one number refuse a payment, once in
-/// billions; they never let one pass.
-pub(super) fn number(sha256: &[u8; 32]) -> i64 {
-    sha256
-        .iter()
-        .take(8)
-        .fold(0, |sum, b| sum << 8 | i64::from(*b))
-}
-
-/// [`number`] of a nonce.
-pub(super) fn number_of(nonce: &str) -> i64 {
-    number(&Sha256::digest(nonce).into())
-}
 
 /// The nonces that wait for their places.
 pub(super) struct Nonces(HashSet<i64>);
@@ -84,6 +69,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<i64>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::sealed::number_of;
 
     #[test]
     fn a_nonce_is_known_before_and_after_it_has_its_place() {

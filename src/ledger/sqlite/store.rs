@@ -5,11 +5,11 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use crate::budget::{Counted, Mark, Opened, Payment, Stage};
 use crate::clock::Timestamp;
 use crate::ledger::chain::{Hash, Head, Record};
+use crate::ledger::sealed::Sealed;
 use crate::money::Usd;
 use crate::payment::{PaymentId, SessionId};
 
 use super::nonces;
-use super::sealed::Sealed;
 
 /// Raised with every change of the tables.
 pub(super) const VERSION: i64 = 3;

@@ -11,11 +11,11 @@ use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Reject, St
 use crate::failpoint;
 use crate::ledger::Posted;
 use crate::ledger::chain::Head;
+use crate::ledger::sealed::Sealed;
 use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::facts;
 use super::nonces::Nonces;
-use super::sealed::Sealed;
 use super::store::{self, Fault};
 
 /// Sums kept in memory between commits. Above it they are dropped and read again when needed.

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use crate::ledger::Report;
 use crate::ledger::audit::{Audit, Seen};
+use crate::ledger::sealed::number_of_hash;
 
 use super::facts;
 use super::nonces;
@@ -35,7 +36,7 @@ fn walk(connection: &Connection) -> Result<Report, Fault> {
         Ok((id, Seen::new(last, payment.as_ref())))
     })?;
     audit.check_payments(payments.into_iter());
-    audit.check_nonces(nonces::number, nonces::all(connection)?.into_iter());
+    audit.check_nonces(number_of_hash, nonces::all(connection)?.into_iter());
     audit.check_sessions(store::sessions(connection)?.into_iter());
     audit.check_facts(facts::all(connection)?.into_iter());
     Ok(audit.report())

@@ -12,9 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::clock::Timestamp;
 use crate::ledger::place::MarkerFile;
+use crate::ledger::sealed::Sealed;
 use crate::ledger::{PostError, Posted, Then};
 
-use super::sealed::Sealed;
 use super::shared::Shared;
 use super::store::Fault;
 use super::tables::Tables;

@@ -16,6 +16,7 @@ pub(crate) mod merchant;
 pub(crate) mod mpp_stand;
 pub(crate) mod node;
 pub(crate) mod permit;
+pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod schema;

@@ -1,23 +1,38 @@
 //! A post with all that can be computed before it is its turn, so that the writer need not.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::budget::Entry;
 use crate::clock::Timestamp;
-use crate::ledger::Post;
 
-use super::nonces;
+use super::Post;
+
+/// The number under which a nonce with this hash is kept. Two nonces with one number refuse a payment, once in
+/// billions; they never let one pass.
+pub(in crate::ledger) fn number_of_hash(sha256: &[u8; 32]) -> i64 {
+    sha256
+        .iter()
+        .take(8)
+        .fold(0, |sum, b| sum << 8 | i64::from(*b))
+}
+
+/// [`number_of_hash`] of a nonce.
+pub(in crate::ledger) fn number_of(nonce: &str) -> i64 {
+    number_of_hash(&Sha256::digest(nonce).into())
+}
 
 /// See the module.
-pub(super) struct Sealed {
-    pub(super) time: Timestamp,
-    pub(super) entries: Vec<Entry>,
-    /// For each entry the number of the nonce that it reserves under; see `nonces`.
-    pub(super) numbers: Vec<Option<i64>>,
-    pub(super) entries_json: String,
-    pub(super) event_json: Option<String>,
+pub(in crate::ledger) struct Sealed {
+    pub(in crate::ledger) time: Timestamp,
+    pub(in crate::ledger) entries: Vec<Entry>,
+    /// For each entry the number of the nonce that it reserves under; see `number_of_hash`.
+    pub(in crate::ledger) numbers: Vec<Option<i64>>,
+    pub(in crate::ledger) entries_json: String,
+    pub(in crate::ledger) event_json: Option<String>,
 }
 
 impl Sealed {
-    pub(super) fn new(post: Post) -> Result<Self, serde_json::Error> {
+    pub(in crate::ledger) fn new(post: Post) -> Result<Self, serde_json::Error> {
         Ok(Self {
             time: post.time,
             numbers: post.entries.iter().map(number).collect(),
@@ -30,7 +45,7 @@ impl Sealed {
 
 fn number(entry: &Entry) -> Option<i64> {
     match entry {
-        Entry::Reserve { nonce, .. } => Some(nonces::number_of(nonce)),
+        Entry::Reserve { nonce, .. } => Some(number_of(nonce)),
         Entry::OpenSession { .. }
         | Entry::CloseSession { .. }
         | Entry::Settle { .. }

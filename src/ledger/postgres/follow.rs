@@ -1,0 +1,76 @@
+//! What other proxies commit, learned a moment later. Nothing is paid on the word of what is known here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::types::Type;
+
+use super::fault::Fault;
+use super::known::Known;
+use super::link::Link;
+use super::{rows, schema};
+use crate::budget::facts::key;
+
+/// How long it takes at most until a freeze of another proxy is known here by itself. A payment that it
+/// would stop is refused at once, where it is judged.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) struct Follower {
+    pub(super) link: Link,
+    pub(super) known: Arc<Known>,
+    /// Everything up to this record is known.
+    pub(super) place: u64,
+}
+
+impl Follower {
+    /// Runs until it is dropped.
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let looked = self.look().await;
+            if let Err(fault) = &looked {
+                tracing::debug!(%fault, "the ledger's database cannot be asked");
+            }
+            self.known.follows(looked.map_err(Into::into));
+        }
+    }
+
+    /// Everything that is new since the last look.
+    pub(super) async fn look(&mut self) -> Result<(), Fault> {
+        let sql = "SELECT seq, hash FROM farepass_head";
+        let found = self.link.ask(sql, &[]).await?;
+        let row = found.first().ok_or_else(no_head)?;
+        let head = schema::head(row.try_get(0)?, row.try_get(1)?)?;
+        if head.seq < self.place {
+            let text = "the database went back to record";
+            return Err(Fault::Records(format!(
+                "{text} {}, and {} was there",
+                head.seq, self.place
+            )));
+        }
+        if head.seq == self.place && head.seq > 0 {
+            return Ok(());
+        }
+        // What is committed meanwhile is newer than this head, and seen again with the next one.
+        let place = self.place.cast_signed();
+        let sql = "SELECT id, body, changed FROM farepass_session WHERE changed > $1";
+        for row in &self.link.ask(sql, &[(&place, Type::INT8)]).await? {
+            let (id, opened) = rows::session(row)?;
+            self.known.session(id, rows::number(row, 2)?, &opened);
+        }
+        let sql = "SELECT key, body, changed FROM farepass_fact
+                   WHERE changed > $1 AND starts_with(key, $2)";
+        let values = [(&place as _, Type::INT8), (&key::FREEZES as _, Type::TEXT)];
+        for row in &self.link.ask(sql, &values).await? {
+            let (key, fact) = rows::fact(row)?;
+            self.known.fact(key, rows::number(row, 2)?, fact);
+        }
+        self.known.saw(head);
+        self.place = head.seq;
+        Ok(())
+    }
+}
+
+pub(super) fn no_head() -> Fault {
+    Fault::Records("the end of the chain is missing".into())
+}

@@ -1,0 +1,204 @@
+//! What is known here without asking the database: sessions, freezes, and whether posts can be promised.
+//! Never what is judged by; that is read under the lock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use super::batch::Changed;
+use super::session::Seen;
+use crate::budget::facts::key;
+use crate::budget::{Counted, Fact, Frozen, Opened};
+use crate::ledger::chain::Head;
+use crate::ledger::{PostError, SessionRow};
+use crate::payment::{Limit, SessionId};
+
+/// How old the sum of a session may be, since other proxies count in it too.
+const FRESH: Duration = Duration::from_secs(1);
+
+pub(super) struct Known(RwLock<Inner>);
+
+struct Inner {
+    seen: Seen,
+    /// Of whoever writes, and of whoever follows: one of them may have a connection that works.
+    writes: Result<(), PostError>,
+    follows: Result<(), PostError>,
+    rows: HashMap<SessionId, Row>,
+    /// By the hash of their secret.
+    secrets: HashMap<String, SessionId>,
+    /// By the account of their newest generation.
+    accounts: HashMap<String, SessionId>,
+    freezes: BTreeMap<String, (u64, Option<Fact>)>,
+}
+
+struct Row {
+    changed: u64,
+    row: SessionRow,
+    asked: Option<Instant>,
+}
+
+impl Known {
+    pub(super) fn new(seen: Seen) -> Self {
+        Self(RwLock::new(Inner {
+            seen,
+            writes: Ok(()),
+            follows: Ok(()),
+            rows: HashMap::new(),
+            secrets: HashMap::new(),
+            accounts: HashMap::new(),
+            freezes: BTreeMap::new(),
+        }))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was committed here.
+    pub(super) fn committed(&self, head: Head, changed: Changed) {
+        let inner = &mut *self.write();
+        inner.saw(head);
+        for (id, opened) in changed.sessions {
+            inner.put(id, changed.seq, &opened);
+        }
+        for (key, fact) in changed.facts {
+            inner.remember(key, changed.seq, fact);
+        }
+        for (account, counted) in changed.sums {
+            inner.count(&account, counted, None);
+        }
+    }
+
+    /// What others committed: a session or a fact, as record `changed` left it.
+    pub(super) fn session(&self, id: SessionId, changed: u64, opened: &Opened) {
+        self.write().put(id, changed, opened);
+    }
+
+    pub(super) fn fact(&self, key: String, changed: u64, fact: Option<Fact>) {
+        self.write().remember(key, changed, fact);
+    }
+
+    pub(super) fn saw(&self, head: Head) {
+        self.write().saw(head);
+    }
+
+    /// What counts in a session's account at this moment.
+    pub(super) fn counted(&self, account: &str, counted: Counted) {
+        self.write().count(account, counted, Some(Instant::now()));
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        self.read().seen.clone()
+    }
+
+    /// Damage is final; anything else may heal.
+    pub(super) fn writes(&self, health: Result<(), PostError>) {
+        let inner = &mut *self.write();
+        if !matches!(inner.writes, Err(PostError::Damaged(_))) {
+            inner.writes = health;
+        }
+    }
+
+    pub(super) fn follows(&self, health: Result<(), PostError>) {
+        let inner = &mut *self.write();
+        if !matches!(inner.follows, Err(PostError::Damaged(_))) {
+            inner.follows = health;
+        }
+    }
+
+    /// May a post be tried?
+    pub(super) fn writable(&self) -> Result<(), PostError> {
+        self.read().writes.clone()
+    }
+
+    pub(super) fn healthy(&self) -> Result<(), PostError> {
+        let inner = self.read();
+        inner.writes.clone().and_then(|()| inner.follows.clone())
+    }
+
+    pub(super) fn frozen(&self, host: &str, agent: &str) -> Option<Frozen> {
+        let inner = self.read();
+        let facts = inner.freezes.iter();
+        let facts = facts.filter_map(|(key, (_, fact))| Some((key.clone(), fact.clone()?)));
+        Frozen::among(&facts.collect(), host, agent)
+    }
+
+    /// A session as it is known here, and whether its sum is fresh.
+    pub(super) fn row(&self, id: &SessionId) -> Option<(SessionRow, bool)> {
+        let inner = self.read();
+        let row = inner.rows.get(id)?;
+        Some((
+            row.row.clone(),
+            row.asked.is_some_and(|at| at.elapsed() < FRESH),
+        ))
+    }
+
+    pub(super) fn by_secret(&self, sha256: &str) -> Option<SessionRow> {
+        let inner = self.read();
+        let id = inner.secrets.get(sha256)?;
+        inner.rows.get(id).map(|row| row.row.clone())
+    }
+}
+
+impl Inner {
+    fn saw(&mut self, head: Head) {
+        if head.seq > self.seen.head.seq {
+            self.seen.head = head;
+        }
+    }
+
+    fn remember(&mut self, key: String, changed: u64, fact: Option<Fact>) {
+        if !key.starts_with(key::FREEZES) {
+            return;
+        }
+        let old = self.freezes.get(&key).map(|(changed, _)| *changed);
+        if old.is_none_or(|old| old <= changed) {
+            self.freezes.insert(key, (changed, fact));
+        }
+    }
+
+    fn count(&mut self, account: &str, counted: Counted, asked: Option<Instant>) {
+        let id = self.accounts.get(account);
+        if let Some(row) = id.and_then(|id| self.rows.get_mut(id)) {
+            (row.row.spent, row.row.payments) = (counted.amount, counted.payments);
+            row.asked = asked.or(row.asked);
+        }
+    }
+
+    fn put(&mut self, id: SessionId, changed: u64, opened: &Opened) {
+        let mut counted = Counted::default();
+        if let Some(old) = self.rows.get(&id) {
+            if old.changed > changed {
+                return;
+            }
+            let session = &old.row.session;
+            if session.created == opened.session.created {
+                counted = Counted {
+                    amount: old.row.spent,
+                    payments: old.row.payments,
+                };
+            }
+            self.accounts.remove(&Limit::session(session).account);
+            // A renewal may bring another secret; the old one must not work any more.
+            self.secrets.retain(|_, owner| *owner != id);
+        }
+        let account = Limit::session(&opened.session).account;
+        self.accounts.insert(account, id.clone());
+        if let Some(secret) = &opened.secret_sha256 {
+            self.secrets.insert(secret.clone(), id.clone());
+        }
+        let row = SessionRow::new(opened, counted);
+        self.rows.insert(
+            id,
+            Row {
+                changed,
+                row,
+                asked: None,
+            },
+        );
+    }
+}

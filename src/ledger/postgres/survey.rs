@@ -1,0 +1,159 @@
+//! Long looks at everything, on one state of the tables while others write: lists, exports, and whether
+//! the records and all that follows from them agree.
+
+use tokio::sync::mpsc;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
+
+use super::dial::Purpose;
+use super::fault::Fault;
+use super::follow::no_head;
+use super::link::{Link, Parameter};
+use super::read::{FIRST_AT, LIST, PAGE, recorded};
+use super::{rows, schema};
+use crate::event::export::Recorded;
+use crate::ledger::audit::{Audit, Seen};
+use crate::ledger::sealed::number_of_hash;
+use crate::ledger::{Filter, Report};
+
+/// A transaction on a connection of its own; both end with it.
+pub(super) struct Survey {
+    client: Client,
+}
+
+const WALK: &str = "SELECT r.seq, r.hash, r.event
+  FROM farepass_record r JOIN farepass_payment p ON p.id = r.payment
+  WHERE p.last = r.seq AND r.event IS NOT NULL AND r.seq >= $1 ORDER BY r.seq LIMIT $2";
+
+impl Survey {
+    pub(super) async fn begin(link: &Link) -> Result<Self, Fault> {
+        let client = link.connect(Purpose::Survey).await?;
+        client
+            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await?;
+        Ok(Self { client })
+    }
+
+    async fn ask(&self, sql: &str, values: &[Parameter<'_>]) -> Result<Vec<Row>, Fault> {
+        Ok(self.client.query_typed(sql, values).await?)
+    }
+
+    /// What fits, the newest first.
+    pub(super) async fn newest(&self, filter: &Filter, first: i64) -> Result<Vec<Recorded>, Fault> {
+        let (mut found, mut last) = (vec![], i64::MAX);
+        loop {
+            let values = [
+                (&last as _, Type::INT8),
+                (&first as _, Type::INT8),
+                (&PAGE as _, Type::INT8),
+            ];
+            let page = self.ask(LIST, &values).await?;
+            for row in &page {
+                let row = recorded(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?;
+                last = row.record_seq.cast_signed().saturating_sub(1);
+                if filter.fits(&row.event) {
+                    found.push(row);
+                }
+                if found.len() >= filter.most() {
+                    return Ok(found);
+                }
+            }
+            if page.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What fits, the one that changed last at the end. Ends early when nobody receives any more.
+    pub(super) async fn walk(
+        &self,
+        filter: &Filter,
+        rows: &mpsc::Sender<Recorded>,
+    ) -> Result<(), Fault> {
+        let at = filter.changed.unwrap_or_default().0.cast_signed();
+        let mut next: i64 = match self.ask(FIRST_AT, &[(&at, Type::INT8)]).await?.first() {
+            Some(row) => row.try_get(0)?,
+            None => return Ok(()),
+        };
+        let mut left = filter.most();
+        loop {
+            let page = self
+                .ask(WALK, &[(&next, Type::INT8), (&PAGE, Type::INT8)])
+                .await?;
+            for row in &page {
+                let row = recorded(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?;
+                next = row.record_seq.cast_signed().saturating_add(1);
+                if !filter.fits(&row.event) {
+                    continue;
+                }
+                let Some(fewer) = left.checked_sub(1) else {
+                    return Ok(());
+                };
+                left = fewer;
+                if rows.send(row).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if page.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Walks every record and compares every row.
+    pub(super) async fn verify(&self) -> Result<Report, Fault> {
+        let mut audit = Audit::new(&schema::id(&self.client).await?);
+        let sql = format!(
+            "SELECT {} FROM farepass_record WHERE seq >= $1 ORDER BY seq LIMIT $2",
+            rows::RECORD
+        );
+        let mut next: i64 = i64::MIN;
+        loop {
+            let page = self
+                .ask(&sql, &[(&next, Type::INT8), (&PAGE, Type::INT8)])
+                .await?;
+            for row in &page {
+                let record = rows::record(row)?;
+                next = record.seq.cast_signed().saturating_add(1);
+                audit.record(&record);
+            }
+            if page.is_empty() {
+                break;
+            }
+        }
+        let head = self.ask("SELECT seq, hash FROM farepass_head", &[]).await?;
+        let head = head.first().ok_or_else(no_head)?;
+        audit.check_head(schema::head(head.try_get(0)?, head.try_get(1)?)?);
+        let sums = self
+            .all(rows::COUNTED, "farepass_counted", rows::counted)
+            .await?;
+        audit.check_counted(sums.into_iter());
+        let payments = self.all(rows::PAYMENT, "farepass_payment", |row| {
+            let (id, last, payment) = rows::payment(row)?;
+            Ok((id, Seen::new(last, payment.as_ref())))
+        });
+        audit.check_payments(payments.await?.into_iter());
+        let nonces = self.all("hash", "farepass_nonce", |row| Ok(row.try_get(0)?));
+        audit.check_nonces(number_of_hash, nonces.await?.into_iter());
+        let sessions = self.all("id, body", "farepass_session", rows::session);
+        audit.check_sessions(sessions.await?.into_iter());
+        let facts = self.all("key, body", "farepass_fact", rows::fact).await?;
+        let facts = facts
+            .into_iter()
+            .filter_map(|(key, fact)| Some((key, fact?)));
+        audit.check_facts(facts);
+        Ok(audit.report())
+    }
+
+    async fn all<T>(
+        &self,
+        columns: &str,
+        table: &str,
+        read: impl Fn(&Row) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        let found = self
+            .ask(&format!("SELECT {columns} FROM {table}"), &[])
+            .await?;
+        found.iter().map(read).collect()
+    }
+}

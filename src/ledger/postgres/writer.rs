@@ -1,0 +1,385 @@
+//! The one task that writes. It enters the posts that wait in one transaction, and answers everybody
+//! when the commit was answered. A commit without an answer is looked up before anybody is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::dial::Dial;
+use super::fault::Fault;
+use super::known::Known;
+use super::session::{Entered, Failed, Session};
+use crate::ledger::chain::Head;
+use crate::ledger::sealed::Sealed;
+use crate::ledger::{PostError, Posted, Then};
+
+/// Posts in one transaction. More would make the first of them wait for the last.
+const GROUP_MAX: usize = 256;
+/// How long a post that nobody waits for waits for company.
+const SOON: Duration = Duration::from_millis(3);
+/// Posts that nobody waits for, kept while the database is away. Each is some kilobytes.
+const KEPT_MAX: usize = 4096;
+/// How long somebody who waits is left without an answer while connections are tried.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Tries of one transaction that others were in the way of.
+const TRIES: u32 = 5;
+/// First and longest pause between two connections.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// One thing to do, and who waits for it.
+pub(super) enum Job {
+    Post(Waiting),
+    /// Answered when everything before it is durable.
+    Flush(oneshot::Sender<Result<(), PostError>>),
+}
+
+/// A post that is not answered yet.
+pub(super) struct Waiting {
+    pub(super) sealed: Sealed,
+    pub(super) reply: Reply,
+    /// Its place in the queue, free again when it is answered or kept for later.
+    pub(super) place: Option<OwnedSemaphorePermit>,
+}
+
+/// Who is told.
+pub(super) enum Reply {
+    /// Somebody waits for the commit.
+    Now(oneshot::Sender<Result<Posted, PostError>>),
+    /// Nobody does.
+    Soon(Then),
+    /// Who waited was told already that nothing is promised.
+    Told,
+}
+
+impl Reply {
+    pub(super) fn tell(self, answer: Result<Posted, PostError>) {
+        match self {
+            // Who hung up does not want to know; the record stands.
+            Self::Now(sender) => drop(sender.send(answer)),
+            Self::Soon(then) => then(answer),
+            Self::Told => {}
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Now(_) => true,
+            Self::Soon(_) | Self::Told => false,
+        }
+    }
+}
+
+/// A transaction whose commit was not answered, with everybody who is not told yet.
+struct Doubt {
+    first: Head,
+    entered: Entered,
+    posts: Vec<Waiting>,
+}
+
+/// The task's own things.
+pub(super) struct Writer {
+    dial: Dial,
+    known: Arc<Known>,
+    session: Option<Session>,
+    /// What is not known to be stored. At most one: nothing is entered before it is resolved.
+    doubt: Option<Doubt>,
+    /// What waits for the database to come back, oldest first.
+    kept: Vec<Waiting>,
+    retry: Option<Instant>,
+    pause: Duration,
+}
+
+impl Writer {
+    pub(super) fn new(dial: Dial, known: Arc<Known>) -> Self {
+        Self {
+            dial,
+            known,
+            session: None,
+            doubt: None,
+            kept: vec![],
+            retry: None,
+            pause: RETRY_FIRST,
+        }
+    }
+
+    /// Runs until every sender is gone and every post is answered.
+    pub(super) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        loop {
+            let job = match self.retry {
+                None => jobs.recv().await,
+                Some(at) => tokio::select! {
+                    job = jobs.recv() => job,
+                    () = tokio::time::sleep_until(at) => {
+                        self.mend().await;
+                        continue;
+                    }
+                },
+            };
+            let Some(job) = job else { break };
+            let (posts, flushes) = gather(job, &mut jobs).await;
+            let done = self.serve(posts).await;
+            for flush in flushes {
+                drop(flush.send(done.clone()));
+            }
+        }
+        self.mend().await;
+        let why = self.known.writable().err();
+        let why = why.unwrap_or_else(|| PostError::Unavailable("its writer has stopped".into()));
+        let doubted = self.doubt.take().into_iter().flat_map(|d| d.posts);
+        for post in doubted.chain(self.kept.drain(..)) {
+            post.reply.tell(Err(why.clone()));
+        }
+    }
+
+    /// Whether all of them are stored or refused.
+    async fn serve(&mut self, posts: Vec<Waiting>) -> Result<(), PostError> {
+        if let Err(why) = self.known.writable() {
+            self.keep(posts, &why);
+            return Err(why);
+        }
+        let until = Instant::now() + PATIENCE;
+        self.enter(posts, until).await
+    }
+
+    /// Enters posts, some at a time where one of them is refused by the database itself.
+    async fn enter(&mut self, posts: Vec<Waiting>, until: Instant) -> Result<(), PostError> {
+        let mut todo = vec![posts];
+        let mut outcome = Ok(());
+        while let Some(mut posts) = todo.pop() {
+            if posts.is_empty() {
+                continue;
+            }
+            if let Err(why) = &outcome {
+                self.keep(posts, why);
+                continue;
+            }
+            match self.together(&mut posts, until).await {
+                Ok(()) => {}
+                Err(Fault::Statement(_)) if posts.len() > 1 => {
+                    let rest = posts.split_off(posts.len() / 2);
+                    todo.extend([rest, posts]);
+                }
+                Err(fault @ Fault::Statement(_)) => {
+                    let why = PostError::from(fault);
+                    for post in posts {
+                        post.reply.tell(Err(why.clone()));
+                    }
+                }
+                Err(fault) => {
+                    let why = self.broke(fault);
+                    self.keep(posts, &why);
+                    outcome = Err(why);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// One transaction, tried until it is answered, refused, or the time is over. What is answered or in
+    /// doubt is taken out of `posts`.
+    async fn together(&mut self, posts: &mut Vec<Waiting>, until: Instant) -> Result<(), Fault> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let fault = match self.once(posts).await {
+                Ok(()) => return Ok(()),
+                Err(fault) => fault,
+            };
+            if !fault.is_passing() || tries >= TRIES || Instant::now() >= until {
+                return Err(fault);
+            }
+            tracing::debug!(%fault, "the ledger tries again");
+            sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(RETRY_MAX / 10);
+        }
+    }
+
+    async fn once(&mut self, posts: &mut Vec<Waiting>) -> Result<(), Fault> {
+        self.connect().await?;
+        let again = self.resolve().await?;
+        drop(posts.splice(..0, again));
+        let Some(session) = &self.session else {
+            return Err(Fault::Lost("there is no connection".into()));
+        };
+        let sealed: Vec<&Sealed> = posts.iter().map(|p| &p.sealed).collect();
+        match session.enter(&sealed).await {
+            Ok(entered) => {
+                self.pause = RETRY_FIRST;
+                self.tell(entered, std::mem::take(posts));
+                Ok(())
+            }
+            Err(Failed::Before(fault)) => {
+                // A connection whose state is not certain is not used again.
+                let clean = matches!(fault, Fault::Conflict(_) | Fault::Statement(_));
+                if !clean || session.rollback().await.is_err() {
+                    self.session = None;
+                }
+                Err(fault)
+            }
+            Err(Failed::Doubt {
+                fault,
+                first,
+                entered,
+            }) => {
+                self.session = None;
+                self.doubt = Some(Doubt {
+                    first,
+                    entered,
+                    posts: std::mem::take(posts),
+                });
+                tracing::warn!(%fault, "a commit of the ledger was not answered; it is looked up");
+                Err(Fault::Lost(format!(
+                    "nobody knows whether it was stored: {fault}"
+                )))
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        if self.session.as_ref().is_none_or(Session::is_closed) {
+            self.session = None;
+            self.session = Some(Session::open(&self.dial, &self.known.seen()).await?);
+        }
+        Ok(())
+    }
+
+    /// Finds out what became of the commit that was not answered. Returns the posts that it did not
+    /// store: they are entered again.
+    async fn resolve(&mut self) -> Result<Vec<Waiting>, Fault> {
+        let (Some(doubt), Some(session)) = (&self.doubt, &self.session) else {
+            return Ok(vec![]);
+        };
+        let committed = session.committed(doubt.first).await;
+        if committed.is_err() {
+            self.session = None;
+        }
+        let (committed, Some(doubt)) = (committed?, self.doubt.take()) else {
+            return Ok(vec![]);
+        };
+        tracing::warn!(
+            record = doubt.first.seq,
+            committed,
+            "the commit was looked up"
+        );
+        if !committed {
+            return Ok(doubt.posts);
+        }
+        self.tell(doubt.entered, doubt.posts);
+        Ok(vec![])
+    }
+
+    fn tell(&self, entered: Entered, posts: Vec<Waiting>) {
+        self.known.committed(entered.head, entered.changed);
+        for (post, answer) in posts.into_iter().zip(entered.answers) {
+            post.reply.tell(answer);
+        }
+    }
+
+    fn broke(&mut self, fault: Fault) -> PostError {
+        let why = PostError::from(fault);
+        tracing::error!(error = %why, "the ledger failed; nothing is paid until its database answers again");
+        self.known.writes(Err(why.clone()));
+        // Damage is for a person.
+        self.retry = match &why {
+            PostError::Damaged(_) => None,
+            PostError::Rejected(_) | PostError::Unavailable(_) => Some(Instant::now() + self.pause),
+        };
+        why
+    }
+
+    /// Who waits is told that nothing is promised; what nobody waits for is tried again later.
+    fn keep(&mut self, posts: Vec<Waiting>, why: &PostError) {
+        let doubted = self.doubt.as_mut().map(|d| &mut d.posts);
+        for post in doubted.into_iter().flatten() {
+            if post.reply.is_awaited() {
+                std::mem::replace(&mut post.reply, Reply::Told).tell(Err(why.clone()));
+            }
+            post.place = None;
+        }
+        for mut post in posts {
+            let damaged = matches!(why, PostError::Damaged(_));
+            if post.reply.is_awaited() || damaged || self.kept.len() >= KEPT_MAX {
+                post.reply.tell(Err(why.clone()));
+            } else {
+                post.place = None;
+                self.kept.push(post);
+            }
+        }
+    }
+
+    /// Tries the database again: connect, resolve what is in doubt, enter what was kept.
+    async fn mend(&mut self) {
+        self.retry = None;
+        if matches!(self.known.writable(), Err(PostError::Damaged(_))) {
+            return;
+        }
+        let found = match self.connect().await {
+            Ok(()) => self.resolve().await,
+            Err(fault) => Err(fault),
+        };
+        let again = match found {
+            Ok(again) => again,
+            Err(fault) => {
+                self.pause = (self.pause * 2).min(RETRY_MAX);
+                self.broke(fault);
+                return;
+            }
+        };
+        if self.known.writable().is_err() {
+            tracing::warn!("the ledger is available again");
+        }
+        self.known.writes(Ok(()));
+        self.pause = RETRY_FIRST;
+        // Who waited was told that nothing is promised: what was not stored must not be stored now.
+        let mut posts: Vec<Waiting> = again.into_iter().filter(Waiting::is_wanted).collect();
+        posts.append(&mut self.kept);
+        let until = Instant::now() + PATIENCE;
+        while !posts.is_empty() {
+            let rest = posts.split_off(posts.len().min(GROUP_MAX));
+            // It keeps what it cannot enter.
+            let _ = self.enter(posts, until).await;
+            posts = rest;
+        }
+    }
+}
+
+impl Waiting {
+    /// Whoever was told that nothing is promised gave it up.
+    fn is_wanted(&self) -> bool {
+        !matches!(self.reply, Reply::Told)
+    }
+}
+
+/// Everything that waits already; posts that nobody waits for wait a moment for company.
+async fn gather(
+    first: Job,
+    jobs: &mut mpsc::UnboundedReceiver<Job>,
+) -> (Vec<Waiting>, Vec<oneshot::Sender<Result<(), PostError>>>) {
+    let (mut posts, mut flushes, mut awaited) = (vec![], vec![], false);
+    let mut next = Some(first);
+    let deadline = Instant::now() + SOON;
+    while let Some(job) = next {
+        match job {
+            Job::Post(post) => {
+                awaited |= post.reply.is_awaited();
+                posts.push(post);
+            }
+            Job::Flush(sender) => {
+                awaited = true;
+                flushes.push(sender);
+            }
+        }
+        next = match posts.len() < GROUP_MAX {
+            false => None,
+            true => jobs.try_recv().ok(),
+        };
+        if next.is_none() && !awaited && posts.len() < GROUP_MAX {
+            let left = deadline.saturating_duration_since(Instant::now());
+            next = timeout(left, jobs.recv()).await.ok().flatten();
+        }
+    }
+    (posts, flushes)
+}

@@ -1,0 +1,439 @@
+//! What several owners of one PostgreSQL ledger promise each other: one order of all posts, no answer
+//! without a durable record, and no record that nobody knows of.
+#![cfg(test)]
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use farepass::budget::{Because, Entry, Frozen, Reject};
+use farepass::clock::{Timestamp, wall};
+use farepass::event::{SpendEvent, State};
+use farepass::ledger::{Database, Ledger, OpenError, Opening, Post, PostError, Posted};
+use farepass::money::Usd;
+use farepass::payment::{PaymentId, Session, SessionId};
+
+/// Used by the journeys with the real binary too.
+#[path = "real/support/postgres.rs"]
+#[expect(dead_code, reason = "the journeys need more of it")]
+mod postgres;
+
+use postgres::Server;
+
+static SERVER: LazyLock<Result<Server, String>> = LazyLock::new(|| Server::start(&[]));
+
+/// The server, or nothing where there is none and none is required.
+fn server() -> Option<&'static Server> {
+    match &*SERVER {
+        Ok(server) => Some(server),
+        Err(why) => {
+            let required = std::env::var("FAREPASS_REQUIRE_INTEROP").is_ok_and(|v| v == "1");
+            assert!(!required, "FAREPASS_REQUIRE_INTEROP=1, but {why}");
+            // Past the test harness, which keeps the output of passing tests to itself.
+            let line = format!("\n*** SKIPPED: {why}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            None
+        }
+    }
+}
+
+fn opening(url: &str) -> Opening {
+    Opening {
+        state_dir: "/nonexistent".into(),
+        database: Some(Database {
+            url: url.into(),
+            roots: Arc::new(rustls::RootCertStore::empty()),
+            file: "db.url".into(),
+        }),
+    }
+}
+
+fn open(url: &str) -> Arc<dyn Ledger> {
+    opening(url).open().unwrap()
+}
+
+fn session(budget: u64) -> Post {
+    let session = Session {
+        id: SessionId("s".into()),
+        agent: "bot".into(),
+        budget: Usd(budget),
+        created: Timestamp(1),
+        expires: wall().after_secs(3600),
+    };
+    Post {
+        time: Timestamp(1),
+        entries: vec![Entry::OpenSession {
+            session,
+            secret_sha256: Some("aa".into()),
+        }],
+        event: None,
+    }
+}
+
+fn told(id: u128, time: Timestamp, state: State, entry: Entry) -> Post {
+    Post {
+        time,
+        entries: vec![entry],
+        event: Some(SpendEvent {
+            id: PaymentId(id),
+            time,
+            state,
+            session: SessionId("s".into()),
+            host: "api.example.com".into(),
+            ..SpendEvent::default()
+        }),
+    }
+}
+
+fn reserve(id: u128, amount: u64) -> Post {
+    let now = wall();
+    let entry = Entry::Reserve {
+        id: PaymentId(id),
+        session: SessionId("s".into()),
+        amount: Usd(amount),
+        limits: vec![],
+        until: Timestamp(9),
+        now,
+        nonce: format!("nonce {id}"),
+        host: "api.example.com".into(),
+    };
+    told(id, now, State::Reserved, entry)
+}
+
+async fn whole(ledger: &Arc<dyn Ledger>) -> u64 {
+    let report = ledger.verify().await.unwrap();
+    assert_eq!(report.problems, [] as [String; 0]);
+    report.payments
+}
+
+async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !look().await {
+        assert!(Instant::now() < end, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+const OWNERS: usize = 4;
+const PAYERS: u128 = 64;
+
+/// Exact to the payment, each owner having a connection of its own. Prints how fast it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn four_owners_pay_what_one_budget_holds() {
+    const EACH: u128 = 8;
+    const HELD: u64 = 1500;
+    let Some(server) = server() else { return };
+    let url = server.place("four");
+    let openings = (0..OWNERS).map(|_| {
+        let url = url.clone();
+        // At once, on an empty place: one of them makes the tables.
+        std::thread::spawn(move || open(&url))
+    });
+    let owners: Vec<_> = openings.collect::<Vec<_>>();
+    let owners: Vec<_> = owners.into_iter().map(|o| o.join().unwrap()).collect();
+    owners[0].post(session(HELD)).await.unwrap();
+    let began = Instant::now();
+    let mut payers = vec![];
+    for (n, owner) in (0u128..).zip(&owners) {
+        for payer in 0..PAYERS {
+            let owner = Arc::clone(owner);
+            payers.push(tokio::spawn(async move {
+                let mut counts = vec![];
+                for turn in 0..EACH {
+                    let id = n << 64 | payer << 32 | turn;
+                    match owner.post(reserve(id, 1)).await {
+                        Ok(posted) => counts.push(posted.session_counted.unwrap().amount.0),
+                        Err(PostError::Rejected(Reject::OverLimit { .. })) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                counts
+            }));
+        }
+    }
+    let mut counts = vec![];
+    for payer in payers {
+        counts.extend(payer.await.unwrap());
+    }
+    let took = began.elapsed();
+    let tried = OWNERS as u128 * PAYERS * EACH;
+    println!("{tried} posts of {OWNERS} owners in {took:?}");
+    counts.sort_unstable();
+    let each: Vec<u64> = (1..=HELD).collect();
+    assert_eq!(counts, each, "each saw its own sum, whoever counted before");
+    assert_eq!(whole(&owners[3]).await, HELD);
+}
+
+/// A relay before the database that cuts a connection at a commit: before the server hears of it, or
+/// before its answer is heard.
+struct Cutter {
+    port: u16,
+    /// 0: nothing; 1: before; 2: after.
+    mode: AtomicUsize,
+    cuts: AtomicU64,
+}
+
+const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+
+impl Cutter {
+    fn start(to: u16) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let cutter = Arc::new(Self {
+            port,
+            mode: AtomicUsize::new(0),
+            cuts: AtomicU64::new(0),
+        });
+        let this = Arc::clone(&cutter);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else {
+                    continue;
+                };
+                let this = Arc::clone(&this);
+                let (from, into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || this.forward(from, into));
+                std::thread::spawn(move || {
+                    let (mut from, mut into) = (server, client);
+                    let _ = std::io::copy(&mut from, &mut into);
+                    let _ = into.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        cutter
+    }
+
+    fn forward(&self, mut client: TcpStream, mut server: TcpStream) {
+        let mut bytes = [0; 65536];
+        while let Ok(n @ 1..) = client.read(&mut bytes) {
+            let commit = bytes[..n].windows(COMMIT.len()).any(|w| w == COMMIT);
+            let mode = match commit {
+                true => self.mode.swap(0, Ordering::SeqCst),
+                false => 0,
+            };
+            if mode > 0 {
+                self.cuts.fetch_add(1, Ordering::SeqCst);
+                // Nothing more is heard of the server from here on.
+                let _ = client.shutdown(Shutdown::Both);
+            }
+            if mode == 1 || server.write_all(&bytes[..n]).is_err() {
+                break;
+            }
+            if mode == 2 {
+                // The commit is made before the server sees that nobody listens.
+                std::thread::park_timeout(Duration::from_millis(200));
+                break;
+            }
+        }
+        let _ = server.shutdown(Shutdown::Both);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_without_an_answer_is_looked_up() {
+    let Some(server) = server() else { return };
+    let direct = server.place("doubt");
+    let (before, after) = direct.split_once("@127.0.0.1:").unwrap();
+    let (port, rest) = after.split_once('/').unwrap();
+    let cutter = Cutter::start(port.parse().unwrap());
+    let through = format!("{before}@127.0.0.1:{}/{rest}", cutter.port);
+    let ledger = open(&through);
+    ledger.post(session(1000)).await.unwrap();
+    let mut records = 1;
+    for (id, mode) in (1..).zip([1, 2, 2, 1]) {
+        cutter.mode.store(mode, Ordering::SeqCst);
+        let posted = ledger.post(reserve(id, 7)).await.unwrap();
+        records += 1;
+        assert_eq!(posted.seq, records, "mode {mode}: once, and no more");
+        let sum = Usd(7 * u64::try_from(id).unwrap());
+        assert_eq!(posted.session_counted.unwrap().amount, sum);
+        assert_eq!(cutter.cuts.load(Ordering::SeqCst), records - 1);
+    }
+    assert_eq!(ledger.healthy(), Ok(()));
+    assert_eq!(whole(&open(&direct)).await, 4);
+}
+
+/// Also one that was told so, though its commit was made: it counts, and nothing was paid.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_the_database_is_away_nothing_is_promised() {
+    let Ok(server) = Server::start(&[]) else {
+        return assert!(server().is_none());
+    };
+    let ledger = open(&server.place("away"));
+    ledger.post(session(1000)).await.unwrap();
+    ledger.post(reserve(1, 7)).await.unwrap();
+    server.crash();
+    let refused = ledger.post(reserve(2, 7)).await;
+    assert!(
+        matches!(refused, Err(PostError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert!(ledger.healthy().is_err(), "readiness is told");
+    // What nobody waits for is kept, and who is let in is known.
+    let (sender, kept) = std::sync::mpsc::channel();
+    let settle = Entry::Settle {
+        id: PaymentId(1),
+        charged: Usd(5),
+    };
+    let then = Box::new(move |answer: Result<Posted, PostError>| sender.send(answer).unwrap());
+    ledger
+        .post_soon(told(1, wall(), State::Settled, settle), then)
+        .await;
+    let known = ledger.session_by_secret("aa").await.unwrap();
+    assert!(known.is_some());
+    assert!(kept.try_recv().is_err(), "not answered yet");
+    server.run();
+    eventually("it heals by itself", async || ledger.healthy().is_ok()).await;
+    let stored = kept.recv_timeout(Duration::from_secs(20)).unwrap();
+    stored.unwrap();
+    ledger.post(reserve(3, 7)).await.unwrap();
+    assert_eq!(whole(&ledger).await, 2, "who was refused is not in it");
+    let counted = ledger.counted("session:s@1", 0).await.unwrap();
+    assert_eq!(counted.amount, Usd(12));
+}
+
+#[tokio::test]
+async fn what_one_does_the_others_know() {
+    let Some(server) = server() else { return };
+    let url = server.place("others");
+    let (one, other) = (open(&url), open(&url));
+    one.post(session(100)).await.unwrap();
+    let row = other.session_by_secret("aa").await.unwrap();
+    assert!(row.is_some(), "at once, also before it is known there");
+    let entries = |entry| Post {
+        time: wall(),
+        entries: vec![entry],
+        event: None,
+    };
+    let freeze = Entry::Freeze {
+        what: Frozen::All,
+        now: wall(),
+        why: String::new(),
+    };
+    one.post(entries(freeze)).await.unwrap();
+    assert_eq!(one.frozen("h", "a"), Some(Frozen::All));
+    // Where it is judged it is known at once, whatever is known beside.
+    let refused = other.post(reserve(1, 1)).await;
+    let frozen = Reject::Frozen { what: Frozen::All };
+    assert_eq!(refused, Err(PostError::Rejected(frozen)));
+    eventually("the freeze is followed", async || {
+        other.frozen("h", "a").is_some()
+    })
+    .await;
+    let unfreeze = Entry::Unfreeze { what: Frozen::All };
+    other.post(entries(unfreeze)).await.unwrap();
+    eventually("and its end", async || one.frozen("h", "a").is_none()).await;
+    one.post(reserve(1, 30)).await.unwrap();
+    // A nonce is everybody's.
+    let mut again = reserve(2, 1);
+    if let Entry::Reserve { nonce, .. } = &mut again.entries[0] {
+        *nonce = "nonce 1".into();
+    }
+    let used = other.post(again).await;
+    assert_eq!(used, Err(PostError::Rejected(Reject::NonceUsed)));
+    eventually("what is spent is followed", async || {
+        let row = other.session(&SessionId("s".into())).await.unwrap();
+        row.unwrap().spent == Usd(30)
+    })
+    .await;
+    whole(&one).await;
+}
+
+#[tokio::test]
+async fn one_of_them_closes_what_was_left_open() {
+    let Some(server) = server() else { return };
+    let url = server.place("leads");
+    let (one, other) = (open(&url), open(&url));
+    assert!(one.is_shared());
+    assert!(one.leads().await.unwrap());
+    assert!(one.leads().await.unwrap(), "it stays");
+    assert!(!other.leads().await.unwrap());
+    drop(one);
+    eventually("another takes its place", async || {
+        other.leads().await.unwrap()
+    })
+    .await;
+    // Both close the same payment: once in the sums.
+    other.post(session(100)).await.unwrap();
+    other.post(reserve(1, 30)).await.unwrap();
+    let third = open(&url);
+    let release = || {
+        let because = Because::Expired { now: wall() };
+        let id = PaymentId(1);
+        told(1, wall(), State::Released, Entry::Release { id, because })
+    };
+    let (a, b) = tokio::join!(other.post(release()), third.post(release()));
+    for closed in [a, b] {
+        closed.unwrap();
+    }
+    let counted = third.counted("session:s@1", 0).await.unwrap();
+    assert_eq!((counted.amount, counted.payments), (Usd(0), 0));
+    whole(&third).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_runs_ahead_reserves_nothing() {
+    let Some(server) = server() else { return };
+    let ledger = open(&server.place("clock"));
+    ledger.post(session(100)).await.unwrap();
+    let mut early = reserve(1, 1);
+    early.time = wall().after_secs(600);
+    let said = ledger.post(early).await.unwrap_err().to_string();
+    assert!(said.contains("clock"), "{said}");
+    let mut behind = reserve(2, 1);
+    behind.time = Timestamp(5);
+    ledger.post(reserve(3, 1)).await.unwrap();
+    let newest = ledger.newest().await.unwrap();
+    ledger.post(behind).await.unwrap();
+    assert!(ledger.newest().await.unwrap() >= newest, "no step back");
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_program_are_left_alone() {
+    let Some(server) = server() else { return };
+    let url = server.place("newer");
+    let missing = opening(&url).read().err();
+    assert_eq!(missing, Some(OpenError::Missing("db.url".into())));
+    drop(open(&url));
+    let raised = "UPDATE newer.farepass_meta SET value = '99' WHERE key = 'version'";
+    assert!(server.sql("postgres", raised).0);
+    for said in [opening(&url).open().err(), opening(&url).read().err()] {
+        let said = said.unwrap().to_string();
+        assert!(
+            said.contains("version 99") && said.contains("newer"),
+            "{said}"
+        );
+    }
+}
+
+/// From a backup, or a standby that lagged: its budgets were spent already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_went_back_in_time_is_not_paid_from() {
+    let Ok(server) = Server::start(&[]) else {
+        return assert!(server().is_none());
+    };
+    let url = server.place("back");
+    let ledger = open(&url);
+    ledger.post(session(100)).await.unwrap();
+    ledger.post(reserve(1, 7)).await.unwrap();
+    let stale = "DELETE FROM back.farepass_record WHERE seq = 2";
+    assert!(server.sql("postgres", stale).0);
+    server.crash();
+    server.run();
+    eventually("it is noticed", async || {
+        let posted = ledger.post(reserve(2, 7)).await;
+        matches!(posted, Err(PostError::Damaged(_)))
+    })
+    .await;
+    let problems = opening(&url)
+        .read()
+        .unwrap()
+        .verify()
+        .await
+        .unwrap()
+        .problems;
+    assert!(!problems.is_empty());
+    assert!(matches!(opening(&url).open(), Err(OpenError::Damaged(_))));
+}

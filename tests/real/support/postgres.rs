@@ -1,0 +1,245 @@
+//! A PostgreSQL server of one's own: in a temporary folder, on a free port of loopback, started as a
+//! user that is not root, and stopped whatever becomes of the tests.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Of nobody, where the tests run as root: PostgreSQL refuses to.
+const NOBODY: u32 = 65534;
+const PASSWORD: &str = "hunter2-of-the-database";
+const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) struct Server {
+    dir: PathBuf,
+    bin: PathBuf,
+    port: u16,
+    options: Vec<String>,
+    running: Mutex<Option<Child>>,
+    /// Ends the server when this end of its pipe is gone, with us or before.
+    reaper: Mutex<Option<(Child, ChildStdin)>>,
+}
+
+/// The folder of the newest version that is installed.
+fn programs() -> Result<PathBuf, String> {
+    let found = fs::read_dir("/usr/lib/postgresql").map_err(|e| format!("no PostgreSQL: {e}"))?;
+    let mut found: Vec<PathBuf> = found.flatten().map(|e| e.path().join("bin")).collect();
+    found.retain(|bin| bin.join("initdb").exists());
+    found.sort();
+    found.pop().ok_or_else(|| "there is no initdb".into())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+impl Server {
+    /// With more `-c` options, as `ssl=on`.
+    pub(crate) fn start(options: &[&str]) -> Result<Self, String> {
+        let bin = programs()?;
+        let dir = tempfile::Builder::new().prefix("farepass-pg-").tempdir();
+        let dir = dir.map_err(|e| e.to_string())?.keep();
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+        let port = listener.local_addr().map_err(|e| e.to_string())?.port();
+        drop(listener);
+        let server = Self {
+            dir,
+            bin,
+            port,
+            options: options.iter().map(|&o| o.to_owned()).collect(),
+            running: Mutex::default(),
+            reaper: Mutex::default(),
+        };
+        server.give(&server.dir);
+        let password = server.file("password", PASSWORD.as_bytes());
+        let out = server
+            .program("initdb")
+            .args([
+                "-U",
+                "farepass",
+                "--auth=scram-sha-256",
+                "--no-sync",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ])
+            .arg(format!("--pwfile={}", password.display()))
+            .arg("-D")
+            .arg(server.data())
+            .output()
+            .map_err(|e| e.to_string())?;
+        if !out.status.success() {
+            return Err(format!("initdb: {}", String::from_utf8_lossy(&out.stderr)));
+        }
+        server.reap()?;
+        server.run();
+        Ok(server)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    fn give(&self, path: &Path) {
+        if is_root() {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    }
+
+    /// A file that only the server's user can read.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.dir.join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self.give(&path);
+        path
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let program = self.bin.join(name);
+        let mut command = match is_root() {
+            false => Command::new(program),
+            true => {
+                let mut as_nobody = Command::new("setpriv");
+                as_nobody
+                    .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+                    .arg(program);
+                as_nobody
+            }
+        };
+        command.current_dir(&self.dir).env("LC_ALL", "C");
+        command
+    }
+
+    fn reap(&self) -> Result<(), String> {
+        let script = "read -r _; pid=$(head -n 1 \"$1/data/postmaster.pid\" 2>/dev/null) || exit 0
+            kill -QUIT \"$pid\"; while kill -0 \"$pid\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$1\"";
+        let mut child = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(&self.dir)
+            .stdin(Stdio::piped())
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        let stdin = child.stdin.take().ok_or("no pipe")?;
+        *self.reaper.lock().unwrap() = Some((child, stdin));
+        Ok(())
+    }
+
+    /// Starts it, and returns when it answers.
+    pub(crate) fn run(&self) {
+        let log = self.dir.join("log");
+        let log = fs::File::options().create(true).append(true).open(log);
+        let mut command = self.program("postgres");
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args([
+                "-p",
+                &self.port.to_string(),
+                "-c",
+                "listen_addresses=127.0.0.1",
+            ])
+            .arg("-c")
+            .arg(format!("unix_socket_directories={}", self.dir.display()))
+            .args(["-c", "max_connections=200"]);
+        for option in &self.options {
+            command.args(["-c", option]);
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.unwrap())
+            .spawn()
+            .unwrap();
+        *self.running.lock().unwrap() = Some(child);
+        let end = Instant::now() + LONG;
+        while !self.sql("postgres", "SELECT 1").0 {
+            let log = || fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "PostgreSQL does not start: {}", log());
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends every connection in the middle of whatever it does, without tidying up: as a crash does.
+    pub(crate) fn crash(&self) {
+        self.end(rustix::process::Signal::QUIT);
+    }
+
+    fn end(&self, signal: rustix::process::Signal) {
+        if let Some(mut child) = self.running.lock().unwrap().take() {
+            let pid = rustix::process::Pid::from_child(&child);
+            let _ = rustix::process::kill_process(pid, signal);
+            let _ = child.wait();
+        }
+    }
+
+    /// Runs SQL; whether it went well, and what it said.
+    pub(crate) fn sql(&self, database: &str, sql: &str) -> (bool, String) {
+        let out = Command::new(self.bin.join("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-h",
+                "127.0.0.1",
+            ])
+            .args([
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "farepass",
+                "-d",
+                database,
+                "-c",
+                sql,
+            ])
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGSSLMODE", "prefer")
+            .output()
+            .unwrap();
+        let said = [out.stdout, out.stderr].concat();
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        (out.status.success(), said)
+    }
+
+    /// The URL of an empty place for one ledger.
+    pub(crate) fn place(&self, name: &str) -> String {
+        let made = self.sql("postgres", &format!("CREATE SCHEMA IF NOT EXISTS {name}"));
+        assert!(made.0, "{}", made.1);
+        self.url(
+            "127.0.0.1",
+            PASSWORD,
+            &format!("options=-csearch_path%3D{name}"),
+        )
+    }
+
+    pub(crate) fn url(&self, host: &str, password: &str, query: &str) -> String {
+        let port = self.port;
+        format!("postgres://farepass:{password}@{host}:{port}/postgres?{query}")
+    }
+
+    /// The right one.
+    pub(crate) fn password() -> &'static str {
+        PASSWORD
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end(rustix::process::Signal::INT);
+        let _ = fs::remove_dir_all(&self.dir);
+        if let Some((mut child, mut stdin)) = self.reaper.lock().unwrap().take() {
+            let _ = stdin.write_all(b"\n");
+            drop(stdin);
+            let _ = child.wait();
+        }
+    }
+}
