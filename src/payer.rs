@@ -64,7 +64,7 @@ use rates::Rates;
 pub use received::Received;
 pub use reconcile::{Finding, Outcome, Reconciler};
 pub use refusals::over_limit;
-pub use reserve::known;
+pub use reserve::{known, route};
 pub use settle::{Recorded, Recourse, Settled};
 use sign_in::Logins;
 pub use sign_in::SignedIn;

@@ -457,6 +457,49 @@ fn folder(text: &str) -> tempfile::TempDir {
 }
 
 #[test]
+fn check_warns_of_maxima_that_no_node_can_prove() {
+    let rule = |networks: &str, rpc: &str| {
+        folder(&format!(
+            "version: 1
+wallets: [{{ name: a, kind: local, key_file: k, networks: [\"eip155:84532\", \"eip155:8453\"] }}]
+rpc: {{ {rpc} }}
+rules:
+  - name: r
+    match: {{ hosts: [a.test] }}
+    pay:
+      schemes: [exact, upto]
+      transfer_methods: [eip3009, permit2]
+{networks}"
+        ))
+    };
+    let both = "\"eip155:84532\": \"https://n.example\", \"eip155:8453\": \"https://n.example\"";
+    let one = "\"eip155:84532\": \"https://n.example\"";
+    let test_only = "      networks: [\"eip155:84532\"]";
+    for (networks, rpc, blind) in [
+        ("", "", Some("eip155:84532")),
+        ("", one, Some("eip155:8453")),
+        ("", both, None),
+        (test_only, "", Some("eip155:84532")),
+        (test_only, one, None),
+    ] {
+        let (out, err, code) = farepass(rule(networks, rpc).path(), &["check"]);
+        assert_eq!((&*err, code), ("", Some(0)), "a warning is no error");
+        assert!(out.ends_with("farepass.yaml: well formed\n"), "{out}");
+        let warned = out.contains("warning: farepass.yaml:8:24: rules[0].pay.schemes[1]: on `");
+        assert_eq!(warned, blind.is_some(), "{out}");
+        assert!(
+            blind.is_none_or(|network| out.contains(&format!("`{network}`"))),
+            "{out}"
+        );
+        let (json, _, code) = farepass(rule(networks, rpc).path(), &["check", "--json"]);
+        let page: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&page["ok"], code), (&true.into(), Some(0)));
+        let warnings = page["warnings"].as_array().unwrap().len();
+        assert_eq!(warnings, usize::from(blind.is_some()), "{json}");
+    }
+}
+
+#[test]
 fn check_says_what_is_wrong() {
     let good = folder(include_str!("../config/local.yaml"));
     let (out, err, code) = farepass(good.path(), &["check"]);

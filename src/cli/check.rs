@@ -28,6 +28,7 @@ struct Found {
     file: String,
     ok: bool,
     errors: Vec<Line>,
+    warnings: Vec<Line>,
     tests: Tests,
 }
 
@@ -67,9 +68,11 @@ impl Command for Check {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let named = self.file.as_deref().or(terminal.globals.config.as_deref());
         let file = find(named).map_err(ConfigError::from)?;
+        let mut warnings = vec![];
         let (errors, ran, failed) = match Config::load(Some(&file)) {
             Ok(config) => {
                 let (ran, failed) = config.run_tests();
+                warnings = config.warnings;
                 (vec![], ran, failed)
             }
             Err(ConfigError::Invalid(errors)) => (errors, 0, vec![]),
@@ -83,6 +86,7 @@ impl Command for Check {
                 file: file.display().to_string(),
                 ok,
                 errors: errors.iter().map(Line::from).collect(),
+                warnings: warnings.iter().map(Line::from).collect(),
                 tests: Tests {
                     ran,
                     failed: failed.iter().map(Line::from).collect(),
@@ -91,6 +95,9 @@ impl Command for Check {
         } else {
             for error in errors.iter().chain(&failed) {
                 writeln!(terminal.out, "{error}")?;
+            }
+            for warning in &warnings {
+                writeln!(terminal.out, "warning: {warning}")?;
             }
             let tests = match (ran, failed.len()) {
                 (0, _) => String::new(),

@@ -28,6 +28,8 @@ pub const SCHEMA: &str = include_str!("schema.json");
 pub struct Config {
     /// The file.
     pub file: PathBuf,
+    /// What is well formed and yet worth a second look.
+    pub warnings: Vec<SectionError>,
     /// Its folder, from which relative paths start.
     pub base: PathBuf,
     /// The listeners.
@@ -179,12 +181,14 @@ impl Config {
             identical_payments: limits.identical_payments,
             ..Catalog::default()
         };
+        let upto = rpc::upto(section);
         let policy = Policy::read(section, catalog, problems);
         section.take("assets");
         let rpc = rpc::read(section.take("rpc"), &base, problems);
         wallets::unasked(&wallets, &rpc, problems);
         Self {
             file: file.to_path_buf(),
+            warnings: rpc::unproven(&upto, &wallets, &rpc),
             wallets,
             rpc,
             state_dir: problems.keep(state_dir).unwrap_or_default(),
@@ -225,6 +229,7 @@ impl Config {
     }
 }
 
+/// A name for `Via` fields, if there is one.
 fn via(section: Section) -> Result<Option<String>, SectionError> {
     match section.is_nothing() {
         true => Ok(None),

@@ -56,6 +56,53 @@ pub(super) fn read(
         .collect()
 }
 
+/// A rule that signs maxima: where it says so, and on which networks.
+pub(super) struct Upto {
+    place: Section,
+    /// `None`: on those of the wallets.
+    networks: Option<Vec<String>>,
+}
+
+/// The rules that allow `upto`. What is wrong with them is said by who reads them.
+pub(super) fn upto(file: &Section) -> Vec<Upto> {
+    let rules = file.peek("rules").and_then(|rules| rules.items().ok());
+    let allows = |rule: Section| {
+        let pay = rule.peek("pay")?;
+        let mut schemes = pay.peek("schemes")?.items().ok()?.into_iter();
+        let place = schemes.find(|s| s.clone().text().as_deref() == Ok("upto"))?;
+        let list = pay.peek("networks").and_then(|list| list.items().ok());
+        let text = |s: Section| s.text().ok();
+        let networks = list.map(|list| list.into_iter().filter_map(text).collect());
+        Some(Upto { place, networks })
+    };
+    rules.into_iter().flatten().filter_map(allows).collect()
+}
+
+/// Warns of rules that allow `upto` where no node can tell how much was taken.
+pub(super) fn unproven(
+    upto: &[Upto],
+    wallets: &[super::WalletEntry],
+    rpc: &[RpcEntry],
+) -> Vec<SectionError> {
+    let mut warnings = vec![];
+    for Upto { place, networks } in upto {
+        let named = |network: &Network| {
+            let list = networks.as_ref();
+            list.is_none_or(|list| list.iter().any(|n| n == network.as_str()))
+        };
+        let asked = |network: &Network| rpc.iter().any(|entry| entry.network == *network);
+        let paid = wallets.iter().flat_map(|wallet| &wallet.networks);
+        let mut blind = paid.filter(|n| n.chain_id().is_some() && named(n) && !asked(n));
+        if let Some(network) = blind.next() {
+            let warning = place.error(format!(
+                "on `{network}` a receipt that names less than was taken is believed, because no node is asked"
+            ));
+            warnings.push(warning.hint(format!("add rpc: {{ \"{network}\": \"https://…\" }}")));
+        }
+    }
+    warnings
+}
+
 fn entry(name: &str, mut section: Section, base: &Path) -> Result<RpcEntry, SectionError> {
     let shown = name.escape_debug();
     let place = section.clone();

@@ -1,6 +1,6 @@
 //! What would come of a question now: the policy's answer, and what the ledger says to it. Reads only.
 
-use super::{frozen, known, over_limit};
+use super::{frozen, known, over_limit, route};
 use crate::budget::facts::key;
 use crate::budget::{Counted, Frozen};
 use crate::clock::Timestamp;
@@ -38,7 +38,8 @@ pub async fn foresee(
         ..Facts::default()
     };
     if let Some(book) = book {
-        facts.known = known(book, &question.host, &question.method, &question.path).await?;
+        let route = route(&question.path, question.tool.as_deref());
+        facts.known = known(book, &question.host, &question.method, &route).await?;
     }
     let answer = policy.answer(question, session, &facts, now);
     let limits = match &answer.outcome {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
+use sha2::{Digest as _, Sha256};
 
 use super::Payer;
 use super::about::About;
@@ -19,6 +20,9 @@ use crate::money::Usd;
 use crate::payment::{Asked, Limit, Reason, Refusal};
 use crate::policy::{Approval, Known, Policy, Warning};
 
+/// Characters of a tool's name that are kept as they are.
+const NAME_MAX: usize = 128;
+
 impl Payer {
     /// What the ledger remembers of the merchant and the route, if any rule asks.
     pub(super) async fn remembered(
@@ -27,7 +31,10 @@ impl Payer {
         asked: &Asked,
     ) -> Result<Known, PostError> {
         match policy.remembers() {
-            true => known(&*self.ledger, &asked.host, &asked.method, &asked.path).await,
+            true => {
+                let route = route(&asked.path, asked.tool.as_deref());
+                known(&*self.ledger, &asked.host, &asked.method, &route).await
+            }
             false => Ok(Known::default()),
         }
     }
@@ -154,7 +161,29 @@ impl Payer {
     }
 }
 
-/// What a ledger remembers of a merchant and one of its routes.
+/// What a price is remembered for: the path, and behind a `#`, which no path has, the tool, prompt or resource
+/// that the body names. Names are percent-encoded, and long ones hashed.
+#[must_use]
+pub fn route(path: &str, tool: Option<&str>) -> String {
+    let Some(tool) = tool else {
+        return path.to_owned();
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
+    let mut name = String::with_capacity(tool.len());
+    for byte in tool.bytes() {
+        match plain(byte) {
+            true => name.push(char::from(byte)),
+            false => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    match name.len() <= NAME_MAX {
+        true => format!("{path}#{name}"),
+        false => format!("{path}#%{}", hex::encode(Sha256::digest(tool))),
+    }
+}
+
+/// What a ledger remembers of a merchant and one of its [`route`]s. Where a tool has no price of its own yet, that
+/// of its path holds: ledgers of old know no other.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -162,15 +191,18 @@ pub async fn known(
     ledger: &dyn Reader,
     host: &str,
     method: &Method,
-    path: &str,
+    route: &str,
 ) -> Result<Known, PostError> {
     let mut known = Known::default();
     if let Some(Fact::Merchant { since }) = ledger.fact(&key::merchant(host)).await? {
         known.merchant = Some(since);
     }
-    let price = key::price(host, method.as_str(), path);
-    if let Some(Fact::Price { lowest, .. }) = ledger.fact(&price).await? {
-        known.price = Some(lowest);
+    let path = route.split('#').next().unwrap_or_default();
+    for route in [path, route] {
+        let price = key::price(host, method.as_str(), route);
+        if let Some(Fact::Price { lowest, .. }) = ledger.fact(&price).await? {
+            known.price = Some(lowest);
+        }
     }
     let prefix = key::payees(host);
     for (key, fact) in ledger.facts(&prefix).await? {
@@ -204,7 +236,7 @@ fn memories(asked: &Asked, approval: &Approval, now: Timestamp) -> Vec<Entry> {
     let price = duties.price.map(|increase| Entry::Price {
         host: asked.host.to_string(),
         method: asked.method.to_string(),
-        path: asked.path.to_string(),
+        path: route(&asked.path, asked.tool.as_deref()),
         price: approval.price,
         increase,
         now,

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0 requests of MCP (streamable HTTP transport) and what a payment changes of them: bytes are
+//! JSON-RPC 2.0 requests of MCP (streamable HTTP transport) and of A2A, and what a payment changes of them: bytes are
 //! put in at one place, and nothing else is written anew.
 //!
 //! What cannot be read in one way only (a batch, a repeated member, an `id` that is none) is no call, and
@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::encoding;
+use super::{a2a, encoding};
 
 /// Characters of a name or URI that rules are asked about.
 const NAME_MAX: usize = 1024;
@@ -35,12 +35,16 @@ pub enum Method {
     Resource,
     /// `prompts/get`.
     Prompt,
+    /// `message/send` and `message/stream` of A2A, which name nothing: their own name stands for one.
+    Message,
 }
 
 const METHODS: &[(&str, Method)] = &[
     ("tools/call", Method::Tool),
     ("resources/read", Method::Resource),
     ("prompts/get", Method::Prompt),
+    ("message/send", Method::Message),
+    ("message/stream", Method::Message),
 ];
 
 /// What answers a request (JSON-RPC section 4). Fractions and `null` are nobody's answer.
@@ -55,19 +59,27 @@ pub(super) enum Id {
 pub struct Call {
     /// What is asked for.
     pub method: Method,
-    /// The tool's or prompt's name, or the resource's URI.
+    /// The tool's or prompt's name, or the resource's URI; of A2A the method.
     pub name: String,
     /// The `id` as it is written.
     pub id_text: String,
     pub(super) id: Id,
     /// Where the payment goes in, and what stands around it there.
     place: Place,
-    /// What differs between two sendings of one question: `id`, `_meta.progressToken`.
+    /// What differs between two sendings of one question: `id`, `_meta.progressToken`, `messageId`.
     passing: Vec<Range<usize>>,
+    /// The task of A2A that waits for the payment.
+    task: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Meta(Meant),
+    Message(a2a::Place),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Meant {
     at: usize,
     /// Is there a `_meta`? Else it is made.
     meta: bool,
@@ -113,23 +125,29 @@ impl Call {
         message.jsonrpc.filter(|version| *version == "2.0")?;
         let id_raw = message.id?;
         let method = text(message.method?)?;
-        let (_, method) = METHODS.iter().find(|(name, _)| *name == method)?;
+        let (named, method) = METHODS.iter().find(|(name, _)| *name == method)?;
         let params_raw = message.params.filter(|raw| raw.get().starts_with('{'))?;
         let params: Params<'_> = serde_json::from_str(params_raw.get()).ok()?;
         let name = match method {
-            Method::Tool | Method::Prompt => params.name,
-            Method::Resource => params.uri,
+            Method::Tool | Method::Prompt => text(params.name?)?,
+            Method::Resource => text(params.uri?)?,
+            Method::Message => (*named).to_owned(),
         };
-        let name = text(name?).filter(|name| name.len() <= NAME_MAX)?;
+        let name = Some(name).filter(|name| name.len() <= NAME_MAX)?;
         let mut passing = vec![within(json, id_raw)];
-        let place = match params.meta {
-            Some(raw) => {
+        let place = match (method, params.meta) {
+            (Method::Message, _) => {
+                let place = a2a::Place::of(json, params_raw)?;
+                passing.push(place.passing());
+                Place::Message(place)
+            }
+            (_, Some(raw)) => {
                 let meta: Meta<'_> = object(raw)?;
                 passing.extend(meta.progress_token.map(|token| within(json, token)));
-                Place::of(json, raw, true)
+                Place::Meta(Meant::of(json, raw, true))
             }
-            None if has_meta(params_raw) => return None,
-            None => Place::of(json, params_raw, false),
+            (_, None) if has_meta(params_raw) => return None,
+            (_, None) => Place::Meta(Meant::of(json, params_raw, false)),
         };
         passing.sort_by_key(|range| range.start);
         Some(Self {
@@ -139,17 +157,29 @@ impl Call {
             id: Id::read(id_raw)?,
             place,
             passing,
+            task: None,
         })
     }
 
+    /// The same request, to be paid for a task that waits for it.
+    #[must_use]
+    pub fn of_task(&self, task: Option<String>) -> Self {
+        let call = self.clone();
+        Self { task, ..call }
+    }
+
     /// The same request with one more member of `params._meta`: `value` is JSON text. `body` is what was
-    /// read.
+    /// read. A message of A2A has a place of its own for it, whatever the key.
     #[must_use]
     pub fn with(&self, body: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
-        let (before, after) = body.split_at_checked(self.place.at)?;
-        let comma = if self.place.empty { "" } else { "," };
+        let place = match &self.place {
+            Place::Meta(place) => place,
+            Place::Message(place) => return place.with(body, self.task.as_deref()?, value),
+        };
+        let (before, after) = body.split_at_checked(place.at)?;
+        let comma = if place.empty { "" } else { "," };
         let member = format!("\"{key}\":{value}");
-        let added = match self.place.meta {
+        let added = match place.meta {
             true => format!("{member}{comma}"),
             false => format!("\"_meta\":{{{member}}}{comma}"),
         };
@@ -175,7 +205,7 @@ impl Id {
     }
 }
 
-impl Place {
+impl Meant {
     fn of(json: &str, object: &RawValue, meta: bool) -> Self {
         let inside = object.get().get(1..).unwrap_or_default();
         Self {
@@ -205,7 +235,7 @@ pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
 }
 
 /// Where a part that was borrowed from `json` stands in it.
-fn within(json: &str, part: &RawValue) -> Range<usize> {
+pub(super) fn within(json: &str, part: &RawValue) -> Range<usize> {
     let start = (part.get().as_ptr().addr()).saturating_sub(json.as_ptr().addr());
     start..start.saturating_add(part.get().len())
 }

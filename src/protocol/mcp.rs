@@ -1,4 +1,4 @@
-//! Payments asked for inside JSON-RPC answers of MCP servers (x402 transport `mcp`: the tool-result and the
+//! Payments asked for inside JSON-RPC answers, above all of MCP servers (x402 transport `mcp`: the tool-result and the
 //! `org.x402/payment` binding; draft-payment-transport-mcp-00 of MPP). What such an answer says is put in
 //! the words of HTTP: a challenge, a status, receipt headers. So one payment path serves both.
 //!
@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::encoding;
 use super::jsonrpc::{Call, Id, Method, object, text};
+use super::{a2a, encoding};
 use super::{mpp, mpp_native, x402_v1, x402_v2};
 use crate::payment::{Challenge, Payload};
 
@@ -34,6 +34,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its receipts, as HTTP would have carried them.
     pub receipts: HeaderMap,
+    /// The task of A2A that waits for what it asks for.
+    pub task: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -110,8 +112,9 @@ impl Answer {
             return None;
         }
         match (message.result, message.error) {
+            (Some(result), None) if call.method == Method::Message => a2a::answer(result),
             (Some(result), None) => Some(Self::of_result(call, object(result)?)),
-            (None, Some(error)) => Some(Self::of_error(&object(error)?)),
+            (None, Some(error)) => Some(Self::of_error(call, &object(error)?)),
             (Some(_), Some(_)) | (None, None) => None,
         }
     }
@@ -141,11 +144,14 @@ impl Answer {
             challenge,
             status,
             receipts,
+            task: None,
         }
     }
 
-    fn of_error(failure: &Failure<'_>) -> Self {
+    fn of_error(call: &Call, failure: &Failure<'_>) -> Self {
         let challenge = match failure.code {
+            // A2A has no errors that ask for money.
+            _ if call.method == Method::Message => None,
             X402_CODE => failure.data.and_then(x402),
             code if MPP_CODES.contains(&code) => failure.data.and_then(mpp),
             _ => None,
@@ -161,12 +167,13 @@ impl Answer {
             challenge,
             status,
             receipts,
+            task: None,
         }
     }
 }
 
 /// Terms of either version of x402.
-fn x402(raw: &RawValue) -> Option<Challenge> {
+pub(super) fn x402(raw: &RawValue) -> Option<Challenge> {
     let terms: Terms<'_> = object(raw)?;
     let version = terms.x402_version?;
     terms.accepts?;
@@ -198,7 +205,7 @@ fn mpp(raw: &RawValue) -> Option<Challenge> {
     Some(challenge)
 }
 
-fn x402_receipt(receipts: &mut HeaderMap, raw: Option<&RawValue>) {
+pub(super) fn x402_receipt(receipts: &mut HeaderMap, raw: Option<&RawValue>) {
     let value = raw.map(|raw| HeaderValue::try_from(STANDARD.encode(raw.get())));
     if let Some(Ok(value)) = value {
         for name in [x402_v1::RESPONSE, x402_v2::RESPONSE] {

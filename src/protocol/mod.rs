@@ -12,6 +12,7 @@ use crate::payment::{
 use crate::scheme::{self, Cluster};
 use crate::solana::Blockhash;
 
+mod a2a;
 mod authenticate;
 mod bound;
 mod charge;

@@ -8,5 +8,6 @@ mod races;
 mod restarts;
 mod stage;
 mod statements;
+mod tools;
 mod transaction;
 mod upto;

@@ -3,6 +3,7 @@
 //! One test program, so that one stand serves them all and it is linked once.
 #![cfg(test)]
 
+mod a2a;
 mod adversarial;
 mod api;
 mod bodies;

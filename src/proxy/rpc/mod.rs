@@ -1,4 +1,4 @@
-//! Demands for money inside JSON-RPC answers (MCP over HTTP), where a rule says `mcp: true`. A request is
+//! Demands for money inside JSON-RPC answers (MCP over HTTP, A2A), where a rule says `mcp: true`. A request is
 //! read before it goes out, an answer as far as the answer to that request; all other bytes pass.
 
 use std::sync::Arc;
@@ -184,13 +184,14 @@ impl Buyer {
     /// What the agent gets instead of this answer, or the answer.
     async fn answer(self, answer: Option<Answer>, response: Response<Pieces>) -> Response<Body> {
         let original = response.map(Box::new).map(Body::Pieces);
-        let Some(challenge) = answer.and_then(|answer| answer.challenge) else {
+        let answer = answer.unwrap_or_default();
+        let Some(challenge) = answer.challenge else {
             return delivered(&self.conn, original);
         };
         let asks = Asks {
             challenge,
             original,
-            within: Some(Arc::clone(&self.call)),
+            within: Some(Arc::new(self.call.of_task(answer.task))),
         };
         let bought = purchase(&self.conn, self.route, (self.replay, None), asks).await;
         told::as_answer(bought, &self.call)

@@ -50,10 +50,19 @@ impl McpStand {
 
     /// What the official client says to these calls, through this proxy.
     pub(crate) fn client(&self, proxy: &Proxy, path: &str, calls: &[Value]) -> Vec<Value> {
+        self.clients("client.mjs", proxy, path, calls)
+    }
+
+    /// The same of the official A2A client.
+    pub(crate) fn a2a(&self, proxy: &Proxy, calls: &[Value]) -> Vec<Value> {
+        self.clients("a2a-client.mjs", proxy, "", calls)
+    }
+
+    fn clients(&self, client: &str, proxy: &Proxy, path: &str, calls: &[Value]) -> Vec<Value> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let preload = root.join("src/cli/run/node-preload.cjs");
+        let preload = root.join("src/app/node-preload.cjs");
         let out = Command::new("node")
-            .args(["stand.mjs", "client.mjs", &format!("https://{HOST}{path}")])
+            .args(["stand.mjs", client, &format!("https://{HOST}{path}")])
             .args(calls.iter().map(Value::to_string))
             .current_dir(root.join("tests/stand-mcp"))
             .env("HTTPS_PROXY", proxy.url())

@@ -12,6 +12,7 @@ import { evm, Mppx } from "mppx/server";
 import { createWalletClient, defineChain, http, parseAbi, publicActions } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { z } from "zod";
+import { agent } from "./a2a.mjs";
 
 const argument = name => process.argv[process.argv.indexOf(`--${name}`) + 1];
 const USDC = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
@@ -131,10 +132,13 @@ const stop = () => {
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, stop);
 process.stdin.on("end", stop).resume();
 
+const a2a = agent(take, required);
+
 // Stateless: a server and a transport for each request, as the SDK's examples have it.
 const web = https.createServer(tls.leaf, async (req, res) => {
   const path = new URL(req.url, "https://mcp.stand.test").pathname;
   if (path === "/_stand/seen") return res.end(JSON.stringify(seen));
+  if (path === "/a2a" || path === "/.well-known/agent-card.json") return a2a(req, res);
   if (req.method !== "POST") return res.writeHead(405).end();
   const server = makeServer();
   const transport = new StreamableHTTPServerTransport({ sessionIdGenerator: undefined, enableJsonResponse: path === "/json" });
