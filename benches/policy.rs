@@ -84,6 +84,7 @@ fn main() {
         path: "/v100/x".into(),
         tool: None,
         request: None,
+        trace: None,
     };
     let payer = "0x71b0cF3E855b6a3143206334BEBb5cAC3b9a83bf".to_owned();
     let facts = Facts {

@@ -10,11 +10,12 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::sessions::{Opened, Wanted};
-use crate::admin::{self, Admin, Beacon, Feed, Lit};
+use crate::admin::{self, Admin, Beacon, Lit};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Sink;
 use crate::event::metrics::Metrics;
+use crate::event::otel::{self, Couriers, Otel};
 use crate::event::webhook::Courier;
 use crate::ledger::sessions::Named;
 use crate::ledger::{Held, Ledger};
@@ -36,6 +37,8 @@ mod handout;
 mod keys;
 mod parent;
 mod reload;
+mod telemetry;
+mod watchers;
 mod webhook;
 
 pub use chains::{chains, fetch, paying};
@@ -45,6 +48,7 @@ use ground::Ground;
 pub use ground::guard;
 pub use handout::NODE_PRELOAD;
 pub use reload::{NotReloaded, Reloader, Weaker};
+use watchers::Watch;
 
 /// How often dead payloads are looked for: often enough that a budget is not missed, seldom enough
 /// to cost nothing.
@@ -116,7 +120,6 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let reloader = Reloader::new(&config.file, config.reload, &payer, &watch.metrics);
     let reloader = Arc::new(reloader);
     let (drain, drains) = watch::channel(false);
-    let proxy_at = ground.doors.told();
     let proxy = Proxy::new(proxy::Parts {
         payer: Arc::clone(&payer),
         ledger: Arc::clone(&ground.ledger),
@@ -130,7 +133,8 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         limits: config.limits,
         refusals: config.refusals,
         via: config.via,
-        own_ports: ground.doors.ports(),
+        own_ports: [ground.doors.ports(), watch.ports].concat(),
+        otel: watch.otel.clone(),
         allow_from: config.listen.allow_from,
         draining: drains.clone(),
     });
@@ -139,18 +143,19 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         payer: Arc::clone(&payer),
         clock: Arc::clone(&ground.clock),
         token: ground.token,
-        proxy: proxy_at,
+        proxy: ground.doors.told(),
         certificate: ground.authority.certificate_pem().to_owned(),
         usual: ground.usual,
         ready: ready(Arc::clone(&ground.ledger), drains.clone(), may_sign),
         reload: reload_by(&reloader),
-        metrics: page(Arc::clone(&watch.metrics), Arc::clone(&proxy)),
+        metrics: page(Arc::clone(&watch.metrics), Arc::clone(&proxy), watch.otel),
         feed: watch.feed,
         numbers: config.refusals.numbers,
         started: ground.clock.now(),
     });
     let house = House {
         courier: watch.courier,
+        couriers: watch.couriers,
         proxy,
         admin,
         payer,
@@ -163,38 +168,6 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         reloader,
     };
     house.open(ground.doors, &config.state_dir, drain, drains)
-}
-
-/// Everybody who watches spend events.
-struct Watch {
-    sinks: Vec<Arc<dyn Sink>>,
-    metrics: Arc<Metrics>,
-    feed: Arc<Feed>,
-    courier: Option<Courier>,
-}
-
-impl Watch {
-    fn new(
-        mut sinks: Vec<Arc<dyn Sink>>,
-        config: &Config,
-        ground: &Ground,
-    ) -> Result<Self, StartError> {
-        let (metrics, feed) = (Arc::new(Metrics::default()), Arc::new(Feed::default()));
-        metrics.name_hosts(config.policy.paid_patterns().cloned());
-        sinks.push(Arc::clone(&metrics) as Arc<dyn Sink>);
-        sinks.push(Arc::clone(&feed) as Arc<dyn Sink>);
-        let courier = webhook::open(config.webhook.as_ref(), ground.upstream_tls.roots())?;
-        let courier = courier.map(|(sink, courier)| {
-            sinks.push(sink);
-            courier
-        });
-        Ok(Self {
-            sinks,
-            metrics,
-            feed,
-            courier,
-        })
-    }
 }
 
 /// Who pays, with everything closed that died while nobody was there.
@@ -226,6 +199,7 @@ async fn payer(
 /// Every part, before anybody is let in.
 struct House {
     courier: Option<Courier>,
+    couriers: Option<Couriers>,
     proxy: Arc<Proxy>,
     admin: Arc<Admin>,
     payer: Arc<Payer>,
@@ -261,6 +235,9 @@ impl House {
         }
         if let Some(courier) = self.courier {
             beside.spawn(courier.run(ends.clone()));
+        }
+        if let Some(couriers) = self.couriers {
+            beside.spawn(couriers.run(ends.clone()));
         }
         beside.spawn(self.admin.serve(doors.admin, ends));
         if self.reloader.watches() {
@@ -352,10 +329,11 @@ fn reload_by(reloader: &Arc<Reloader>) -> admin::Reload {
     })
 }
 
-fn page(metrics: Arc<Metrics>, proxy: Arc<Proxy>) -> admin::Metrics {
+fn page(metrics: Arc<Metrics>, proxy: Arc<Proxy>, otel: Option<Arc<Otel>>) -> admin::Metrics {
     Box::new(move |page| {
         metrics.render(page);
         proxy.render(page);
+        otel::render(otel.as_deref(), page);
     })
 }
 

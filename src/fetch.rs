@@ -23,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+mod h2;
+
 /// Most bytes of an answer's head.
 const HEAD_MAX: usize = 64 * 1024;
 
@@ -74,6 +76,7 @@ pub enum FetchError {
 #[derive(Clone)]
 pub struct Fetch {
     tls: TlsConnector,
+    h2: TlsConnector,
 }
 
 impl Fetch {
@@ -87,9 +90,12 @@ impl Fetch {
             .map_err(|e| FetchError::Crypto(e.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        let mut h2 = config.clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        h2.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
+            h2: TlsConnector::from(Arc::new(h2)),
         })
     }
 

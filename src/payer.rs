@@ -17,7 +17,7 @@ use crate::event::metrics::Step;
 use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::money::Network;
-use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal};
+use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Trace};
 use crate::policy::Policy;
 use crate::settings::Unproven;
 use crate::wallet::Wallet;
@@ -269,7 +269,7 @@ impl Payer {
         };
         let planned = self.prepare(&policy, asked, challenge, known, &mut about);
         let planned = planned.await;
-        self.took(Step::Decide, began);
+        self.took(Step::Decide, began, asked.trace.as_ref());
         let plan = match planned {
             Ok(plan) => plan,
             Err(refusal) => return Err(self.refused(about, refusal).await),
@@ -334,6 +334,12 @@ impl Signed {
     #[must_use]
     pub fn id(&self) -> PaymentId {
         self.again.about.id()
+    }
+
+    /// Where the exchange that it is for stands in a trace.
+    #[must_use]
+    pub fn trace(&self) -> Option<Trace> {
+        self.asked.trace
     }
 }
 

@@ -13,10 +13,12 @@ use crate::signer::Seal;
 mod id;
 mod instruction;
 mod reason;
+mod trace;
 
 pub use id::{ApprovalId, NotApprovalId, NotPaymentId, PaymentId};
 pub use instruction::{Instruction, Signature};
 pub use reason::Reason;
+pub use trace::{Cause, SpanId, TRACEPARENT, Trace, TraceId};
 
 /// A session's public name: `default`, or `ses_` and 16 hexadecimal digits. Not a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,6 +98,8 @@ pub struct Asked {
     pub tool: Option<Arc<str>>,
     /// What makes it the same purchase as another; `None` for questions and for what was not kept.
     pub request: Option<RequestKey>,
+    /// Where it stands in a trace, if it does.
+    pub trace: Option<Trace>,
 }
 
 /// Everything the 402 offered, whatever protocols it spoke, and what could not be read.

@@ -75,6 +75,11 @@ fn authenticate() {
 }
 
 #[test]
+fn trace() {
+    feed("trace", targets::trace);
+}
+
+#[test]
 fn mcp() {
     feed("mcp", targets::mcp);
 }

@@ -104,6 +104,7 @@ fn asked(url: &str) -> Asked {
         path: uri.path().into(),
         tool: None,
         request: None,
+        trace: None,
     }
 }
 

@@ -260,6 +260,7 @@ fn every_adversarial_case_is_about_a_threat() {
 const SECRETS: &[(&str, &str)] = &[
     ("src/admin/token.rs", "Token"),
     ("src/chain/rpc.rs", "Endpoint"),
+    ("src/event/otel/courier.rs", "Destination"),
     ("src/event/webhook.rs", "Secret"),
     ("src/payment.rs", "Payload"),
     ("src/payment/instruction.rs", "Signature"),

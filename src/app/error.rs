@@ -43,6 +43,9 @@ pub enum StartError {
     /// The service for notices.
     #[error("webhook: {0}")]
     Webhook(String),
+    /// The collector of traces and logs.
+    #[error("telemetry: {0}")]
+    Telemetry(String),
     /// A listener.
     #[error("cannot listen on {address}: {}", reason(source))]
     Listen {

@@ -244,6 +244,7 @@ impl Judge<'_> {
             port: question.port,
             path: (&*question.path).into(),
             request: None,
+            trace: None,
             tool: None,
         })
     }

@@ -81,6 +81,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Webhook(_)
+            | StartError::Telemetry(_)
             | StartError::Unsafe { .. }
             | StartError::Parent(_)
             | StartError::Key { .. } => Self::new(Exit::Usage, error),

@@ -52,6 +52,10 @@ pub struct Config {
     pub webhook: Option<settings::Webhook>,
     /// Catalogues that are looked in.
     pub discovery: Vec<http::Uri>,
+    /// Where spend events are written, besides standard output.
+    pub events: Option<PathBuf>,
+    /// Traces and logs for a collector.
+    pub telemetry: settings::Telemetry,
     /// Who signs, in the order of preference.
     pub wallets: Vec<WalletEntry>,
     /// Which chains can be asked, and where.
@@ -98,9 +102,6 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Keys of the contract that nothing reads yet.
-const LATER: &[&str] = &["events", "telemetry"];
-
 impl Config {
     /// Finds and reads the file. `named` is the one that the command line names.
     ///
@@ -136,10 +137,6 @@ impl Config {
         for unguarded in guard::unguarded(listen, &config) {
             problems.push(unguarded);
         }
-        for key in LATER {
-            problems.keep(section.not_yet(key));
-            section.take(key);
-        }
         problems.keep(section.finish());
         match problems.is_empty() {
             true => Ok(config),
@@ -161,7 +158,7 @@ impl Config {
         let limits = section.or("limits", Limits::default(), Limits::read);
         let refusals = section.or("refusals", Refusals::default(), Refusals::read);
         let via = section.or("via", None, via);
-        let webhook = section.or("webhook", None, |s| settings::Webhook::read(s, &base));
+        let told = Told::read(section, &base, problems);
         let sessions = section.or("sessions", Sessions::default(), Sessions::read);
         let unproven = section.or("unproven", Unproven::default(), Unproven::read);
         let reload = section.or(
@@ -196,8 +193,10 @@ impl Config {
             egress: problems.keep(egress).unwrap_or_default(),
             refusals: problems.keep(refusals).unwrap_or_default(),
             via: problems.keep(via).flatten(),
-            webhook: problems.keep(webhook).flatten(),
             discovery: settings::discovery(section, problems),
+            webhook: told.webhook,
+            events: told.events,
+            telemetry: told.telemetry,
             unproven: problems.keep(unproven).unwrap_or_default(),
             reload: problems.keep(reload).unwrap_or_default(),
             base,
@@ -273,6 +272,38 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String, SectionError> {
             hint: None,
         }
     })
+}
+
+/// Who is told what happens, besides standard output and the page of metrics.
+struct Told {
+    webhook: Option<settings::Webhook>,
+    events: Option<PathBuf>,
+    telemetry: settings::Telemetry,
+}
+
+impl Told {
+    fn read(section: &mut Section, base: &Path, problems: &mut Problems) -> Self {
+        let webhook = section.or("webhook", None, |s| settings::Webhook::read(s, base));
+        let events = section.or("events", None, |s| events(s, base));
+        let telemetry = section.or("telemetry", settings::Telemetry::default(), |s| {
+            settings::Telemetry::read(s, base)
+        });
+        Self {
+            webhook: problems.keep(webhook).flatten(),
+            events: problems.keep(events).flatten(),
+            telemetry: problems.keep(telemetry).unwrap_or_default(),
+        }
+    }
+}
+
+/// `events:`, which names a file.
+fn events(mut section: Section, base: &Path) -> Result<Option<PathBuf>, SectionError> {
+    if section.is_nothing() {
+        return Ok(None);
+    }
+    let file = settings::path(section.need("file")?, base)?;
+    section.finish()?;
+    Ok(Some(file))
 }
 
 fn version(section: &mut Section) -> Result<(), SectionError> {

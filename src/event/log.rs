@@ -16,9 +16,11 @@ use tracing_subscriber::registry;
 use super::{Notice, Sink, SpendEvent, State};
 
 mod background;
+mod file;
 pub(super) mod plain;
 
 use background::Background;
+pub use file::EventFile;
 pub(super) use plain::{json as ascii, text as visible};
 
 /// The target of spend events. Nothing else has it.

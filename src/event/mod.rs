@@ -1,17 +1,20 @@
 //! One record per payment state change and per refusal. Logs, metrics, the ledger's rows and exports
 //! are all drawn from it, so they share their field names.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::money::{Amount, Usd};
-use crate::payment::{PaymentId, SessionId};
+use crate::payment::{PaymentId, SessionId, Trace};
 
 mod agreed;
 pub mod export;
 pub mod log;
 pub mod metrics;
 mod notice;
+pub mod otel;
 pub mod webhook;
 
 pub use agreed::{Agreed, Permitted, TempoSigned, Transacted};
@@ -182,6 +185,12 @@ pub struct SpendEvent {
     pub agreed: Option<Box<Agreed>>,
     /// From the agent's request to this state, milliseconds.
     pub latency_ms: Option<u64>,
+    /// The trace of the agent's request, 32 hexadecimal digits: its own, or ours where traces are exported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The exchange's span where traces are exported, else the agent's step: 16 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
 }
 
 /// Reason of a payment that a chain shows dead and unused.
@@ -287,6 +296,16 @@ fn cut(text: &mut String, most: usize) {
     }
 }
 
+/// How an exchange ends, as far as money goes.
+pub struct Conclusion<'a> {
+    /// The payment or refusal.
+    pub event: &'a SpendEvent,
+    /// Budgets that it counts against: `NAME:WHO`.
+    pub budgets: &'a [String],
+    /// What is left of the session's budget, or of the limit that refused.
+    pub remaining: Option<Usd>,
+}
+
 /// Something that watches spend events. It decides nothing and must not block.
 pub trait Sink: Send + Sync {
     /// Called once per change of state and per refusal, after the ledger has it.
@@ -294,7 +313,9 @@ pub trait Sink: Send + Sync {
     /// Called when the state is as before, but there is something new to look at in `flags`.
     fn flagged(&self, _event: &SpendEvent) {}
     /// Called when a step of a payment is over, with the time it took.
-    fn took(&self, _step: metrics::Step, _time: std::time::Duration) {}
+    fn took(&self, _step: metrics::Step, _time: Duration, _trace: Option<&Trace>) {}
+    /// Called when it is known how an exchange ends for the agent, before that is stored.
+    fn concludes(&self, _trace: &Trace, _end: &Conclusion<'_>) {}
     /// Called when there is something to tell that is no payment.
     fn notice(&self, _notice: &Notice) {}
 }

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::event::{Flag, SpendEvent, State};
 use crate::ledger::PostError;
 use crate::money::{Amount, Network, Usd};
-use crate::payment::{Asked, Challenge, Claim, PaymentId, Requirement};
+use crate::payment::{Asked, Challenge, Claim, PaymentId, Requirement, Trace};
 use crate::policy::{self, Approval, Policy};
 use crate::protocol::Terms;
 use crate::signer::Key;
@@ -20,6 +20,8 @@ const CLOCKS: u64 = 300;
 pub(super) struct About {
     event: SpendEvent,
     started: Timestamp,
+    /// Budgets that it counts against, where somebody traces it.
+    budgets: Vec<String>,
     statement: Statement,
 }
 
@@ -51,11 +53,14 @@ impl About {
             path: asked.path.to_string(),
             policy: policy.hash().to_owned(),
             request: asked.request.map(|r| r.to_string()),
+            trace_id: asked.trace.map(|t| hex::encode(t.id)),
+            span_id: asked.trace.map(|t| hex::encode(t.span)),
             ..SpendEvent::default()
         };
         Self {
             event,
             started: now,
+            budgets: vec![],
             statement: Statement {
                 keys: policy.keys(&asked.host, asked.port),
                 asked: asked.clone(),
@@ -63,6 +68,16 @@ impl About {
                 resource: None,
             },
         }
+    }
+
+    /// Budgets that it counts against, where somebody traces it.
+    pub(super) fn budgets(&self) -> &[String] {
+        &self.budgets
+    }
+
+    /// Where its exchange stands in a trace.
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.statement.asked.trace.as_ref()
     }
 
     /// The only requirement of a challenge is what a refusal is about.
@@ -77,6 +92,11 @@ impl About {
         self.event.asset = approval.asset.symbol.clone();
         self.event.price = Some(approval.price);
         self.event.rule = Some(approval.rule.clone());
+        if self.trace().is_some_and(|t| t.exported) {
+            let accounts = approval.limits.iter().map(|l| &*l.account);
+            let budgets = accounts.filter_map(|a| a.strip_prefix("budget:"));
+            self.budgets = budgets.map(str::to_owned).collect();
+        }
         let changes = [
             (approval.duties.recipient_changed, Flag::RecipientChanged),
             (approval.duties.price_changed, Flag::PriceChanged),

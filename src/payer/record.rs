@@ -7,9 +7,10 @@ use super::Payer;
 use super::about::About;
 use crate::budget::Entry;
 use crate::event::metrics::Step;
-use crate::event::{SpendEvent, State};
+use crate::event::{Conclusion, SpendEvent, State};
 use crate::ledger::{Post, PostError};
-use crate::payment::{Asked, Refusal};
+use crate::money::Usd;
+use crate::payment::{Asked, Refusal, Trace};
 
 /// What is new in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ impl Payer {
         event.reason = Some(refusal.reason.code().into());
         event.price = event.price.or(refusal.price);
         event.rule = event.rule.or_else(|| refusal.rule.clone());
+        self.concludes(about.trace(), &about, &event, refusal.remaining);
         self.record(vec![Entry::Note { id }], event).await;
         refusal
     }
@@ -71,9 +73,29 @@ impl Payer {
     }
 
     /// Tells of a step that is over.
-    pub fn took(&self, step: Step, began: Instant) {
+    pub fn took(&self, step: Step, began: Instant, trace: Option<&Trace>) {
         let time = began.elapsed();
-        self.sinks.iter().for_each(|sink| sink.took(step, time));
+        let sinks = self.sinks.iter();
+        sinks.for_each(|sink| sink.took(step, time, trace));
+    }
+
+    /// Tells how an exchange ends, where somebody traces it.
+    pub(super) fn concludes(
+        &self,
+        trace: Option<&Trace>,
+        about: &About,
+        event: &SpendEvent,
+        remaining: Option<Usd>,
+    ) {
+        if let Some(trace) = trace {
+            let end = Conclusion {
+                event,
+                budgets: about.budgets(),
+                remaining,
+            };
+            let sinks = self.sinks.iter();
+            sinks.for_each(|sink| sink.concludes(trace, &end));
+        }
     }
 
     pub(super) fn observe(&self, event: &SpendEvent) {

@@ -122,7 +122,7 @@ impl Payer {
         };
         let began = Instant::now();
         let posted = self.ledger.post(post).await;
-        self.took(Step::Reserve, began);
+        self.took(Step::Reserve, began, asked.trace.as_ref());
         let posted = posted?;
         self.observe(&event);
         for (limit, counted) in limits.iter().zip(&posted.counted) {

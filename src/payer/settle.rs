@@ -49,9 +49,9 @@ impl Payer {
     /// Records what came back: the head of the answer to the paid request, or `None` when there was
     /// none. A receipt settles; anything else is unknown, and counts until `sweep`.
     pub async fn settle(&self, signed: Signed, answer: Option<Answer<'_>>) -> Settled {
-        let began = Instant::now();
+        let (began, trace) = (Instant::now(), signed.asked.trace);
         let settled = self.conclude(signed, answer).await;
-        self.took(Step::Settle, began);
+        self.took(Step::Settle, began, trace.as_ref());
         settled
     }
 
@@ -98,17 +98,14 @@ impl Payer {
             true => News::Flags,
             false => News::State,
         };
+        self.concludes(asked.trace.as_ref(), &about, &event, Some(paid.remaining));
         failpoint::reach("before-settle");
         self.tell(vec![entry], event.clone(), news).await;
         failpoint::reach("after-settle");
+        // What is proven before it is sent was claimed before; but no answer of it was lost yet.
+        let lost = before && (resent || paid.proven.is_none());
         Settled {
-            // What is proven before it is sent was claimed before; but no answer of it was lost yet.
-            refusal: refusal(
-                &about,
-                &receipt,
-                status,
-                before && (resent || paid.proven.is_none()),
-            ),
+            refusal: refusal(&about, &receipt, status, lost),
             record: Recorded {
                 event: Box::new(event),
                 recourse,

@@ -30,7 +30,7 @@ impl Payer {
         failpoint::reach("before-sign");
         let began = Instant::now();
         let signed = timeout(plan.wallet.patience(), plan.wallet.sign(&plan.instruction)).await;
-        self.took(Step::Sign, began);
+        self.took(Step::Sign, began, asked.trace.as_ref());
         failpoint::reach("after-sign");
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
             Ok(signature) => self.seal(about, asked, plan, remaining, &signature).await,
@@ -147,6 +147,7 @@ impl Payer {
         let refusal = refusals::of_wallet(problem, about.id(), now);
         let mut event = about.event(now, state);
         event.reason = Some(refusal.reason.code().into());
+        self.concludes(asked.trace.as_ref(), &about, &event, None);
         self.record(vec![entry], event).await;
         refusal
     }

@@ -131,6 +131,7 @@ impl Question {
             path: (&*self.path).into(),
             tool: self.tool.as_deref().map(Into::into),
             request: None,
+            trace: None,
         }
     }
 }

@@ -21,7 +21,8 @@ use super::serve::{Conn, Way};
 use super::target::Target;
 use super::trail::Trail;
 use super::{Proxy, upgrade};
-use crate::payment::{Asked, PaymentId, Reason, Refusal, Session};
+use crate::event::otel::{About, Open};
+use crate::payment::{Asked, Cause, PaymentId, Reason, Refusal, Session, Trace};
 use crate::protocol;
 use crate::tls::Trust;
 
@@ -40,14 +41,29 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
 
 /// The answer alone; what upstreams say before it goes another way (`interim`).
 async fn answered(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     if parts.version < Version::HTTP_2 && !conn.heads.next() {
         return refused(ClientError::Framing, parts.version);
     }
-    let route = match Route::of(conn, &parts).await {
+    let mut route = match Route::of(conn, &parts).await {
         Ok(route) => route,
         Err(e) => return refused(e, parts.version),
     };
+    let span = route.begin(conn, &parts);
+    let answer = forwarded(conn, route, parts, body).await;
+    if let Some(span) = span {
+        span.answered(answer.status());
+    }
+    answer
+}
+
+/// The answer to a request whose way is known.
+async fn forwarded(
+    conn: &Arc<Conn>,
+    route: Route,
+    mut parts: Parts,
+    body: Incoming,
+) -> Response<Body> {
     if protocol::carried(&parts.headers) {
         let asked = route.asked(&parts.method, &parts.uri);
         return Box::pin(carried(conn, &asked)).await;
@@ -173,6 +189,7 @@ pub(super) struct Route {
     pub(super) target: Target,
     trail: Trail,
     pub(super) secure: bool,
+    trace: Option<Trace>,
 }
 
 impl Route {
@@ -200,6 +217,7 @@ impl Route {
                 target: passage.target.clone(),
                 trail: passage.trail.clone(),
                 secure: *secure,
+                trace: None,
             },
             Way::Redirected { port, session } => {
                 // Of two, the first: both are refused below.
@@ -214,6 +232,7 @@ impl Route {
                     target,
                     trail: Trail::default(),
                     secure: false,
+                    trace: None,
                 }
             }
             Way::Open => {
@@ -226,10 +245,30 @@ impl Route {
                     target: Target::parse(authority.as_str(), Some(80))?,
                     trail: Trail::of(&parts.headers, &conn.proxy.mark)?,
                     secure: false,
+                    trace: None,
                 }
             }
         };
         route.pinned(parts).map(|()| route)
+    }
+
+    /// Finds out where the exchange stands in a trace, and begins its span if somebody traces it. The
+    /// agent's own fields go on as they are: a merchant learns nothing of ours.
+    fn begin(&mut self, conn: &Conn, parts: &Parts) -> Option<Open> {
+        let Some(otel) = &conn.proxy.otel else {
+            self.trace = Cause::of(&parts.headers).map(Trace::from);
+            return None;
+        };
+        let (trace, begun) = otel.begin(&parts.headers);
+        self.trace = trace;
+        Some(begun?.about(&About {
+            method: &parts.method,
+            secure: self.secure,
+            host: &self.target.host,
+            port: self.target.port,
+            path: parts.uri.path(),
+            session: &self.session,
+        }))
     }
 
     /// Does everything that names a host in this request name the destination?
@@ -292,6 +331,7 @@ impl Route {
             path: uri.path().into(),
             tool: None,
             request: None,
+            trace: self.trace,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use crate::event::otel::Otel;
 use crate::ledger::Ledger;
 use crate::payer::Payer;
 use crate::payment::SessionId;
@@ -95,8 +96,11 @@ pub struct Parts {
     pub refusals: Refusals,
     /// Our name in `Via` fields; `None` adds none.
     pub via: Option<String>,
-    /// Ports that this process listens on; never a destination on this machine.
+    /// Ports that this process listens on, and those of collectors of its telemetry; never a destination
+    /// on this machine.
     pub own_ports: Vec<u16>,
+    /// Who traces exchanges, if anybody does.
+    pub otel: Option<Arc<Otel>>,
     /// Turns true when the process shuts down.
     pub draining: watch::Receiver<bool>,
 }
@@ -115,6 +119,7 @@ pub struct Proxy {
     refusals: Refusals,
     via: Option<Arc<str>>,
     mark: Arc<trail::Mark>,
+    otel: Option<Arc<Otel>>,
     flood: flood::Flood,
     crowd: Arc<crowd::Crowd>,
     allow_from: Vec<Cidr>,
@@ -190,6 +195,7 @@ impl Proxy {
             refusals: parts.refusals,
             via: parts.via.map(Arc::from),
             mark,
+            otel: parts.otel,
             turns: Mutex::default(),
             purchases: Arc::new(Semaphore::new(PURCHASES as usize)),
             draining: parts.draining,

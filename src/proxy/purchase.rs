@@ -67,11 +67,13 @@ pub(super) async fn purchase(
             return refuse::stopped();
         };
         let turns = conn.proxy.turns(&purchase.asked.session.id.0);
-        let conn = Arc::clone(conn);
-        let task = tokio::spawn(async move {
-            let _in_flight = permit;
-            let _turn = turns.acquire().await;
-            pay(&conn, purchase).await
+        let task = tokio::spawn({
+            let conn = Arc::clone(conn);
+            async move {
+                let _in_flight = permit;
+                let _turn = turns.acquire().await;
+                pay(&conn, purchase).await
+            }
         });
         // A panic in the task is a bug of ours; the ledger already counts what it signed.
         match task.await {
@@ -81,7 +83,9 @@ pub(super) async fn purchase(
             }
             // Nothing is reserved or signed, so whoever waits here holds nobody up and may hang up.
             Ok(Outcome::Pending(mut pending, back)) => {
+                let (asked, trace) = (Instant::now(), back.asked.trace);
                 pending.answered().await;
+                conn.proxy.payer.took(Step::Approve, asked, trace.as_ref());
                 purchase = *back;
             }
             Err(_) => {
@@ -288,14 +292,16 @@ pub(super) async fn send(
     }
     let upgrade = request.extensions_mut().remove::<Upgrade>();
     failpoint::reach("before-send");
+    let (sent, trace) = (Instant::now(), signed.trace());
     let mut answer = conn
         .proxy
         .upstream
         .send(&conn.lane, route.key(&conn.proxy), request, None)
         .await;
     failpoint::reach("after-send");
+    payer.took(Step::Pay, sent, trace.as_ref());
     if answer.is_ok() {
-        payer.took(Step::Purchase, began);
+        payer.took(Step::Purchase, began, trace.as_ref());
     }
     if let (Some(call), Ok(_)) = (within, &answer) {
         return rpc::paid(conn, call, answer, signed).await;

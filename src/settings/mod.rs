@@ -20,6 +20,7 @@ mod limits;
 mod parent;
 mod read;
 mod reload;
+mod telemetry;
 mod webhook;
 
 pub use cidr::{Cidr, NotCidr};
@@ -33,6 +34,7 @@ pub use limits::Limits;
 pub use parent::{Through, UpstreamProxy};
 pub use read::{name, network, path};
 pub use reload::Reload;
+pub use telemetry::{NotOtlpProtocol, NotSampler, OtlpProtocol, Sampler, Telemetry};
 pub use webhook::Webhook;
 
 /// The listeners. An agent needs the first only.

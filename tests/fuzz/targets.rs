@@ -15,8 +15,8 @@ use farepass::event::SpendEvent;
 use farepass::evm::Address;
 use farepass::money::{self, Amount, Network, Usd};
 use farepass::payment::{
-    Challenge, Instruction, Limit, Nonce, PaymentId, Receipt, RequestKey, Session, SessionId,
-    Signature,
+    Cause, Challenge, Instruction, Limit, Nonce, PaymentId, Receipt, RequestKey, Session,
+    SessionId, Signature,
 };
 use farepass::policy::{Catalog, Facts, OURSELVES, Policy, Question};
 use farepass::protocol::jsonrpc::Call;
@@ -62,6 +62,7 @@ fn login(challenge: &Challenge) {
         port: 80,
         path: "/v2/siwx".into(),
         request: None,
+        trace: None,
         tool: None,
     };
     let network: Network = "eip155:84532".parse().unwrap();
@@ -415,6 +416,15 @@ pub(crate) fn entries(data: &[u8]) {
             let spent = book.total(&cap.account, 0);
             assert!(spent.is_some_and(|s| s.amount <= opened.session.budget));
         }
+    }
+}
+
+/// An agent's place in a trace: what is read is what was written.
+pub(crate) fn trace(data: &[u8]) {
+    if let Some(cause) = Cause::read(data) {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let places = format!("-{}-{}-", hex(&cause.trace), hex(&cause.span));
+        assert_eq!(data.get(2..53), Some(places.as_bytes()));
     }
 }
 

@@ -230,6 +230,7 @@ impl Stage {
             path: "/v1/x".into(),
             tool: None,
             request: None,
+            trace: None,
         }
     }
 

@@ -71,6 +71,9 @@ via: edge-1
 discovery: [{ url: "https://facilitator.example" }]
 webhook: { url: "https://ops.example.com/farepass", secret_file: webhook.secret }
 reload: { watch: true, strict: true, accept: "0123456789abcdef" }
+events: { file: events.jsonl }
+telemetry: { endpoint: "https://otel.example:4317", protocol: grpc, headers_file: otlp.headers, timeout: 5s, service_name: edge,
+  resource: { "deployment.environment": prod }, sampler: parentbased_traceidratio, sampler_arg: "0.25", traces: true, logs: false }
 limits: { identical_payments: off }
 ledger: { postgres: { url_file: db.url, ca_file: db-ca.pem } }
 "#;
@@ -96,6 +99,11 @@ const WRONG: &[&str] = &[
     "version: 1\nsigners: [{ hosts: [a.test] }]",
     "version: 1\nsigners: [{ hosts: [], address: \"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\" }]",
     "version: 1\nsigners: [{ hosts: [a.test], jwk: { kty: EC, crv: P-521, x: \"x\" } }]",
+    "version: 1\nevents: {}",
+    "version: 1\ntelemetry: { protocol: grpc }",
+    "version: 1\ntelemetry: { endpoint: \"otel:4317\" }",
+    "version: 1\ntelemetry: { endpoint: \"http://c\", protocol: http/json }",
+    "version: 1\ntelemetry: { endpoint: \"http://c\", sampler: traceidratio, sampler_arg: \"2\" }",
 ];
 
 fn of_yaml(text: &str) -> Value {

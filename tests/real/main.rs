@@ -47,4 +47,5 @@ mod signers;
 mod solana;
 mod strangers;
 mod support;
+mod telemetry;
 mod tempo;

@@ -14,6 +14,7 @@ use farepass::event::metrics::{Family, Kind};
 fn families() -> Vec<Family> {
     let mut all = farepass::event::metrics::FAMILIES.to_vec();
     all.extend(farepass::proxy::FAMILIES);
+    all.extend(farepass::event::otel::FAMILIES);
     all.extend(farepass::admin::FAMILIES);
     all
 }

@@ -390,6 +390,7 @@ impl World {
             path: purchase.path.as_str().into(),
             tool: None,
             request: Some(purchase.key),
+            trace: None,
         };
         let challenge = merchant::challenge(&purchase.host, purchase.amount, purchase.valid_for);
         pause().await;

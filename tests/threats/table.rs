@@ -1168,6 +1168,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "credentials, cookies, payments, queries and bodies are in no log",
         Shown(&[
             "tests/real/secrets.rs::no_secret_is_told_at_any_level",
+            "tests/real/telemetry.rs::a_collector_reads_traces_and_logs_over_http",
             "tests/adversarial/agent.json#FP-G12",
             "tests/adversarial/agent.json#FP-G13",
         ]),
@@ -1178,6 +1179,7 @@ pub(crate) const TABLE: &[Threat] = &[
         Shown(&[
             "src/event/export/tests.rs::csv_has_every_field_of_an_event",
             "src/event/log/tests.rs::a_spend_event_is_one_json_object_on_its_own_line",
+            "tests/real/telemetry.rs::the_spend_log_names_the_agents_step_without_any_telemetry",
             "tests/cli/books.rs::a_payment_is_listed_and_shown",
         ]),
     ),

@@ -109,6 +109,8 @@ const COLUMNS: &[Column] = &[
     ("confirmed", |e| Cell::number(e.confirmed)),
     ("block", |e| Cell::maybe_number(e.block)),
     ("latency_ms", |e| Cell::maybe_number(e.latency_ms)),
+    ("trace_id", |e| Cell::maybe(e.trace_id.as_ref())),
+    ("span_id", |e| Cell::maybe(e.span_id.as_ref())),
 ];
 
 fn delivered(event: &SpendEvent, cell: fn(&Delivery) -> Cell) -> Cell {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::money::Usd;
-use crate::payment::Reason;
+use crate::payment::{Reason, Trace};
 use crate::settings::HostPattern;
 
 use super::{Sink, SpendEvent, State};
@@ -47,20 +47,42 @@ pub enum Step {
     Decide,
     /// Until the reservation is durable.
     Reserve,
+    /// A person's turn.
+    Approve,
     /// The wallet's turn.
     Sign,
+    /// From sending the paid request to the head of its answer.
+    Pay,
     /// From the head of the paid answer to its record.
     Settle,
     /// From the merchant's 402 to the head of the paid answer.
     Purchase,
 }
 
-const STEPS: [(Step, &str); 4] = [
-    (Step::Decide, "decide"),
-    (Step::Reserve, "reserve"),
-    (Step::Sign, "sign"),
-    (Step::Settle, "settle"),
+const STEPS: [Step; 6] = [
+    Step::Decide,
+    Step::Approve,
+    Step::Reserve,
+    Step::Sign,
+    Step::Pay,
+    Step::Settle,
 ];
+
+impl Step {
+    /// The word in metrics and traces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Approve => "approve",
+            Self::Reserve => "reserve",
+            Self::Sign => "sign",
+            Self::Pay => "pay",
+            Self::Settle => "settle",
+            Self::Purchase => "purchase",
+        }
+    }
+}
 
 /// What is drawn from spend events.
 pub const FAMILIES: [Family; 6] = [PAYMENTS, AMOUNT, SPENT, REFUSALS, STEP, PURCHASE];
@@ -91,7 +113,7 @@ const STEP: Family = Family {
     name: "farepass_step_seconds",
     kind: Kind::Histogram,
     labels: &["step"],
-    help: "How long the steps of a payment took: decide, reserve, sign, settle.",
+    help: "How long the steps of a payment took: decide, approve, reserve, sign, pay, settle.",
 };
 const PURCHASE: Family = Family {
     name: "farepass_purchase_seconds",
@@ -180,8 +202,8 @@ impl Sink for Metrics {
         }
     }
 
-    fn took(&self, step: Step, time: Duration) {
-        let own = STEPS.iter().position(|(s, _)| *s == step);
+    fn took(&self, step: Step, time: Duration, _trace: Option<&Trace>) {
+        let own = STEPS.iter().position(|s| *s == step);
         let latency = own.and_then(|i| self.steps.get(i));
         latency.unwrap_or(&self.purchases).took(time);
     }
@@ -228,8 +250,8 @@ impl Metrics {
             page.sample(&REFUSALS, &labels.unwrap_or([OTHER; 2]), count);
         }
         page.family(&STEP);
-        for ((_, name), latency) in STEPS.iter().zip(&self.steps) {
-            latency.render(page, &STEP, &[name]);
+        for (step, latency) in STEPS.iter().zip(&self.steps) {
+            latency.render(page, &STEP, &[step.name()]);
         }
         page.family(&PURCHASE);
         self.purchases.render(page, &PURCHASE, &[]);

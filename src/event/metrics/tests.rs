@@ -107,9 +107,9 @@ fn no_agent_makes_the_page_grow() {
 fn what_took_long_is_beyond_every_bound() {
     let metrics = Metrics::default();
     for micros in [250, 251, 9_999, 70_000_000] {
-        metrics.took(Step::Sign, Duration::from_micros(micros));
+        metrics.took(Step::Sign, Duration::from_micros(micros), None);
     }
-    metrics.took(Step::Purchase, Duration::from_millis(30));
+    metrics.took(Step::Purchase, Duration::from_millis(30), None);
     let page = page(&metrics);
     for line in [
         "farepass_step_seconds_bucket{step=\"sign\",le=\"0.00025\"} 1",

@@ -93,6 +93,7 @@ fn what_is_remembered_has_bounds() {
         path: "/".into(),
         tool: None,
         request: None,
+        trace: None,
     };
     assert!(Route::of(&asked, &"a".repeat(TARGET_MAX)).is_some());
     assert!(Route::of(&asked, &"a".repeat(TARGET_MAX + 1)).is_none());

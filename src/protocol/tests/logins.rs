@@ -30,6 +30,7 @@ fn asked(host: &str, port: u16, secure: bool) -> Asked {
         port,
         path: "/premium-data".into(),
         request: None,
+        trace: None,
         tool: None,
     }
 }

@@ -27,6 +27,16 @@ const JUDGES: &[&str] = &[
 /// The official SDK of the Model Context Protocol.
 const MCP: &[&str] = &["mcp==2.3.0"];
 
+/// The official definitions of OTLP, and gRPC.
+const COLLECTOR: &[&str] = &["opentelemetry-proto==1.45.2", "grpcio==1.85.3"];
+
+/// The interpreter that can be a collector of telemetry.
+pub(crate) fn collector() -> Option<&'static PathBuf> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = PYTHON.get_or_init(|| make(COLLECTOR, "opentelemetry.proto, grpc"));
+    super::needs(made.as_ref().map_err(Clone::clone))
+}
+
 /// The interpreter; the first caller makes the environment. `None` after saying SKIPPED.
 pub(crate) fn python() -> Option<&'static PathBuf> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();

@@ -1,0 +1,148 @@
+//! What a collector may answer, and what becomes of a batch then.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
+use rustls::RootCertStore;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::event::{SpendEvent, State};
+
+fn log() -> Log {
+    let event = SpendEvent {
+        state: State::Denied,
+        ..SpendEvent::default()
+    };
+    Log::of_event(&event, "farepass.denied")
+}
+
+/// A collector that gives these answers in turn, the last one for ever. Counts what it was asked.
+async fn collector(answers: &'static [&'static str]) -> (Uri, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1/logs", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let turn = Arc::new(Mutex::new(answers.iter()));
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = vec![0; 65536];
+            let _ = stream.read(&mut seen).await;
+            let answer = turn.lock().unwrap().next();
+            let answer = answer.or(answers.last()).unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            let text = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(text.as_bytes()).await;
+        }
+    });
+    (url.parse().unwrap(), asked)
+}
+
+fn to(url: Uri) -> Destination {
+    Destination {
+        fetch: Fetch::new(Arc::new(RootCertStore::empty())).unwrap(),
+        url,
+        wire: Wire::Http,
+        headers: HeaderMap::new(),
+        timeout: Duration::from_secs(5),
+    }
+}
+
+/// Sends one record and ends when it is counted.
+async fn sent(answers: &'static [&'static str]) -> (usize, Counted) {
+    let (url, asked) = collector(answers).await;
+    let (lane, courier) = lane::<Log>(Some(to(url)), &Resource(vec![])).unwrap();
+    let (_over, ends) = watch::channel(false);
+    let running = tokio::spawn(courier.run(ends));
+    lane.put(log());
+    timeout(Duration::from_secs(60), async {
+        loop {
+            let (_, counted) = lane.counted();
+            if counted.exported + counted.export > 0 {
+                break;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let (_, counted) = lane.counted();
+    drop(lane);
+    running.await.unwrap();
+    (asked.load(Ordering::SeqCst), counted)
+}
+
+#[tokio::test]
+async fn a_busy_collector_is_asked_again() {
+    let (asked, counted) = sent(&[
+        "429 Busy\r\nRetry-After: 0",
+        "503 No\r\nRetry-After: 0",
+        "200 OK",
+    ])
+    .await;
+    assert_eq!((asked, counted.exported, counted.export), (3, 1, 0));
+}
+
+#[tokio::test]
+async fn a_collector_that_says_no_is_not_asked_again() {
+    for answer in [
+        &["400 Bad Request"][..],
+        &["401 Unauthorized"],
+        &["302 Found"],
+    ] {
+        let (asked, counted) = sent(answer).await;
+        assert_eq!((asked, counted.exported, counted.export), (1, 0, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_is_always_busy_is_given_up() {
+    let (asked, counted) = sent(&["503 No\r\nRetry-After: 0"]).await;
+    assert_eq!((asked, counted.exported, counted.export), (5, 0, 1));
+}
+
+#[tokio::test]
+async fn what_the_queue_has_no_room_for_is_counted_and_nobody_waits() {
+    let (lane, courier) = lane::<Log>(
+        Some(to("http://127.0.0.1:9/".parse().unwrap())),
+        &Resource(vec![]),
+    )
+    .unwrap();
+    for _ in 0..WAITING + 7 {
+        lane.put(log());
+    }
+    assert_eq!(lane.counted().1.queue, 7);
+    drop(courier);
+    lane.put(log());
+    assert_eq!(
+        lane.counted().1.queue,
+        8,
+        "nor does it matter that nobody reads"
+    );
+}
+
+#[tokio::test]
+async fn what_waits_at_the_end_is_sent_once() {
+    let (url, asked) = collector(&["200 OK"]).await;
+    let (lane, courier) = lane::<Log>(Some(to(url)), &Resource(vec![])).unwrap();
+    for _ in 0..BATCH + 1 {
+        lane.put(log());
+    }
+    let (over, ends) = watch::channel(true);
+    courier.run(ends).await;
+    drop(over);
+    assert_eq!(lane.counted().1.exported, BATCH as u64 + 1);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_frame_is_a_flag_a_length_and_the_message() {
+    assert_eq!(&framed(&Bytes::from_static(b"abc"))[..], b"\0\0\0\0\x03abc");
+    let uri = method(&"http://c:4317/x?y".parse().unwrap(), Log::METHOD).unwrap();
+    assert_eq!(
+        uri,
+        "http://c:4317/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+    );
+}

@@ -1,0 +1,101 @@
+//! The same over HTTP/2 from its first byte, with the fields that come after a body: what gRPC needs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+
+use super::{AGENT, Fetch, FetchError, Target, dial};
+
+impl Fetch {
+    /// Sends a request over a connection that speaks HTTP/2 without asking, and reads at most `most`
+    /// bytes of body, and the fields behind it. Any status is an answer.
+    ///
+    /// # Errors
+    /// Those of [`Fetch::send`].
+    pub async fn call(
+        &self,
+        request: Request<Bytes>,
+        deadline: Duration,
+        most: usize,
+    ) -> Result<(Response<Bytes>, HeaderMap), FetchError> {
+        let target = Target::of(request.uri()).ok_or(FetchError::Url)?;
+        let end = Instant::now() + deadline;
+        let late = || FetchError::Late {
+            host: target.name(),
+        };
+        let asked = async {
+            let stream = dial(&target, end).await?;
+            let request = target.aim_h2(request)?;
+            if !target.secure {
+                return exchange(stream, request, &target, most).await;
+            }
+            let name = ServerName::try_from(target.host.clone()).map_err(|_| FetchError::Url)?;
+            let stream = self.h2.connect(name, stream).await;
+            let stream = stream.map_err(|e| target.unreached(&e))?;
+            exchange(stream, request, &target, most).await
+        };
+        timeout_at(end, asked).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+impl Target {
+    /// The request with its authority in the URI, and without what HTTP/2 has no place for.
+    fn aim_h2(&self, request: Request<Bytes>) -> Result<Request<Full<Bytes>>, FetchError> {
+        let (mut head, body) = request.into_parts();
+        let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
+        let scheme = if self.secure { "https" } else { "http" };
+        let uri: Result<Uri, _> = format!("{scheme}://{}{path}", self.authority).parse();
+        head.uri = uri.map_err(|_| FetchError::Url)?;
+        head.headers.remove(HOST);
+        head.headers.remove(CONNECTION);
+        let agent = HeaderValue::from_static(AGENT);
+        head.headers.entry(USER_AGENT).or_insert(agent);
+        Ok(Request::from_parts(head, Full::new(body)))
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    target: &Target,
+    most: usize,
+) -> Result<(Response<Bytes>, HeaderMap), FetchError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| target.broken(&e))?;
+    let talk = async {
+        let answer = sender.send_request(request).await;
+        let (head, body) = answer.map_err(|e| target.broken(&e))?.into_parts();
+        match Limited::new(body, most).collect().await {
+            Ok(body) => {
+                let after = body.trailers().cloned().unwrap_or_default();
+                Ok((Response::from_parts(head, body.to_bytes()), after))
+            }
+            Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(FetchError::TooLong {
+                host: target.name(),
+                most,
+            }),
+            Err(e) => Err(target.broken(&e)),
+        }
+    };
+    tokio::pin!(talk);
+    tokio::select! {
+        answer = &mut talk => answer,
+        ended = connection => match ended {
+            Ok(()) => talk.await,
+            Err(e) => Err(target.broken(&e)),
+        },
+    }
+}
