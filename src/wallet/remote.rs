@@ -329,13 +329,14 @@ impl<S: Signer> Wallet for Remote<S> {
         &self.networks
     }
 
-    /// Whoever holds the key is asked for EIP-712 typed data only.
+    /// Whoever holds the key is asked for EIP-712 typed data, or for the message of a Solana transaction.
     fn signs(&self, instruction: &Instruction) -> bool {
         match instruction {
-            Instruction::Transfer(_) | Instruction::Permit(_) => true,
-            Instruction::Tempo(_) | Instruction::Tokens { .. } | Instruction::Invoice { .. } => {
-                false
+            Instruction::Transfer(_) | Instruction::Permit(_) => {
+                matches!(self.account, Account::Evm(_))
             }
+            Instruction::Tokens { .. } => matches!(self.account, Account::Solana(_)),
+            Instruction::Tempo(_) | Instruction::Invoice { .. } => false,
         }
     }
 

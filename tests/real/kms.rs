@@ -280,6 +280,7 @@ fn solana_messages_are_signed_by_the_service_too() {
             "{error}"
         );
     }
+    assert!(wallet.signs(&ask(owner)) && !wallet.signs(&Instruction::Transfer(transfer(1))));
     let asked = signer.seen().len();
     let stranger = ask(key("mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v"));
     assert!(
