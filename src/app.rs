@@ -108,17 +108,14 @@ pub struct Running {
 /// # Errors
 /// The first thing that is wrong. Nothing runs then.
 pub async fn start(config: Config, options: Options) -> Result<Running, StartError> {
-    if let Err(error) = harden() {
-        tracing::warn!(%error, "this process could not be shielded from others of the same user");
-    }
-    files::raise();
+    shield();
     let mut ground = Ground::lay(&config, &options).await?;
     let watch = Watch::new(options.sinks, &config, &ground)?;
     let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
     let judgement = (config.policy, config.unproven);
     let payer = payer(&mut ground, judgement, &config.state_dir, watch.sinks).await?;
-    let reloader = Reloader::new(&config.file, config.reload, &payer, &watch.metrics);
-    let reloader = Arc::new(reloader);
+    let (file, metrics) = (&config.file, &watch.metrics);
+    let reloader = Arc::new(Reloader::new(file, config.reload, &payer, metrics));
     let (drain, drains) = watch::channel(false);
     let proxy = Proxy::new(proxy::Parts {
         payer: Arc::clone(&payer),
@@ -268,6 +265,14 @@ impl House {
             })?,
         })
     }
+}
+
+/// What a process that holds keys asks of its system first.
+fn shield() {
+    if let Err(error) = harden() {
+        tracing::warn!(%error, "this process could not be shielded from others of the same user");
+    }
+    files::raise();
 }
 
 impl Running {

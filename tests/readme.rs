@@ -130,7 +130,8 @@ fn links_lead_somewhere() {
     let text = readme();
     for target in text.split("](").skip(1).filter_map(|t| t.split(')').next()) {
         let heading = |name: &str| {
-            let mut headings = text.lines().filter_map(|l| l.strip_prefix("## "));
+            let headings = text.lines().filter(|l| l.starts_with("##"));
+            let mut headings = headings.map(|l| l.trim_start_matches('#').trim_start());
             headings.any(|h| h.to_lowercase().replace(' ', "-") == name)
         };
         let there = match target.strip_prefix('#') {

@@ -60,6 +60,7 @@ fn asked(policy: &Policy, case: &Case) -> Option<Approval> {
         path: path.into(),
         tool: None,
         request: None,
+        trace: None,
     };
     let facts = Facts {
         payers: vec![(

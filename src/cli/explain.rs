@@ -44,8 +44,8 @@ pub(super) struct Explain {
     /// To whom [default: somebody the rule allows]
     #[arg(long, value_name = "ADDRESS")]
     pay_to: Option<String>,
-    /// By which scheme: exact, upto (the amount is the most that may be charged), evm/charge (MPP) or l402. Several times, each with a
-    /// price of its own if you like, as evm/charge="0.01 USD": which of them would be paid? [default: exact]
+    /// By which scheme: exact, upto (the amount is the most that may be charged), evm/charge or tempo/charge (MPP, the latter with a fee
+    /// payer) or l402. Several times, each with a price of its own if you like, as evm/charge="0.01 USD": which of them would be paid? [default: exact]
     #[arg(long, value_name = "SCHEME")]
     scheme: Vec<Supposed>,
     /// As JSON

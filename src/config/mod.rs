@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::money::Network;
 use crate::policy::{Catalog, Policy};
 use crate::section::{Problems, Section, SectionError};
-use crate::settings::{self, Egress, Limits, Listen, Refusals, Sessions, Tls, Unproven};
+use crate::settings::{self, Egress, Limits, Listen, Refusals, Reload, Sessions, Tls, Unproven};
 
 mod assets;
 mod book;
@@ -161,11 +161,7 @@ impl Config {
         let told = Told::read(section, &base, problems);
         let sessions = section.or("sessions", Sessions::default(), Sessions::read);
         let unproven = section.or("unproven", Unproven::default(), Unproven::read);
-        let reload = section.or(
-            "reload",
-            settings::Reload::default(),
-            settings::Reload::read,
-        );
+        let reload = section.or("reload", Reload::default(), Reload::read);
         let listen = problems.keep(listen).unwrap_or_default();
         let limits = problems.keep(limits).unwrap_or_default();
         let sessions = problems.keep(sessions).unwrap_or_default();

@@ -259,7 +259,7 @@ fn made_up_requests_are_answered_as_described() {
     let out = command.output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{said}\n{out:?}");
-    assert!(said.contains("Tested: 21"), "{said}");
+    assert!(said.contains("Tested: 23"), "{said}");
     proxy.assert_verifies();
 }
 

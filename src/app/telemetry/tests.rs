@@ -108,7 +108,7 @@ fn each_signal_goes_where_its_own_variable_says() {
 fn what_cannot_be_read_names_its_variable() {
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://c"),
-        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http:///k3y"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "no pair"),
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=%zz"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
@@ -121,7 +121,8 @@ fn what_cannot_be_read_names_its_variable() {
         let problem = asked(&file).read(&variables(&[(name, value)]));
         let problem = problem.err().unwrap_or_default();
         assert!(problem.starts_with(name), "{name}: {problem}");
-        assert!(!problem.contains(value), "there may be a key in it");
+        let quoted = value.len() > 2 && problem.contains(value);
+        assert!(!quoted, "{name}: there may be a key in {problem}");
     }
 }
 
