@@ -22,7 +22,7 @@ pub struct Backend {
 }
 
 /// What a backend is opened with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Opening {
     /// The folder for everything that outlives the process. Made when missing.
     pub state_dir: PathBuf,
@@ -39,12 +39,6 @@ pub struct Database {
     pub roots: Arc<RootCertStore>,
     /// The file that has the URL, which stands for it in messages.
     pub file: PathBuf,
-}
-
-impl std::fmt::Debug for Database {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Database({})", self.file.display())
-    }
 }
 
 impl Opening {

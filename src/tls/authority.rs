@@ -126,7 +126,10 @@ impl Authority {
     /// When a file cannot be used, or the key is readable by others.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let pem = fs::read_to_string(certificate).map_err(|e| TlsError::file(certificate, e))?;
-        let key_pem = secret_file::read_text(key)?;
+        let key_pem = secret_file::read_text(key).map_err(|error| match error {
+            SecretFileError::Exposed { path, mode } => TlsError::Exposed { path, mode },
+            other => TlsError::Secret(other),
+        })?;
         let pair = KeyPair::from_pem(&key_pem).map_err(|e| TlsError::unusable(key, e))?;
         Self::assemble(pem, pair, certificate)
     }
