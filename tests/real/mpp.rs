@@ -1,6 +1,7 @@
 //! MPP against the official server package and a chain: paid where a rule says so, once, and never with
 //! more than the challenge asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +10,9 @@ use crate::reconcile::reconciled;
 use crate::support::agent::Ask;
 use crate::support::http::Answer;
 use crate::support::mpp_stand::{SHOP, mpp_stand};
+use crate::support::node::{Face, Node};
 use crate::support::proxy::Proxy;
+use crate::support::toll::{HOST as TOLL, Toll, Ways};
 use crate::support::until;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -133,6 +136,65 @@ fn one_budget_holds_over_both_protocols() {
     protocols.sort_unstable();
     assert_eq!(protocols, ["mpp", "x402-v2"]);
     assert_eq!(stand.assert_agreement(&proxy), 20_000);
+}
+
+#[test]
+fn one_budget_holds_over_three_protocols() {
+    let Some(stand) = mpp_stand() else { return };
+    let node = Arc::new(Node::start(Face::Lnd));
+    // A token of one path opens no other, so each is paid.
+    let ways = Ways {
+        bound: true,
+        ..Ways::of(10_000)
+    };
+    let toll = Toll::open(&node, ways);
+    let mut setup = stand.setup(&["exact", "evm/charge", "l402"]);
+    setup.budget("0.035 USD").root(&toll.merchant.root);
+    setup.resolve(&format!("{TOLL}:443"), toll.merchant.tls.port().into());
+    let lightning = node.wallet(setup.dir.path());
+    setup.config["wallets"]
+        .as_array_mut()
+        .unwrap()
+        .push(lightning);
+    let proxy = setup.start();
+    let toll_at = |path: &str| proxy.get(&format!("https://{TOLL}{path}"));
+    // 0.01 USD by x402, 0.01 by MPP, and ten satoshi with their fee: 0.0072 of 0.012 that are held.
+    assert_eq!(buy(&proxy, "/charge", &[], "").status, 200);
+    assert_eq!(buy(&proxy, "/merged", &[], "").status, 200);
+    assert_eq!(toll_at("/a").status, 200);
+    let refused = [
+        buy(&proxy, "/charge", &[], ""),
+        buy(&proxy, "/merged", &[], ""),
+        toll_at("/b"),
+    ];
+    for answer in refused {
+        assert_eq!(answer.reason().as_deref(), Some("over_session_cap"));
+    }
+    let settled = until("every receipt", LONG, || {
+        let rows = proxy.ledger().rows.into_iter();
+        let rows: Vec<_> = rows.filter(|r| r["state"] == "settled").collect();
+        (rows.len() == 3).then_some(rows)
+    });
+    let mut by: Vec<_> = settled
+        .iter()
+        .map(|r| {
+            (
+                r["protocol"].as_str().unwrap(),
+                r["charged"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    by.sort_unstable();
+    let expected = [
+        ("l402", "0.0072 USD"),
+        ("mpp", "0.01 USD"),
+        ("x402-v2", "0.01 USD"),
+    ];
+    assert_eq!(by, expected);
+    // What the chain and the node say was taken, and no more.
+    let taken: u128 = stand.transfers(&proxy.payer()).iter().map(|t| t.1).sum();
+    assert_eq!((taken, node.paid()), (20_000, (1, 10_000)));
+    proxy.assert_verifies();
 }
 
 #[test]

@@ -257,9 +257,9 @@ fn a_database_that_restarts_under_load_loses_no_payment() {
                 );
             }
             // What was stored before it went away has been paid by now.
-            std::thread::sleep(SETTLED);
+            linger(SETTLED);
             let before = shop::payments(&merchant).len();
-            std::thread::sleep(SETTLED);
+            linger(SETTLED);
             let paid = shop::payments(&merchant).len() - before;
             assert_eq!(paid, 0, "while it was away nothing was paid");
             server.run();
