@@ -15,11 +15,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::proxy::{Manners, attend, turned};
 use crate::sidecar::{self, Settings};
 use crate::tls::Serving;
 
@@ -41,9 +41,6 @@ const LOOK: Duration = Duration::from_secs(30);
 /// For reviews under way when it ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// After a failed accept the next try waits, so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// A webhook that is ready to serve.
 pub struct Admission {
     /// What is put into pods.
@@ -56,38 +53,26 @@ pub struct Admission {
 
 impl Admission {
     /// Serves until `over` turns true.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut over: watch::Receiver<bool>) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, over: watch::Receiver<bool>) {
         let acceptor = TlsAcceptor::from(self.serving.config());
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut clients = JoinSet::new();
+        let manners = Manners {
+            connections: CONNECTIONS,
+            farewell: FAREWELL,
+        };
+        let client = |stream| Arc::clone(&self).client(stream, acceptor.clone(), over.clone());
+        tokio::select! {
+            () = attend(listener, manners, over.clone(), client) => {}
+            () = self.refreshed() => {}
+        }
+    }
+
+    /// Looks at the certificate again and again. Never returns.
+    async fn refreshed(&self) {
         let mut look = tokio::time::interval(LOOK);
         loop {
-            tokio::select! {
-                () = crate::proxy::turned(&mut over) => break,
-                Some(_) = clients.join_next() => {}
-                _ = look.tick() => self.refresh(),
-                (permit, accepted) = async {
-                    let permit = Arc::clone(&permits).acquire_owned().await;
-                    (permit, listener.accept().await)
-                } => match accepted {
-                    Ok((stream, _)) => {
-                        let (admission, acceptor) = (Arc::clone(&self), acceptor.clone());
-                        let over = over.clone();
-                        clients.spawn(async move {
-                            let _permit = permit;
-                            admission.client(stream, acceptor, over).await;
-                        });
-                    }
-                    Err(e) => {
-                        tracing::warn!(error = %e, "accept failed");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
+            look.tick().await;
+            self.refresh();
         }
-        let answered = async { while clients.join_next().await.is_some() {} };
-        let _ = timeout(FAREWELL, answered).await;
-        clients.shutdown().await;
     }
 
     fn refresh(&self) {
@@ -122,7 +107,7 @@ impl Admission {
         let mut served = std::pin::pin!(served);
         let served = tokio::select! {
             ended = served.as_mut() => ended,
-            () = crate::proxy::turned(&mut over) => {
+            () = turned(&mut over) => {
                 served.as_mut().graceful_shutdown();
                 served.await
             }

@@ -20,7 +20,8 @@ pub use instruction::{Instruction, Signature};
 pub use reason::Reason;
 pub use trace::{Cause, SpanId, TRACEPARENT, Trace, TraceId};
 
-/// A session's public name: `default`, or `ses_` and 16 hexadecimal digits. Not a secret.
+/// A session's public name: `default` or what the operator calls it instead, or `ses_` and 16 hexadecimal
+/// digits. Not a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub Arc<str>);
@@ -40,6 +41,14 @@ impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "0x{}", hex::encode(self.0))
     }
+}
+
+/// Can it name an agent or a session? Both stand in URLs and in the names of accounts: 1 to 64 letters,
+/// digits, `-`, `_` or `.`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// A budget, an expiry and a secret. One proxy URL is one session.

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Beacon, Token, TokenError};
+use crate::settings::here;
 
 /// A proxy on this machine answers at once, or not at all.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,7 +92,7 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<Value, ClientError> {
-        let at = address(&self.beacon);
+        let at = here(self.beacon.admin);
         let lost = |why: String| ClientError::Connection(at, why);
         let patience = match path {
             "reconcile" => LONG_PATIENCE,
@@ -116,7 +117,7 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<(StatusCode, Bytes), String> {
-        let at = address(&self.beacon);
+        let at = here(self.beacon.admin);
         let bearer = self
             .token
             .bearer()
@@ -144,7 +145,7 @@ impl Client {
 pub async fn ready(state_dir: &Path) -> Result<(), ClientError> {
     let beacon = Beacon::seen(state_dir)
         .ok_or_else(|| ClientError::NoBeacon(state_dir.display().to_string()))?;
-    let at = address(&beacon);
+    let at = here(beacon.admin);
     let request = Request::builder()
         .uri("/readyz")
         .header(HOST, at.to_string())
@@ -159,18 +160,6 @@ pub async fn ready(state_dir: &Path) -> Result<(), ClientError> {
         true => Ok(()),
         false => Err(ClientError::refused(status, &text)),
     }
-}
-
-/// A listener on all addresses is reached on this machine's own.
-fn address(beacon: &Beacon) -> SocketAddr {
-    let mut at = beacon.admin;
-    if at.ip().is_unspecified() {
-        match at {
-            SocketAddr::V4(_) => at.set_ip(std::net::Ipv4Addr::LOCALHOST.into()),
-            SocketAddr::V6(_) => at.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
-        }
-    }
-    at
 }
 
 async fn send(

@@ -14,14 +14,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::metrics::Page;
 use crate::ledger::Ledger;
 use crate::payer::Payer;
+use crate::proxy::{Manners, attend, turned};
 use crate::settings::Entrance;
 
 mod api;
@@ -69,9 +69,6 @@ const BODY_MAX: usize = 64 * 1024;
 
 /// Most bytes of a head.
 const HEAD_MAX: usize = 16 * 1024;
-
-/// After a failed accept the next try waits, so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// May it pay right now? The sentence says why not.
 pub type Ready = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -122,35 +119,13 @@ impl Admin {
     }
 
     /// Serves until `over` turns true: health is wanted to the very end of a drain.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut over: watch::Receiver<bool>) {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut clients = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = crate::proxy::turned(&mut over) => break,
-                Some(_) = clients.join_next() => {}
-                (permit, accepted) = async {
-                    let permit = Arc::clone(&permits).acquire_owned().await;
-                    (permit, listener.accept().await)
-                } => match accepted {
-                    Ok((stream, _)) => {
-                        let (admin, over) = (Arc::clone(&self), over.clone());
-                        clients.spawn(async move {
-                            let _permit = permit;
-                            admin.client(stream, over).await;
-                        });
-                    }
-                    Err(e) => {
-                        tracing::warn!(error = %e, "accept failed");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-        // What was begun is answered: a session that was opened without an answer is nobody's.
-        let answered = async { while clients.join_next().await.is_some() {} };
-        let _ = timeout(FAREWELL, answered).await;
-        clients.shutdown().await;
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, over: watch::Receiver<bool>) {
+        let manners = Manners {
+            connections: CONNECTIONS,
+            farewell: FAREWELL,
+        };
+        let client = |stream| Arc::clone(&self).client(stream, over.clone());
+        attend(listener, manners, over.clone(), client).await;
     }
 
     async fn client(self: Arc<Self>, stream: TcpStream, mut over: watch::Receiver<bool>) {
@@ -169,7 +144,7 @@ impl Admin {
         let served = tokio::select! {
             ended = served.as_mut() => ended,
             () = cut.notified() => return,
-            () = crate::proxy::turned(&mut over) => {
+            () = turned(&mut over) => {
                 served.as_mut().graceful_shutdown();
                 served.await
             }

@@ -17,9 +17,9 @@ pub(super) fn write(dir: &Path, ca: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let own = tls::describe(ca).ok_or_else(|| io::Error::other("the CA is no certificate"))?;
     let mut roots = tls::platform_roots();
-    roots.push(own.der.clone());
     put(dir, "ca.pem", ca.as_bytes())?;
-    put(dir, "bundle.pem", tls::bundle(ca).as_bytes())?;
+    put(dir, "bundle.pem", tls::bundle(&roots, ca).as_bytes())?;
+    roots.push(own.der);
     put(dir, "truststore.p12", &tls::java_truststore(&roots))?;
     put(dir, "node-preload.cjs", NODE_PRELOAD.as_bytes())
 }

@@ -10,7 +10,7 @@ use super::{Ledger, Post, PostError};
 use crate::budget::{Entry, Reject};
 use crate::clock::Timestamp;
 use crate::money::Usd;
-use crate::payment::{Session, SessionId};
+use crate::payment::{Session, SessionId, is_name};
 
 /// The session of clients without credentials, and its agent, where nothing names them.
 pub const DEFAULT: &str = "default";
@@ -153,12 +153,6 @@ pub async fn close(ledger: &dyn Ledger, id: &SessionId, now: Timestamp) -> Resul
         Ok(_) | Err(PostError::Rejected(Reject::SessionClosed)) => Ok(()),
         Err(e) => Err(e),
     }
-}
-
-/// Can it stand in a URL and in the name of an account?
-fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
 fn session(id: &str, wanted: Wanted, now: Timestamp) -> Result<Session, SessionError> {

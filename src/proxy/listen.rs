@@ -19,7 +19,7 @@ use super::socket::UnixDoor;
 use super::{Proxy, SWEEP, connect, transparent, turned};
 
 /// After a failed accept (no file descriptors left) the next try waits, so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Told to a client that has `limits.connections_per_client` connections already. Written without
 /// waiting: whoever does not read it has its answer in the closed connection.

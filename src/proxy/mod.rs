@@ -15,6 +15,7 @@ use crate::tls::{Interceptor, UpstreamTls};
 
 mod activity;
 mod ahead;
+mod attend;
 mod body;
 mod challenge;
 mod client;
@@ -60,6 +61,7 @@ mod tunnel;
 mod upgrade;
 mod upstream;
 
+pub use attend::{Manners, attend};
 pub use challenge::unpacked;
 pub use identify::basic;
 pub use listen::Door;

@@ -36,14 +36,8 @@ fn payload(
     signature: &Signature,
     _recipient: Recipient,
 ) -> Result<String, Problem> {
-    let transfer = match instruction {
-        Instruction::Transfer(transfer) => transfer,
-        Instruction::Permit(_)
-        | Instruction::Tempo(_)
-        | Instruction::Tokens { .. }
-        | Instruction::Invoice { .. } => {
-            return Err(eip155::foreign());
-        }
+    let Instruction::Transfer(transfer) = instruction else {
+        return Err(eip155::foreign());
     };
     let signature = eip155::signature(signature)?;
     let paid = Paid {

@@ -91,14 +91,8 @@ fn payload(
     _recipient: Recipient,
 ) -> Result<String, Problem> {
     let signature = eip155::signature(signature)?;
-    let permit = match instruction {
-        Instruction::Permit(permit) => permit,
-        Instruction::Transfer(_)
-        | Instruction::Tempo(_)
-        | Instruction::Tokens { .. }
-        | Instruction::Invoice { .. } => {
-            return Err(eip155::foreign());
-        }
+    let Instruction::Permit(permit) = instruction else {
+        return Err(eip155::foreign());
     };
     let facilitator = match permit.charge {
         Charge::Whole => None,

@@ -122,14 +122,8 @@ fn payload(
     signature: &Signature,
     _recipient: Recipient,
 ) -> Result<String, Problem> {
-    let transfer = match instruction {
-        Instruction::Tempo(transfer) => transfer,
-        Instruction::Transfer(_)
-        | Instruction::Permit(_)
-        | Instruction::Tokens { .. }
-        | Instruction::Invoice { .. } => {
-            return Err(eip155::foreign());
-        }
+    let Instruction::Tempo(transfer) = instruction else {
+        return Err(eip155::foreign());
     };
     let signature = eip155::signature(signature)?;
     let paid = Paid {

@@ -138,18 +138,6 @@ impl Section {
         self.keys().any(|k| k == key)
     }
 
-    /// Refuses a key of the contract whose feature is not there, rather than ignore it.
-    ///
-    /// # Errors
-    /// When it is written.
-    pub fn not_yet(&mut self, key: &str) -> Result<(), SectionError> {
-        if !self.has(key) {
-            return Ok(());
-        }
-        let error = self.key_error(key, format!("`{key}` is not supported yet"));
-        Err(error.hint("remove it: nothing would enforce it"))
-    }
-
     /// Errors on the first key that nobody took.
     ///
     /// # Errors

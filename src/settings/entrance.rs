@@ -31,6 +31,19 @@ pub enum Entrance {
     Unix(PathBuf),
 }
 
+/// Where programs on this machine reach a listener: one on all addresses is reached on this machine's
+/// own.
+#[must_use]
+pub fn here(mut at: SocketAddr) -> SocketAddr {
+    if at.ip().is_unspecified() {
+        at.set_ip(match at {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    at
+}
+
 impl Entrance {
     /// Its address, unless it is a socket in a folder.
     #[must_use]
@@ -52,15 +65,6 @@ impl Entrance {
     /// on this machine's own.
     #[must_use]
     pub fn here(&self) -> Self {
-        let here = |mut at: SocketAddr| {
-            if at.ip().is_unspecified() {
-                at.set_ip(match at {
-                    SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                    SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-                });
-            }
-            at
-        };
         match self {
             Self::Plain(at) => Self::Plain(here(*at)),
             Self::Tls(at) => Self::Tls(here(*at)),

@@ -25,7 +25,7 @@ mod webhook;
 
 pub use cidr::{Cidr, NotCidr};
 pub use discovery::discovery;
-pub use entrance::{Entrance, EntranceTls, NotEntrance};
+pub use entrance::{Entrance, EntranceTls, NotEntrance, here};
 pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Span};
 pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};
 pub use identity::ClientCertificate;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::workload::{annotation, owner};
 use super::{Denial, Form, Mode, PREFIX, Settings, text};
 use crate::money::Usd;
+use crate::payment::is_name;
 use crate::section::nearest;
 
 /// Annotations that a pod may carry, without their prefix.
@@ -126,12 +127,6 @@ fn whose(pod: &Value, owned_by: Option<&str>) -> Result<Whose, Denial> {
         },
         Some(session) => named(session).map(Whose::Named),
     }
-}
-
-/// Names of sessions and agents stand in URLs and accounts.
-fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
 fn named(session: &str) -> Result<String, Denial> {

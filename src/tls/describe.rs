@@ -82,10 +82,10 @@ pub fn platform_roots() -> Vec<Vec<u8>> {
     found.into_iter().map(|root| root.to_vec()).collect()
 }
 
-/// The platform's roots and one certificate more, PEM: for clients whose roots it replaces.
+/// These roots and one certificate more, PEM: for clients whose roots it replaces.
 #[must_use]
-pub fn bundle(ca: &str) -> String {
-    let roots: String = platform_roots().iter().map(|root| pem(root)).collect();
+pub fn bundle(roots: &[Vec<u8>], ca: &str) -> String {
+    let roots: String = roots.iter().map(|root| pem(root)).collect();
     roots + ca
 }
 

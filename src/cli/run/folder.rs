@@ -68,12 +68,12 @@ impl Folder {
         };
         let own = tls::describe(ca).ok_or_else(|| io::Error::other("the CA is no certificate"))?;
         let mut roots = tls::platform_roots();
-        let pem: String = roots.iter().map(|root| tls::pem(root)).collect();
+        let bundle = tls::bundle(&roots, ca);
         roots.push(own.der.clone());
         fs::create_dir(&files.certs)?;
         fs::create_dir(&files.php)?;
         write(&files.ca, ca)?;
-        write(&files.bundle, pem + ca)?;
+        write(&files.bundle, bundle)?;
         if let Some(hash) = tls::subject_hash(&own.der) {
             write(&files.certs.join(format!("{hash}.0")), ca)?;
         }
