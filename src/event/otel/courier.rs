@@ -2,18 +2,19 @@
 //! bounds, and in nobody's way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout_at};
 
 use super::Resource;
 use super::proto::{Anchor, Signal};
+use super::queue::{Lane, Tally};
 use super::record::{Log, Span};
 use crate::clock;
 use crate::fetch::Fetch;
@@ -69,47 +70,6 @@ pub struct Destination {
     pub headers: HeaderMap,
     /// For one try.
     pub timeout: Duration,
-}
-
-#[derive(Default)]
-struct Tally {
-    exported: AtomicU64,
-    queue: AtomicU64,
-    export: AtomicU64,
-}
-
-/// How many went which way.
-pub(super) struct Counted {
-    pub(super) exported: u64,
-    /// The queue was full.
-    pub(super) queue: u64,
-    /// The collector did not take them.
-    pub(super) export: u64,
-}
-
-/// The near end of a queue.
-pub(super) struct Lane<T> {
-    queue: Sender<T>,
-    tally: Arc<Tally>,
-}
-
-impl<T: Signal> Lane<T> {
-    /// Never waits.
-    pub(super) fn put(&self, item: T) {
-        if self.queue.try_send(item).is_err() {
-            self.tally.queue.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn counted(&self) -> (&'static str, Counted) {
-        let now = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        let counted = Counted {
-            exported: now(&self.tally.exported),
-            queue: now(&self.tally.queue),
-            export: now(&self.tally.export),
-        };
-        (T::NAME, counted)
-    }
 }
 
 /// The far end of a queue: sends what comes out of it. To be run as a task of its own.
@@ -184,6 +144,17 @@ fn anchor() -> Anchor {
     }
 }
 
+/// When it is no longer waited.
+fn farewell() -> tokio::time::Instant {
+    tokio::time::Instant::now() + FAREWELL
+}
+
+/// Ends when the signal turns true; a sender that is gone means the same.
+async fn turned(signal: &mut watch::Receiver<bool>) {
+    // The value that `wait_for` lends must not live across the next wait.
+    let _ = signal.wait_for(|on| *on).await;
+}
+
 /// Why a batch was not taken, and whether it may be yet.
 enum Refused {
     Again(String, Option<Duration>),
@@ -192,42 +163,64 @@ enum Refused {
 
 impl<T: Signal> Courier<T> {
     async fn run(mut self, mut over: watch::Receiver<bool>) {
-        loop {
+        let end = loop {
             // What was gathered is kept when the end comes first.
             let there = tokio::select! {
-                _ = over.wait_for(|over| *over) => break,
+                biased;
+                () = turned(&mut over) => break farewell(),
                 there = self.gather() => there,
             };
             if !there {
                 return;
             }
             let request = self.request();
-            let refused = tokio::select! {
-                _ = over.wait_for(|over| *over) => break,
-                refused = self.deliver(&request) => refused,
-            };
+            let (refused, end) = self.delivered(&request, &mut over).await;
             self.count(refused);
-        }
-        let farewell = async {
-            loop {
-                if self.batch.is_empty() {
-                    while self.batch.len() < BATCH
-                        && let Ok(item) = self.queue.try_recv()
-                    {
-                        self.batch.push(item);
-                    }
-                }
-                if self.batch.is_empty() {
-                    return;
-                }
-                let request = self.request();
-                let refused = self.send(&request).await.err();
-                self.count(refused.map(|why| match why {
-                    Refused::Again(why, _) | Refused::Never(why) => why,
-                }));
+            if let Some(end) = end {
+                break end;
             }
         };
-        let _ = timeout(FAREWELL, farewell).await;
+        let _ = timeout_at(end, self.rest()).await;
+    }
+
+    /// Tries until it is taken, or it is over: what is on its way then may have arrived, so it is waited
+    /// for until the end that is given, and not sent once more.
+    async fn delivered(
+        &self,
+        request: &Bytes,
+        over: &mut watch::Receiver<bool>,
+    ) -> (Option<String>, Option<tokio::time::Instant>) {
+        let mut delivery = std::pin::pin!(self.deliver(request));
+        tokio::select! {
+            biased;
+            refused = &mut delivery => (refused, None),
+            () = turned(over) => {
+                let end = farewell();
+                let refused = timeout_at(end, delivery).await;
+                (refused.unwrap_or_else(|_| Some("no answer before the end".into())), Some(end))
+            }
+        }
+    }
+
+    /// Tries once to send what still waits.
+    async fn rest(&mut self) {
+        loop {
+            if self.batch.is_empty() {
+                while self.batch.len() < BATCH
+                    && let Ok(item) = self.queue.try_recv()
+                {
+                    self.batch.push(item);
+                }
+            }
+            if self.batch.is_empty() {
+                return;
+            }
+            let request = self.request();
+            let refused = self.send(&request).await.err();
+            self.count(refused.map(|why| match why {
+                Refused::Again(why, _) | Refused::Never(why) => why,
+            }));
+        }
     }
 
     /// Waits for a first one, and a little for others. `false`: nobody puts anything in any more.

@@ -17,10 +17,12 @@ use crate::settings::Sampler;
 
 mod courier;
 mod proto;
+mod queue;
 mod record;
 
+use courier::lane;
 pub use courier::{Couriers, Destination, Wire};
-use courier::{Lane, lane};
+use queue::Lane;
 use record::{Attributes, Log, Span, SpanKind, Value, payment};
 
 /// What every span and record of this process has in common: names and values.

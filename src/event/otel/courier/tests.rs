@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::event::otel::queue::Counted;
 use crate::event::{SpendEvent, State};
 
 fn log() -> Log {
@@ -57,7 +58,7 @@ async fn sent(answers: &'static [&'static str]) -> (usize, Counted) {
     let (_over, ends) = watch::channel(false);
     let running = tokio::spawn(courier.run(ends));
     lane.put(log());
-    timeout(Duration::from_secs(60), async {
+    tokio::time::timeout(Duration::from_secs(60), async {
         loop {
             let (_, counted) = lane.counted();
             if counted.exported + counted.export > 0 {
@@ -135,6 +136,28 @@ async fn what_waits_at_the_end_is_sent_once() {
     drop(over);
     assert_eq!(lane.counted().1.exported, BATCH as u64 + 1);
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_at_the_end_is_not_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1/logs", listener.local_addr().unwrap());
+    let (lane, courier) = lane::<Log>(Some(to(url.parse().unwrap())), &Resource(vec![])).unwrap();
+    let (over, ends) = watch::channel(false);
+    let running = tokio::spawn(courier.run(ends));
+    lane.put(log());
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut seen = vec![0; 65536];
+    assert!(stream.read(&mut seen).await.unwrap() > 0);
+    over.send_replace(true);
+    // It has been told that it is over, and waits for the answer all the same.
+    sleep(Duration::from_millis(50)).await;
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(answer).await.unwrap();
+    running.await.unwrap();
+    assert_eq!(lane.counted().1.exported, 1);
+    let again = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+    assert!(again.is_err(), "nobody came again");
 }
 
 #[test]
