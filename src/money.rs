@@ -77,6 +77,18 @@ impl Amount {
     pub fn plus(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
+
+    /// In whole units of an asset with so many decimals, without zeros at the end: `0.01`.
+    #[must_use]
+    pub fn whole(self, decimals: u8) -> String {
+        let places = usize::from(decimals);
+        let digits = format!("{:0>width$}", self.0, width = places + 1);
+        let (whole, part) = digits.split_at(digits.len() - places);
+        match part.trim_end_matches('0') {
+            "" => whole.into(),
+            part => format!("{whole}.{part}"),
+        }
+    }
 }
 
 impl fmt::Display for Amount {

@@ -31,6 +31,7 @@ mod schema;
 mod serve;
 mod session;
 mod setup;
+mod spend;
 mod table;
 mod terminal;
 mod webhook;
@@ -122,6 +123,7 @@ const COMMANDS: &[Entry] = &[
     entry::<doctor::Doctor>(),
     entry::<ready::Ready>(),
     entry::<session::Session>(),
+    entry::<spend::Spend>(),
     entry::<ledger::Ledger>(),
     entry::<dispute::Dispute>(),
     entry::<approve::Approve>(),

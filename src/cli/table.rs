@@ -10,10 +10,10 @@ const GAP: &str = "  ";
 /// Less than this no column is cut to.
 const NARROWEST: usize = 12;
 
-/// A table: the heads, and which column gives way when the terminal is too narrow.
+/// A table: the heads, and which columns give way when the terminal is too narrow.
 pub(super) struct Table {
     heads: Vec<&'static str>,
-    gives_way: usize,
+    gives_way: Vec<usize>,
     rows: Vec<Vec<String>>,
 }
 
@@ -22,13 +22,23 @@ impl Table {
     pub(super) fn new(heads: &[&'static str], gives_way: usize) -> Self {
         Self {
             heads: heads.into(),
-            gives_way,
+            gives_way: vec![gives_way],
             rows: vec![],
         }
     }
 
+    /// Another column that is cut, when those before it have nothing more to give.
+    pub(super) fn gives_way_too(&mut self, column: usize) {
+        self.gives_way.push(column);
+    }
+
     /// One row. Control and formatting characters are shown, not obeyed.
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.line(cells.into());
+    }
+
+    /// The same where the number of columns is known later.
+    pub(super) fn line(&mut self, cells: Vec<String>) {
         self.rows.push(cells.iter().map(|c| plain(c)).collect());
     }
 
@@ -42,9 +52,13 @@ impl Table {
         }
         let gaps = GAP.len() * widths.len().saturating_sub(1);
         let whole = widths.iter().sum::<usize>() + gaps;
-        let over = width.map_or(0, |width| whole.saturating_sub(width));
-        if let Some(width) = widths.get_mut(self.gives_way) {
-            *width = width.saturating_sub(over).max(NARROWEST.min(*width));
+        let mut over = width.map_or(0, |width| whole.saturating_sub(width));
+        for column in &self.gives_way {
+            if let Some(width) = widths.get_mut(*column) {
+                let cut = width.saturating_sub(over).max(NARROWEST.min(*width));
+                over = over.saturating_sub(*width - cut);
+                *width = cut;
+            }
         }
         let heads: Vec<String> = self.heads.iter().map(|h| (*h).into()).collect();
         for row in [&heads].into_iter().chain(&self.rows) {
@@ -124,6 +138,20 @@ mod tests {
         assert!(narrow.lines().all(|l| l.chars().count() <= 40), "{narrow}");
         assert!(narrow.contains("https://api…"), "{narrow}");
         assert!(written(Some(5)).contains("pay_22"));
+    }
+
+    #[test]
+    fn several_columns_give_way_in_turn() {
+        let mut table = Table::new(&["DAY", "HOST", "AGENT"], 1);
+        table.gives_way_too(2);
+        let long = |c: char| String::from(c).repeat(30);
+        table.line(vec!["2026-01-31".into(), long('h'), long('a')]);
+        let mut out = vec![];
+        table.write(&mut out, Some(50)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|l| l.chars().count() <= 50), "{text}");
+        assert!(text.contains("hh…h") && text.contains("aa…a"), "{text}");
+        assert!(text.contains("2026-01-31"), "{text}");
     }
 
     #[test]

@@ -308,3 +308,18 @@ proptest! {
         prop_assert!(share(more) <= Usd(price));
     }
 }
+
+#[test]
+fn amounts_in_whole_units() {
+    for (atoms, decimals, text) in [
+        (0, 6, "0"),
+        (1, 6, "0.000001"),
+        (10_000, 6, "0.01"),
+        (1_230_000, 6, "1.23"),
+        (5_000_000, 6, "5"),
+        (7, 0, "7"),
+        (u128::MAX, 38, "3.40282366920938463463374607431768211455"),
+    ] {
+        assert_eq!(Amount(atoms).whole(decimals), text);
+    }
+}

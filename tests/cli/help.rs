@@ -20,6 +20,7 @@ const PAGES: &[&[&str]] = &[
     &["session", "list"],
     &["session", "show"],
     &["session", "close"],
+    &["spend"],
     &["ledger"],
     &["ledger", "list"],
     &["ledger", "show"],

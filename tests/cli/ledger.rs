@@ -58,6 +58,88 @@ fn an_export_has_what_the_list_has() {
     assert_eq!(costs, ["0.01", "0.00"], "a refusal costs nothing");
 }
 
+/// What `spend` adds up is what the rows of the list say, to the billionth and to the atom.
+#[test]
+fn spend_adds_up_what_the_list_has() {
+    let Some(street) = spent() else { return };
+    let home = &street.home;
+    let script = format!("curl -sS {SHOP}/forecast; curl -sS {SHOP}/forecast?again");
+    home.run(&["--agent", "other"], &script).ok();
+    let rows = home
+        .farepass(["ledger", "list", "--denied", "--limit", "0", "--json"])
+        .ok()
+        .json();
+    let rows = rows.as_array().unwrap();
+    let paid = |row: &&Value| row["state"] != "denied" && row["state"] != "released";
+    let atoms = |row: &Value| row["amount"].as_str().unwrap().parse::<u128>().unwrap();
+    let page = home
+        .farepass(["spend", "--by", "agent,host", "--json"])
+        .ok()
+        .json();
+    let total = &page["total"];
+    assert_eq!(total["payments"], rows.iter().filter(paid).count());
+    assert_eq!(
+        (&total["payments"], &total["spent"]),
+        (&3.into(), &"0.03 USD".into())
+    );
+    assert_eq!(
+        (&total["claimed"], &total["confirmed"]),
+        (&"0.03 USD".into(), &"0.00 USD".into())
+    );
+    assert_eq!(total["refused"], 1);
+    let units = &total["assets"][0];
+    let sum: u128 = rows.iter().filter(paid).map(atoms).sum();
+    assert_eq!(units["spent"], sum.to_string());
+    assert_eq!(
+        (&units["asset"], &units["network"]),
+        (&rows[0]["asset"], &rows[0]["network"])
+    );
+    let groups = page["groups"].as_array().unwrap();
+    let agents: Vec<_> = groups
+        .iter()
+        .map(|g| (&g["agent"], &g["payments"]))
+        .collect();
+    assert_eq!(
+        agents,
+        [(&"other".into(), &2.into()), (&"bot".into(), &1.into())]
+    );
+
+    let table = home.farepass(["spend"]).ok().out;
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(
+        lines[0].starts_with("HOST") && lines[0].ends_with("REFUSED"),
+        "{table}"
+    );
+    assert!(
+        lines[1].starts_with("shop.example") && lines[1].contains("$0.03"),
+        "{table}"
+    );
+    assert!(lines[2].starts_with("total"), "{table}");
+    assert!(
+        table.contains("USDC") && table.contains("eip155:84532"),
+        "{table}"
+    );
+
+    let counted = |options: &[&str]| {
+        let args = ["spend", "--json"].iter().chain(options);
+        home.farepass(args).ok().json()["total"]["payments"].clone()
+    };
+    assert_eq!(counted(&["--since", "1h"]), 3);
+    assert_eq!(counted(&["--until", "2026-01-01"]), 0);
+    assert_eq!(counted(&["--agent", "bot"]), 1);
+    let session = rows[0]["session"].as_str().unwrap();
+    assert_eq!(counted(&["--session", session]), 2);
+    for (option, value, word) in [("--since", "yesterday", "7d"), ("--by", "mood", "session")] {
+        home.farepass(["spend", option, value]).failed(2, &[word]);
+    }
+    let empty = Home::ready();
+    assert_eq!(empty.farepass(["spend"]).ok().out, "");
+    assert_eq!(
+        empty.farepass(["spend", "--json"]).ok().json()["groups"],
+        Value::Array(vec![])
+    );
+}
+
 #[test]
 fn an_export_is_of_a_period_or_a_session() {
     let Some(street) = spent() else { return };

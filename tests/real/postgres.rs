@@ -116,6 +116,13 @@ fn four_proxies_of_64_payers_pay_what_one_budget_holds() {
         (books.sum(&["settled"]) == 2_000_000).then_some(books)
     });
     assert_eq!(books.rows.len(), HELD);
+    let spend = proxies[1]
+        .setup
+        .run(&["spend", "--by", "day,agent", "--json"]);
+    let spend: Value = serde_json::from_slice(&spend.stdout).unwrap();
+    assert_eq!(spend["total"]["spent"], "2.00 USD");
+    assert_eq!(spend["total"]["assets"][0]["spent"], "2000000");
+    assert_eq!(spend["total"]["refused"], 4 * 64 - HELD);
     proxies[1].assert_verifies();
     // Each chain of records is one, and a session is everybody's.
     let out = proxies[2]
