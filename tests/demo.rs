@@ -100,10 +100,10 @@ async fn get(agent: &Agent, path: &str) -> Response<Bytes> {
     agent.send("weather.example", request).await.unwrap()
 }
 
-/// What the README shows between these two.
+/// What docs/answers.md shows between these two.
 fn shown(from: &str, to: &str) -> String {
-    let readme = include_str!("../README.md");
-    let (_, rest) = readme.split_once(from).unwrap();
+    let answers = include_str!("../docs/answers.md");
+    let (_, rest) = answers.split_once(from).unwrap();
     rest.split(to).next().unwrap().to_owned()
 }
 

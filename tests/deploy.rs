@@ -407,11 +407,11 @@ fn rules_policy_and_pod_agree_on_user_and_port() {
     let listeners = list(&config["listen"], "transparent");
     assert_eq!(listeners, ["127.0.0.1:4021", "[::1]:4021"]);
     assert!(rules.contains("redirect to :4021"));
-    // The README shows the same rules.
-    let readme = read(&deploy().join("../README.md"));
+    // docs/agents.md shows the same rules.
+    let shown = read(&deploy().join("../docs/agents.md"));
     let bare = rules.lines().filter(|l| !l.trim_start().starts_with('#'));
     let bare: Vec<_> = bare.collect();
-    assert!(readme.contains(&bare.join("\n")), "{bare:?}");
+    assert!(shown.contains(&bare.join("\n")), "{bare:?}");
     // Otherwise it is the base's policy.
     let base = read(&deploy().join("k8s/base/farepass.yaml"));
     let own = read(&folder.join("farepass.yaml"));

@@ -13,7 +13,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason, in the order of the README's table.
+            /// Every reason, in the order of the table in docs/answers.md.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
             /// The stable code, `snake_case`.

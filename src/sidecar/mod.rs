@@ -58,7 +58,7 @@ pub enum Form {
 }
 
 /// What is the same for every pod of an injector. Annotations of a pod may say otherwise where the
-/// README says so.
+/// docs/kubernetes.md says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The image of Farepass.

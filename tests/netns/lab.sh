@@ -130,7 +130,7 @@ table inet farepass {
 }
 N
     ;;
-  sidecar-deployed) # what the manifests load, and the README shows
+  sidecar-deployed) # what the manifests load, and docs/agents.md shows
     at agent nft -f "$here/../../deploy/k8s/transparent/redirect.nft" ;;
   sidecar-tproxy)
     keep_marked agent

@@ -1,4 +1,4 @@
-//! The page of metrics: as others read it, as the README tells it, and as the files in `deploy` use it.
+//! The page of metrics: as others read it, as docs/operations.md tells it, and as the files in `deploy` use it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -191,8 +191,8 @@ fn limits_that_agents_must_not_know_are_for_the_token() {
 }
 
 #[test]
-fn the_readme_lists_every_metric() {
-    let text = include_str!("../../README.md");
+fn the_documents_list_every_metric() {
+    let text = include_str!("../../docs/operations.md");
     let (_, rest) = text
         .split_once("\n| metric | kind | labels | what it is |\n|---|---|---|---|\n")
         .unwrap();

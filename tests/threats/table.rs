@@ -669,14 +669,14 @@ pub(crate) const TABLE: &[Threat] = &[
         "an upstream's fault is told inside the tunnel with a reason of its own",
         Shown(&[
             "tests/real/interop.rs::bad_certificates_are_told_apart_and_never_paid",
-            "tests/readme.rs::the_table_of_failures_is_that_of_the_code",
+            "tests/docs/main.rs::the_table_of_failures_is_that_of_the_code",
         ]),
     ),
     (
         "T-10",
         "what is not checked of a certificate is told, and a list that is given is heeded",
         Told {
-            chapter: "README.md#What the agent sees",
+            chapter: "docs/operations.md#The way to merchants",
             words: "Not checked: OCSP, certificate transparency, and revocation without a list in `tls.crls`.",
             tests: &["tests/real/certificates.rs::no_bad_certificate_gets_a_request"],
         },
@@ -1076,7 +1076,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "A-03",
         "a way around the proxy is the network's to close, and can be looked for",
         Told {
-            chapter: "README.md#What it does not protect from",
+            chapter: "docs/security.md#What it does not protect from",
             words: "**An agent that ignores the variables** goes around the policy, unless the network leads it back",
             tests: &[
                 "tests/cli/doctor.rs::a_direct_way_is_found_by_trying_it",
@@ -1218,7 +1218,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "a refusal is a problem document with a stable reason",
         Shown(&[
             "src/proxy/refuse.rs::a_refusal_explains_itself_in_headers_and_body",
-            "tests/readme.rs::the_table_of_reasons_is_that_of_the_code",
+            "tests/docs/main.rs::the_table_of_reasons_is_that_of_the_code",
         ]),
     ),
 ];
