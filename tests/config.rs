@@ -226,12 +226,6 @@ fn pay(terms: &str) -> String {
 }
 
 #[test]
-fn keys_that_nothing_enforces_yet_are_refused() {
-    let text = "version: 1\nwallets: [{ name: w, kind: agentcore, networks: [\"eip155:1\"] }]";
-    assert!(said(text).contains("not supported yet"));
-}
-
-#[test]
 fn files_that_are_wrong_are_told_so() {
     let wallet =
         |rest: &str| format!("version: 1\nwallets:\n  - {{ name: main, kind: local, {rest} }}\n");

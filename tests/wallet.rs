@@ -404,7 +404,7 @@ fn kinds_that_are_not_there_are_told_apart_from_misspelt_ones() {
         };
         wallet::open(kind, opening).err().unwrap().to_string()
     };
-    assert!(opening("agentcore").contains("`agentcore` are not supported yet"));
+    assert!(opening("agentcore").contains("`region`"));
     assert!(opening("kms").contains("`key_id`"));
     assert!(opening("lightning").contains("`backend`"));
     assert!(opening("web3signer").contains("`url`"));

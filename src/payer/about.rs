@@ -129,6 +129,11 @@ impl About {
             .clone_from(&terms.requirement.resource);
     }
 
+    /// Whoever signs chooses the nonce, and nobody knows it yet.
+    pub(super) fn without_nonce(&mut self) {
+        self.event.nonce = None;
+    }
+
     /// The ledger did not promise the reservation. It may have stored it all the same, and then the id
     /// is a payment's that counts, and no refusal's.
     pub(super) fn unreserved(&mut self, problem: &PostError) {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::about::About;
 use super::{Payer, SKEW, refusals};
 use crate::clock::Timestamp;
-use crate::payment::{Asked, Challenge, Instruction, Problem, Reason, Refusal};
+use crate::payment::{Asked, Challenge, Instruction, Nonce, Problem, Reason, Refusal};
 use crate::policy::{self, Approval, Facts, Known, Mode, Policy};
 use crate::protocol::{self, Protocol, Terms};
 use crate::solana::{self, Blockhash};
@@ -29,6 +29,8 @@ pub(super) struct Plan<'a> {
     pub(super) protocol: &'static dyn Protocol,
     pub(super) wallet: &'a dyn Wallet,
     pub(super) nonce: String,
+    /// What a wallet answers that makes authorizations itself.
+    pub(super) challenge: Option<String>,
     /// Until then the payload can be charged. Its validity is written in wall time; a wall that is set
     /// anew meanwhile changes nothing about that.
     pub(super) until: Timestamp,
@@ -169,17 +171,34 @@ impl Payer {
                 ..Refusal::new(problem.reason, problem.detail)
             })
         })?;
+        let makes = match wallet.chooses_nonce() {
+            true => Some(made(protocol, &instruction, &terms).map_err(|problem| {
+                Stuck::Offer(Refusal {
+                    rule: Some(approval.rule.clone()),
+                    ..Refusal::new(problem.reason, problem.detail)
+                })
+            })?),
+            false => None,
+        };
         // A challenge may decide it.
         terms.nonce = instruction.nonce();
         terms.valid_for = lives(&instruction, &terms);
         about.signing(&terms, wallet.name());
+        let mut kept = kept_under(&instruction, &terms);
+        if matches!(makes, Some(None)) {
+            // No chain may be asked about a nonce that is not the one that is signed: it would be found
+            // unused, and the money given back.
+            about.without_nonce();
+            kept.insert_str(0, "chosen ");
+        }
         Ok(Plan {
             until: wall.after_secs(terms.valid_for.saturating_add(SKEW)),
-            nonce: kept_under(&instruction, &terms),
+            nonce: kept,
             approval,
             instruction,
             protocol,
             wallet: wallet.as_ref(),
+            challenge: makes.flatten(),
         })
     }
 }
@@ -200,6 +219,34 @@ fn able(
         wallet.kind()
     );
     Err(Problem::new(Reason::WalletUnavailable, detail))
+}
+
+/// The challenge that a wallet is handed which makes authorizations itself; `None` where it gets the terms and
+/// any nonce would do. What it makes may not outlive what is held for it.
+fn made(
+    protocol: &dyn Protocol,
+    instruction: &Instruction,
+    terms: &Terms<'_>,
+) -> Result<Option<String>, Problem> {
+    let Instruction::Transfer(transfer) = instruction else {
+        let detail = "the wallet makes payments by EIP-3009 only";
+        return Err(Problem::new(Reason::SchemeUnsupported, detail));
+    };
+    if Nonce(transfer.nonce) == terms.nonce {
+        return Ok(None);
+    }
+    let ends = terms.requirement.expires;
+    let held = terms.now.secs().saturating_add(terms.valid_for);
+    if !ends.is_some_and(|ends| ends.secs() <= held) {
+        let detail =
+            "the wallet answers challenges until they expire, and this one does so never or late";
+        return Err(Problem::new(Reason::SchemeUnsupported, detail));
+    }
+    let challenge = protocol.challenge(terms.requirement);
+    let detail = "the wallet cannot be handed this challenge";
+    challenge
+        .map(Some)
+        .ok_or_else(|| Problem::new(Reason::SchemeUnsupported, detail))
 }
 
 /// Seconds after which the payload is dead: an invoice lives until it expires, whoever pays it, but nobody

@@ -14,9 +14,9 @@ use crate::event::State;
 use crate::event::metrics::Step;
 use crate::failpoint;
 use crate::money::{Amount, Usd};
-use crate::payment::{Asked, Refusal, Signature};
+use crate::payment::{Asked, Instruction, Refusal, Signature};
 use crate::policy::Approval;
-use crate::wallet::WalletError;
+use crate::wallet::{Purpose, WalletError};
 
 impl Payer {
     /// The wallet's turn, after the reservation.
@@ -29,7 +29,12 @@ impl Payer {
     ) -> Result<Signed, Refusal> {
         failpoint::reach("before-sign");
         let began = Instant::now();
-        let signed = timeout(plan.wallet.patience(), plan.wallet.sign(&plan.instruction)).await;
+        let purpose = Purpose {
+            id: about.id(),
+            challenge: plan.challenge.clone(),
+        };
+        let signing = plan.wallet.sign_for(&plan.instruction, &purpose);
+        let signed = timeout(plan.wallet.patience(), signing).await;
         self.took(Step::Sign, began, asked.trace.as_ref());
         failpoint::reach("after-sign");
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
@@ -47,9 +52,26 @@ impl Payer {
         signature: &Signature,
     ) -> Result<Signed, Refusal> {
         let requirement = &plan.approval.requirement;
+        let own;
+        // Whoever chose the nonce itself signed another instruction to the same end.
+        let (instruction, written) = match signature {
+            Signature::Authorization {
+                transfer,
+                signature,
+            } => {
+                own = (
+                    Instruction::Transfer((**transfer).clone()),
+                    Signature::Evm(*signature),
+                );
+                (&own.0, &own.1)
+            }
+            Signature::Evm(_) | Signature::Solana(_) | Signature::Preimage { .. } => {
+                (&plan.instruction, signature)
+            }
+        };
         let payload = plan
             .protocol
-            .payload(requirement, &plan.instruction, signature, about.id());
+            .payload(requirement, instruction, written, about.id());
         match payload {
             Ok(payload) => {
                 let mut paid = Paid::new(about.id(), &plan.approval, remaining);
@@ -85,7 +107,7 @@ impl Payer {
     /// A wallet that pays itself has moved the money when it answers: settled, before anything is sent.
     async fn proven(&self, about: &About, plan: &Plan<'_>, signature: &Signature, paid: &mut Paid) {
         let fee = match signature {
-            Signature::Evm(_) | Signature::Solana(_) => return,
+            Signature::Evm(_) | Signature::Authorization { .. } | Signature::Solana(_) => return,
             Signature::Preimage { fee_msat, .. } => *fee_msat,
         };
         let Approval { asset, price, .. } = &plan.approval;

@@ -83,6 +83,13 @@ impl Instruction {
 pub enum Signature {
     /// r ‖ s ‖ v with v 27 or 28 and low s.
     Evm([u8; 65]),
+    /// Of an authorization that whoever signs made itself, on the terms that were agreed.
+    Authorization {
+        /// What it signed: its own nonce, and a validity within the one asked for.
+        transfer: Box<evm::TransferWithAuthorization>,
+        /// As in `Evm`.
+        signature: [u8; 65],
+    },
     /// Ed25519 over the message of a Solana transaction.
     Solana([u8; 64]),
     /// The proof that a Lightning invoice was paid. The money has moved.

@@ -105,6 +105,11 @@ pub trait Protocol: Send + Sync {
     /// What the wallet must do to take the requirement. Every objection is raised here, before
     /// money is held.
     fn instruct(&self, terms: &Terms<'_>) -> Result<Instruction, Problem>;
+    /// The challenge as a value of `WWW-Authenticate`, for wallets that answer challenges. `None` where
+    /// there is no such a one.
+    fn challenge(&self, _requirement: &Requirement) -> Option<String> {
+        None
+    }
     /// The header that the retry carries.
     fn payload(
         &self,

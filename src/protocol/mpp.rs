@@ -129,6 +129,10 @@ impl Protocol for Mpp {
         })
     }
 
+    fn challenge(&self, requirement: &Requirement) -> Option<String> {
+        Echo::of(requirement).ok()?.field()
+    }
+
     fn payload(
         &self,
         requirement: &Requirement,
@@ -231,6 +235,25 @@ impl Echo {
             .ok_or_else(|| malformed("nobody can tell when the challenge expires"))
     }
 
+    /// As a field value of its own, with what a payment is bound to. `None`: it cannot be written so.
+    fn field(&self) -> Option<String> {
+        let mut params = vec![
+            ("id", &self.id),
+            ("realm", &self.realm),
+            ("method", &self.method),
+            ("intent", &self.intent),
+            ("request", &self.request),
+        ];
+        let more = [
+            ("expires", &self.expires),
+            ("digest", &self.digest),
+            ("opaque", &self.opaque),
+        ];
+        params.extend(more.iter().filter_map(|(n, v)| Some((*n, v.as_ref()?))));
+        let params: Option<Vec<_>> = params.iter().map(|(n, v)| quoted(n, v)).collect();
+        Some(format!("Payment {}", params?.join(", ")))
+    }
+
     /// The nonce that binds a payment to its challenge: Keccak-256 over `id` and `realm`.
     fn nonce(&self) -> Nonce {
         Nonce(keccak(format!("{}{}", self.id, self.realm).as_bytes()))
@@ -253,6 +276,12 @@ pub(super) fn requirement(echo: &Echo) -> Result<Requirement, Problem> {
         ..Default::default()
     });
     Ok(requirement)
+}
+
+/// A parameter as a quoted string (RFC 9110, section 5.6.4). Not with controls in it.
+fn quoted(name: &str, value: &str) -> Option<String> {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    (!value.chars().any(char::is_control)).then(|| format!("{name}=\"{escaped}\""))
 }
 
 /// A challenge that breaks its own rules.

@@ -128,7 +128,9 @@ fn payload(
     };
     let signature = match signature {
         Signature::Solana(signature) => signature,
-        Signature::Evm(_) | Signature::Preimage { .. } => return Err(super::eip155::foreign()),
+        Signature::Evm(_) | Signature::Authorization { .. } | Signature::Preimage { .. } => {
+            return Err(super::eip155::foreign());
+        }
     };
     let terms = transfer.terms();
     let same = requirement.amount.0 == u128::from(terms.amount)

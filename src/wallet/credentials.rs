@@ -50,10 +50,6 @@ pub(super) fn named(section: Section, base: &Path) -> Result<Named, SectionError
 }
 
 /// The file at this path, which this key is to blame for.
-#[cfg_attr(
-    not(feature = "kms"),
-    expect(dead_code, reason = "for wallets of kind `kms`")
-)]
 pub(super) fn at(section: Section, path: PathBuf) -> Named {
     Named { section, path }
 }

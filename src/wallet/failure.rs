@@ -28,10 +28,6 @@ pub(super) enum Failure {
     },
     /// Nobody gives us what we would show it.
     #[error("no credentials: {0}")]
-    #[cfg_attr(
-        not(feature = "kms"),
-        expect(dead_code, reason = "for wallets of kind `kms`")
-    )]
     Uncredentialed(String),
     /// Nobody was there.
     #[error(transparent)]
@@ -86,6 +82,12 @@ pub(super) enum Why {
     /// No such key, or one that is switched off.
     #[error("it does not know the wallet")]
     NoWallet,
+    /// A limit of its own, beside ours.
+    #[error("its own limit is reached")]
+    Limit,
+    /// What it allows has an end.
+    #[error("its own session has ended")]
+    Ended,
     /// Throttled.
     #[error("it is asked too often")]
     TooOften,
@@ -127,6 +129,8 @@ impl Failure {
                 Why::Bill | Why::TooOften => true,
                 // New credentials are used at once, not after a pause.
                 Why::Rejected | Why::Credentials | Why::Forbidden | Why::NoWallet => false,
+                // A smaller payment may fit, and a new session is a change of configuration.
+                Why::Limit | Why::Ended => false,
             },
         }
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -164,8 +164,8 @@ impl Signer for Kms {
         }
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
-        refused(status, body)
+    fn refused(&self, answer: &Response<Bytes>) -> Failure {
+        refused(answer.status(), answer.body())
     }
 
     async fn owner(&self, fetch: &Fetch) -> Option<Result<String, Failure>> {

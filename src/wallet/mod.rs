@@ -11,7 +11,8 @@ use crate::money::{Asset, Network};
 use crate::payment::{Instruction, Nonce, PaymentId, Requirement, Signature};
 use crate::section::{Section, SectionError};
 
-#[cfg(feature = "kms")]
+mod agentcore;
+mod ask;
 mod aws;
 mod breaker;
 mod canonical;
@@ -43,6 +44,7 @@ pub const WALLETS: &[WalletKind] = &[
     privy::KIND,
     #[cfg(feature = "kms")]
     kms::KIND,
+    agentcore::KIND,
     lightning::KIND,
 ];
 
@@ -50,7 +52,6 @@ pub const WALLETS: &[WalletKind] = &[
 const ABSENT: &[(&str, &str)] = &[
     #[cfg(not(feature = "kms"))]
     ("kms", "are left out of this build (feature `kms`)"),
-    ("agentcore", "are not supported yet"),
 ];
 
 /// Why a wallet gave no signature.
@@ -84,6 +85,14 @@ impl WalletError {
     }
 }
 
+/// What a signature is for. Wallets that make a payment of it, and no mere signature, need to know.
+pub struct Purpose {
+    /// The payment.
+    pub id: PaymentId,
+    /// The challenge that it answers, as a value of `WWW-Authenticate`, where the protocol has such a one.
+    pub challenge: Option<String>,
+}
+
 /// Somebody who signs. Sees instructions only: no policy, no budget, no request body.
 #[async_trait]
 pub trait Wallet: Send + Sync {
@@ -101,6 +110,14 @@ pub trait Wallet: Send + Sync {
     }
     /// Signs. The reservation is durable before this is called.
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError>;
+    /// Signs for this payment.
+    async fn sign_for(
+        &self,
+        instruction: &Instruction,
+        _purpose: &Purpose,
+    ) -> Result<Signature, WalletError> {
+        self.sign(instruction).await
+    }
     /// Signs in. Never moves money: what is signed begins as no transaction and no typed data does.
     async fn sign_in(&self, _login: &Login) -> Result<Signature, WalletError> {
         Err(WalletError::Unsupported)
@@ -112,6 +129,10 @@ pub trait Wallet: Send + Sync {
     /// Asks whoever signs whose key it has. Signs nothing.
     async fn probe(&self) -> Probe {
         Probe::Untold
+    }
+    /// Does it make authorizations itself? It chooses validity and nonce, where no challenge decides them.
+    fn chooses_nonce(&self) -> bool {
+        false
     }
     /// How long one answer may take.
     fn patience(&self) -> Duration {

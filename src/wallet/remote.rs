@@ -1,36 +1,39 @@
 //! Wallets whose key is elsewhere: one question over HTTP, and no word of the answer believed before it
 //! was checked against our own digest and the wallet's address.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri};
-use sha2::{Digest as _, Sha256};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+pub(super) use super::ask::{Account, Ask};
 use super::breaker::{Breaker, Health};
 use super::failure::{self, unanswered};
 pub(super) use super::failure::{Failure, unmade};
-use super::key::verified;
-use super::solana_key::is_signature;
-use super::typed_data::TypedData;
-use super::{Opening, Probe, Wallet, WalletError};
+use super::{Opening, Probe, Purpose, Wallet, WalletError};
+use crate::clock;
 use crate::evm::Address;
 use crate::fetch::Fetch;
 use crate::money::Network;
 use crate::payment::{Instruction, Signature};
 use crate::section::{Section, SectionError};
-use crate::solana::Pubkey;
 
 /// For one answer. A signature takes milliseconds; whoever takes longer is in trouble.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long a payment waits for its turn. Together with an answer it stays below the payer's patience.
 const TURN: Duration = Duration::from_secs(3);
+
+/// Seconds in which most chains have a block, with some to spare. The official client waits as long.
+const BLOCK: u64 = 3;
+
+/// Seconds that anybody waits for an authorization to begin. With its turn and the answer it stays below the
+/// payer's patience.
+const UNRIPE_MAX: u64 = 5;
 
 /// Questions at once to one signer, each with a connection of its own.
 const AT_ONCE: usize = 16;
@@ -46,91 +49,20 @@ pub(super) trait Signer: Send + Sync {
     /// What may be the signature, in the body of a good answer. Each is tried.
     fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure>;
     /// What an answer with another status than 200 means.
-    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
-        failure::refused(status, body)
+    fn refused(&self, answer: &Response<Bytes>) -> Failure {
+        failure::refused(answer.status(), answer.body())
+    }
+    /// The signature in the body of a good answer, checked. `None`: it is another's, or over something else.
+    fn read(&self, ask: &Ask, of: Account, answer: &[u8]) -> Result<Option<Signature>, Failure> {
+        Ok(ask.find(of, &self.signatures(answer)?))
+    }
+    /// Does it choose nonce and validity itself?
+    fn chooses_nonce(&self) -> bool {
+        false
     }
     /// Asks whose key it has, without signing anything. `None`: it cannot be asked that.
     async fn owner(&self, _fetch: &Fetch) -> Option<Result<String, Failure>> {
         None
-    }
-}
-
-/// Who pays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Account {
-    /// On EVM chains.
-    Evm(Address),
-    /// On Solana.
-    Solana(Pubkey),
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Evm(address) => address.fmt(f),
-            Self::Solana(address) => address.fmt(f),
-        }
-    }
-}
-
-/// What a signer is asked to sign.
-pub(super) enum Ask {
-    /// Typed data, and its digest by our own reckoning.
-    Typed {
-        /// As JSON.
-        data: Box<TypedData>,
-        /// EIP-712.
-        digest: [u8; 32],
-    },
-    /// The message of a Solana transaction.
-    Message(Vec<u8>),
-}
-
-impl Ask {
-    fn of(instruction: &Instruction) -> Result<Self, Failure> {
-        if let Instruction::Tokens { transfer, .. } = instruction {
-            return Ok(Self::Message(transfer.message()));
-        }
-        let typed = TypedData::of(instruction).zip(instruction.digest());
-        let typed = typed.map(|(data, digest)| Self::Typed {
-            data: Box::new(data),
-            digest,
-        });
-        typed.ok_or_else(|| Failure::Unmade("signers could read it in two ways".into()))
-    }
-
-    /// What makes a question that arrives twice one question: the same for what is the same to sign, and
-    /// nothing else has it, since every payment has a nonce of its own.
-    pub(super) fn idempotency_key(&self) -> String {
-        let mut hash = Sha256::new_with_prefix("farepass idempotency key 1 ");
-        match self {
-            Self::Typed { digest, .. } => hash.update(digest),
-            Self::Message(message) => hash.update(message),
-        }
-        hex::encode(hash.finalize())
-    }
-
-    /// Typed data, for those who take nothing else.
-    pub(super) fn typed(&self) -> Result<&TypedData, Failure> {
-        match self {
-            Self::Typed { data, .. } => Ok(data),
-            Self::Message(_) => Err(unmade("it signs typed data only")),
-        }
-    }
-
-    /// The first of these that is a signature of this account over it.
-    fn find(&self, of: Account, signatures: &[Vec<u8>]) -> Option<Signature> {
-        let mut signatures = signatures.iter();
-        match (self, of) {
-            (Self::Typed { digest, .. }, Account::Evm(address)) => signatures
-                .find_map(|s| verified(s.as_slice().try_into().ok()?, *digest, address))
-                .map(Signature::Evm),
-            (Self::Message(message), Account::Solana(address)) => signatures
-                .filter_map(|s| s.as_slice().try_into().ok())
-                .find(|s| is_signature(s, message, address))
-                .map(Signature::Solana),
-            (Self::Typed { .. } | Self::Message(_), Account::Evm(_) | Account::Solana(_)) => None,
-        }
     }
 }
 
@@ -245,7 +177,7 @@ pub(super) fn secret_value(text: &str) -> Result<HeaderValue, Failure> {
 }
 
 impl<S: Signer> Remote<S> {
-    async fn obtain(&self, instruction: &Instruction) -> Result<Signature, Failure> {
+    async fn obtain(&self, ask: Result<Ask, Failure>) -> Result<Signature, Failure> {
         let fetch = self.fetch.as_ref().ok_or(Failure::Unasked)?;
         let resting = |secs| Failure::Resting { secs };
         let turn = timeout(TURN, self.turns.acquire()).await;
@@ -253,7 +185,10 @@ impl<S: Signer> Remote<S> {
             return Err(Failure::Busy(AT_ONCE));
         };
         let leave = self.breaker.enter(Instant::now()).map_err(resting)?;
-        let obtained = self.ask(instruction, fetch).await;
+        let obtained = match ask {
+            Ok(ask) => self.ask(&ask, fetch).await,
+            Err(failure) => Err(failure),
+        };
         leave.done(match &obtained {
             Ok(_) => Health::Well,
             Err(Failure::Unmade(_)) => Health::Unseen,
@@ -263,17 +198,34 @@ impl<S: Signer> Remote<S> {
         obtained
     }
 
-    async fn ask(&self, instruction: &Instruction, fetch: &Fetch) -> Result<Signature, Failure> {
-        let ask = Ask::of(instruction)?;
-        let request = self.signer.request(&ask, fetch).await?;
+    async fn ask(&self, ask: &Ask, fetch: &Fetch) -> Result<Signature, Failure> {
+        let request = self.signer.request(ask, fetch).await?;
         let answer = fetch.send(request, DEADLINE, ANSWER_MAX).await;
         let answer = answer.map_err(unanswered)?;
         if answer.status() != StatusCode::OK {
-            return Err(self.signer.refused(answer.status(), answer.body()));
+            return Err(self.signer.refused(&answer));
         }
-        let signatures = self.signer.signatures(answer.body())?;
-        let found = ask.find(self.account, &signatures);
+        let found = self.signer.read(ask, self.account, answer.body())?;
         found.ok_or_else(|| Failure::Foreign(self.account.to_string()))
+    }
+
+    async fn signed(
+        &self,
+        instruction: &Instruction,
+        purpose: Option<&Purpose>,
+    ) -> Result<Signature, WalletError> {
+        let ours = self.is_ours(instruction);
+        ours.map_err(|detail| WalletError::Declined(detail.into()))?;
+        let obtained = self.obtain(Ask::of(instruction, purpose)).await;
+        let signature = obtained.map_err(|failure| {
+            // Agents are told only that there is no signature; the operator must know why.
+            tracing::warn!(wallet = %self.name, kind = self.kind, "no signature: {failure}");
+            failure.told()
+        })?;
+        if let Signature::Authorization { transfer, .. } = &signature {
+            sleep(unripe(transfer.valid_after, clock::wall().secs())).await;
+        }
+        Ok(signature)
     }
 
     /// Was it decided for this wallet, on a network of its list?
@@ -296,6 +248,12 @@ impl<S: Signer> Remote<S> {
             (true, true) => Ok(()),
         }
     }
+}
+
+/// How long an authorization that only now begins is kept back: tokens take it in a block after its beginning.
+fn unripe(valid_after: u64, now: u64) -> Duration {
+    let ripe = valid_after.saturating_add(BLOCK);
+    Duration::from_secs(ripe.saturating_sub(now).min(UNRIPE_MAX))
 }
 
 /// A signature of an EVM account, as most signers write it.
@@ -332,8 +290,9 @@ impl<S: Signer> Wallet for Remote<S> {
     /// Whoever holds the key is asked for EIP-712 typed data, or for the message of a Solana transaction.
     fn signs(&self, instruction: &Instruction) -> bool {
         match instruction {
-            Instruction::Transfer(_) | Instruction::Permit(_) => {
-                matches!(self.account, Account::Evm(_))
+            Instruction::Transfer(_) => matches!(self.account, Account::Evm(_)),
+            Instruction::Permit(_) => {
+                matches!(self.account, Account::Evm(_)) && !self.signer.chooses_nonce()
             }
             Instruction::Tokens { .. } => matches!(self.account, Account::Solana(_)),
             Instruction::Tempo(_) | Instruction::Invoice { .. } => false,
@@ -341,14 +300,19 @@ impl<S: Signer> Wallet for Remote<S> {
     }
 
     async fn sign(&self, instruction: &Instruction) -> Result<Signature, WalletError> {
-        let ours = self.is_ours(instruction);
-        ours.map_err(|detail| WalletError::Declined(detail.into()))?;
-        let obtained = self.obtain(instruction).await;
-        obtained.map_err(|failure| {
-            // Agents are told only that there is no signature; the operator must know why.
-            tracing::warn!(wallet = %self.name, kind = self.kind, "no signature: {failure}");
-            failure.told()
-        })
+        self.signed(instruction, None).await
+    }
+
+    async fn sign_for(
+        &self,
+        instruction: &Instruction,
+        purpose: &Purpose,
+    ) -> Result<Signature, WalletError> {
+        self.signed(instruction, Some(purpose)).await
+    }
+
+    fn chooses_nonce(&self) -> bool {
+        self.signer.chooses_nonce()
     }
 
     async fn probe(&self) -> Probe {

@@ -97,10 +97,6 @@ pub fn read_text(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
 ///
 /// # Errors
 /// When it is missing, no file, or no text.
-#[cfg_attr(
-    not(feature = "kms"),
-    expect(dead_code, reason = "for wallets of kind `kms`")
-)]
 pub(super) fn read_token(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
     let failed = |source: io::Error| failure(path, source);
     let metadata = std::fs::metadata(path).map_err(failed)?;

@@ -30,6 +30,9 @@ wallets:
       authorization_key_file: k, networks: ["eip155:84532"], address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
   - { name: k, kind: kms, key_id: alias/pay, region: eu-central-1, url: "https://kms.internal.example", credentials_file: a, profile: p,
       networks: ["eip155:84532"], address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
+  - { name: ac, kind: agentcore, region: us-west-2, payment_manager_arn: "arn:aws:bedrock-agentcore:us-west-2:123456789012:payment-manager/m",
+      user_id: u, instrument_id: payment-instrument-i, session_id: payment-session-s,
+      networks: ["eip155:84532"], address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
   - { name: e, kind: lightning, backend: lnd, url: "https://127.0.0.1:8080", secret_file: m, networks: [lightning, "lightning:regtest"],
       usd_per_btc: "100000 USD", max_fee_percent: 1%, max_fee_sat: 10 }
 rpc: { "eip155:84532": { url_file: node.url }, "eip155:8453": "https://node.example" }

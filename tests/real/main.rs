@@ -5,6 +5,7 @@
 
 mod a2a;
 mod adversarial;
+mod agentcore;
 mod api;
 mod bodies;
 mod budget_tools;

@@ -3,19 +3,20 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use farepass::evm::{Address, Charge, Domain, PermitTransfer, TransferWithAuthorization};
 use farepass::fetch::Fetch;
-use farepass::payment::{Instruction, Signature};
+use farepass::payment::{Instruction, PaymentId, Signature};
 use farepass::section::Section;
-use farepass::wallet::{self, Opening, Wallet, WalletError};
+use farepass::wallet::{self, Opening, Purpose, Wallet, WalletError};
 use secp256k1::{Secp256k1, SecretKey};
 use serde_json::{Value, json};
 
+use crate::support::agentcore::{AgentCore, INSTRUMENT, MANAGER, SESSION, State, USER};
 use crate::support::aws::{Account, Kms};
 use crate::support::merchant::{After, Merchant, shop};
 use crate::support::proxy::Setup;
@@ -31,6 +32,9 @@ pub(crate) type Scene = fn([u8; 32], &Folder) -> (Signer, Value);
 
 /// Every kind.
 pub(crate) const KINDS: &[Scene] = &[web3signer, cdp, privy, kms];
+
+/// Those that sign what is put before them, and the one that makes authorizations itself.
+const EVERY: &[Scene] = &[web3signer, cdp, privy, kms, agentcore];
 
 /// Where credentials are.
 pub(crate) struct Folder(pub(crate) tempfile::TempDir);
@@ -127,6 +131,42 @@ pub(crate) fn kms(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
     (signer, keys)
 }
 
+pub(crate) fn agentcore(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    scene_of(key, folder, &Arc::default())
+}
+
+/// One with this state.
+pub(crate) fn scene_of(
+    key: [u8; 32],
+    folder: &Folder,
+    state: &Arc<Mutex<State>>,
+) -> (Signer, Value) {
+    folder.write(
+        "aws",
+        "[pay]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = s3cr/et+key=\n",
+    );
+    let address = chain::payer(&key);
+    let api = AgentCore {
+        account: Account::of("AKIDEXAMPLE", "s3cr/et+key="),
+        address: address.clone(),
+        state: Arc::clone(state),
+    };
+    let signer = Signer::start(api, key);
+    let keys = json!({
+        "kind": "agentcore",
+        "url": format!("http://127.0.0.1:{}", signer.port),
+        "region": "eu-central-1",
+        "payment_manager_arn": MANAGER,
+        "user_id": USER,
+        "instrument_id": INSTRUMENT,
+        "session_id": SESSION,
+        "address": address,
+        "credentials_file": folder.0.path().join("aws"),
+        "profile": "pay",
+    });
+    (signer, keys)
+}
+
 /// `SubjectPublicKeyInfo` of a secp256k1 key.
 pub(crate) fn spki(key: [u8; 32]) -> Vec<u8> {
     let public = SecretKey::from_slice(&key)
@@ -213,13 +253,20 @@ fn permit(charge: Charge) -> PermitTransfer {
 }
 
 pub(crate) async fn sign(wallet: &dyn Wallet, nonce: u8) -> Result<[u8; 65], WalletError> {
-    let signed = wallet.sign(&Instruction::Transfer(transfer(nonce))).await;
-    signed.map(evm)
+    let purpose = Purpose {
+        id: PaymentId(nonce.into()),
+        challenge: None,
+    };
+    let transfer = Instruction::Transfer(transfer(nonce));
+    wallet.sign_for(&transfer, &purpose).await.map(evm)
 }
 
 fn evm(signature: Signature) -> [u8; 65] {
     match signature {
-        Signature::Evm(bytes) => bytes,
+        Signature::Evm(bytes)
+        | Signature::Authorization {
+            signature: bytes, ..
+        } => bytes,
         Signature::Solana(_) | Signature::Preimage { .. } => panic!("that is no signature"),
     }
 }
@@ -325,7 +372,7 @@ fn what_is_certainly_unsigned_is_told_from_what_is_not() {
         (Fault::OtherDigest, "not that of 0x"),
         (Fault::Hang, "in time"),
     ];
-    for scene in KINDS {
+    for scene in EVERY {
         let folder = folder();
         let (signer, keys) = scene(KEY, &folder);
         let mut asked = 0;
@@ -350,7 +397,7 @@ fn what_is_certainly_unsigned_is_told_from_what_is_not() {
 
 #[test]
 fn a_signer_that_is_not_there_has_signed_nothing() {
-    for scene in KINDS {
+    for scene in EVERY {
         let folder = folder();
         let (_, mut keys) = scene(KEY, &folder);
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -367,7 +414,7 @@ fn a_signer_that_is_not_there_has_signed_nothing() {
 
 #[test]
 fn another_payer_or_network_is_not_even_asked_for() {
-    for scene in KINDS {
+    for scene in EVERY {
         let folder = folder();
         let (signer, keys) = scene(KEY, &folder);
         let wallet = open(&keys, &folder);
@@ -447,7 +494,7 @@ fn new_credentials_are_used_when_they_are_whole() {
 #[test]
 fn each_kind_pays_an_official_merchant() {
     let Some(stand) = stand() else { return };
-    for scene in KINDS {
+    for scene in EVERY {
         let mut setup = stand.setup();
         let folder = folder();
         let key = hex::decode(setup.secret()).unwrap().try_into().unwrap();
@@ -488,7 +535,7 @@ pub(crate) fn paying(scene: Scene, folder: &Folder) -> (Merchant, Signer, Setup)
 
 #[test]
 fn a_refusal_gives_the_money_back_and_a_bill_of_the_signer_is_not_paid() {
-    for scene in KINDS {
+    for scene in EVERY {
         let folder = folder();
         let (_merchant, signer, setup) = paying(*scene, &folder);
         let proxy = setup.start();
@@ -512,7 +559,7 @@ fn a_refusal_gives_the_money_back_and_a_bill_of_the_signer_is_not_paid() {
 
 #[test]
 fn silence_holds_the_money_and_nothing_else() {
-    for scene in KINDS {
+    for scene in EVERY {
         let folder = folder();
         let (merchant, signer, setup) = paying(*scene, &folder);
         let proxy = setup.start();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 pub(crate) mod agent;
+pub(crate) mod agentcore;
 pub(crate) mod aws;
 pub(crate) mod cases;
 pub(crate) mod certs;

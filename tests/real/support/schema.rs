@@ -8,6 +8,16 @@ pub(crate) const CDP: &str = include_str!("../../vectors/openapi/cdp-typed-data.
 /// Privy, as it describes itself.
 pub(crate) const PRIVY: &str = include_str!("../../vectors/openapi/privy-typed-data.json");
 
+/// AgentCore Payments, as Amazon's own clients describe it.
+pub(crate) const AGENTCORE: &str = include_str!("../../vectors/openapi/agentcore-payments.json");
+
+/// The status of an error that a call may answer with.
+pub(crate) fn error(description: &str, path: &str, kind: &str) -> u16 {
+    let root: Value = serde_json::from_str(description).unwrap();
+    let status = root["paths"][path]["post"]["x-errors"][kind].as_u64();
+    u16::try_from(status.unwrap_or_else(|| panic!("{path} has no {kind}"))).unwrap()
+}
+
 /// Words that say nothing about what is right.
 const IDLE: &[&str] = &["example", "examples", "description", "default", "format"];
 
@@ -34,6 +44,7 @@ fn look(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<S
                 "array" => value.is_array(),
                 "string" => value.is_string(),
                 "integer" => value.is_u64() || value.is_i64(),
+                "boolean" => value.is_boolean(),
                 other => panic!("{at}: type {other}"),
             },
             "required" => rule
@@ -51,6 +62,13 @@ fn look(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<S
                 }
                 true
             }
+            "minLength" | "minItems" | "minProperties" => size(value) >= rule.as_u64(),
+            "maxLength" | "maxItems" | "maxProperties" => size(value) <= rule.as_u64(),
+            "additionalProperties" if rule == false => value
+                .as_object()
+                .into_iter()
+                .flatten()
+                .all(|(key, _)| schema["properties"].get(key).is_some()),
             "additionalProperties" if rule.is_object() => {
                 for (key, inner) in value.as_object().into_iter().flatten() {
                     let known = schema["properties"].get(key).is_some();
@@ -75,10 +93,16 @@ fn look(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<S
     }
 }
 
-/// `^0x[a-fA-F0-9]{N}$`, the only one there is.
+fn size(value: &Value) -> Option<u64> {
+    let size = match value {
+        Value::String(text) => text.chars().count(),
+        Value::Array(list) => list.len(),
+        Value::Object(members) => members.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => return None,
+    };
+    u64::try_from(size).ok()
+}
+
 fn pattern(rule: &str, text: &str) -> bool {
-    let digits = rule.strip_prefix("^0x[a-fA-F0-9]{").unwrap();
-    let digits: usize = digits.strip_suffix("}$").unwrap().parse().unwrap();
-    let hexadecimal = |t: &str| t.len() == digits && t.bytes().all(|b| b.is_ascii_hexdigit());
-    text.strip_prefix("0x").is_some_and(hexadecimal)
+    regex::Regex::new(rule).unwrap().is_match(text)
 }

@@ -1,0 +1,134 @@
+//! What a signer elsewhere is asked, and whose signature over it counts.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use super::Purpose;
+use super::failure::{Failure, unmade};
+use super::key::verified;
+use super::solana_key::is_signature;
+use super::typed_data::TypedData;
+use crate::evm::{Address, TransferWithAuthorization};
+use crate::payment::{Instruction, PaymentId, Signature};
+use crate::solana::Pubkey;
+
+/// Who pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    /// On EVM chains.
+    Evm(Address),
+    /// On Solana.
+    Solana(Pubkey),
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Evm(address) => address.fmt(f),
+            Self::Solana(address) => address.fmt(f),
+        }
+    }
+}
+
+/// What a signer is asked to sign.
+pub(super) enum Ask {
+    /// Typed data, and its digest by our own reckoning.
+    Typed {
+        /// As JSON.
+        data: Box<TypedData>,
+        /// EIP-712.
+        digest: [u8; 32],
+        /// The payment that they are for, where it is known and a transfer.
+        paying: Option<Box<Paying>>,
+    },
+    /// The message of a Solana transaction.
+    Message(Vec<u8>),
+}
+
+/// A transfer of EIP-3009, and what it is for.
+pub(super) struct Paying {
+    /// As we would have it signed.
+    pub(super) transfer: TransferWithAuthorization,
+    /// The payment.
+    pub(super) id: PaymentId,
+    /// The challenge that it answers, where the protocol has one that can be handed on.
+    pub(super) challenge: Option<String>,
+}
+
+impl Ask {
+    /// The question for this instruction.
+    ///
+    /// # Errors
+    /// When signers could read it in two ways.
+    pub(super) fn of(
+        instruction: &Instruction,
+        purpose: Option<&Purpose>,
+    ) -> Result<Self, Failure> {
+        if let Instruction::Tokens { transfer, .. } = instruction {
+            return Ok(Self::Message(transfer.message()));
+        }
+        let transfer = match instruction {
+            Instruction::Transfer(transfer) => Some(transfer),
+            Instruction::Permit(_)
+            | Instruction::Tempo(_)
+            | Instruction::Tokens { .. }
+            | Instruction::Invoice { .. } => None,
+        };
+        let paying = transfer.zip(purpose).map(|(transfer, purpose)| Paying {
+            transfer: transfer.clone(),
+            id: purpose.id,
+            challenge: purpose.challenge.clone(),
+        });
+        let typed = TypedData::of(instruction).zip(instruction.digest());
+        let typed = typed.map(|(data, digest)| Self::Typed {
+            data: Box::new(data),
+            digest,
+            paying: paying.map(Box::new),
+        });
+        typed.ok_or_else(|| Failure::Unmade("signers could read it in two ways".into()))
+    }
+
+    /// What makes a question that arrives twice one question: the same for what is the same to sign, and
+    /// nothing else has it, since every payment has a nonce of its own.
+    pub(super) fn idempotency_key(&self) -> String {
+        let mut hash = Sha256::new_with_prefix("farepass idempotency key 1 ");
+        match self {
+            Self::Typed { digest, .. } => hash.update(digest),
+            Self::Message(message) => hash.update(message),
+        }
+        hex::encode(hash.finalize())
+    }
+
+    /// The transfer that it is, with its payment, for those who make authorizations themselves.
+    pub(super) fn paying(&self) -> Result<&Paying, Failure> {
+        match self {
+            Self::Typed { paying, .. } => paying.as_deref(),
+            Self::Message(_) => None,
+        }
+        .ok_or_else(|| unmade("it makes payments by EIP-3009 only"))
+    }
+
+    /// Typed data, for those who take nothing else.
+    pub(super) fn typed(&self) -> Result<&TypedData, Failure> {
+        match self {
+            Self::Typed { data, .. } => Ok(data),
+            Self::Message(_) => Err(unmade("it signs typed data only")),
+        }
+    }
+
+    /// The first of these that is a signature of this account over it.
+    pub(super) fn find(&self, of: Account, signatures: &[Vec<u8>]) -> Option<Signature> {
+        let mut signatures = signatures.iter();
+        match (self, of) {
+            (Self::Typed { digest, .. }, Account::Evm(address)) => signatures
+                .find_map(|s| verified(s.as_slice().try_into().ok()?, *digest, address))
+                .map(Signature::Evm),
+            (Self::Message(message), Account::Solana(address)) => signatures
+                .filter_map(|s| s.as_slice().try_into().ok())
+                .find(|s| is_signature(s, message, address))
+                .map(Signature::Solana),
+            (Self::Typed { .. } | Self::Message(_), Account::Evm(_) | Account::Solana(_)) => None,
+        }
+    }
+}
