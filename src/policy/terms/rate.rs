@@ -28,9 +28,10 @@ enum Per {
 }
 
 const PER: &[(&str, Per)] = &[
-    ("rule", Per::Rule),
+    // The narrowest first: whoever is turned away for one host takes no place from the others.
     ("host", Per::Host),
     ("session", Per::Session),
+    ("rule", Per::Rule),
 ];
 
 struct Rates(Vec<(Per, Rate)>);
