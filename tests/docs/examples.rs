@@ -29,6 +29,11 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "needs a cluster; tests/cli/inject.rs",
     ),
     (
+        "docs/cookbook.md",
+        "farepass ledger export --denied | farepass learn",
+        "nothing was seen yet; tests/cli/market.rs",
+    ),
+    (
         "docs/kubernetes.md",
         "kubectl create namespace agents",
         "needs a cluster; tests/deploy.rs",
@@ -76,7 +81,7 @@ fn every_block_is_of_a_kind_that_is_checked() {
         for block in document.blocks() {
             let here = format!("{}:{}", document.name, block.line);
             match block.info.as_str() {
-                "sh run" | "yaml run" | "yaml" => {}
+                "sh run" | "yaml run" | "yaml" | "console" => {}
                 "sh" => {
                     let it = (document.name.as_str(), first_line(&block));
                     let known = NOT_RUN.iter().any(|(d, l, _)| (*d, *l) == it);
@@ -129,6 +134,44 @@ fn commands_marked_run_do_run() {
     assert!(run >= 6, "{run} blocks");
 }
 
+/// A chapter's commands in a folder with its policy, and what they print.
+#[test]
+fn consoles_show_what_is_printed() {
+    let (mut wrong, mut seen) = (vec![], 0);
+    for document in documents() {
+        let mut policy = String::new();
+        for block in document.blocks() {
+            match block.info.as_str() {
+                "yaml run" => policy.clone_from(&block.text),
+                "console" => {
+                    let folder = newcomer();
+                    if !policy.is_empty() {
+                        std::fs::write(folder.path().join("farepass.yaml"), &policy).unwrap();
+                    }
+                    let printed = printed(folder.path(), &block.text);
+                    if printed != block.text {
+                        wrong.push(format!("{}:{}:\n{printed}", document.name, block.line));
+                    }
+                    seen += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(seen >= 5, "{seen} consoles");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// The lines with `$`, each with what it prints on stdout.
+fn printed(folder: &Path, text: &str) -> String {
+    let commands = text.lines().filter_map(|l| l.strip_prefix("$ "));
+    let shown = commands.map(|command| {
+        let output = shell(folder, command);
+        format!("$ {command}\n{}", String::from_utf8_lossy(&output.stdout))
+    });
+    shown.collect()
+}
+
 /// The words of each `farepass …` in a line of shell: commands, and what begins with `--`.
 fn calls(text: &str) -> Vec<Vec<String>> {
     let joined = text.replace("\\\n", " ");
@@ -156,7 +199,7 @@ fn commands_and_options_that_are_shown_exist() {
         for block in document
             .blocks()
             .iter()
-            .filter(|b| b.info.starts_with("sh"))
+            .filter(|b| b.info.starts_with("sh") || b.info == "console")
         {
             let parsed = shell(folder.path(), &format!("exit 0\n{}", block.text));
             assert_eq!(failure(&parsed), None, "{}:{}", document.name, block.line);

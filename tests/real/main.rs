@@ -13,6 +13,7 @@ mod certificates;
 mod circles;
 mod clients;
 mod config_schema;
+mod cookbook;
 mod crash;
 mod dashboard;
 mod disk;
