@@ -28,6 +28,7 @@ use crate::settings::{Entrance, Unproven};
 use crate::tls::{Authority, Interceptor};
 use crate::wallet::harden::harden;
 
+mod balances;
 mod chains;
 mod doors;
 mod error;
@@ -41,6 +42,8 @@ mod telemetry;
 mod watchers;
 mod webhook;
 
+use balances::Watchman;
+pub use balances::{Holding, Holdings};
 pub use chains::{chains, fetch, paying};
 use doors::Doors;
 pub use error::StartError;
@@ -111,6 +114,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     shield();
     let mut ground = Ground::lay(&config, &options).await?;
     let watch = Watch::new(options.sinks, &config, &ground)?;
+    let watchman = ground.watchman(&config, &watch);
     let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
     let judgement = (config.policy, config.unproven);
     let payer = payer(&mut ground, judgement, &config.state_dir, watch.sinks).await?;
@@ -151,6 +155,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         started: ground.clock.now(),
     });
     let house = House {
+        watchman,
         courier: watch.courier,
         couriers: watch.couriers,
         proxy,
@@ -195,6 +200,7 @@ async fn payer(
 
 /// Every part, before anybody is let in.
 struct House {
+    watchman: Watchman,
     courier: Option<Courier>,
     couriers: Option<Couriers>,
     proxy: Arc<Proxy>,
@@ -240,6 +246,7 @@ impl House {
         if self.reloader.watches() {
             beside.spawn(Arc::clone(&self.reloader).watch(drains.clone()));
         }
+        beside.spawn(self.watchman.watch(drains.clone()));
         let book = Arc::clone(&self.ledger);
         beside.spawn(sweeper(Arc::clone(&self.payer), book, drains));
         let lit = beacon.light(state_dir);

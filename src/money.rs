@@ -78,6 +78,20 @@ impl Amount {
         self.0.checked_add(other.0).map(Self)
     }
 
+    /// What is written in whole units of an asset with so many decimals: `5` or `0.01`. `None` when it is
+    /// something else, has more decimals, or does not fit.
+    #[must_use]
+    pub fn of_whole(text: &str, decimals: u8) -> Option<Self> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+        let places = usize::from(decimals);
+        let kept = part.trim_end_matches('0');
+        if !digits(whole) || !digits(part) || kept.len() > places {
+            return None;
+        }
+        format!("{whole}{kept:0<places$}").parse().ok().map(Self)
+    }
+
     /// In whole units of an asset with so many decimals, without zeros at the end: `0.01`.
     #[must_use]
     pub fn whole(self, decimals: u8) -> String {

@@ -7,9 +7,11 @@ use std::str::FromStr;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use sha2::{Digest as _, Sha256};
 
+mod account;
 mod program;
 mod transfer;
 
+pub use account::TokenAccount;
 pub use program::{NotProgram, TokenProgram, is_program};
 pub use transfer::{NotTransfer, TokenTransfer, Transfer, split};
 

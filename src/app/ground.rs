@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use super::balances::{Holdings, Watchman};
 use super::doors::Doors;
+use super::watchers::Watch;
 use super::{Options, StartError, chains, handout, keys, parent};
 use crate::admin::Token;
 use crate::admin::sessions::{self, Opened, Usual};
@@ -95,6 +97,21 @@ impl Ground {
             own_session,
             default_session,
         })
+    }
+}
+
+impl Ground {
+    /// Who looks what the wallets hold, by the nodes of the configuration.
+    pub(super) fn watchman(&self, config: &Config, watch: &Watch) -> Watchman {
+        let marks = config.wallets.iter().map(|w| &w.low_balance[..]);
+        let wallets = self.wallets.iter().zip(marks);
+        Watchman::new(
+            Holdings::new(wallets, config.policy.assets(), self.chains.clone()),
+            Arc::clone(&watch.metrics),
+            watch.sinks.clone(),
+            Arc::clone(&self.clock),
+            config.limits.balance_interval,
+        )
     }
 }
 

@@ -10,6 +10,7 @@ use crate::fetch::{Fetch, FetchError};
 use crate::money::Network;
 use crate::solana::Blockhash;
 
+mod balance;
 mod memo;
 mod permit;
 mod rpc;
@@ -17,6 +18,7 @@ mod search;
 mod solana;
 mod words;
 
+pub use balance::Held;
 use rpc::Node;
 pub use rpc::{Endpoint, NotEndpoint};
 use solana::Cluster;
@@ -230,17 +232,10 @@ impl Chains {
     /// When the node does not answer, or is not of that chain.
     pub async fn view(&self, network: &str) -> Result<Option<View>, ChainError> {
         let found = self.nodes.iter().find(|(n, _)| n.as_str() == network);
-        let Some((network, node)) = found else {
+        let Some((_, node)) = found else {
             return Ok(None);
         };
-        let chain = node.chain_id().await?;
-        if network.chain_id() != Some(chain) {
-            return Err(ChainError::WrongChain {
-                host: node.host(),
-                network: network.clone(),
-                found: format!("eip155:{chain}"),
-            });
-        }
+        node.is_named().await?;
         let latest = node.latest().await?;
         let deep = node.block(latest.number.saturating_sub(DEPTH)).await?;
         if deep.timestamp > latest.timestamp {

@@ -100,9 +100,17 @@ impl Node {
         }
     }
 
-    pub(super) async fn chain_id(&self) -> Result<u64, ChainError> {
-        let Quantity(id) = self.ask("eth_chainId", json!([])).await?;
-        Ok(id)
+    /// Is it of the chain that the configuration says?
+    pub(super) async fn is_named(&self) -> Result<(), ChainError> {
+        let Quantity(chain) = self.ask("eth_chainId", json!([])).await?;
+        match self.network.chain_id() == Some(chain) {
+            true => Ok(()),
+            false => Err(ChainError::WrongChain {
+                host: self.host(),
+                network: self.network.clone(),
+                found: format!("eip155:{chain}"),
+            }),
+        }
     }
 
     pub(super) async fn latest(&self) -> Result<Block, ChainError> {

@@ -103,8 +103,8 @@ struct Newest {
 
 /// An answer as of some slot.
 #[derive(Deserialize)]
-struct Said<T> {
-    value: T,
+pub(super) struct Said<T> {
+    pub(super) value: T,
 }
 
 #[derive(Deserialize)]
@@ -147,13 +147,7 @@ impl Cluster {
     /// The finalized transaction with this very message, if it did what it says: from the one that the receipt
     /// names, else from those that the payer was part of.
     pub(super) async fn find(&self, sent: &Sent) -> Result<Option<Found>, ChainError> {
-        {
-            let mut newest = self.newest.lock().await;
-            if !newest.known {
-                self.is_named().await?;
-                newest.known = true;
-            }
-        }
+        self.is_sure().await?;
         if let Some(claimed) = &sent.claimed
             && let Some(found) = self.landed(claimed, sent).await?
         {
@@ -180,6 +174,20 @@ impl Cluster {
             }
         }
         Ok(None)
+    }
+
+    /// Has it said that it is of the cluster that the configuration names?
+    pub(super) async fn is_sure(&self) -> Result<(), ChainError> {
+        let mut newest = self.newest.lock().await;
+        if !newest.known {
+            self.is_named().await?;
+            newest.known = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
     }
 
     async fn page(&self, owner: &str, before: Option<&str>) -> Result<Vec<Listed>, ChainError> {

@@ -34,6 +34,7 @@ mod setup;
 mod spend;
 mod table;
 mod terminal;
+mod wallet;
 mod webhook;
 
 pub use failure::{Exit, Failure};
@@ -123,6 +124,7 @@ const COMMANDS: &[Entry] = &[
     entry::<doctor::Doctor>(),
     entry::<ready::Ready>(),
     entry::<session::Session>(),
+    entry::<wallet::Wallet>(),
     entry::<spend::Spend>(),
     entry::<ledger::Ledger>(),
     entry::<dispute::Dispute>(),

@@ -19,7 +19,7 @@ mod wallets;
 
 pub use find::{Missing, find};
 pub use rpc::RpcEntry;
-pub use wallets::WalletEntry;
+pub use wallets::{Mark, WalletEntry};
 
 /// JSON Schema (draft 2020-12) of the file, for editors. What fits together only the program knows.
 pub const SCHEMA: &str = include_str!("schema.json");
@@ -165,7 +165,7 @@ impl Config {
         let listen = problems.keep(listen).unwrap_or_default();
         let limits = problems.keep(limits).unwrap_or_default();
         let sessions = problems.keep(sessions).unwrap_or_default();
-        let wallets = wallets::read(section.take("wallets"), &base, problems);
+        let mut wallets = wallets::read(section.take("wallets"), &base, problems);
         let priced = wallets::assets(&wallets, problems);
         let catalog = Catalog {
             assets: assets::read(section.peek("assets"), priced, problems),
@@ -179,9 +179,12 @@ impl Config {
         section.take("assets");
         let rpc = rpc::read(section.take("rpc"), &base, problems);
         wallets::unasked(&wallets, &rpc, problems);
+        let mut warnings = rpc::unproven(&upto, &wallets, &rpc);
+        let assets = policy.assets();
+        warnings.extend(wallets::marked(&mut wallets, assets, &rpc, problems));
         Self {
             file: file.to_path_buf(),
-            warnings: rpc::unproven(&upto, &wallets, &rpc),
+            warnings,
             wallets,
             rpc,
             state_dir: problems.keep(state_dir).unwrap_or_default(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::fetch::Fetch;
-use crate::money::{Asset, Network};
+use crate::money::{Amount, Asset, Network};
 use crate::section::{Problems, Section, SectionError};
 use crate::settings;
 use crate::wallet::{self, Opening};
@@ -19,8 +19,96 @@ pub struct WalletEntry {
     pub networks: Vec<Network>,
     /// Its other keys.
     pub section: Section,
+    /// Below how much of an asset the operator is told.
+    pub low_balance: Vec<Mark>,
+    /// The same, before it is known which assets there are.
+    written: Option<Section>,
     /// Folder that relative paths start from.
     pub base: PathBuf,
+}
+
+/// A low mark of one asset on one network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The network.
+    pub network: Network,
+    /// The asset's address there.
+    pub address: String,
+    /// Atomic units; less than this is low.
+    pub amount: Amount,
+}
+
+/// `low_balance:`, an amount for each asset on each network of the wallet that has it.
+fn marks(
+    section: Section,
+    networks: &[Network],
+    assets: &[Asset],
+    problems: &mut Problems,
+) -> Vec<Mark> {
+    let entries = problems.keep(section.entries());
+    let mut all = vec![];
+    for (symbol, section) in entries.unwrap_or_default() {
+        if let Some(marks) = problems.keep(mark(&symbol, section, networks, assets)) {
+            all.extend(marks);
+        }
+    }
+    all
+}
+
+fn mark(
+    symbol: &str,
+    section: Section,
+    networks: &[Network],
+    assets: &[Asset],
+) -> Result<Vec<Mark>, SectionError> {
+    let held = assets.iter().filter(|a| networks.contains(&a.network));
+    let meant: Vec<&Asset> = held.clone().filter(|a| a.symbol == symbol).collect();
+    if meant.is_empty() {
+        let shown = symbol.escape_debug();
+        let error = section.error(format!("no network of this wallet has an asset `{shown}`"));
+        let near = held.clone().map(|a| a.symbol.as_str());
+        return Err(error.hint_words(&symbol.to_ascii_uppercase(), near));
+    }
+    let text = section.clone().text()?;
+    let mark = |asset: &Asset| {
+        let amount = Amount::of_whole(&text, asset.decimals).filter(|a| a.0 > 0);
+        let mark = amount.map(|amount| Mark {
+            network: asset.network.clone(),
+            address: asset.address.clone(),
+            amount,
+        });
+        let most = asset.decimals;
+        mark.ok_or_else(|| {
+            let what =
+                format!("more than 0 of {symbol}, as \"5.00\", with at most {most} decimals");
+            section.expected(&what)
+        })
+    };
+    meant.into_iter().map(mark).collect()
+}
+
+/// Reads the low marks, which need to know the assets.
+pub(super) fn marked(
+    wallets: &mut [WalletEntry],
+    assets: &[Asset],
+    rpc: &[super::RpcEntry],
+    problems: &mut Problems,
+) -> Vec<SectionError> {
+    let mut warnings = vec![];
+    for wallet in wallets {
+        let Some(section) = wallet.written.take() else {
+            continue;
+        };
+        let place = section.clone();
+        wallet.low_balance = marks(section, &wallet.networks, assets, problems);
+        let asked = |mark: &&Mark| rpc.iter().any(|entry| entry.network == mark.network);
+        if let Some(Mark { network, .. }) = wallet.low_balance.iter().find(|m| !asked(m)) {
+            let problem = format!("nobody is asked what the wallet holds on `{network}`");
+            let hint = format!("add rpc: {{ \"{network}\": \"https://…\" }}");
+            warnings.push(place.error(problem).hint(hint));
+        }
+    }
+    warnings
 }
 
 impl WalletEntry {
@@ -128,12 +216,16 @@ fn entry(mut section: Section, base: &Path) -> Result<WalletEntry, SectionError>
         ));
         return Err(error.hint("write two wallets, one for each"));
     }
+    let held_on_chain = !wallet::pays_itself(&kind);
+    let written = held_on_chain.then(|| section.take("low_balance")).flatten();
     wallet::check(&kind, section.clone())?;
     Ok(WalletEntry {
         name,
         kind,
         networks,
         section,
+        written,
+        low_balance: vec![],
         base: base.to_path_buf(),
     })
 }

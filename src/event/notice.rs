@@ -62,6 +62,23 @@ pub enum Notice {
         /// `all`, `host H`, `agent A`.
         what: String,
     },
+    /// A wallet holds less of an asset than its `low_balance` says. Told once, until it holds enough again.
+    LowBalance {
+        /// When it was seen.
+        time: Timestamp,
+        /// The operator's name for it.
+        wallet: String,
+        /// Its address.
+        address: String,
+        /// The chain.
+        network: String,
+        /// The asset.
+        asset: String,
+        /// What it holds, in whole units.
+        balance: String,
+        /// The mark, in whole units.
+        low_balance: String,
+    },
     /// A wallet signed a login instead of a payment, and nothing was paid.
     SignedIn {
         /// When.
@@ -105,6 +122,7 @@ impl Notice {
             Self::BudgetWarning { .. } => "budget_warning",
             Self::Frozen { .. } => "frozen",
             Self::Unfrozen { .. } => "unfrozen",
+            Self::LowBalance { .. } => "low_balance",
             Self::SignedIn { .. } => "signed_in",
         }
     }

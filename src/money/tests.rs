@@ -321,5 +321,11 @@ fn amounts_in_whole_units() {
         (u128::MAX, 38, "3.40282366920938463463374607431768211455"),
     ] {
         assert_eq!(Amount(atoms).whole(decimals), text);
+        assert_eq!(Amount::of_whole(text, decimals), Some(Amount(atoms)));
     }
+    assert_eq!(Amount::of_whole("5.00", 0), Some(Amount(5)));
+    for text in ["", ".5", "5.", "-1", "1e3", "0.0000001", "1 USD", "1.2.3"] {
+        assert_eq!(Amount::of_whole(text, 6), None, "{text}");
+    }
+    assert_eq!(Amount::of_whole(&"9".repeat(40), 0), None);
 }

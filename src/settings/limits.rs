@@ -66,6 +66,9 @@ pub struct Limits {
     /// How long a shutdown waits for open requests and payments. Kubernetes kills after 30 s by
     /// default. Default 25 s.
     pub drain: Duration,
+    /// How often nodes are asked what the wallets hold. Money runs out over hours, and nodes of others count
+    /// questions. Default 60 s.
+    pub balance_interval: Duration,
     /// Most payments of one session between reservation and answer. Default 64.
     pub payments_in_flight: usize,
     /// Most payments for the very same request: session, method, URL, body and `Idempotency-Key`. Polling is
@@ -138,6 +141,7 @@ impl Default for Limits {
             upstream_total: Duration::from_secs(60),
             validity: Duration::from_secs(300),
             drain: Duration::from_secs(25),
+            balance_interval: Duration::from_secs(60),
             payments_in_flight: 64,
             identical_payments: Some(IDENTICAL),
             pool_idle: 32,
@@ -246,6 +250,7 @@ impl Limits {
             ("expect_timeout", &mut self.expect_timeout),
             ("upstream_total", &mut self.upstream_total),
             ("drain", &mut self.drain),
+            ("balance_interval", &mut self.balance_interval),
             ("pool_idle_timeout", &mut self.pool_idle_timeout),
         ] {
             *limit = section.or(key, *limit, positive)?;

@@ -20,6 +20,8 @@ const PAGES: &[&[&str]] = &[
     &["session", "list"],
     &["session", "show"],
     &["session", "close"],
+    &["wallet"],
+    &["wallet", "list"],
     &["spend"],
     &["ledger"],
     &["ledger", "list"],

@@ -25,7 +25,7 @@ use farepass::protocol::{self, PROTOCOLS, Repeat, Terms};
 use farepass::proxy::{self, Target};
 use farepass::section::{Problems, Section};
 use farepass::settings::{Cidr, HostPattern, Percent, Rate, Size, Span, normalise_host};
-use farepass::solana::{Blockhash, Pubkey, TokenProgram, split};
+use farepass::solana::{Blockhash, Pubkey, TokenAccount, TokenProgram, split};
 use farepass::wallet::kms::der;
 use farepass::wallet::local;
 use farepass::{admin, ledger, tls};
@@ -458,6 +458,15 @@ pub(crate) fn key_file(data: &[u8]) {
 pub(crate) fn solana(data: &[u8]) {
     if let Some((signatures, message)) = split(data) {
         assert_eq!(1 + signatures.len() * 64 + message.len(), data.len());
+    }
+    if let Some(account) = TokenAccount::read(data) {
+        let said = [
+            &account.mint.0[..],
+            &account.owner.0,
+            &account.amount.to_le_bytes(),
+        ]
+        .concat();
+        assert!(data.starts_with(&said) && data.len() >= 165);
     }
     if let Ok(text) = std::str::from_utf8(data) {
         twice::<Pubkey>(text);

@@ -21,7 +21,8 @@ tls:
 egress:
   upstream_proxy: { url: "http://proxy.example:3128", credentials_file: parent.secret, no_proxy: ["*.corp.example"] }
 wallets:
-  - { name: a, kind: local, key_file: a.key, passphrase_file: a.pass, networks: ["eip155:84532"] }
+  - { name: a, kind: local, key_file: a.key, passphrase_file: a.pass, networks: ["eip155:84532"],
+      low_balance: { USDC: "5.00" } }
   - { name: b, kind: web3signer, url: "http://127.0.0.1:9000", networks: ["eip155:84532"],
       address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
   - { name: c, kind: cdp, url: "https://api.cdp.coinbase.com/platform", networks: ["eip155:84532"], api_key_id_file: i,
@@ -97,6 +98,8 @@ const WRONG: &[&str] = &[
     "version: 1\nwallets: [{ name: a, kind: local, networks: [\"eip155:84532\"] }]",
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, address: \"0x0\", networks: [\"eip155:84532\"] }]",
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, networks: [] }]",
+    "version: 1\nwallets: [{ name: a, kind: local, key_file: k, networks: [\"eip155:84532\"], low_balance: { USDC: 5 } }]",
+    "version: 1\nwallets: [{ name: a, kind: local, key_file: k, networks: [\"eip155:84532\"], low_balance: { USDC: \"5 USD\" } }]",
     "version: 1\nrefusals: { status: 200 }",
     "version: 1\ndiscovery: [{ uri: \"https://facilitator.example\" }]",
     "version: 1\nsigners: [{ hosts: [a.test] }]",

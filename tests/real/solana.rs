@@ -17,7 +17,7 @@ use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::stand::{Stand, request, stand};
 
-const DEVNET: &str = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1";
+pub(crate) const DEVNET: &str = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1";
 const MINT: &str = "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU";
 const PAYEE: &str = "oapfTk8FG2np1vSoGANkbijWiQApHZMFAytSdCoass9";
 const FEE_PAYER: &str = "7v54NWdBtkjuAFJrLGsS2SXnuk8nKam81mZJeeYxVFi9";
@@ -41,7 +41,7 @@ fn join_solana(setup: &mut Setup, node: &str) -> String {
 }
 
 /// The stand's cluster.
-struct Cluster(&'static Stand);
+pub(crate) struct Cluster(pub(crate) &'static Stand);
 
 impl Cluster {
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
@@ -52,7 +52,7 @@ impl Cluster {
     }
 
     /// A set-up with an EVM wallet and a Solana wallet, both with money.
-    fn setup(&self) -> (Setup, String) {
+    pub(crate) fn setup(&self) -> (Setup, String) {
         let mut setup = self.0.setup();
         let address = join_solana(&mut setup, &self.0.cluster());
         let funds = json!({ "address": address, "amount": FUNDS.to_string() });

@@ -11,10 +11,12 @@ use crate::settings::HostPattern;
 
 use super::{Sink, SpendEvent, State};
 
+mod balance;
 mod latency;
 mod page;
 mod series;
 
+pub use balance::Balance;
 use latency::Latency;
 pub use page::{Family, Kind, Page, dollars};
 use series::{Names, OTHER, Series, add};
@@ -84,8 +86,18 @@ impl Step {
     }
 }
 
-/// What is drawn from spend events.
-pub const FAMILIES: [Family; 6] = [PAYMENTS, AMOUNT, SPENT, REFUSALS, STEP, PURCHASE];
+/// What is drawn from spend events, and what wallets hold.
+pub const FAMILIES: [Family; 9] = [
+    PAYMENTS,
+    AMOUNT,
+    SPENT,
+    REFUSALS,
+    STEP,
+    PURCHASE,
+    balance::HELD,
+    balance::LOW,
+    balance::KNOWN,
+];
 
 const LABELS: &[&str] = &["outcome", "host", "scheme", "network", "agent"];
 
@@ -136,6 +148,7 @@ pub struct Metrics {
     spent: AtomicU64,
     steps: [Latency; STEPS.len()],
     purchases: Latency,
+    balances: balance::Balances,
 }
 
 impl Default for Metrics {
@@ -151,6 +164,7 @@ impl Default for Metrics {
             spent: AtomicU64::new(0),
             steps: Default::default(),
             purchases: Latency::default(),
+            balances: balance::Balances::default(),
         }
     }
 }
@@ -255,6 +269,12 @@ impl Metrics {
         }
         page.family(&PURCHASE);
         self.purchases.render(page, &PURCHASE, &[]);
+        self.balances.render(page);
+    }
+
+    /// What wallets hold from now on, all of them.
+    pub fn hold(&self, balances: Vec<Balance>) {
+        self.balances.put(balances);
     }
 
     fn payment(&self, page: &mut Page, family: &Family, key: Option<u64>, number: Option<u64>) {

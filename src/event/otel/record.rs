@@ -118,6 +118,7 @@ impl Log {
         let (time, severity) = match notice {
             Notice::ApprovalRequested { time, .. }
             | Notice::BudgetWarning { time, .. }
+            | Notice::LowBalance { time, .. }
             | Notice::Frozen { time, .. } => (*time, Severity::Warn),
             Notice::ApprovalAnswered { time, .. }
             | Notice::SignedIn { time, .. }

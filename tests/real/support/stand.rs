@@ -115,11 +115,28 @@ impl Stand {
 
     /// Lets Permit2 move this account's tokens, as its owner would have once.
     pub(crate) fn approve(&self, owner: &str) {
+        let spender = super::permit::PERMIT2.trim_start_matches("0x");
+        self.order(owner, &format!("0x095ea7b3{spender:0>64}{:f>64}", ""));
+    }
+
+    /// Units out of nothing, for this account.
+    pub(crate) fn fund(&self, address: &str, units: u64) {
+        let funds = json!({ "address": address, "amount": units.to_string() });
+        self.admin("POST", "/fund", &funds);
+    }
+
+    /// Takes units away from this account, as its owner would.
+    pub(crate) fn withdraw(&self, owner: &str, units: u64) {
+        let to = self.address("poor");
+        let to = to.trim_start_matches("0x");
+        self.order(owner, &format!("0xa9059cbb{to:0>64}{units:064x}"));
+    }
+
+    /// What the owner of some tokens has done with them.
+    fn order(&self, owner: &str, data: &str) {
         self.rpc("anvil_impersonateAccount", &json!([owner]));
         self.rpc("anvil_setBalance", &json!([owner, "0xde0b6b3a7640000"]));
-        let spender = super::permit::PERMIT2.trim_start_matches("0x");
-        let data = format!("0x095ea7b3{spender:0>64}{:f>64}", "");
-        self.call(owner, super::USDC, &data);
+        self.call(owner, super::USDC, data);
         self.rpc("anvil_stopImpersonatingAccount", &json!([owner]));
     }
 
