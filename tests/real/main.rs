@@ -21,6 +21,7 @@ mod disk;
 mod dispute;
 mod doors;
 mod fail_points;
+mod faq;
 mod handshakes;
 mod hostile;
 mod injection;

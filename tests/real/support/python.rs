@@ -1,5 +1,5 @@
 //! Pythons in environments of their own beside the stand's packages: one with requests, httpx and
-//! aiohttp, one with what judges our pages, one with the official MCP client.
+//! aiohttp, one with what judges our pages, one with the official MCP client, one with SDKs of model providers.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -29,6 +29,16 @@ const MCP: &[&str] = &["mcp==2.3.0"];
 
 /// The official definitions of OTLP, and gRPC.
 const COLLECTOR: &[&str] = &["opentelemetry-proto==1.45.2", "grpcio==1.85.3"];
+
+/// SDKs of model providers, as agents use them.
+const SDKS: &[&str] = &["openai==3.54.0", "langchain-openai==1.7.3"];
+
+/// The interpreter with those SDKs.
+pub(crate) fn sdks() -> Option<&'static PathBuf> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = PYTHON.get_or_init(|| make(SDKS, "openai, langchain_openai"));
+    super::needs(made.as_ref().map_err(Clone::clone))
+}
 
 /// The interpreter that can be a collector of telemetry.
 pub(crate) fn collector() -> Option<&'static PathBuf> {
