@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::Purpose;
@@ -11,7 +13,7 @@ use super::solana_key::is_signature;
 use super::typed_data::TypedData;
 use crate::evm::{Address, TransferWithAuthorization};
 use crate::payment::{Instruction, PaymentId, Signature};
-use crate::solana::Pubkey;
+use crate::solana::{self, Pubkey};
 
 /// Who pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +44,13 @@ pub(super) enum Ask {
         /// The payment that they are for, where it is known and a transfer.
         paying: Option<Box<Paying>>,
     },
-    /// The message of a Solana transaction.
-    Message(Vec<u8>),
+    /// The message of a Solana transaction, and the transaction as nobody has signed it yet.
+    Message {
+        /// What is signed.
+        message: Vec<u8>,
+        /// With zeros in the places of the signatures.
+        transaction: Vec<u8>,
+    },
 }
 
 /// A transfer of EIP-3009, and what it is for.
@@ -66,7 +73,10 @@ impl Ask {
         purpose: Option<&Purpose>,
     ) -> Result<Self, Failure> {
         if let Instruction::Tokens { transfer, .. } = instruction {
-            return Ok(Self::Message(transfer.message()));
+            return Ok(Self::Message {
+                message: transfer.message(),
+                transaction: transfer.transaction(&[0; 64]),
+            });
         }
         let transfer = match instruction {
             Instruction::Transfer(transfer) => Some(transfer),
@@ -95,7 +105,7 @@ impl Ask {
         let mut hash = Sha256::new_with_prefix("farepass idempotency key 1 ");
         match self {
             Self::Typed { digest, .. } => hash.update(digest),
-            Self::Message(message) => hash.update(message),
+            Self::Message { message, .. } => hash.update(message),
         }
         hex::encode(hash.finalize())
     }
@@ -104,7 +114,7 @@ impl Ask {
     pub(super) fn paying(&self) -> Result<&Paying, Failure> {
         match self {
             Self::Typed { paying, .. } => paying.as_deref(),
-            Self::Message(_) => None,
+            Self::Message { .. } => None,
         }
         .ok_or_else(|| unmade("it makes payments by EIP-3009 only"))
     }
@@ -113,7 +123,7 @@ impl Ask {
     pub(super) fn typed(&self) -> Result<&TypedData, Failure> {
         match self {
             Self::Typed { data, .. } => Ok(data),
-            Self::Message(_) => Err(unmade("it signs typed data only")),
+            Self::Message { .. } => Err(unmade("it signs typed data only")),
         }
     }
 
@@ -124,11 +134,33 @@ impl Ask {
             (Self::Typed { digest, .. }, Account::Evm(address)) => signatures
                 .find_map(|s| verified(s.as_slice().try_into().ok()?, *digest, address))
                 .map(Signature::Evm),
-            (Self::Message(message), Account::Solana(address)) => signatures
+            (Self::Message { message, .. }, Account::Solana(address)) => signatures
                 .filter_map(|s| s.as_slice().try_into().ok())
                 .find(|s| is_signature(s, message, address))
                 .map(Signature::Solana),
-            (Self::Typed { .. } | Self::Message(_), Account::Evm(_) | Account::Solana(_)) => None,
+            (Self::Typed { .. } | Self::Message { .. }, Account::Evm(_) | Account::Solana(_)) => {
+                None
+            }
+        }
+    }
+
+    /// The signature of this account in the transaction that came back, in base64. Signers could have
+    /// changed it: it must be ours, but for its signatures.
+    ///
+    /// # Errors
+    /// When it is no transaction, or another one.
+    pub(super) fn find_in(&self, of: Account, signed: &str) -> Result<Option<Signature>, Failure> {
+        let unreadable = || Failure::Unreadable("no transaction in base64");
+        let bytes = STANDARD.decode(signed).map_err(|_| unreadable())?;
+        let (signatures, theirs) = solana::split(&bytes).ok_or_else(unreadable)?;
+        match self {
+            Self::Message { message, .. } if message == theirs => {
+                let signatures: Vec<_> = signatures.iter().map(|s| s.to_vec()).collect();
+                Ok(self.find(of, &signatures))
+            }
+            Self::Message { .. } | Self::Typed { .. } => {
+                Err(Failure::Unreadable("it sent another transaction back"))
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Uri};
@@ -16,14 +16,15 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::{self, Credentials, Files, Texts, is_visible};
 use super::remote::{self, Account, Ask, Failure, Place, Signer, secret_value, unmade};
 use super::{Opening, Wallet, WalletKind, canonical};
 use crate::clock;
-use crate::evm::Address;
 use crate::fetch::Fetch;
+use crate::payment::Signature;
 use crate::section::{Section, SectionError};
 
 /// The kind, as in the configuration.
@@ -45,7 +46,7 @@ const IDEMPOTENCY: &str = "x-idempotency-key";
 
 struct Settings {
     base: String,
-    address: Address,
+    account: Account,
     files: Files,
 }
 
@@ -63,13 +64,13 @@ enum ApiKey {
 
 struct Cdp {
     base: String,
-    address: Address,
+    account: Account,
     keys: Credentials<Keys>,
 }
 
 fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError> {
     let url = remote::secure_base(section.need("url")?)?;
-    let address = remote::address(section.need("address")?)?;
+    let account = remote::account(section.need("address")?)?;
     let files = [
         credentials::named(section.need("api_key_id_file")?, base)?,
         credentials::named(section.need("api_key_secret_file")?, base)?,
@@ -78,17 +79,17 @@ fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError>
     section.finish()?;
     Ok(Settings {
         base: url,
-        address,
+        account,
         files,
     })
 }
 
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
     let settings = settings(opening.section.clone(), &opening.base)?;
-    let place = Place::of(&opening, Account::Evm(settings.address))?;
+    let place = Place::of(&opening, settings.account)?;
     let signer = Cdp {
         base: settings.base,
-        address: settings.address,
+        account: settings.account,
         keys: Credentials::open(settings.files, keys)?,
     };
     Ok(place.wallet(KIND.kind, signer))
@@ -243,21 +244,39 @@ fn random() -> Result<String, Failure> {
     Ok(hex::encode(bytes))
 }
 
+/// Where it is asked, and what: the platform sees all that it signs.
+fn question(account: Account, ask: &Ask) -> (String, String) {
+    let (chain, what, body) = match ask {
+        Ask::Typed { data, .. } => ("evm", "typed-data", data.value()),
+        Ask::Message { transaction, .. } => {
+            let transaction = STANDARD.encode(transaction);
+            let body = json!({ "transaction": transaction });
+            ("solana", "transaction", body)
+        }
+    };
+    let path = format!("/v2/{chain}/accounts/{account}/sign/{what}");
+    (path, canonical::text(&body))
+}
+
 #[derive(Deserialize)]
 struct Answer {
     signature: String,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Transaction {
+    signed_transaction: String,
+}
+
 #[async_trait]
 impl Signer for Cdp {
     async fn request(&self, ask: &Ask, _: &Fetch) -> Result<Request<Bytes>, Failure> {
-        let data = ask.typed()?;
-        let address = self.address;
-        let url = format!("{}/v2/evm/accounts/{address}/sign/typed-data", self.base);
+        let (path, body) = question(self.account, ask);
+        let url = format!("{}{path}", self.base);
         let uri: Uri = url.parse().map_err(unmade)?;
         let host = uri.authority().map_or("", |a| a.as_str());
         let what = format!("POST {host}{}", uri.path());
-        let body = canonical::text(&data.value());
         let (keys, now) = (self.keys.now(), clock::wall().secs());
         let bearer = keys.bearer(&what, now, &random()?)?;
         let bearer = Zeroizing::new(format!("Bearer {}", *bearer));
@@ -275,6 +294,17 @@ impl Signer for Cdp {
         let answer: Result<Answer, _> = serde_json::from_slice(answer);
         let answer = answer.map_err(|_| Failure::Unreadable("no `signature` in it"))?;
         remote::hex_signature(&answer.signature)
+    }
+
+    fn read(&self, ask: &Ask, of: Account, answer: &[u8]) -> Result<Option<Signature>, Failure> {
+        match ask {
+            Ask::Typed { .. } => Ok(ask.find(of, &self.signatures(answer)?)),
+            Ask::Message { .. } => {
+                let answer: Result<Transaction, _> = serde_json::from_slice(answer);
+                let answer = answer.map_err(|_| Failure::Unreadable("no transaction in base64"))?;
+                ask.find_in(of, &answer.signed_transaction)
+            }
+        }
     }
 }
 

@@ -119,7 +119,7 @@ fn question(key: &str, ask: &Ask) -> Value {
     let (message, kind, algorithm) = match ask {
         Ask::Typed { digest, .. } => (digest.as_slice(), "DIGEST", "ECDSA_SHA_256"),
         // Not the variant that hashes first: Solana would verify something else.
-        Ask::Message(message) => (message.as_slice(), "RAW", "ED25519_SHA_512"),
+        Ask::Message { message, .. } => (message.as_slice(), "RAW", "ED25519_SHA_512"),
     };
     json!({
         "KeyId": key,

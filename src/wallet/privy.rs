@@ -19,11 +19,10 @@ use serde_json::{Value, json};
 
 use super::credentials::{self, Credentials, Files, Texts, is_visible};
 use super::remote::{self, Account, Ask, Failure, Place, Signer, secret_value, unmade};
-use super::typed_data::TypedData;
 use super::{Opening, Wallet, WalletKind, canonical};
 use crate::clock;
-use crate::evm::Address;
 use crate::fetch::Fetch;
+use crate::payment::Signature;
 use crate::section::{Section, SectionError};
 
 /// The kind, as in the configuration.
@@ -47,7 +46,7 @@ const AUTHORIZED: &str = "privy-authorization-signature";
 
 struct Settings {
     url: String,
-    address: Address,
+    account: Account,
     files: Files,
 }
 
@@ -67,7 +66,7 @@ struct Privy {
 fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError> {
     let url = remote::secure_base(section.need("url")?)?;
     let id = wallet_id(section.need("wallet_id")?)?;
-    let address = remote::address(section.need("address")?)?;
+    let account = remote::account(section.need("address")?)?;
     let files = [
         credentials::named(section.need("app_id_file")?, base)?,
         credentials::named(section.need("app_secret_file")?, base)?,
@@ -76,7 +75,7 @@ fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError>
     section.finish()?;
     Ok(Settings {
         url: format!("{url}/v1/wallets/{id}/rpc"),
-        address,
+        account,
         files,
     })
 }
@@ -93,7 +92,7 @@ fn wallet_id(section: Section) -> Result<String, SectionError> {
 
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
     let settings = settings(opening.section.clone(), &opening.base)?;
-    let place = Place::of(&opening, Account::Evm(settings.address))?;
+    let place = Place::of(&opening, settings.account)?;
     let signer = Privy {
         url: settings.url,
         keys: Credentials::open(settings.files, keys)?,
@@ -124,20 +123,27 @@ fn keys([app, secret, authorization]: &Texts) -> Result<Keys, (usize, &'static s
     })
 }
 
-/// The call that asks for a signature.
-fn call(data: &TypedData) -> Value {
-    json!({
-        "method": "eth_signTypedData_v4",
-        "chain_type": "ethereum",
-        "params": {
-            "typed_data": {
-                "domain": data.domain,
-                "types": data.types,
-                "message": data.message,
-                "primary_type": data.primary_type,
+/// The call that asks for a signature: Privy sees all that it signs.
+fn call(ask: &Ask) -> Value {
+    match ask {
+        Ask::Typed { data, .. } => json!({
+            "method": "eth_signTypedData_v4",
+            "chain_type": "ethereum",
+            "params": {
+                "typed_data": {
+                    "domain": data.domain,
+                    "types": data.types,
+                    "message": data.message,
+                    "primary_type": data.primary_type,
+                },
             },
-        },
-    })
+        }),
+        Ask::Message { transaction, .. } => json!({
+            "method": "signTransaction",
+            "chain_type": "solana",
+            "params": { "transaction": STANDARD.encode(transaction), "encoding": "base64" },
+        }),
+    }
 }
 
 /// What the authorization key signs: the request, and those of its fields that Privy looks at.
@@ -169,8 +175,14 @@ impl Keys {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Signed,
+struct Answer<T> {
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct Transaction {
+    signed_transaction: String,
+    encoding: String,
 }
 
 #[derive(Deserialize)]
@@ -182,9 +194,8 @@ struct Signed {
 #[async_trait]
 impl Signer for Privy {
     async fn request(&self, ask: &Ask, _: &Fetch) -> Result<Request<Bytes>, Failure> {
-        let data = ask.typed()?;
         let keys = self.keys.now();
-        let body = call(data);
+        let body = call(ask);
         let expiry = clock::wall().after_secs(LIFE).0.to_string();
         let key = ask.idempotency_key();
         let headers = [
@@ -205,10 +216,25 @@ impl Signer for Privy {
     }
 
     fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
-        let answer: Result<Answer, _> = serde_json::from_slice(answer);
+        let answer: Result<Answer<Signed>, _> = serde_json::from_slice(answer);
         match answer {
             Ok(Answer { data }) if data.encoding == "hex" => remote::hex_signature(&data.signature),
             Ok(_) | Err(_) => Err(Failure::Unreadable("no `signature` in hex in it")),
+        }
+    }
+
+    fn read(&self, ask: &Ask, of: Account, answer: &[u8]) -> Result<Option<Signature>, Failure> {
+        match ask {
+            Ask::Typed { .. } => Ok(ask.find(of, &self.signatures(answer)?)),
+            Ask::Message { .. } => {
+                let answer: Result<Answer<Transaction>, _> = serde_json::from_slice(answer);
+                match answer {
+                    Ok(Answer { data }) if data.encoding == "base64" => {
+                        ask.find_in(of, &data.signed_transaction)
+                    }
+                    Ok(_) | Err(_) => Err(Failure::Unreadable("no transaction in base64")),
+                }
+            }
         }
     }
 }

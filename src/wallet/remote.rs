@@ -133,10 +133,6 @@ pub(super) fn address(section: Section) -> Result<Address, SectionError> {
 }
 
 /// `address:` of a wallet that pays on either kind of chain.
-#[cfg_attr(
-    not(feature = "kms"),
-    expect(dead_code, reason = "for wallets of kind `kms`")
-)]
 pub(super) fn account(section: Section) -> Result<Account, SectionError> {
     match section.clone().text()?.starts_with("0x") {
         true => section.parse().map(Account::Evm),

@@ -2,13 +2,10 @@
 
 use std::net::TcpListener;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use farepass::payment::{Instruction, Signature};
-use farepass::solana::{Blockhash, Pubkey, TokenProgram, TokenTransfer, Transfer};
 use farepass::wallet::Probe;
 use serde_json::json;
 
-use super::signers::{Folder, KEY, PAGE, folder, kms, open, paying, runtime, sign, spki, transfer};
+use super::signers::{Folder, KEY, PAGE, folder, kms, open, paying, runtime, sign, spki};
 use crate::support::aws::{Account, Kms};
 use crate::support::chain;
 use crate::support::http::{read_body, read_head};
@@ -221,82 +218,4 @@ fn credentials_come_for_a_token_of_the_cluster() {
         body.ends_with("WebIdentityToken=ey.web%2Fidentity"),
         "{body}"
     );
-}
-
-#[test]
-fn solana_messages_are_signed_by_the_service_too() {
-    let folder = folder();
-    let pair = Ed25519KeyPair::from_seed_unchecked(&KEY).unwrap();
-    let public: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
-    let owner = Pubkey(public);
-    let head = hex::decode("302a300506032b6570032100").unwrap();
-    let (_other, mut keys) = kms(KEY, &folder);
-    let api = Kms {
-        account: Account::of("AKIDEXAMPLE", "s3cr/et+key="),
-        key_id: "alias/pay".into(),
-        public: [head, public.to_vec()].concat(),
-        edwards: true,
-    };
-    let signer = Signer::start(api, KEY);
-    let network = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1";
-    keys["url"] = json!(format!("http://127.0.0.1:{}", signer.port));
-    keys["address"] = json!(owner.to_string());
-    keys["networks"] = json!([network]);
-    let wallet = open(&keys, &folder);
-    assert_eq!(runtime().block_on(wallet.probe()), Probe::Right);
-    let key = |text: &str| text.parse::<Pubkey>().unwrap();
-    let terms = |owner: Pubkey| Transfer {
-        fee_payer: key("7v54NWdBtkjuAFJrLGsS2SXnuk8nKam81mZJeeYxVFi9"),
-        owner,
-        payee: key("oapfTk8FG2np1vSoGANkbijWiQApHZMFAytSdCoass9"),
-        mint: key("4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU"),
-        program: TokenProgram::Token,
-        amount: 10_000,
-        decimals: 6,
-        memo: "01".repeat(16),
-        blockhash: Blockhash([9; 32]),
-    };
-    let ask = |owner: Pubkey| Instruction::Tokens {
-        network: network.parse().unwrap(),
-        transfer: Box::new(TokenTransfer::new(terms(owner)).unwrap()),
-    };
-    let Instruction::Tokens {
-        transfer: tokens, ..
-    } = ask(owner)
-    else {
-        unreachable!()
-    };
-    match runtime().block_on(wallet.sign(&ask(owner))) {
-        Ok(Signature::Solana(signature)) => {
-            assert_eq!(signature, pair.sign(&tokens.message()).as_ref());
-        }
-        Ok(_) | Err(_) => panic!("not signed"),
-    }
-    for fault in [Fault::OtherKey, Fault::OtherDigest] {
-        signer.fail(fault);
-        let error = runtime().block_on(wallet.sign(&ask(owner))).err().unwrap();
-        assert!(
-            !error.is_final() && error.to_string().contains("not that of"),
-            "{error}"
-        );
-    }
-    assert!(wallet.signs(&ask(owner)) && !wallet.signs(&Instruction::Transfer(transfer(1))));
-    let asked = signer.seen().len();
-    let stranger = ask(key("mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v"));
-    assert!(
-        runtime()
-            .block_on(wallet.sign(&stranger))
-            .err()
-            .unwrap()
-            .is_final()
-    );
-    let evm = Instruction::Transfer(transfer(1));
-    assert!(
-        runtime()
-            .block_on(wallet.sign(&evm))
-            .err()
-            .unwrap()
-            .is_final()
-    );
-    assert_eq!(signer.seen().len(), asked);
 }

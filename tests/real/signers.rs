@@ -6,12 +6,14 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use farepass::evm::{Address, Charge, Domain, PermitTransfer, TransferWithAuthorization};
 use farepass::fetch::Fetch;
 use farepass::payment::{Instruction, PaymentId, Signature};
 use farepass::section::Section;
+use farepass::solana::Pubkey;
 use farepass::wallet::{self, Opening, Purpose, Wallet, WalletError};
 use secp256k1::{Secp256k1, SecretKey};
 use serde_json::{Value, json};
@@ -39,7 +41,7 @@ const EVERY: &[Scene] = &[web3signer, cdp, privy, kms, agentcore];
 /// Where credentials are.
 pub(crate) struct Folder(pub(crate) tempfile::TempDir);
 
-fn web3signer(key: [u8; 32], _: &Folder) -> (Signer, Value) {
+pub(crate) fn web3signer(key: [u8; 32], _: &Folder) -> (Signer, Value) {
     let address = chain::payer(&key);
     let api = Web3signer {
         address: address.clone(),
@@ -52,8 +54,21 @@ fn web3signer(key: [u8; 32], _: &Folder) -> (Signer, Value) {
     )
 }
 
-fn cdp(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
-    let address = chain::payer(&key);
+pub(crate) fn cdp(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    cdp_of(key, chain::payer(&key), folder)
+}
+
+pub(crate) fn cdp_solana(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    cdp_of(key, solana_address(key), folder)
+}
+
+/// What an Ed25519 key with this seed is called on Solana.
+pub(crate) fn solana_address(seed: [u8; 32]) -> String {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+    Pubkey(pair.public_key().as_ref().try_into().unwrap()).to_string()
+}
+
+fn cdp_of(key: [u8; 32], address: String, folder: &Folder) -> (Signer, Value) {
     let ((api, api_public), (wallet, wallet_public)) = (p256(), p256());
     folder.write("api.id", "organizations/one/apiKeys/two\n");
     let pem = STANDARD.encode(api);
@@ -64,6 +79,7 @@ fn cdp(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
     folder.write("wallet.secret", &STANDARD.encode(wallet));
     let api = Cdp {
         address: address.clone(),
+        transaction: Mutex::default(),
         id: "organizations/one/apiKeys/two".into(),
         api: api_public,
         wallet: wallet_public,
@@ -80,8 +96,15 @@ fn cdp(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
     (signer, keys)
 }
 
-fn privy(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
-    let address = chain::payer(&key);
+pub(crate) fn privy(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    privy_of(key, chain::payer(&key), folder)
+}
+
+pub(crate) fn privy_solana(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    privy_of(key, solana_address(key), folder)
+}
+
+fn privy_of(key: [u8; 32], address: String, folder: &Folder) -> (Signer, Value) {
     let (owner, owner_public) = p256();
     folder.write("app.id", "theapp\n");
     folder.write("app.secret", "theapps3cret\n");
@@ -91,6 +114,8 @@ fn privy(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
     );
     let api = Privy {
         wallet: "thewallet".into(),
+        address: address.clone(),
+        transaction: Mutex::default(),
         app: "theapp".into(),
         secret: "theapps3cret".into(),
         owner: owner_public,
@@ -109,6 +134,25 @@ fn privy(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
 }
 
 pub(crate) fn kms(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    kms_of(key, folder, false)
+}
+
+pub(crate) fn kms_solana(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    kms_of(key, folder, true)
+}
+
+/// `SubjectPublicKeyInfo` of an Ed25519 key.
+fn edwards(seed: [u8; 32]) -> Vec<u8> {
+    let public = solana_address(seed).parse::<Pubkey>().unwrap().0;
+    let head = hex::decode("302a300506032b6570032100").unwrap();
+    [head, public.to_vec()].concat()
+}
+
+fn kms_of(key: [u8; 32], folder: &Folder, is_edwards: bool) -> (Signer, Value) {
+    let (public, address) = match is_edwards {
+        true => (edwards(key), solana_address(key)),
+        false => (spki(key), chain::payer(&key)),
+    };
     folder.write(
         "aws",
         "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = s3cr/et+key=\n",
@@ -116,8 +160,8 @@ pub(crate) fn kms(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
     let api = Kms {
         account: Account::of("AKIDEXAMPLE", "s3cr/et+key="),
         key_id: "alias/pay".into(),
-        public: spki(key),
-        edwards: false,
+        public,
+        edwards: is_edwards,
     };
     let signer = Signer::start(api, key);
     let keys = json!({
@@ -125,7 +169,7 @@ pub(crate) fn kms(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
         "url": format!("http://127.0.0.1:{}", signer.port),
         "key_id": "alias/pay",
         "region": "eu-central-1",
-        "address": chain::payer(&key),
+        "address": address,
         "credentials_file": folder.0.path().join("aws"),
     });
     (signer, keys)

@@ -130,6 +130,44 @@ fn money_moves_once_for_each_page_in_both_versions() {
     proxy.assert_verifies();
 }
 
+#[test]
+fn signers_elsewhere_pay_on_the_cluster() {
+    let Some(stand) = stand() else { return };
+    let cluster = Cluster(stand);
+    for scene in super::signers_solana::KINDS {
+        let mut setup = stand.setup();
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).unwrap();
+        let folder = super::signers::folder();
+        let (signer, mut keys) = scene(seed, &folder);
+        keys["name"] = json!("sol");
+        keys["networks"] = json!([DEVNET]);
+        let address = keys["address"].as_str().unwrap().to_owned();
+        setup.config["wallets"] = json!([keys]);
+        setup.config["rpc"][DEVNET] = json!(stand.cluster());
+        let funds = json!({ "address": address, "amount": FUNDS.to_string() });
+        cluster.ask("POST", "/svm/fund", &funds);
+        let proxy = setup.start();
+        let answer = proxy.get(&format!("{SHOP}/v2/svm"));
+        assert_eq!(answer.status, 200, "{}: {}", answer.text(), proxy.stderr());
+        assert_eq!(answer.json()["data"], "premium");
+        assert_eq!(signer.seen().len(), 1);
+        assert_eq!(cluster.balance(&address), FUNDS - 10_000);
+        let sent = cluster.sent(&address);
+        let row = &proxy.ledger().rows[0];
+        assert_eq!(row["nonce"], nonce(sent[0]["wire"].as_str().unwrap()));
+        assert_eq!(row["transaction"], sent[0]["signature"]);
+        assert_eq!(proxy.ledger().sum(&["settled"]), 10_000);
+        // A signature by another key goes nowhere, and its price stays held.
+        signer.fail(crate::support::signer::Fault::OtherKey);
+        let refused = proxy.get(&format!("{SHOP}/v2/svm?n=2"));
+        assert_eq!(refused.json()["reason"], "wallet_unavailable");
+        assert_eq!(cluster.sent(&address).len(), 1);
+        assert_eq!(proxy.ledger().sum(&["unknown"]), 10_000);
+        proxy.assert_verifies();
+    }
+}
+
 /// The memo of a transaction: the text before the empty list of address tables.
 fn memo(transaction: &str) -> String {
     let bytes = STANDARD.decode(transaction).unwrap();
@@ -205,7 +243,7 @@ fn without_a_node_of_the_cluster_nothing_is_signed_there_and_others_are_paid() {
 }
 
 /// An entry with these members instead; `extra.` reaches inside.
-fn entry(changes: &Value) -> Value {
+pub(crate) fn entry(changes: &Value) -> Value {
     let mut entry = json!({
         "scheme": "exact", "network": DEVNET, "amount": "10000", "asset": MINT, "payTo": PAYEE,
         "maxTimeoutSeconds": 60,
@@ -222,7 +260,7 @@ fn entry(changes: &Value) -> Value {
 }
 
 /// Sells for whatever the `n`th entry says.
-fn shop(entries: Vec<Value>) -> Merchant {
+pub(crate) fn shop(entries: Vec<Value>) -> Merchant {
     Merchant::start(move |seen, out| {
         if seen.payment().is_some() {
             out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsold")?;

@@ -146,3 +146,47 @@ fn what_is_no_credential_is_told_by_its_file() {
         assert_eq!(wrong("id", &api, wallet), 2, "{wallet}");
     }
 }
+
+/// A transaction that nobody has signed, as it is asked for.
+fn message(transaction: &str) -> Ask {
+    let transaction = STANDARD.decode(transaction).unwrap();
+    let (_, message) = crate::solana::split(&transaction).unwrap();
+    Ask::Message {
+        message: message.to_vec(),
+        transaction,
+    }
+}
+
+#[test]
+fn a_transaction_is_asked_for_as_the_official_clients_do_and_its_signature_found() {
+    let recorded = vectors(include_str!(
+        "../../../tests/vectors/wallets/cdp-solana.json"
+    ));
+    let canonical = recorded["canonical_body"].as_str().unwrap();
+    let body: Value = serde_json::from_str(canonical).unwrap();
+    let ask = message(body["transaction"].as_str().unwrap());
+    let account = Account::Solana(recorded["address"].as_str().unwrap().parse().unwrap());
+    let (path, asked) = question(account, &ask);
+    assert_eq!(asked, canonical, "byte for byte");
+    assert_eq!(format!("/platform{path}"), recorded["path"]);
+    let hash = hex::encode(Sha256::digest(&asked));
+    assert_eq!(hash, recorded["req_hash"]);
+    let signed = recorded["response_body"]["signedTransaction"]
+        .as_str()
+        .unwrap();
+    assert!(
+        ask.find_in(account, signed)
+            .is_ok_and(|found| found.is_some())
+    );
+    // One byte of it changed: of the message, and of the signature.
+    let bytes = STANDARD.decode(signed).unwrap();
+    let changed = |at: usize| {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1;
+        ask.find_in(account, &STANDARD.encode(bytes))
+    };
+    let error = changed(bytes.len() - 1).err().unwrap();
+    assert!(error.to_string().contains("another transaction"), "{error}");
+    assert!(changed(1 + 64).is_ok_and(|found| found.is_none()));
+    assert!(ask.find_in(account, "AAAA").is_err() && ask.find_in(account, "?").is_err());
+}

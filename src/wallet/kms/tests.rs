@@ -4,7 +4,13 @@ use super::*;
 
 #[test]
 fn digests_are_signed_as_they_are_and_messages_raw() {
-    let asked = question("alias/pay", &Ask::Message(b"message".to_vec()));
+    let asked = question(
+        "alias/pay",
+        &Ask::Message {
+            message: b"message".to_vec(),
+            transaction: vec![],
+        },
+    );
     let expected = json!({
         "KeyId": "alias/pay", "Message": "bWVzc2FnZQ==", "MessageType": "RAW",
         "SigningAlgorithm": "ED25519_SHA_512",

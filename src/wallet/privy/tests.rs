@@ -4,7 +4,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, KeyPair as _, UnparsedPublicK
 use sha2::Digest as _;
 
 use super::*;
-use crate::evm::{Domain, TransferWithAuthorization};
+use crate::evm::{Address, Domain, TransferWithAuthorization};
 use crate::payment::Instruction;
 
 fn vectors() -> Value {
@@ -20,7 +20,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-fn data() -> TypedData {
+fn ask() -> Ask {
     let at = |text: &str| Address::from_hex(text).unwrap();
     let transfer = TransferWithAuthorization {
         domain: Domain {
@@ -36,7 +36,9 @@ fn data() -> TypedData {
         valid_before: 1_790_000_060,
         nonce: [1; 32],
     };
-    TypedData::of(&Instruction::Transfer(transfer)).unwrap()
+    Ask::of(&Instruction::Transfer(transfer), None)
+        .ok()
+        .unwrap()
 }
 
 #[test]
@@ -70,13 +72,40 @@ fn what_is_signed_is_what_the_official_client_signs() {
 fn the_call_and_its_payload_are_those_of_the_recorded_request() {
     let recorded = &vectors()["recorded"];
     let body: Value = serde_json::from_str(recorded["body"].as_str().unwrap()).unwrap();
-    assert_eq!(call(&data()), body);
+    assert_eq!(call(&ask()), body);
     let theirs = text(&recorded["signed_payload"]);
     let said: Value = serde_json::from_str(&theirs).unwrap();
     let [app, expiry] = [APP_ID, EXPIRY].map(|name| text(&said["headers"][name]));
     let headers = [(APP_ID, &*app), (EXPIRY, &*expiry)];
-    let ours = payload(said["url"].as_str().unwrap(), &call(&data()), &headers);
+    let ours = payload(said["url"].as_str().unwrap(), &call(&ask()), &headers);
     assert_eq!(ours, theirs, "byte for byte");
+}
+
+#[test]
+fn a_transaction_is_asked_for_as_the_official_client_does_and_its_signature_found() {
+    let recorded = include_str!("../../../tests/vectors/wallets/privy-solana.json");
+    let recorded: Value = serde_json::from_str(recorded).unwrap();
+    let body: Value = serde_json::from_str(recorded["body"].as_str().unwrap()).unwrap();
+    let transaction = STANDARD.decode(body["params"]["transaction"].as_str().unwrap());
+    let transaction = transaction.unwrap();
+    let (_, message) = crate::solana::split(&transaction).unwrap();
+    let ask = Ask::Message {
+        message: message.to_vec(),
+        transaction: transaction.clone(),
+    };
+    assert_eq!(call(&ask), body);
+    let theirs = text(&recorded["signed_payload"]);
+    let said: Value = serde_json::from_str(&theirs).unwrap();
+    let [app, expiry] = [APP_ID, EXPIRY].map(|name| text(&said["headers"][name]));
+    let headers = [(APP_ID, &*app), (EXPIRY, &*expiry)];
+    let ours = payload(said["url"].as_str().unwrap(), &call(&ask), &headers);
+    assert_eq!(ours, theirs, "byte for byte");
+    let account = Account::Solana(recorded["address"].as_str().unwrap().parse().unwrap());
+    let signed = recorded["response_body"]["data"]["signed_transaction"].as_str();
+    assert!(
+        ask.find_in(account, signed.unwrap())
+            .is_ok_and(|found| found.is_some())
+    );
 }
 
 #[test]

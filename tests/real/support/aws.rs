@@ -84,7 +84,7 @@ impl Account {
 
 /// Within five minutes, as the services want it.
 fn is_now(date: &str) -> bool {
-    let now = super::unix_now();
+    let now = super::signer::now();
     let ours = |secs: u64| {
         let text = farepass::clock::Timestamp::from_secs(secs).to_string();
         text.split('.').next().unwrap().replace(['-', ':'], "") + "Z"

@@ -8,6 +8,10 @@ pub(crate) const CDP: &str = include_str!("../../vectors/openapi/cdp-typed-data.
 /// Privy, as it describes itself.
 pub(crate) const PRIVY: &str = include_str!("../../vectors/openapi/privy-typed-data.json");
 
+/// The same two for Solana.
+pub(crate) const CDP_SOLANA: &str = include_str!("../../vectors/openapi/cdp-solana.json");
+pub(crate) const PRIVY_SOLANA: &str = include_str!("../../vectors/openapi/privy-solana.json");
+
 /// AgentCore Payments, as Amazon's own clients describe it.
 pub(crate) const AGENTCORE: &str = include_str!("../../vectors/openapi/agentcore-payments.json");
 

@@ -1,6 +1,7 @@
 //! Signers elsewhere, as their vendors describe them: they check what they are sent, and sign with a
 //! real key. Each can be told to fail in one way.
 
+use std::cell::Cell;
 use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -11,12 +12,13 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use farepass::solana::{Pubkey, split};
 use serde_json::{Value, json};
 
 use super::chain::{self, Domain, Transfer};
 use super::http::{Body, Head, read_body, read_head};
 use super::permit::PERMIT2;
-use super::schema;
+use super::schema::{self, CDP_SOLANA, PRIVY_SOLANA};
 
 /// How it fails.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub(crate) enum Fault {
     Hang,
     /// Reads the request and hangs up.
     HangUp,
+    /// Its clock is an hour ahead, so what it is shown has ended.
+    Late,
     /// Signs with another key.
     OtherKey,
     /// Signs another digest.
@@ -98,6 +102,12 @@ impl Signer {
                     continue;
                 }
                 kept.lock().unwrap().push((head.clone(), body.clone()));
+                let ahead = if matches!(fault, Fault::Late) {
+                    3600
+                } else {
+                    0
+                };
+                AHEAD.with(|by| by.set(ahead));
                 let (status, answer) = match fault {
                     Fault::Hang => {
                         open.push(stream);
@@ -124,6 +134,16 @@ impl Signer {
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+thread_local! {
+    /// How far the clock of the signer that this thread plays is ahead: seconds.
+    static AHEAD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The time, as the signer that this thread plays sees it.
+pub(crate) fn now() -> u64 {
+    super::unix_now() + AHEAD.with(Cell::get)
 }
 
 fn reply(stream: &mut TcpStream, status: u16, answer: &str) {
@@ -251,9 +271,32 @@ impl Api for Web3signer {
     }
 }
 
+/// A transaction of Solana with the signature of this account in its place.
+fn signed_by(transaction: &[u8], account: &str, signature: &str) -> String {
+    let signature = hex::decode(signature.strip_prefix("0x").unwrap()).unwrap();
+    let account = account.parse::<Pubkey>().unwrap().0;
+    let mut whole = transaction.to_vec();
+    let (signatures, message) = split(transaction).unwrap();
+    let mut accounts = message[5..].chunks(32).take(signatures.len());
+    // One that is not asked to sign puts it where the owner's should be.
+    let place = accounts.position(|one| one == account).unwrap_or(1);
+    let mut places = whole[1..].chunks_mut(64);
+    places.nth(place).unwrap().copy_from_slice(&signature);
+    STANDARD.encode(whole)
+}
+
+/// What is to be signed of a transaction that nobody has signed.
+fn unsigned(transaction: &[u8]) -> Asked {
+    let (signatures, message) = split(transaction).unwrap();
+    assert!(signatures.iter().all(|signature| *signature == [0; 64]));
+    Asked::Message(message.to_vec())
+}
+
 /// An account at Coinbase's platform. It verifies both tokens with the public keys.
 pub(crate) struct Cdp {
     pub(crate) address: String,
+    /// The newest transaction of Solana.
+    pub(crate) transaction: Mutex<Vec<u8>>,
     pub(crate) id: String,
     /// P-256, uncompressed points.
     pub(crate) api: Vec<u8>,
@@ -265,7 +308,13 @@ impl Api for Cdp {
         let wrong = |status: u16, kind: &str| {
             Err((status, json!({ "errorType": kind, "errorMessage": "no" })))
         };
-        let path = format!("/platform/v2/evm/accounts/{}/sign/typed-data", self.address);
+        let evm = self.address.starts_with("0x");
+        let (chain, what) = if evm {
+            ("evm", "typed-data")
+        } else {
+            ("solana", "transaction")
+        };
+        let path = format!("/platform/v2/{chain}/accounts/{}/sign/{what}", self.address);
         if !head
             .first
             .eq_ignore_ascii_case(&format!("POST {path} HTTP/1.1"))
@@ -276,10 +325,11 @@ impl Api for Cdp {
         let path = path.split(' ').next().unwrap();
         let what = json!([format!("POST {}{path}", head.one("host").unwrap())]);
         let typed: Value = serde_json::from_slice(body).unwrap();
-        assert_eq!(
-            schema::problems(schema::CDP, "EIP712Message", &typed),
-            Vec::<String>::new()
-        );
+        let problems = match evm {
+            true => schema::problems(schema::CDP, "EIP712Message", &typed),
+            false => schema::problems(CDP_SOLANA, "SignSolanaTransactionRequest", &typed),
+        };
+        assert_eq!(problems, Vec::<String>::new());
         let bearer = head
             .one("authorization")
             .and_then(|v| v.strip_prefix("Bearer "));
@@ -290,7 +340,7 @@ impl Api for Cdp {
         else {
             return wrong(401, "unauthorized");
         };
-        let now = super::unix_now();
+        let now = now();
         let fresh = |from: &Value, to: u64| from.as_u64().is_some_and(|f| f <= now && now < to);
         let right = api["sub"] == *self.id
             && api_head["kid"] == *self.id
@@ -308,19 +358,36 @@ impl Api for Cdp {
                 .is_some_and(|key| key.len() == 64)
             && wallet["reqHash"] == hex::encode(super::sha256(typed.to_string().as_bytes()));
         match right {
-            true => Ok(Asked::Typed(typed)),
+            true if evm => Ok(Asked::Typed(typed)),
+            true => {
+                let transaction = STANDARD.decode(typed["transaction"].as_str().unwrap());
+                let transaction = transaction.unwrap();
+                self.transaction.lock().unwrap().clone_from(&transaction);
+                Ok(unsigned(&transaction))
+            }
             false => wrong(401, "unauthorized"),
         }
     }
 
     fn answer(&self, signature: String) -> Value {
-        json!({ "signature": signature })
+        if self.address.starts_with("0x") {
+            return json!({ "signature": signature });
+        }
+        let transaction = self.transaction.lock().unwrap().clone();
+        let signed = signed_by(&transaction, &self.address, &signature);
+        let answer = json!({ "signedTransaction": signed });
+        let problems = schema::problems(CDP_SOLANA, "SignSolanaTransactionResponse", &answer);
+        assert_eq!(problems, Vec::<String>::new());
+        answer
     }
 }
 
 /// A server wallet at Privy. It verifies the app's secret and the signature of the wallet's owner.
 pub(crate) struct Privy {
     pub(crate) wallet: String,
+    pub(crate) address: String,
+    /// The newest transaction of Solana.
+    pub(crate) transaction: Mutex<Vec<u8>>,
     pub(crate) app: String,
     pub(crate) secret: String,
     /// P-256, an uncompressed point.
@@ -335,7 +402,11 @@ impl Api for Privy {
             return wrong(404, "not_found");
         }
         let asked: Value = serde_json::from_slice(body).unwrap();
-        let problems = schema::problems(schema::PRIVY, "EthereumSignTypedDataRpcInput", &asked);
+        let evm = self.address.starts_with("0x");
+        let problems = match evm {
+            true => schema::problems(schema::PRIVY, "EthereumSignTypedDataRpcInput", &asked),
+            false => schema::problems(PRIVY_SOLANA, "SolanaSignTransactionRpcInput", &asked),
+        };
         assert_eq!(problems, Vec::<String>::new());
         let basic = STANDARD.encode(format!("{}:{}", self.app, self.secret));
         let (app, expiry) = (head.one("privy-app-id"), head.one("privy-request-expiry"));
@@ -356,7 +427,7 @@ impl Api for Privy {
             .one("privy-authorization-signature")
             .unwrap_or_default();
         let signature = STANDARD.decode(signature).unwrap_or_default();
-        let now = super::unix_now() * 1000;
+        let now = now() * 1000;
         let expiry: u64 = expiry.and_then(|e| e.parse().ok()).unwrap_or_default();
         let right = app == Some(&self.app)
             && key.is_some_and(|key| key.len() == 64)
@@ -368,12 +439,28 @@ impl Api for Privy {
         if !right {
             return wrong(401, "unauthorized");
         }
+        if !evm {
+            let transaction = STANDARD.decode(asked["params"]["transaction"].as_str().unwrap());
+            let transaction = transaction.unwrap();
+            self.transaction.lock().unwrap().clone_from(&transaction);
+            return Ok(unsigned(&transaction));
+        }
         let mut typed = asked["params"]["typed_data"].clone();
         typed["primaryType"] = typed["primary_type"].take();
         Ok(Asked::Typed(typed))
     }
 
     fn answer(&self, signature: String) -> Value {
+        if !self.address.starts_with("0x") {
+            let transaction = self.transaction.lock().unwrap().clone();
+            let signed = signed_by(&transaction, &self.address, &signature);
+            let data = json!({ "signed_transaction": signed, "encoding": "base64" });
+            let answer = json!({ "method": "signTransaction", "data": data });
+            let problems =
+                schema::problems(PRIVY_SOLANA, "SolanaSignTransactionRpcResponse", &answer);
+            assert_eq!(problems, Vec::<String>::new());
+            return answer;
+        }
         let data = json!({ "signature": signature, "encoding": "hex" });
         let answer = json!({ "method": "eth_signTypedData_v4", "data": data });
         let problems = schema::problems(schema::PRIVY, "EthereumSignTypedDataRpcResponse", &answer);
