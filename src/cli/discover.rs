@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use http::Uri;
-use serde::Serialize;
 
 use super::explain::{book, facts, session};
 use super::table::{Table, plain, width};
 use super::{Command, Exit, Failure, Terminal};
 use crate::app;
-use crate::bazaar::{self, BazaarError, Listing};
-use crate::clock::{self, Timestamp};
+use crate::bazaar::{self, BazaarError};
+use crate::clock;
 use crate::config::Config;
 use crate::fetch::Fetch;
 use crate::ledger::{PostError, Reader};
-use crate::money::Usd;
-use crate::payer;
-use crate::payment::{Asked, Reason, Refusal, Session};
-use crate::policy::{self, Facts, Question};
+
+mod judge;
+
+pub(super) use judge::{Judge, Row};
 
 /// Most listings of one search.
 const MOST: usize = 200;
@@ -41,60 +40,6 @@ pub(super) struct Discover {
     /// As JSON
     #[arg(long)]
     json: bool,
-}
-
-/// One listing, judged. All text of merchants is spelled out where it could move a cursor.
-#[derive(Serialize)]
-struct Row {
-    resource: String,
-    #[serde(rename = "type")]
-    kind: String,
-    method: String,
-    description: String,
-    /// Who lists it.
-    source: String,
-    /// `pay`, `refuse`, or `unknown` where no price is said.
-    verdict: &'static str,
-    rule: Option<String>,
-    reason: Option<Reason>,
-    detail: Option<String>,
-    price: Option<Usd>,
-    scheme: Option<String>,
-    network: Option<String>,
-    asset: Option<String>,
-    pay_to: Option<String>,
-    amount: Option<String>,
-}
-
-impl Row {
-    fn unjudged(from: &Uri, listing: &Listing) -> Self {
-        Self {
-            resource: plain(&listing.resource),
-            kind: plain(&listing.kind),
-            method: plain(listing.method.as_deref().unwrap_or("GET")),
-            description: plain(&listing.description),
-            source: plain(from.host().unwrap_or_default()),
-            verdict: "unknown",
-            rule: None,
-            reason: None,
-            detail: None,
-            price: None,
-            scheme: None,
-            network: None,
-            asset: None,
-            pay_to: None,
-            amount: None,
-        }
-    }
-}
-
-/// What listings are judged with.
-struct Judge<'a> {
-    config: &'a Config,
-    book: Option<Arc<dyn Reader>>,
-    session: Session,
-    facts: Facts,
-    now: Timestamp,
 }
 
 impl Command for Discover {
@@ -144,6 +89,7 @@ impl Discover {
             book,
             session,
             now,
+            numbers: true,
         };
         let host: Option<Uri> = words
             .parse()
@@ -180,78 +126,8 @@ impl Discover {
 }
 
 /// A problem, with the host that it is about.
-fn said(from: &Uri, problem: &BazaarError) -> String {
+pub(super) fn said(from: &Uri, problem: &BazaarError) -> String {
     format!("{}: {problem}", from.host().unwrap_or_default())
-}
-
-impl Judge<'_> {
-    async fn row(&self, from: &Uri, listing: &Listing) -> Result<Row, PostError> {
-        let mut row = Row::unjudged(from, listing);
-        let asked = self.asked(listing);
-        let (Some(asked), false) = (asked, unpriced(listing)) else {
-            return Ok(row);
-        };
-        let mut facts = self.facts.clone();
-        if let Some(book) = &self.book {
-            facts.known = payer::known(&**book, &asked.host, &asked.method, &asked.path).await?;
-        }
-        let policy = &self.config.policy;
-        let decided = policy::decide(policy, &asked, &listing.offers, &facts, self.now);
-        let chosen = match &decided {
-            Ok(approval) => Some(&approval.requirement),
-            Err(_) => listing.offers.requirements.first(),
-        };
-        if let Some(chosen) = chosen {
-            row.scheme = Some(plain(&chosen.scheme));
-            row.network = Some(plain(chosen.network.as_str()));
-            row.asset = Some(plain(&chosen.asset));
-            row.pay_to = Some(plain(&chosen.pay_to));
-            row.amount = Some(chosen.amount.0.to_string());
-            let mut assets = policy.assets().iter();
-            let known = assets.find(|a| a.network == chosen.network && a.is(&chosen.asset));
-            row.price = known.and_then(|a| a.price(chosen.amount));
-        }
-        let refusal = match decided {
-            Err(refusal) => Some(refusal),
-            Ok(approval) => {
-                row.rule = Some(approval.rule.clone());
-                payer::passed(self.book.as_deref(), &asked, &approval).await?
-            }
-        };
-        row.verdict = if refusal.is_some() { "refuse" } else { "pay" };
-        if let Some(Refusal {
-            reason,
-            rule,
-            detail,
-            ..
-        }) = refusal
-        {
-            row.rule = rule.or(row.rule);
-            (row.reason, row.detail) = (Some(reason), Some(plain(&detail)));
-        }
-        Ok(row)
-    }
-
-    /// The question that an agent would ask. `None`: it is no URL, so there is none.
-    fn asked(&self, listing: &Listing) -> Option<Asked> {
-        let question: Question = listing.resource.parse().ok()?;
-        let method = listing.method.as_deref().unwrap_or("GET");
-        Some(Asked {
-            session: Arc::new(self.session.clone()),
-            method: method.parse().ok()?,
-            secure: question.secure,
-            host: (&*question.host).into(),
-            port: question.port,
-            path: (&*question.path).into(),
-            request: None,
-            trace: None,
-            tool: None,
-        })
-    }
-}
-
-fn unpriced(listing: &Listing) -> bool {
-    listing.offers.requirements.is_empty() && listing.offers.problems.is_empty()
 }
 
 fn table(rows: &[Row]) -> Table {

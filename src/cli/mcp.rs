@@ -7,6 +7,7 @@ use rmcp::ServiceExt as _;
 use super::explain::payers;
 use super::{Command, Exit, Failure, Terminal, setup};
 
+mod market;
 mod server;
 mod tools;
 mod view;
@@ -17,8 +18,8 @@ use whose::Whose;
 
 /// Tell an agent its budget, over the Model Context Protocol on stdin and stdout
 ///
-/// Tools: get_budget, quote, recent_spend, request_approval. They read, also beside a running proxy; the last
-/// one asks a person, and raises no limit. Told is what concerns one session only: the one named here, else
+/// Tools: get_budget, quote, recent_spend, request_approval, discover. They read, also beside a running proxy;
+/// request_approval asks a person, and raises no limit. Told is what concerns one session only: the one named here, else
 /// that of the proxy URL in the environment, else that of clients without credentials.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -12,6 +12,7 @@ use rmcp::service::{RequestContext, RoleServer};
 use serde_json::Value;
 
 use super::File;
+use super::market;
 use super::tools;
 use super::view::Silent;
 use super::whose::Whose;
@@ -79,6 +80,7 @@ impl Server {
             tools::GET_BUDGET => asker.get_budget(arguments).await,
             tools::QUOTE => asker.quote(arguments).await,
             tools::RECENT_SPEND => asker.recent_spend(arguments).await,
+            market::DISCOVER => asker.discover(arguments).await,
             tools::REQUEST_APPROVAL => asker.request_approval(arguments).await,
             _ => return None,
         })

@@ -6,6 +6,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::market;
 use super::server::Asker;
 use super::view::{self, Numbers, Silent};
 use crate::admin::control;
@@ -43,6 +44,7 @@ pub(super) fn all() -> Vec<Tool> {
             purchase(&["url", "amount"]),
             asks,
         ),
+        market::tool(),
     ]
 }
 
@@ -59,7 +61,7 @@ pub(super) const REQUEST_APPROVAL: &str = "request_approval";
 const REQUEST_APPROVAL_DOC: &str = "Asks a person to approve one purchase that the policy lets only a person \
 decide, on exact terms, or tells how the question stands. Make the request after it is approved. It raises no limit.";
 
-fn object(properties: Value, required: &[&str]) -> JsonObject {
+pub(super) fn object(properties: Value, required: &[&str]) -> JsonObject {
     let schema = json!({
         "type": "object",
         "properties": properties,
@@ -111,7 +113,7 @@ struct Recent {
     refusals: bool,
 }
 
-fn read<T: for<'de> Deserialize<'de>>(arguments: JsonObject) -> Result<T, Silent> {
+pub(super) fn read<T: for<'de> Deserialize<'de>>(arguments: JsonObject) -> Result<T, Silent> {
     serde_json::from_value(Value::Object(arguments)).map_err(|e| Silent::Arguments(e.to_string()))
 }
 
@@ -191,8 +193,7 @@ impl Asker {
         )
         .await?;
         if self.row.closed {
-            let reason = crate::payment::Reason::SessionClosed;
-            foreseen.refusal = Some(crate::payment::Refusal::new(reason, reason.title()));
+            foreseen.refusal = Some(market::closed());
         }
         Ok(foreseen)
     }

@@ -31,6 +31,9 @@ pub(super) enum Silent {
     /// The question was not entered.
     #[error("nobody could be asked; the operator can see why in the log of this server")]
     Unasked(String),
+    /// No catalogue was asked.
+    #[error("nothing could be looked for; the operator can see why in the log of this server")]
+    Unsearched(String),
     /// What was asked.
     #[error("{0}")]
     Arguments(String),
