@@ -160,6 +160,11 @@ fn solana() {
 }
 
 #[test]
+fn agentcore() {
+    feed("agentcore", targets::agentcore);
+}
+
+#[test]
 fn der() {
     feed("der", targets::der);
 }

@@ -237,7 +237,7 @@ fn made(
     }
     let ends = terms.requirement.expires;
     let held = terms.now.secs().saturating_add(terms.valid_for);
-    if !ends.is_some_and(|ends| ends.secs() <= held) {
+    if ends.is_none_or(|ends| ends.secs() > held) {
         let detail =
             "the wallet answers challenges until they expire, and this one does so never or late";
         return Err(Problem::new(Reason::SchemeUnsupported, detail));

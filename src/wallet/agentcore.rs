@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -15,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::ask::Paying;
 use super::aws::credentials::Source;
 use super::aws::{self, Call};
+use super::credentials::{self, Credentials, Named, is_visible};
 use super::failure;
 use super::remote::{self, ANSWER_MAX, Account, Ask, DEADLINE, Failure, Place, Signer, unmade};
 use super::{Opening, Wallet, WalletKind};
@@ -24,7 +26,7 @@ use crate::fetch::Fetch;
 use crate::payment::{PaymentId, Signature};
 use crate::section::{Section, SectionError};
 
-mod answer;
+pub mod answer;
 mod refusal;
 
 /// The kind, as in the configuration.
@@ -48,6 +50,9 @@ const INSTRUMENT: &str = "/payments/getPaymentInstrument";
 /// The field that says whose instrument it is.
 const USER: &str = "x-amzn-bedrock-agentcore-payments-user-id";
 
+/// How the ids of sessions begin.
+const SESSION: &str = "payment-session-";
+
 /// What its API takes at most: of a challenge, of an ARN, of a user's name, of an id.
 const CHALLENGE_MAX: usize = 16_384;
 const ARN_MAX: usize = 2048;
@@ -59,15 +64,48 @@ struct Settings {
     url: String,
     address: Address,
     names: Names,
+    session: Chosen,
     place: aws::Where,
 }
 
-/// Whose instrument pays, within which session.
+/// Whose instrument pays.
 struct Names {
     manager: String,
     user: String,
     instrument: String,
-    session: String,
+}
+
+/// Where the session's id is. Sessions end after hours, and the next one has another.
+enum Chosen {
+    Id(String),
+    File(Named),
+}
+
+/// The session that limits what it signs.
+enum Session {
+    Id(String),
+    /// Read again when it changes.
+    File(Credentials<Zeroizing<String>, 1>),
+}
+
+impl Session {
+    fn open(chosen: Chosen) -> Result<Self, SectionError> {
+        Ok(match chosen {
+            Chosen::Id(id) => Self::Id(id),
+            Chosen::File(file) => Self::File(Credentials::open([file], |[id]| {
+                let fits = id.len() <= ID_MAX && id.starts_with(SESSION) && is_visible(id);
+                let why = "expected the id of a payment session: payment-session-…";
+                fits.then(|| id.clone()).ok_or((0, why))
+            })?),
+        })
+    }
+
+    fn now(&self) -> Arc<Zeroizing<String>> {
+        match self {
+            Self::Id(id) => Arc::new(Zeroizing::new(id.clone())),
+            Self::File(file) => file.now(),
+        }
+    }
 }
 
 struct AgentCore {
@@ -75,6 +113,7 @@ struct AgentCore {
     url: String,
     address: Address,
     names: Names,
+    session: Session,
     source: Source,
 }
 
@@ -88,7 +127,12 @@ fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError>
             "payment-instrument-",
             ID_MAX,
         )?,
-        session: name(section.need("session_id")?, "payment-session-", ID_MAX)?,
+    };
+    let session = match (section.take("session_id"), section.take("session_id_file")) {
+        (Some(id), None) => Chosen::Id(name(id, SESSION, ID_MAX)?),
+        (None, Some(file)) => Chosen::File(credentials::named(file, base)?),
+        (Some(_), Some(file)) => return Err(file.error("it has a `session_id` already")),
+        (None, None) => return Err(section.error("`session_id` or `session_id_file` is missing")),
     };
     let address = remote::address(section.need("address")?)?;
     let url = aws::url(section.take("url"), SERVICE, &region)?;
@@ -99,6 +143,7 @@ fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError>
         region,
         address,
         names,
+        session,
         place,
     })
 }
@@ -106,7 +151,7 @@ fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError>
 /// A name of its own. Each begins in its way, so that they are not mixed up. It may be in a header field.
 fn name(section: Section, begins: &str, most: usize) -> Result<String, SectionError> {
     let text = section.clone().text()?;
-    let fits = text.len() <= most && super::credentials::is_visible(&text);
+    let fits = text.len() <= most && is_visible(&text);
     match fits && text.starts_with(begins) {
         true => Ok(text),
         false if begins.is_empty() => Err(section.expected("a name without spaces")),
@@ -125,13 +170,19 @@ fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
         url: settings.url,
         address: settings.address,
         names: settings.names,
+        session: Session::open(settings.session)?,
         source,
     };
     Ok(place.wallet(KIND.kind, signer))
 }
 
 /// ProcessPayment for this payment. Asked twice with one token, it signs once.
-fn question(names: &Names, paying: &Paying, now: Timestamp) -> Result<Value, Failure> {
+fn question(
+    names: &Names,
+    session: &str,
+    paying: &Paying,
+    now: Timestamp,
+) -> Result<Value, Failure> {
     let (kind, input) = match &paying.challenge {
         Some(challenge) if challenge.len() > CHALLENGE_MAX => {
             return Err(unmade("the challenge is longer than it takes"));
@@ -148,7 +199,7 @@ fn question(names: &Names, paying: &Paying, now: Timestamp) -> Result<Value, Fai
     Ok(json!({
         "clientToken": token(paying.id),
         "paymentManagerArn": names.manager,
-        "paymentSessionId": names.session,
+        "paymentSessionId": session,
         "paymentInstrumentId": names.instrument,
         "paymentType": kind,
         "paymentInput": input,
@@ -248,7 +299,8 @@ impl AgentCore {
 #[async_trait]
 impl Signer for AgentCore {
     async fn request(&self, ask: &Ask, fetch: &Fetch) -> Result<Request<Bytes>, Failure> {
-        let asked = question(&self.names, ask.paying()?, clock::wall())?;
+        let session = self.session.now();
+        let asked = question(&self.names, &session, ask.paying()?, clock::wall())?;
         self.call(PROCESS, &asked, fetch).await
     }
 

@@ -11,7 +11,7 @@ use crate::money::{Asset, Network};
 use crate::payment::{Instruction, Nonce, PaymentId, Requirement, Signature};
 use crate::section::{Section, SectionError};
 
-mod agentcore;
+pub mod agentcore;
 mod ask;
 mod aws;
 mod breaker;

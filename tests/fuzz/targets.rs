@@ -12,7 +12,7 @@ use farepass::budget::{Book, Entry, apply};
 use farepass::clock::Timestamp;
 use farepass::config::Config;
 use farepass::event::SpendEvent;
-use farepass::evm::Address;
+use farepass::evm::{Address, Domain};
 use farepass::money::{self, Amount, Network, Usd};
 use farepass::payment::{
     Cause, Challenge, Instruction, Limit, Nonce, PaymentId, Receipt, RequestKey, Session,
@@ -26,6 +26,7 @@ use farepass::proxy::{self, Target};
 use farepass::section::{Problems, Section};
 use farepass::settings::{Cidr, HostPattern, Percent, Rate, Size, Span, normalise_host};
 use farepass::solana::{Blockhash, Pubkey, TokenAccount, TokenProgram, split};
+use farepass::wallet::agentcore::answer::authorized;
 use farepass::wallet::kms::der;
 use farepass::wallet::local;
 use farepass::{admin, ledger, tls};
@@ -474,6 +475,22 @@ pub(crate) fn solana(data: &[u8]) {
         if let Ok(account) = text.parse::<Pubkey>() {
             let held = Pubkey::token_account(&account, TokenProgram::Token, &account);
             assert!(held.is_some_and(|held| !held.is_on_curve()));
+        }
+    }
+}
+
+/// What a service answers that makes authorizations itself: for the token that was asked for, or none.
+pub(crate) fn agentcore(data: &[u8]) {
+    let domain = Domain {
+        name: "USDC".into(),
+        version: "2".into(),
+        chain_id: 84532,
+        contract: Address([3; 20]),
+    };
+    for challenged in [false, true] {
+        if let Some((transfer, signature)) = authorized(data, challenged, &domain) {
+            assert_eq!(transfer.domain, domain);
+            assert!(signature.len() <= data.len());
         }
     }
 }

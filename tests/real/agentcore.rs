@@ -306,3 +306,37 @@ fn a_challenge_that_outlives_its_hold_is_not_handed_on() {
     );
     assert_eq!((signer.seen().len(), proxy.ledger().counted()), (0, 0));
 }
+
+#[test]
+fn the_next_session_is_used_when_its_file_says_so() {
+    let folder = folder();
+    let (_merchant, _, mut setup) = paying(super::signers::agentcore, &folder);
+    let (signer, _) = instrument(&mut setup, &folder);
+    let wallet = setup.config["wallets"][0].as_object_mut().unwrap();
+    wallet.remove("session_id");
+    let file = folder.0.path().join("session");
+    wallet.insert("session_id_file".into(), json!(file));
+    // One that is no session is told at the start.
+    folder.write("session", "user-1");
+    setup.write();
+    let wrong = setup.run(&["serve"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&wrong.stderr);
+    assert!(
+        told.contains("session_id_file") && told.contains("payment-session-"),
+        "{told}"
+    );
+    let ended = SESSION.replace("0123", "9999");
+    folder.write("session", &ended);
+    let proxy = setup.start();
+    refused(&proxy, &format!("{PAGE}?n=1"));
+    said(&proxy, "its own session has ended", 1);
+    assert_eq!(proxy.ledger().counted(), 0);
+    folder.write("session", &format!("{SESSION}\n"));
+    assert_eq!(proxy.get(&format!("{PAGE}?n=2")).text(), "sold");
+    // Half a file changes nothing.
+    folder.write("session", "payment-");
+    assert_eq!(proxy.get(&format!("{PAGE}?n=3")).text(), "sold");
+    assert_eq!(signer.seen().len(), 3);
+    proxy.assert_verifies();
+}

@@ -34,6 +34,9 @@ wallets:
   - { name: ac, kind: agentcore, region: us-west-2, payment_manager_arn: "arn:aws:bedrock-agentcore:us-west-2:123456789012:payment-manager/m",
       user_id: u, instrument_id: payment-instrument-i, session_id: payment-session-s,
       networks: ["eip155:84532"], address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
+  - { name: af, kind: agentcore, region: us-west-2, payment_manager_arn: "arn:aws:bedrock-agentcore:us-west-2:123456789012:payment-manager/m",
+      user_id: u, instrument_id: payment-instrument-i, session_id_file: s, networks: ["eip155:84532"],
+      address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed" }
   - { name: e, kind: lightning, backend: lnd, url: "https://127.0.0.1:8080", secret_file: m, networks: [lightning, "lightning:regtest"],
       usd_per_btc: "100000 USD", max_fee_percent: 1%, max_fee_sat: 10 }
 rpc: { "eip155:84532": { url_file: node.url }, "eip155:8453": "https://node.example" }
@@ -100,6 +103,9 @@ const WRONG: &[&str] = &[
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, networks: [] }]",
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, networks: [\"eip155:84532\"], low_balance: { USDC: 5 } }]",
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, networks: [\"eip155:84532\"], low_balance: { USDC: \"5 USD\" } }]",
+    "version: 1\nwallets: [{ name: a, kind: agentcore, region: r, payment_manager_arn: \"arn:m\", user_id: u, instrument_id: payment-instrument-i, networks: [\"eip155:84532\"], address: \"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\" }]",
+    "version: 1\nwallets: [{ name: a, kind: agentcore, region: r, payment_manager_arn: \"arn:m\", user_id: u, instrument_id: payment-instrument-i, session_id: payment-session-s, session_id_file: s, networks: [\"eip155:84532\"], address: \"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\" }]",
+    "version: 1\nwallets: [{ name: a, kind: agentcore, region: r, payment_manager_arn: \"arn:m\", user_id: u, instrument_id: payment-session-i, session_id: payment-session-s, networks: [\"eip155:84532\"], address: \"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\" }]",
     "version: 1\nrefusals: { status: 200 }",
     "version: 1\ndiscovery: [{ uri: \"https://facilitator.example\" }]",
     "version: 1\nsigners: [{ hosts: [a.test] }]",

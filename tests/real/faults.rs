@@ -137,6 +137,10 @@ fn scene(scene: Scene, folder: &Folder, is_solana: bool) -> Option<(Merchant, Si
             solana_shop(vec![entry(&json!({})); 40])
         }
     };
+    // Whatever others are told to go through, signers are asked directly.
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"] {
+        setup.env.push((name, "http://127.0.0.1:9".into()));
+    }
     setup.root(&merchant.root);
     setup.resolve("shop.stand.test:443", merchant.tls.port().into());
     Some((merchant, signer, setup))

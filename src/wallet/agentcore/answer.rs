@@ -9,7 +9,7 @@ use super::super::ask::Paying;
 use super::super::failure::Failure;
 use super::super::key::verified;
 use super::super::remote;
-use crate::evm::{Address, TransferWithAuthorization};
+use crate::evm::{Address, Domain, TransferWithAuthorization};
 use crate::payment::Signature;
 
 /// How the credential of a challenge begins.
@@ -69,11 +69,11 @@ struct Authorization {
 impl Authorization {
     /// What was authorized, on the network and for the asset that we asked for: the signature says whether
     /// that is so.
-    fn transfer(&self, asked: &TransferWithAuthorization) -> Option<TransferWithAuthorization> {
+    fn transfer(&self, domain: &Domain) -> Option<TransferWithAuthorization> {
         let mut nonce = [0; 32];
         hex::decode_to_slice(self.nonce.strip_prefix("0x")?, &mut nonce).ok()?;
         Some(TransferWithAuthorization {
-            domain: asked.domain.clone(),
+            domain: domain.clone(),
             from: Address::from_hex(&self.from).ok()?,
             to: Address::from_hex(&self.to).ok()?,
             value: self.value.parse().ok()?,
@@ -117,6 +117,19 @@ fn signed(answer: &[u8], challenged: bool) -> Option<Signed> {
     })
 }
 
+/// What an answer authorizes for this token, and the signature that it comes with, in its words. Nothing of it is
+/// checked yet. `None`: there is none.
+#[must_use]
+pub fn authorized(
+    answer: &[u8],
+    challenged: bool,
+    domain: &Domain,
+) -> Option<(TransferWithAuthorization, String)> {
+    let signed = signed(answer, challenged)?;
+    let transfer = signed.authorization.transfer(domain)?;
+    Some((transfer, signed.signature))
+}
+
 /// The authorization in an answer, checked. `None`: its signature is another's, or over something else.
 ///
 /// # Errors
@@ -126,18 +139,14 @@ pub(super) fn read(
     address: Address,
     answer: &[u8],
 ) -> Result<Option<Signature>, Failure> {
-    let signed = signed(answer, paying.challenge.is_some());
-    let signed = signed.ok_or(Failure::Unreadable(
-        "no payload with an authorization in it",
-    ))?;
-    let theirs = signed.authorization.transfer(&paying.transfer);
-    let theirs = theirs.ok_or(Failure::Unreadable("no authorization in its payload"))?;
+    let made = authorized(answer, paying.challenge.is_some(), &paying.transfer.domain);
+    let (theirs, signature) = made.ok_or(Failure::Unreadable("no authorization in it"))?;
     if !agrees(&theirs, paying) {
         return Err(Failure::Unreadable(
             "it signed other terms than were asked for",
         ));
     }
-    let signature = remote::hex_signature(&signed.signature)?;
+    let signature = remote::hex_signature(&signature)?;
     let digest = theirs.digest();
     let right = signature.iter().find_map(|signature| {
         let bytes = signature.as_slice().try_into().ok()?;

@@ -63,3 +63,33 @@ pub(super) fn refused(answer: &Response<Bytes>) -> Failure {
         None => failure::refused(status, answer.body()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Services of this protocol name the error in a field; a body may name it, too.
+    #[test]
+    fn the_word_is_in_the_field_or_in_the_body() {
+        let said = |status: u16, field: Option<&str>, body: &str| {
+            let mut answer = Response::builder().status(status);
+            if let Some(kind) = field {
+                answer = answer.header("x-amzn-errortype", kind);
+            }
+            refused(&answer.body(Bytes::from(body.to_owned())).unwrap()).to_string()
+        };
+        let url = "ThrottlingException:http://s3cret.example/";
+        assert_eq!(
+            said(400, Some(url), r#"{"message":"s3cret"}"#),
+            "it is asked too often, status 400, ThrottlingException"
+        );
+        let body = r##"{"__type":"com.amazonaws#ResourceNotFoundException"}"##;
+        assert!(said(404, None, body).contains("does not know the wallet"));
+        assert!(said(403, None, "<html>").contains("forbid it, status 403"));
+        // What broke inside may have signed, whatever it says.
+        assert_eq!(
+            said(500, Some("ThrottlingException"), "{}"),
+            "it answers with status 500"
+        );
+    }
+}

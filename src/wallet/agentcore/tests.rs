@@ -30,9 +30,13 @@ fn asked(challenge: Option<&str>, now: u64) -> Result<Value, Failure> {
         manager: "arn:m".into(),
         user: "user".into(),
         instrument: "payment-instrument-1".into(),
-        session: "payment-session-1".into(),
     };
-    question(&names, &paying(challenge), Timestamp::from_secs(now))
+    question(
+        &names,
+        "payment-session-1",
+        &paying(challenge),
+        Timestamp::from_secs(now),
+    )
 }
 
 #[test]
