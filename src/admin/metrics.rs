@@ -1,11 +1,15 @@
 //! `/metrics`: what was counted since the start, and how ledger, budgets and questions stand now.
 
+use std::time::Duration;
+
+use http::StatusCode;
+
 use super::Admin;
 use super::budgets::Standing;
 use super::control;
 use super::problem::{Answer, typed};
 use crate::event::State;
-use crate::event::metrics::{Family, Page, dollars};
+use crate::event::metrics::{Family, Kind, Latency, Page, dollars};
 use crate::ledger::{PostError, SessionRow};
 use crate::money::Usd;
 use crate::payment::PaymentId;
@@ -94,11 +98,38 @@ const READERS: Family = Family::gauge(
     "Streams of events that are read now.",
 );
 
+const API: Family = Family {
+    name: "farepass_api_seconds",
+    kind: Kind::Histogram,
+    labels: &["result"],
+    help: "Requests to the operator's API until the head of their answer: ok, refused (4xx), failed (5xx).",
+};
+
 /// What this part of the page shows.
-pub const FAMILIES: [Family; 16] = [
+pub const FAMILIES: [Family; 17] = [
     BUILD, STARTED, READY, UP, RECORDS, OPEN, OPEN_USD, WAITING, FREEZES, SESSIONS, LIMIT, SPENT,
-    REMAINING, RATIO, ACCOUNTS, READERS,
+    REMAINING, RATIO, ACCOUNTS, READERS, API,
 ];
+
+/// How requests to the API ended.
+const RESULTS: [&str; 3] = ["ok", "refused", "failed"];
+
+/// Requests to the API since the start.
+#[derive(Default)]
+pub(super) struct Asked([Latency; RESULTS.len()]);
+
+impl Asked {
+    pub(super) fn took(&self, status: StatusCode, time: Duration) {
+        let result = match (status.is_client_error(), status.is_server_error()) {
+            (true, _) => 1,
+            (_, true) => 2,
+            (false, false) => 0,
+        };
+        if let Some(latency) = self.0.get(result) {
+            latency.took(time);
+        }
+    }
+}
 
 /// Read from the ledger, before anything is written.
 struct Book {
@@ -125,6 +156,10 @@ impl Admin {
         page.single(&READY, u8::from((parts.ready)().is_ok()));
         (parts.metrics)(&mut page);
         page.single(&READERS, parts.feed.readers());
+        page.family(&API);
+        for (result, latency) in RESULTS.iter().zip(&self.asked.0) {
+            latency.render(&mut page, &API, &[result]);
+        }
         match self.book().await {
             Ok(book) => {
                 page.single(&UP, 1);
@@ -136,7 +171,7 @@ impl Admin {
             }
         }
         let kind = "text/plain; version=0.0.4; charset=utf-8";
-        typed(http::StatusCode::OK, kind, page.text())
+        typed(StatusCode::OK, kind, page.text())
     }
 
     async fn book(&self) -> Result<Book, PostError> {

@@ -2,7 +2,7 @@
 //! never leads to it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -109,13 +109,15 @@ pub struct Parts {
 /// The admin surface.
 pub struct Admin {
     parts: Parts,
+    asked: metrics::Asked,
 }
 
 impl Admin {
     /// Assembles the parts. Nothing listens yet.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts })
+        let asked = metrics::Asked::default();
+        Arc::new(Self { parts, asked })
     }
 
     /// Serves until `over` turns true: health is wanted to the very end of a drain.
@@ -155,10 +157,16 @@ impl Admin {
     }
 
     async fn answer(&self, request: Request<Incoming>, line: Line) -> Answer {
-        match self.route(request, line).await {
+        let api = request.uri().path().starts_with("/api/");
+        let began = Instant::now();
+        let answer = match self.route(request, line).await {
             Ok(answer) => answer,
             Err(problem) => problem.answer(),
+        };
+        if api {
+            self.asked.took(answer.status(), began.elapsed());
         }
+        answer
     }
 
     async fn route(&self, request: Request<Incoming>, line: Line) -> Result<Answer, Problem> {

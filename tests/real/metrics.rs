@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::api::{ask, lively};
-use crate::support::python;
+use crate::support::{python, shop};
 
 use farepass::event::metrics::{Family, Kind};
 
@@ -243,7 +243,10 @@ fn dashboards_and_alerts_use_what_is_there() {
             let (name, rest) = rest.split_at(end.unwrap_or(rest.len()));
             let all = families();
             let family = all.iter().find(|f| match f.kind {
-                Kind::Histogram => name == format!("{}_bucket", f.name),
+                Kind::Histogram => {
+                    let part = name.strip_prefix(f.name);
+                    part.is_some_and(|p| ["_bucket", "_count", "_sum"].contains(&p))
+                }
                 Kind::Counter | Kind::Gauge => name == f.name,
             });
             let family = family.unwrap_or_else(|| panic!("{name} in {expression}"));
@@ -257,4 +260,48 @@ fn dashboards_and_alerts_use_what_is_there() {
         }
     }
     assert!(used.len() >= 24, "{used:?}");
+}
+
+/// What is told to who comes from AgentCore is on the page: families, and the values of labels.
+#[test]
+fn what_stands_for_agentcores_metrics_is_on_the_page() {
+    let text = include_str!("../../docs/operations.md");
+    let (_, rest) = text.split_once("\n| there | here |\n|---|---|\n").unwrap();
+    let rows = rest.lines().take_while(|line| line.starts_with('|'));
+    let here = rows.filter_map(|row| row.split(" | ").nth(1));
+    let named = here.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned));
+    let named: Vec<_> = named.filter(|n| n.starts_with("farepass_")).collect();
+    assert!(named.len() >= 15, "{named:?}");
+    let (_merchant, setup) = shop::open(|_, out| shop::sell("goods", out));
+    let proxy = setup.start();
+    assert_eq!(proxy.get(&format!("https://{}/x", shop::HOST)).status, 200);
+    let _ = proxy.ledger();
+    assert_eq!(ask(&proxy, "GET", "/api/v1/sessions", None).status, 200);
+    assert_eq!(ask(&proxy, "GET", "/api/v1/none", None).status, 404);
+    let page = ask(&proxy, "GET", "/metrics", None).text();
+    for name in named {
+        let (name, labels) = name.split_once('{').unwrap_or((&name, "}"));
+        let base = name.trim_end_matches("_count");
+        let family = families().into_iter().find(|f| f.name == base);
+        assert!(family.is_some(), "there is no {base}");
+        // What did not happen here has no sample: refusals, unknown and released payments; and balances.
+        let label = labels.trim_end_matches('}');
+        let always = ["sessions", "step", "api", "purchase", "build", "spent"];
+        let expected = label.contains("settled") || always.iter().any(|a| name.contains(a));
+        let mut lines = page
+            .lines()
+            .filter(|l| l.starts_with(name) && l.contains(label));
+        assert!(
+            !expected || lines.next().is_some(),
+            "{name}{labels}\n{page}"
+        );
+    }
+    let sample = page
+        .lines()
+        .find(|l| l.starts_with("farepass_payments_total"));
+    assert!(sample.unwrap().contains("wallet=\"main\""), "{page}");
+    for (result, count) in [("ok", 1), ("refused", 1), ("failed", 0)] {
+        let line = format!("farepass_api_seconds_count{{result=\"{result}\"}} {count}");
+        assert!(page.contains(&line), "{line}\n{page}");
+    }
 }

@@ -133,6 +133,19 @@ fn server<'a>(spans: &'a [Value], path: &str) -> &'a Value {
     span
 }
 
+/// The attributes that docs/operations.md names for those of AgentCore.
+fn agentcores() -> Vec<String> {
+    let text = include_str!("../../docs/operations.md");
+    let (_, rest) = text.split_once("\n| there | here |\n|---|---|\n").unwrap();
+    let rows = rest.lines().take_while(|line| line.starts_with('|'));
+    let here = rows.filter_map(|row| row.split(" | ").nth(1));
+    let named = here.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let named = named.filter(|n| n.starts_with("farepass.") || n.starts_with("http."));
+    let named: Vec<_> = named.map(str::to_owned).collect();
+    assert!(named.len() >= 12, "{named:?}");
+    named
+}
+
 fn linked(spans: &[Value], proxy: &Proxy) {
     let books = proxy.ledger();
     let row = books.rows.iter().find(|r| r["path"] == "/report").unwrap();
@@ -165,6 +178,9 @@ fn linked(spans: &[Value], proxy: &Proxy) {
         ("server.port", json!("443")),
     ] {
         assert_eq!(said[name], expected, "{name}: {span}");
+    }
+    for name in agentcores() {
+        assert!(!said[&*name].is_null(), "{name}: {span}");
     }
     let below: Vec<&Value> = (spans.iter())
         .filter(|s| s["parent_span_id"] == span["span_id"])

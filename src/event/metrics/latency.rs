@@ -27,14 +27,15 @@ const BOUNDS: [(u64, &str); 15] = [
 
 /// One histogram.
 #[derive(Default)]
-pub(super) struct Latency {
+pub struct Latency {
     buckets: [AtomicU64; BOUNDS.len()],
     beyond: AtomicU64,
     micros: AtomicU64,
 }
 
 impl Latency {
-    pub(super) fn took(&self, time: Duration) {
+    /// One more.
+    pub fn took(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let fits = BOUNDS.iter().position(|(bound, _)| micros <= *bound);
         let bucket = fits.and_then(|i| self.buckets.get(i));
@@ -42,7 +43,8 @@ impl Latency {
         add(&self.micros, micros);
     }
 
-    pub(super) fn render(&self, page: &mut Page, family: &Family, values: &[&str]) {
+    /// Its lines, with these values of the family's labels.
+    pub fn render(&self, page: &mut Page, family: &Family, values: &[&str]) {
         let mut sum = 0_u64;
         for ((_, bound), bucket) in BOUNDS.iter().zip(&self.buckets) {
             sum = sum.saturating_add(bucket.load(Ordering::Relaxed));

@@ -17,7 +17,7 @@ mod page;
 mod series;
 
 pub use balance::Balance;
-use latency::Latency;
+pub use latency::Latency;
 pub use page::{Family, Kind, Page, dollars};
 use series::{Names, OTHER, Series, add};
 
@@ -35,6 +35,8 @@ const HOSTS: usize = 50;
 const AGENTS: usize = 32;
 /// Networks: those of wallets.
 const NETWORKS: usize = 16;
+/// Wallets of the file.
+const WALLETS: usize = 16;
 /// Schemes that are paid.
 const SCHEMES: usize = 8;
 /// Rules.
@@ -99,7 +101,7 @@ pub const FAMILIES: [Family; 9] = [
     balance::KNOWN,
 ];
 
-const LABELS: &[&str] = &["outcome", "host", "scheme", "network", "agent"];
+const LABELS: &[&str] = &["outcome", "host", "scheme", "network", "agent", "wallet"];
 
 const PAYMENTS: Family = Family::counter(
     "farepass_payments_total",
@@ -139,6 +141,7 @@ pub struct Metrics {
     hosts: Names<HostPattern>,
     agents: Names<Box<str>>,
     networks: Names<Box<str>>,
+    wallets: Names<Box<str>>,
     schemes: Names<Box<str>>,
     rules: Names<Box<str>>,
     /// Payments and billionths of a dollar.
@@ -157,6 +160,7 @@ impl Default for Metrics {
             hosts: Names::new(HOSTS),
             agents: Names::new(AGENTS),
             networks: Names::new(NETWORKS),
+            wallets: Names::new(WALLETS),
             schemes: Names::new(SCHEMES),
             rules: Names::new(RULES),
             payments: Series::new(SERIES),
@@ -206,6 +210,7 @@ impl Sink for Metrics {
             self.schemes.text(&event.scheme),
             self.networks.text(&event.network),
             self.agents.text(&event.agent),
+            self.wallets.text(&event.wallet),
         ]);
         let [count, amount] = self.payments.at(key);
         add(count, 1);
@@ -284,9 +289,9 @@ impl Metrics {
             false => number.to_string(),
         };
         let Some(key) = key else {
-            return page.sample(family, &[OTHER; 5], number);
+            return page.sample(family, &[OTHER; 6], number);
         };
-        let [outcome, host, scheme, network, agent] = unpacked(key);
+        let [outcome, host, scheme, network, agent, wallet] = unpacked(key);
         let host = self.hosts.get(host).map(ToString::to_string);
         let labels = [
             OUTCOMES.get(outcome).map_or(OTHER, |s| s.name()),
@@ -294,6 +299,7 @@ impl Metrics {
             self.schemes.name(scheme),
             self.networks.name(network),
             self.agents.name(agent),
+            self.wallets.name(wallet),
         ];
         page.sample(family, &labels, number);
     }

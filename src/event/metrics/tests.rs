@@ -14,6 +14,7 @@ fn event(state: State, charged: u64, reason: Option<&str>) -> SpendEvent {
         scheme: "exact".into(),
         network: "eip155:8453".into(),
         agent: "bot".into(),
+        wallet: "main".into(),
         ..SpendEvent::default()
     }
 }
@@ -50,7 +51,7 @@ fn the_page_counts_what_happened() {
         metrics.observe(&event);
     }
     let page = page(&metrics);
-    let rest = "scheme=\"exact\",network=\"eip155:8453\",agent=\"bot\"}";
+    let rest = "scheme=\"exact\",network=\"eip155:8453\",agent=\"bot\",wallet=\"main\"}";
     for line in [
         format!("farepass_payments_total{{outcome=\"reserved\",host=\"a.example\",{rest} 2"),
         format!("farepass_payments_total{{outcome=\"unknown\",host=\"a.example\",{rest} 1"),

@@ -201,6 +201,10 @@ impl Begun {
                 Value::Shared(Arc::clone(&about.session.id.0)),
             ),
             (
+                "farepass.session.created",
+                Value::Text(about.session.created.to_string()),
+            ),
+            (
                 "farepass.agent",
                 Value::Shared(Arc::clone(&about.session.agent)),
             ),
