@@ -42,11 +42,7 @@ fn server() -> Option<&'static Server> {
 fn opening(url: &str) -> Opening {
     Opening {
         state_dir: "/nonexistent".into(),
-        database: Some(Database {
-            url: url.into(),
-            roots: Arc::new(rustls::RootCertStore::empty()),
-            file: "db.url".into(),
-        }),
+        database: Some(Database::new(url.into(), "db.url".into())),
     }
 }
 

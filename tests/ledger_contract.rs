@@ -53,11 +53,7 @@ fn place(dir: &Path) -> String {
 }
 
 fn opening(backend: &Backend, dir: &Path) -> Opening {
-    let database = || Database {
-        url: place(dir).into(),
-        roots: Arc::new(rustls::RootCertStore::empty()),
-        file: dir.join("db.url"),
-    };
+    let database = || Database::new(place(dir).into(), dir.join("db.url"));
     Opening {
         state_dir: dir.join("state"),
         database: (backend.kind == "postgres").then(database),

@@ -43,12 +43,18 @@ impl Config {
 }
 
 fn database(settings: &Postgres) -> Result<Database, OpenError> {
-    let text = secret_file::read_text(&settings.url_file)
-        .map_err(|e| OpenError::Settings(e.to_string()))?;
+    let file = settings.url_file.clone();
+    let again = move || match secret_file::read_text(&file) {
+        Ok(text) => Ok(SecretString::from(text.trim())),
+        Err(error) => Err(error.to_string()),
+    };
     Ok(Database {
-        url: SecretString::from(text.trim()),
+        url: again().map_err(OpenError::Settings)?,
         roots: Arc::new(roots(settings)?),
         file: settings.url_file.clone(),
+        again: Some(Arc::new(again)),
+        pooler: settings.pooler,
+        look_every: settings.look_every,
     })
 }
 

@@ -21,7 +21,7 @@ pub mod sessions;
 mod sqlite;
 
 pub use opening::{
-    BACKENDS, Backend, Database, Held, OpenError, Opening, hold, in_memory, open, read,
+    Again, BACKENDS, Backend, Database, Held, OpenError, Opening, hold, in_memory, open, read,
 };
 
 /// Why a post or a question got no answer.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use secrecy::SecretString;
@@ -39,6 +40,30 @@ pub struct Database {
     pub roots: Arc<RootCertStore>,
     /// The file that has the URL, which stands for it in messages.
     pub file: PathBuf,
+    /// Gives the URL as it is now, for each new connection; its password may be another by then.
+    pub again: Option<Again>,
+    /// Is it reached through a pooler that gives every transaction another connection? Nothing is left on
+    /// one then.
+    pub pooler: bool,
+    /// How often what other proxies did is looked for.
+    pub look_every: Duration,
+}
+
+/// Reads the URL again, or says in words without any of it why not.
+pub type Again = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+
+impl Database {
+    /// With no roots, no pooler, and a look every second.
+    pub fn new(url: SecretString, file: PathBuf) -> Self {
+        Self {
+            url,
+            roots: Arc::new(RootCertStore::empty()),
+            file,
+            again: None,
+            pooler: false,
+            look_every: Duration::from_secs(1),
+        }
+    }
 }
 
 impl Opening {

@@ -13,7 +13,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_postgres::types::Type;
 
 use crate::budget::{Counted, Fact, Frozen, Payment};
 use crate::clock::Timestamp;
@@ -32,12 +31,14 @@ mod dial;
 mod fault;
 mod follow;
 mod known;
+mod lead;
 mod link;
 mod load;
 mod read;
 mod rows;
 mod schema;
 mod session;
+mod statement;
 mod store;
 mod survey;
 mod writer;
@@ -59,12 +60,14 @@ pub(super) const BACKEND: Backend = Backend {
 
 /// Posts that may wait at once. Who comes later waits outside.
 const QUEUE_MAX: usize = 1024;
-/// Connections that are tried before the first answer: a database may be starting as we are.
+/// Beginnings that are tried before the first answer.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(300);
 
 struct Postgres {
     desk: Desk,
+    /// Of this process, among all that share the database.
+    name: String,
     places: Arc<Semaphore>,
     /// `None` once it ends.
     jobs: Option<mpsc::UnboundedSender<Job>>,
@@ -103,11 +106,12 @@ where
 
 impl Postgres {
     fn open(opening: &Opening) -> Result<Self, OpenError> {
-        let dial = Dial::new(database(opening)?)?;
+        let database = database(opening)?;
+        let (dial, every) = (Dial::new(database)?, database.look_every);
         let (jobs, receiver) = mpsc::unbounded_channel();
         let (desk, carrier) = carry(async move |first: SyncSender<_>| {
             let link = Link::new(dial.clone(), Handle::current());
-            let known = match begin(&dial, &link).await {
+            let known = match patiently(&dial, &link, every).await {
                 Ok((known, follower)) => {
                     tokio::spawn(follower.run());
                     known
@@ -124,7 +128,7 @@ impl Postgres {
             drop(first.send(Ok(desk)));
             Writer::new(dial, known).run(receiver).await;
         })?;
-        Ok(Self::new(desk, jobs, carrier))
+        Self::new(desk, jobs, carrier)
     }
 
     /// For questions only: nobody takes a post.
@@ -144,16 +148,22 @@ impl Postgres {
             // Ends with whoever asks.
             while receiver.recv().await.is_some() {}
         })?;
-        Ok(Self::new(desk, jobs, carrier))
+        Self::new(desk, jobs, carrier)
     }
 
-    fn new(desk: Desk, jobs: mpsc::UnboundedSender<Job>, carrier: JoinHandle<()>) -> Self {
-        Self {
+    fn new(
+        desk: Desk,
+        jobs: mpsc::UnboundedSender<Job>,
+        carrier: JoinHandle<()>,
+    ) -> Result<Self, OpenError> {
+        let name = schema::random().map_err(OpenError::from)?;
+        Ok(Self {
             desk,
+            name,
             places: Arc::new(Semaphore::new(QUEUE_MAX)),
             jobs: Some(jobs),
             carrier: Some(carrier),
-        }
+        })
     }
 
     /// Waits for a place in the queue and takes it.
@@ -184,9 +194,10 @@ impl Postgres {
 }
 
 /// Connects, makes the tables or brings them up to date, and learns what is known without asking.
-async fn begin(dial: &Dial, link: &Link) -> Result<(Arc<Known>, Follower), Fault> {
-    let client = patiently(dial).await?;
+async fn begin(dial: &Dial, link: &Link, every: Duration) -> Result<(Arc<Known>, Follower), Fault> {
+    let client = dial.connect(Purpose::Work).await?;
     schema::prepare(&client).await?;
+    lead::prepare(link).await?;
     let id = schema::id(&client).await?;
     let row = client
         .query_typed_one("SELECT seq, hash FROM farepass_head", &[])
@@ -203,15 +214,21 @@ async fn begin(dial: &Dial, link: &Link) -> Result<(Arc<Known>, Follower), Fault
         link: link.clone(),
         known: Arc::clone(&known),
         place: 0,
+        every,
     };
     follower.look().await?;
     Ok((known, follower))
 }
 
-async fn patiently(dial: &Dial) -> Result<tokio_postgres::Client, Fault> {
+/// [`begin`], tried again for a while: a database may be starting as we are, or be changing places.
+async fn patiently(
+    dial: &Dial,
+    link: &Link,
+    every: Duration,
+) -> Result<(Arc<Known>, Follower), Fault> {
     let mut left = TRIES;
     loop {
-        match dial.connect(Purpose::Work).await {
+        match begin(dial, link, every).await {
             Err(fault) if fault.is_passing() && left > 1 => left -= 1,
             done => return done,
         }
@@ -281,13 +298,8 @@ impl Ledger for Postgres {
         true
     }
 
-    /// The lock lives with the connection: whoever dies or is cut off makes room for another.
     async fn leads(&self) -> Result<bool, PostError> {
-        let sql = "SELECT pg_try_advisory_lock($1, hashtext(current_schema()))";
-        let found = self.desk.link.ask(sql, &[(&schema::LOCK_LEAD, Type::INT4)]);
-        let found = found.await?;
-        let leads = found.first().map(|row| row.try_get(0)).transpose();
-        Ok(leads.map_err(Fault::from)?.unwrap_or(false))
+        Ok(lead::take(&self.desk.link, &self.name).await?)
     }
 }
 

@@ -82,7 +82,7 @@ events: { file: events.jsonl }
 telemetry: { endpoint: "https://otel.example:4317", protocol: grpc, headers_file: otlp.headers, timeout: 5s, service_name: edge,
   resource: { "deployment.environment": prod }, sampler: parentbased_traceidratio, sampler_arg: "0.25", traces: true, logs: false }
 limits: { identical_payments: off }
-ledger: { postgres: { url_file: db.url, ca_file: db-ca.pem } }
+ledger: { postgres: { url_file: db.url, ca_file: db-ca.pem, pooler: true, look_every: 15s } }
 "#;
 
 /// Neither takes these.
@@ -97,6 +97,8 @@ const WRONG: &[&str] = &[
     "version: 1\nbudgets: [{ name: b, scope: agent, window: 1h }]",
     "version: 1\nbudgets: [{ name: b, scope: everybody, limit: \"1 USD\", window: 1h }]",
     "version: 1\nlimits: { drain: 5 minutes }",
+    "version: 1\nledger: { postgres: { url_file: a, pooler: transaction } }",
+    "version: 1\nledger: { postgres: { url_file: a, look_every: 5 } }",
     "version: 1\nlimits: { requirements: 0 }",
     "version: 1\nwallets: [{ name: a, kind: local, networks: [\"eip155:84532\"] }]",
     "version: 1\nwallets: [{ name: a, kind: local, key_file: k, address: \"0x0\", networks: [\"eip155:84532\"] }]",

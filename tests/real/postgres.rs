@@ -391,6 +391,45 @@ fn a_database_that_cannot_be_used_is_told_by_name() {
     said(&open(&place), 1, &["version 99"]);
 }
 
+#[test]
+fn a_password_that_was_changed_is_read_from_its_file() {
+    let Some(server) = needs(Server::start(&[])) else {
+        return;
+    };
+    let role =
+        "CREATE ROLE payer LOGIN PASSWORD 'hunter2-one'; CREATE SCHEMA payer AUTHORIZATION payer";
+    assert!(server.sql("postgres", role).0);
+    let told = |password: &str| {
+        let url = server.url("127.0.0.1", password, "");
+        url.replace("//farepass:", "//payer:")
+    };
+    let (merchant, _) = shop::open(|_, out| shop::sell("goods", out));
+    let setup = at(shop::setup(&merchant), &told("hunter2-one"));
+    let file = setup.dir.path().join("db.url");
+    let proxy = setup.start();
+    assert_eq!(proxy.get(&url(1)).status, 200);
+    let change = "ALTER ROLE payer PASSWORD 'hunter2-two';
+                  SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'payer'";
+    assert!(server.sql("postgres", change).0);
+    until("readiness to be told", LONG, || {
+        let ready = proxy.ask_admin("/readyz").unwrap();
+        let said = ready.text();
+        assert!(!said.contains("hunter2"), "{said}");
+        (ready.status == 503).then_some(())
+    });
+    assert_ne!(proxy.get(&url(2)).status, 200, "the old one opens nothing");
+    // As a Secret's volume does it: another file, by rename.
+    let beside = file.with_extension("new");
+    fs::write(&beside, told("hunter2-two")).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&beside, &file).unwrap();
+    until("payments with the new one", LONG, || {
+        (proxy.get(&url(3)).status == 200).then_some(())
+    });
+    assert_nothing_lost(&merchant, &proxy.setup);
+    proxy.assert_verifies();
+}
+
 /// What a proxy was about to say when it died: nothing before a commit, and what was committed counts.
 #[test]
 fn a_proxy_that_dies_at_a_commit_paid_for_nothing_that_is_not_in_the_books() {

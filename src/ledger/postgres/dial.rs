@@ -1,8 +1,9 @@
 //! Connections: to whom, how they are secured, and what every one of them is told first.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_rustls::TlsConnector;
 
 use super::fault::Fault;
-use crate::ledger::{Database, OpenError};
+use crate::ledger::{Again, Database, OpenError};
 
 /// For a connection, from its first packet until it can be used.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,27 +39,103 @@ pub(super) enum Purpose {
 /// How the database is reached.
 #[derive(Clone)]
 pub(super) struct Dial {
+    again: Option<Again>,
+    file: PathBuf,
+    tls: Tls,
+    /// Is every transaction on another connection?
+    pub(super) pooler: bool,
+    /// The newest one that could be read.
+    way: Arc<Mutex<Way>>,
+}
+
+/// What a URL says.
+#[derive(Clone)]
+struct Way {
     config: Config,
-    tls: Option<Tls>,
+    secured: bool,
 }
 
 impl Dial {
     /// Reads the URL. Nobody is connected to yet.
     pub(super) fn new(database: &Database) -> Result<Self, OpenError> {
-        let file = database.file.display();
-        let unusable = |problem: String| OpenError::Settings(format!("{file}: {problem}"));
-        let text = database.url.expose_secret();
-        let (text, mode) = ssl_mode(text).map_err(|p| unusable(p.into()))?;
+        let way = Way::read(database.url.expose_secret());
+        let way = way.map_err(|p| unusable(&database.file, &p))?;
+        Ok(Self {
+            again: database.again.clone(),
+            file: database.file.clone(),
+            tls: Tls::new(database).map_err(|e| OpenError::Storage(e.to_string()))?,
+            pooler: database.pooler,
+            way: Arc::new(Mutex::new(way)),
+        })
+    }
+
+    /// The way as the file says it now; the last one that was of use, where it cannot be read.
+    fn way(&self) -> Way {
+        let mut kept = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = self.again.as_ref().map(|again| {
+            let url = again()?;
+            Way::read(url.expose_secret())
+        });
+        match read {
+            Some(Ok(way)) => *kept = way,
+            Some(Err(problem)) => {
+                let file = self.file.display();
+                tracing::warn!(%file, %problem, "the database's URL cannot be read again");
+            }
+            None => {}
+        }
+        kept.clone()
+    }
+
+    /// A new connection, ready for use. Must be called on the runtime that is to carry it.
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<Client, Fault> {
+        let Way { config, secured } = self.way();
+        let ready = async {
+            let client = match secured {
+                true => carried(config.connect(self.tls.clone()).await?),
+                false => carried(config.connect(NoTls).await?),
+            };
+            if !self.pooler {
+                let told = format!("{}; {};", settings(purpose, "SET"), durable(false));
+                client.batch_execute(&told).await?;
+            }
+            Ok(client)
+        };
+        let late = |_| Fault::late("while connecting");
+        timeout(CONNECT, ready).await.map_err(late)?
+    }
+
+    /// How a transaction begins.
+    pub(super) fn begin(&self, purpose: Purpose) -> String {
+        let mode = match purpose {
+            Purpose::Work => "READ COMMITTED READ WRITE",
+            Purpose::Survey => "REPEATABLE READ READ ONLY",
+        };
+        match self.pooler {
+            false => format!("BEGIN ISOLATION LEVEL {mode};"),
+            true => {
+                let local = settings(purpose, "SET LOCAL");
+                format!("BEGIN ISOLATION LEVEL {mode}; {local}; {};", durable(true))
+            }
+        }
+    }
+}
+
+fn unusable(file: &Path, problem: &str) -> OpenError {
+    OpenError::Settings(format!("{}: {problem}", file.display()))
+}
+
+impl Way {
+    fn read(text: &str) -> Result<Self, String> {
+        let (text, mode) = ssl_mode(text)?;
         let mut config: Config = match text.starts_with("postgres") {
             true => text.parse().ok(),
             false => None,
         }
         // What the parser says may quote a part of the password.
-        .ok_or_else(|| {
-            unusable("it holds no URL like postgres://user:password@host:5432/database".into())
-        })?;
+        .ok_or("it holds no URL like postgres://user:password@host:5432/database")?;
         if config.get_hosts().is_empty() {
-            return Err(unusable("its URL names no host".into()));
+            return Err("its URL names no host".into());
         }
         let here = config.get_hosts().iter().all(is_here);
         let secured = match (mode, here) {
@@ -66,9 +143,9 @@ impl Dial {
             (None, true) => false,
             (Some(true) | None, false) => true,
             (Some(false), false) => {
-                return Err(unusable(
+                return Err(
                     "its URL says sslmode=disable, allow or prefer, and its host is not this machine: everything, and who answers, would be anybody's guess".into(),
-                ));
+                );
             }
         };
         config
@@ -86,40 +163,28 @@ impl Dial {
         if config.get_application_name().is_none() {
             config.application_name("farepass");
         }
-        let tls = match secured {
-            true => Some(Tls::new(database).map_err(|e| OpenError::Storage(e.to_string()))?),
-            false => None,
-        };
-        Ok(Self { config, tls })
-    }
-
-    /// A new connection, ready for use. Must be called on the runtime that is to carry it.
-    pub(super) async fn connect(&self, purpose: Purpose) -> Result<Client, Fault> {
-        let ready = async {
-            let client = match &self.tls {
-                Some(tls) => carried(self.config.connect(tls.clone()).await?),
-                None => carried(self.config.connect(NoTls).await?),
-            };
-            client.batch_execute(&greeting(purpose)).await?;
-            Ok(client)
-        };
-        let late = |_| Fault::late("while connecting");
-        timeout(CONNECT, ready).await.map_err(late)?
+        Ok(Self { config, secured })
     }
 }
 
-/// A commit that is acknowledged is on the disk, also where the server is set to promise less; a set-up
-/// that waits for more than that is left as it is. Whoever stops while it holds the lock loses it.
-fn greeting(purpose: Purpose) -> String {
+/// Whoever stops while it holds the lock loses it.
+fn settings(purpose: Purpose, set: &str) -> String {
     let (statement, idle) = match purpose {
         Purpose::Work => ("10s", "10s"),
         Purpose::Survey => ("5min", "5min"),
     };
     format!(
-        "SET statement_timeout = '{statement}'; SET idle_in_transaction_session_timeout = '{idle}';
-         SET lock_timeout = '5s'; SET default_transaction_isolation = 'read committed';
-         SELECT set_config('synchronous_commit', 'on', false)
-           WHERE current_setting('synchronous_commit') IN ('off', 'local');"
+        "{set} statement_timeout = '{statement}'; {set} idle_in_transaction_session_timeout = '{idle}';
+         {set} lock_timeout = '5s'"
+    )
+}
+
+/// A commit that is acknowledged is on the disk, also where the server is set to promise less; a set-up
+/// that waits for more than that is left as it is. `local` is whether that ends with the transaction.
+fn durable(local: bool) -> String {
+    format!(
+        "SELECT set_config('synchronous_commit', 'on', {local})
+         WHERE current_setting('synchronous_commit') IN ('off', 'local')"
     )
 }
 
@@ -263,11 +328,7 @@ mod tests {
     use super::*;
 
     fn dial(url: &str) -> Result<Dial, String> {
-        let database = Database {
-            url: url.to_owned().into(),
-            roots: Arc::new(rustls::RootCertStore::empty()),
-            file: "db.url".into(),
-        };
+        let database = Database::new(url.to_owned().into(), "db.url".into());
         Dial::new(&database).map_err(|e| e.to_string())
     }
 
@@ -284,9 +345,9 @@ mod tests {
             ),
             ("postgres://u:p@127.0.0.1,db.example/d", true),
         ] {
-            let dial = dial(url).unwrap();
-            assert_eq!(dial.tls.is_some(), secured, "{url}");
-            let required = dial.config.get_ssl_mode() == SslMode::Require;
+            let way = dial(url).unwrap().way();
+            assert_eq!(way.secured, secured, "{url}");
+            let required = way.config.get_ssl_mode() == SslMode::Require;
             assert_eq!(required, secured, "{url}");
         }
     }

@@ -11,22 +11,21 @@ use super::link::Link;
 use super::{rows, schema};
 use crate::budget::facts::key;
 
-/// How long it takes at most until a freeze of another proxy is known here by itself. A payment that it
-/// would stop is refused at once, where it is judged.
-const LOOK: Duration = Duration::from_secs(1);
-
 pub(super) struct Follower {
     pub(super) link: Link,
     pub(super) known: Arc<Known>,
     /// Everything up to this record is known.
     pub(super) place: u64,
+    /// How long it takes at most until a freeze of another proxy is known here by itself. A payment that
+    /// it would stop is refused at once, where it is judged.
+    pub(super) every: Duration,
 }
 
 impl Follower {
     /// Runs until it is dropped.
     pub(super) async fn run(mut self) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(self.every).await;
             let looked = self.look().await;
             if let Err(fault) = &looked {
                 tracing::debug!(%fault, "the ledger's database cannot be asked");

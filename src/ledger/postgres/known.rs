@@ -11,7 +11,7 @@ use crate::budget::facts::key;
 use crate::budget::{Counted, Fact, Frozen, Opened};
 use crate::ledger::chain::Head;
 use crate::ledger::{PostError, SessionRow};
-use crate::payment::{Limit, SessionId};
+use crate::payment::{Limit, Session, SessionId};
 
 /// How old the sum of a session may be, since other proxies count in it too.
 const FRESH: Duration = Duration::from_secs(1);
@@ -135,6 +135,16 @@ impl Known {
             row.row.clone(),
             row.asked.is_some_and(|at| at.elapsed() < FRESH),
         ))
+    }
+
+    /// Those of these sessions that are known here.
+    pub(super) fn sessions<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a SessionId>,
+    ) -> BTreeMap<SessionId, Session> {
+        let inner = self.read();
+        let known = |id: &SessionId| Some((id.clone(), inner.rows.get(id)?.row.session.clone()));
+        ids.filter_map(known).collect()
     }
 
     pub(super) fn by_secret(&self, sha256: &str) -> Option<SessionRow> {

@@ -19,7 +19,7 @@ pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 #[derive(Clone)]
 pub(super) struct Link {
-    dial: Dial,
+    pub(super) dial: Dial,
     carrier: Handle,
     client: Arc<Mutex<Option<Arc<Client>>>>,
 }

@@ -13,6 +13,8 @@ pub(super) const VERSION: i64 = 1;
 pub(super) const LOCK_MIGRATE: i32 = 0x6661_7265;
 /// Held by the one proxy that closes what others left open.
 pub(super) const LOCK_LEAD: i32 = 0x6661_7266;
+/// Held by whoever writes, before the row of the chain's end.
+pub(super) const LOCK_WRITE: i32 = 0x6661_7267;
 
 /// Step by step from version 0, which is none. `farepass_record` is the ledger; all other tables can be
 /// computed from it, and `verify` does. The one row of `farepass_head` is the end of the chain: whoever
@@ -67,9 +69,7 @@ async fn upgrade(client: &Client) -> Result<(), Fault> {
         client.batch_execute(step).await?;
     }
     if before == 0 {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|e| Fault::Unfit(e.to_string()))?;
-        let id = hex::encode(random);
+        let id = random()?;
         let head = Head::genesis(&id);
         let sql = "INSERT INTO farepass_meta VALUES ('id', $1)";
         client.execute_typed(sql, &[(&id, Type::TEXT)]).await?;
@@ -84,6 +84,13 @@ async fn upgrade(client: &Client) -> Result<(), Fault> {
         .execute_typed(sql, &[(&VERSION.to_string(), Type::TEXT)])
         .await?;
     Ok(())
+}
+
+/// A word that nobody else has.
+pub(super) fn random() -> Result<String, Fault> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|e| Fault::Unfit(e.to_string()))?;
+    Ok(hex::encode(random))
 }
 
 /// The version of the tables; `None` when there are none.

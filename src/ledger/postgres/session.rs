@@ -1,6 +1,7 @@
 //! One connection that writes: the lock, the transaction, the commit, and the question what became of a
 //! commit that was not answered.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -10,10 +11,12 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use super::batch::{Batch, Changed, Dirty};
 use super::dial::{Dial, Purpose};
 use super::fault::Fault;
-use super::load::Loads;
+use super::known::Known;
+use super::load::{self, Loads, Wanted};
 use super::schema;
+use super::statement::Maker;
 use super::store::Stores;
-use crate::budget::Book;
+use crate::budget::{Book, Entry};
 use crate::clock::Timestamp;
 use crate::failpoint;
 use crate::ledger::chain::Head;
@@ -23,10 +26,19 @@ use crate::ledger::{PostError, Posted};
 /// For everything before a commit, and for the commit. The server gives up earlier by itself.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Locks the end of the chain, and with it the ledger, until the transaction ends. `FOR UPDATE` gives the
-/// row as it is when the lock is had, and every later statement sees what was committed before that.
-const BEGIN: &str = "BEGIN; SELECT seq, encode(hash, 'hex'), time,
-  (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM farepass_head FOR UPDATE;";
+/// Locks the end of the chain, and with it the ledger, until the transaction ends. The advisory lock is the
+/// queue: it is had in the order in which it was asked for, where a row goes to whoever comes just as it
+/// is free, and others starve. `FOR UPDATE` gives the row as it is when the lock is had, and every later
+/// statement sees what was committed before that.
+fn begin(dial: &Dial) -> String {
+    format!(
+        "{} SELECT pg_advisory_xact_lock({}, hashtext(current_schema()));
+         SELECT seq, encode(hash, 'hex'), time, (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+         FROM farepass_head FOR UPDATE;",
+        dial.begin(Purpose::Work),
+        schema::LOCK_WRITE
+    )
+}
 
 /// A record that was acknowledged by this ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +50,7 @@ pub(super) struct Seen {
 /// See the module.
 pub(super) struct Session {
     client: Client,
+    begin: String,
     loads: Loads,
     stores: Stores,
 }
@@ -80,15 +93,17 @@ impl Session {
                 return Err(Fault::Unfit("its tables are gone".into()));
             }
             still_there(&client, seen).await?;
-            Ok((
-                Loads::prepare(&client).await?,
-                Stores::prepare(&client).await?,
-            ))
+            let maker = Maker {
+                client: &client,
+                prepares: !dial.pooler,
+            };
+            Ok((Loads::new(&maker).await?, Stores::new(&maker).await?))
         };
         let late = |_| Fault::late("while it was looked at");
         let (loads, stores) = timeout(PATIENCE, ready).await.map_err(late)??;
         Ok(Self {
             client,
+            begin: begin(dial),
             loads,
             stores,
         })
@@ -98,46 +113,87 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// Judges and stores posts, all of those that the book allows, in one transaction.
-    pub(super) async fn enter(&self, posts: &[&Sealed]) -> Result<Entered, Failed> {
+    /// Judges and stores posts, all of those that the book allows, in one transaction: of two round trips,
+    /// or three where it needs more than what follows from the sessions that are known here.
+    pub(super) async fn enter(&self, posts: &[&Sealed], known: &Known) -> Result<Entered, Failed> {
         let late = |_| Fault::late("before a commit");
-        let prepared = timeout(PATIENCE, self.prepare(posts)).await.map_err(late)?;
-        let (first, entered) = prepared?;
-        let Some(first) = first else {
-            // Nothing was written; whether this is answered does not matter.
-            self.rollback().await?;
-            return Ok(entered);
-        };
-        failpoint::reach("before-commit");
-        let committed = timeout(PATIENCE, self.client.batch_execute("COMMIT")).await;
-        failpoint::reach("after-commit");
-        match committed.map_err(|_| Fault::late("a commit")) {
-            Ok(Ok(())) => Ok(entered),
-            Ok(Err(error)) => Err(doubt(error.into(), first, entered)),
-            Err(late) => Err(doubt(late, first, entered)),
-        }
-    }
-
-    /// Everything but the commit.
-    async fn prepare(&self, posts: &[&Sealed]) -> Result<(Option<Head>, Entered), Fault> {
-        let mut batch = self.begin().await?;
-        self.loads.load(&self.client, &mut batch, posts).await?;
+        let look = self.look(posts, known);
+        let mut batch = timeout(PATIENCE, look).await.map_err(late)??;
         let answers = posts.iter().map(|post| batch.enter(post)).collect();
-        let first = batch.first();
-        if first.is_some() {
-            self.stores.store(&self.client, &batch).await?;
-        }
         let entered = Entered {
             answers,
             head: batch.head,
             changed: batch.changed(),
         };
-        Ok((first, entered))
+        let Some(first) = batch.first() else {
+            // Nothing was written; whether this is answered does not matter.
+            self.rollback().await?;
+            return Ok(entered);
+        };
+        failpoint::reach("before-commit");
+        let committed = timeout(PATIENCE, self.commit(&batch)).await;
+        failpoint::reach("after-commit");
+        let (fault, refused) = match committed {
+            Ok(Ok(())) => return Ok(entered),
+            Ok(Err(broken)) => broken,
+            Err(_) => (Fault::late("a commit"), false),
+        };
+        match refused {
+            true => Err(Failed::Before(fault)),
+            false => Err(Failed::Doubt {
+                fault,
+                first,
+                entered,
+            }),
+        }
+    }
+
+    /// The lock and everything that will be looked at are asked for together, and come in this order.
+    async fn look(&self, posts: &[&Sealed], known: &Known) -> Result<Batch, Fault> {
+        let ids = posts.iter().flat_map(|p| &p.entries);
+        let sessions = known.sessions(ids.filter_map(Entry::session));
+        let guess = Wanted::new(posts, &sessions, &BTreeMap::new());
+        let (mut batch, named, (sums, facts)) = tokio::try_join!(
+            biased; // sent in this order
+            self.begin(),
+            self.loads.first(&self.client, posts),
+            self.loads.second(&self.client, &guess),
+        )?;
+        named.fill(&mut batch, posts)?;
+        load::count(&mut batch, &sums, &facts)?;
+        let stored = batch.book.sessions.iter();
+        let stored = stored.map(|(id, opened)| (id.clone(), opened.session.clone()));
+        let wanted = Wanted::new(posts, &stored.collect(), &batch.book.payments);
+        let missing = wanted.beyond(&guess);
+        if !missing.is_empty() {
+            let (sums, facts) = self.loads.second(&self.client, &missing).await?;
+            load::count(&mut batch, &sums, &facts)?;
+        }
+        Ok(batch)
+    }
+
+    /// What is written, and the commit behind it without waiting. An error comes with whether the server
+    /// refused a part of it: then its commit was a rollback.
+    async fn commit(&self, batch: &Batch) -> Result<(), (Fault, bool)> {
+        let store = async {
+            let stored = self.stores.store(&self.client, batch).await;
+            stored.map_err(|fault| {
+                let refused = matches!(fault, Fault::Statement(_) | Fault::Conflict(_));
+                (fault, refused)
+            })
+        };
+        let commit = async {
+            let done = self.client.batch_execute("COMMIT").await;
+            done.map_err(|error| (error.into(), false))
+        };
+        // In this order on the wire: each is sent when it is polled first.
+        tokio::try_join!(biased; store, commit)?;
+        Ok(())
     }
 
     async fn begin(&self) -> Result<Batch, Fault> {
-        let mut rows = self.client.simple_query(BEGIN).await?.into_iter();
-        let row = rows.find_map(|message| match message {
+        let rows = self.client.simple_query(&self.begin).await?.into_iter();
+        let row = rows.rev().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
@@ -165,7 +221,7 @@ impl Session {
     /// over, and a chain has one record of each number.
     pub(super) async fn committed(&self, first: Head) -> Result<bool, Fault> {
         let look = async {
-            self.client.simple_query(BEGIN).await?;
+            self.client.simple_query(&self.begin).await?;
             let there = has(&self.client, first).await;
             self.client.batch_execute("ROLLBACK").await?;
             there
@@ -173,14 +229,6 @@ impl Session {
         timeout(PATIENCE, look)
             .await
             .map_err(|_| Fault::late("after a commit"))?
-    }
-}
-
-fn doubt(fault: Fault, first: Head, entered: Entered) -> Failed {
-    Failed::Doubt {
-        fault,
-        first,
-        entered,
     }
 }
 

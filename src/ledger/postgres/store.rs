@@ -1,13 +1,14 @@
 //! What a batch changed, written in bulk: one statement for each table that is touched.
 
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error};
 
 use super::batch::Batch;
 use super::fault::Fault;
 use super::rows;
+use super::statement::{Maker, Statement};
 
-/// Prepared once for each connection.
+/// What is written.
 pub(super) struct Stores {
     records: Statement,
     sums: Statement,
@@ -50,15 +51,34 @@ struct Payments {
 }
 
 impl Stores {
-    pub(super) async fn prepare(client: &Client) -> Result<Self, Fault> {
+    pub(super) async fn new(maker: &Maker<'_>) -> Result<Self, Fault> {
+        const TEXTS: Type = Type::TEXT_ARRAY;
+        const NUMBERS: Type = Type::INT8_ARRAY;
+        const BYTES: Type = Type::BYTEA_ARRAY;
         Ok(Self {
-            records: client.prepare(RECORDS).await?,
-            sums: client.prepare(SUMS).await?,
-            payments: client.prepare(PAYMENTS).await?,
-            nonces: client.prepare(NONCES).await?,
-            sessions: client.prepare(SESSIONS).await?,
-            facts: client.prepare(FACTS).await?,
-            head: client.prepare(HEAD).await?,
+            records: maker
+                .make(
+                    RECORDS,
+                    &[NUMBERS, NUMBERS, BYTES, NUMBERS, TEXTS, TEXTS, BYTES],
+                )
+                .await?,
+            sums: maker
+                .make(SUMS, &[TEXTS, NUMBERS, NUMBERS, NUMBERS])
+                .await?,
+            payments: maker
+                .make(
+                    PAYMENTS,
+                    &[BYTES, NUMBERS, NUMBERS, NUMBERS, NUMBERS, TEXTS, TEXTS],
+                )
+                .await?,
+            nonces: maker.make(NONCES, &[NUMBERS]).await?,
+            sessions: maker
+                .make(SESSIONS, &[TEXTS, TEXTS, TEXTS, Type::INT8])
+                .await?,
+            facts: maker.make(FACTS, &[TEXTS, TEXTS, Type::INT8]).await?,
+            head: maker
+                .make(HEAD, &[Type::INT8, Type::BYTEA, Type::INT8])
+                .await?,
         })
     }
 
@@ -190,5 +210,5 @@ async fn run(
     statement: &Statement,
     columns: &[&(dyn ToSql + Sync)],
 ) -> Result<(), Error> {
-    client.execute(statement, columns).await.map(drop)
+    statement.execute(client, columns).await.map(drop)
 }

@@ -29,7 +29,7 @@ impl Survey {
     pub(super) async fn begin(link: &Link) -> Result<Self, Fault> {
         let client = link.connect(Purpose::Survey).await?;
         client
-            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .batch_execute(&link.dial.begin(Purpose::Survey))
             .await?;
         Ok(Self { client })
     }

@@ -205,7 +205,7 @@ impl Writer {
             return Err(Fault::Lost("there is no connection".into()));
         };
         let sealed: Vec<&Sealed> = posts.iter().map(|p| &p.sealed).collect();
-        match session.enter(&sealed).await {
+        match session.enter(&sealed, &self.known).await {
             Ok(entered) => {
                 self.pause = RETRY_FIRST;
                 self.tell(entered, std::mem::take(posts));
