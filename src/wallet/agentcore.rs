@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::ask::Paying;
 use super::aws::credentials::Source;
 use super::aws::{self, Call};
-use super::credentials::{self, Credentials, Named, is_visible};
+use super::credentials::{self, Credentials, Named, Overlap, is_visible};
 use super::failure;
 use super::remote::{self, ANSWER_MAX, Account, Ask, DEADLINE, Failure, Place, Signer, unmade};
 use super::{Opening, Wallet, WalletKind};
@@ -100,10 +100,10 @@ impl Session {
         })
     }
 
-    fn now(&self) -> Arc<Zeroizing<String>> {
+    fn now(&self) -> Zeroizing<String> {
         match self {
-            Self::Id(id) => Arc::new(Zeroizing::new(id.clone())),
-            Self::File(file) => file.now(),
+            Self::Id(id) => Zeroizing::new(id.clone()),
+            Self::File(file) => (*file.now()).clone(),
         }
     }
 }
@@ -306,6 +306,10 @@ impl Signer for AgentCore {
 
     fn read(&self, ask: &Ask, _: Account, answer: &[u8]) -> Result<Option<Signature>, Failure> {
         answer::read(ask.paying()?, self.address, answer)
+    }
+
+    fn credentials(&self) -> Option<&dyn Overlap> {
+        self.source.overlap()
     }
 
     fn signatures(&self, _: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::credentials::{self, Credentials, Files, Texts, is_visible};
+use super::credentials::{self, Credentials, Files, Overlap, Texts, is_visible};
 use super::remote::{self, Account, Ask, Failure, Place, Signer, secret_value, unmade};
 use super::{Opening, Wallet, WalletKind, canonical};
 use crate::clock;
@@ -286,8 +286,13 @@ impl Signer for Cdp {
             .header(AUTHORIZATION, secret_value(&bearer)?)
             .header(WALLET_AUTH, secret_value(&wallet)?)
             .header(IDEMPOTENCY, ask.idempotency_key())
+            .extension(keys.used())
             .body(body.into())
             .map_err(unmade)
+    }
+
+    fn credentials(&self) -> Option<&dyn Overlap> {
+        Some(&self.keys)
     }
 
     fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {

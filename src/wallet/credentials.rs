@@ -1,9 +1,12 @@
-//! Credentials in files, read again when one of them changes. The old ones serve until the new are
-//! whole.
+//! Credentials in files, read again when one of them changes. The old ones serve until the new are whole,
+//! and stay at hand until the new have been accepted once: files are changed one after the other, and
+//! providers take a while to learn of a new key and to forget an old one.
 
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,7 +32,11 @@ pub(super) type Files<const N: usize = 3> = [Named; N];
 pub(super) type Texts<const N: usize = 3> = [Zeroizing<String>; N];
 
 /// What reads the texts: credentials, or which text is wrong and why. Quotes none of them.
-pub(super) type Reader<T, const N: usize = 3> = fn(&Texts<N>) -> Result<T, (usize, &'static str)>;
+type Reader<T, const N: usize> =
+    Box<dyn Fn(&Texts<N>) -> Result<T, (usize, &'static str)> + Send + Sync>;
+
+/// How long new credentials that were refused are left alone, when the old ones are taken.
+const DOUBT: Duration = Duration::from_secs(10);
 
 /// Credentials made of some files.
 pub(super) struct Credentials<T, const N: usize = 3> {
@@ -40,7 +47,78 @@ pub(super) struct Credentials<T, const N: usize = 3> {
 
 struct Kept<T, const N: usize> {
     stamps: [Option<Stamp>; N],
+    newest: Set<T>,
+    /// Accepted before the newest were there.
+    older: Option<Set<T>>,
+    /// When the newest were refused last.
+    doubted: Option<Instant>,
+}
+
+struct Set<T> {
     made: Arc<T>,
+    used: Used,
+    /// Somebody took them.
+    proven: bool,
+}
+
+impl<T> Set<T> {
+    fn new(made: T, number: u64) -> Self {
+        Self {
+            made: Arc::new(made),
+            used: Used(number),
+            proven: false,
+        }
+    }
+
+    fn pick(&self) -> Picked<T> {
+        Picked {
+            made: Arc::clone(&self.made),
+            used: self.used,
+        }
+    }
+}
+
+/// Which credentials a request was made with: every change of the files has another number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Used(u64);
+
+/// Credentials for one request.
+pub(super) struct Picked<T> {
+    made: Arc<T>,
+    used: Used,
+}
+
+impl<T> Picked<T> {
+    /// Some that are in no file.
+    #[cfg_attr(
+        not(feature = "kms"),
+        expect(dead_code, reason = "for wallets of kind `kms`")
+    )]
+    pub(super) fn only(made: Arc<T>) -> Self {
+        let used = Used(0);
+        Self { made, used }
+    }
+
+    /// To be told when they were accepted or refused.
+    pub(super) fn used(&self) -> Used {
+        self.used
+    }
+}
+
+impl<T> Deref for Picked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.made
+    }
+}
+
+/// Two sets of credentials beside each other, as far as whoever asks must know.
+pub(super) trait Overlap: Send + Sync {
+    /// Somebody took these.
+    fn accepted(&self, used: Used);
+    /// Somebody did not take these. Is there something else to try?
+    fn refused(&self, used: Used, tried: &[Used]) -> bool;
 }
 
 /// The file that this key names, not yet looked at.
@@ -59,29 +137,104 @@ impl<T, const N: usize> Credentials<T, N> {
     ///
     /// # Errors
     /// At the key whose file is missing, open to others, or holds something else.
-    pub(super) fn open(files: Files<N>, read: Reader<T, N>) -> Result<Self, SectionError> {
+    pub(super) fn open(
+        files: Files<N>,
+        read: impl Fn(&Texts<N>) -> Result<T, (usize, &'static str)> + Send + Sync + 'static,
+    ) -> Result<Self, SectionError> {
         let stamps = stamps(&files);
-        let made = make(&files, read).map(Arc::new)?;
-        let kept = Mutex::new(Kept { stamps, made });
+        let read: Reader<T, N> = Box::new(read);
+        let newest = Set::new(make(&files, &read)?, 1);
+        let kept = Mutex::new(Kept {
+            stamps,
+            newest,
+            older: None,
+            doubted: None,
+        });
         Ok(Self { files, read, kept })
     }
 
-    /// Those of now. A change that cannot be used is told once.
-    pub(super) fn now(&self) -> Arc<T> {
+    /// Those to ask with now. A change that cannot be used is told once.
+    pub(super) fn now(&self) -> Picked<T> {
+        self.looked().preferred().pick()
+    }
+
+    /// What is kept, after a look at the files.
+    fn looked(&self) -> MutexGuard<'_, Kept<T, N>> {
         let stamps = stamps(&self.files);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.stamps != stamps {
             kept.stamps = stamps;
-            match make(&self.files, self.read) {
-                Ok(made) => kept.made = Arc::new(made),
+            match make(&self.files, &self.read) {
+                Ok(made) => {
+                    kept.renew(made);
+                    tracing::info!(file = %self.shown(), "credentials were read again; the old ones stay until these are accepted");
+                }
                 Err(error) => tracing::warn!("credentials stay as they were: {}", error.problem),
             }
         }
-        Arc::clone(&kept.made)
+        kept
+    }
+
+    /// The first of its files, for the log.
+    fn shown(&self) -> String {
+        let first = self.files.first();
+        first.map_or_else(String::new, |file| file.path.display().to_string())
     }
 }
 
-fn make<T, const N: usize>(files: &Files<N>, read: Reader<T, N>) -> Result<T, SectionError> {
+impl<T, const N: usize> Kept<T, N> {
+    /// Half of a change may be in these: they push out none that were accepted.
+    fn renew(&mut self, made: T) {
+        let new = Set::new(made, self.newest.used.0.saturating_add(1));
+        let old = std::mem::replace(&mut self.newest, new);
+        if old.proven || self.older.is_none() {
+            self.older = Some(old);
+        }
+        self.doubted = None;
+    }
+
+    fn preferred(&self) -> &Set<T> {
+        let doubted = self.doubted.is_some_and(|at| at.elapsed() < DOUBT);
+        match &self.older {
+            Some(older) if doubted => older,
+            Some(_) | None => &self.newest,
+        }
+    }
+}
+
+impl<T: Send + Sync, const N: usize> Overlap for Credentials<T, N> {
+    fn accepted(&self, used: Used) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if used != kept.newest.used || (kept.newest.proven && kept.older.is_none()) {
+            return;
+        }
+        kept.newest.proven = true;
+        kept.doubted = None;
+        if kept.older.take().is_some() {
+            tracing::info!(file = %self.shown(), "the new credentials are accepted");
+        }
+    }
+
+    fn refused(&self, used: Used, tried: &[Used]) -> bool {
+        let mut kept = self.looked();
+        let is_older = kept.older.as_ref().is_some_and(|older| older.used == used);
+        if is_older {
+            // Both may be refused for another reason, so they are kept; but it is the turn of the newest, also
+            // where they were refused before.
+            kept.doubted = None;
+            return true;
+        }
+        if used == kept.newest.used && kept.older.is_some() {
+            if kept.doubted.is_none() {
+                tracing::warn!(file = %self.shown(), "the new credentials are not accepted; the old ones serve on");
+            }
+            kept.doubted = Some(Instant::now());
+        }
+        !tried.contains(&kept.preferred().used)
+    }
+}
+
+fn make<T, const N: usize>(files: &Files<N>, read: &Reader<T, N>) -> Result<T, SectionError> {
     let mut texts: Texts<N> = std::array::from_fn(|_| Zeroizing::default());
     for (file, slot) in files.iter().zip(&mut texts) {
         *slot = text(file)?;
@@ -124,3 +277,6 @@ pub(super) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 pub(super) fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests;

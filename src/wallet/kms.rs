@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::aws::credentials::Source;
 use super::aws::{self, Call};
+use super::credentials::Overlap;
 use super::failure::Why;
 use super::remote::{self, ANSWER_MAX, Account, Ask, DEADLINE, Failure, Place, Signer, unmade};
 use super::{Opening, Wallet, WalletKind, failure};
@@ -146,6 +147,10 @@ struct Public {
 impl Signer for Kms {
     async fn request(&self, ask: &Ask, fetch: &Fetch) -> Result<Request<Bytes>, Failure> {
         self.call("Sign", &question(&self.key, ask), fetch).await
+    }
+
+    fn credentials(&self) -> Option<&dyn Overlap> {
+        self.source.overlap()
     }
 
     fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {

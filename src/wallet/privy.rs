@@ -17,7 +17,7 @@ use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::credentials::{self, Credentials, Files, Texts, is_visible};
+use super::credentials::{self, Credentials, Files, Overlap, Texts, is_visible};
 use super::remote::{self, Account, Ask, Failure, Place, Signer, secret_value, unmade};
 use super::{Opening, Wallet, WalletKind, canonical};
 use crate::clock;
@@ -211,8 +211,13 @@ impl Signer for Privy {
             .header(IDEMPOTENCY, &key)
             .header(EXPIRY, &expiry)
             .header(AUTHORIZED, secret_value(&signature)?)
+            .extension(keys.used())
             .body(canonical::text(&body).into())
             .map_err(unmade)
+    }
+
+    fn credentials(&self) -> Option<&dyn Overlap> {
+        Some(&self.keys)
     }
 
     fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {

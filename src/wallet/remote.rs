@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use super::ask::{Account, Ask};
 use super::breaker::{Breaker, Health};
-use super::failure::{self, unanswered};
+use super::credentials::{Overlap, Used};
+use super::failure::{self, Why, unanswered};
 pub(super) use super::failure::{Failure, unmade};
 use super::{Opening, Probe, Purpose, Wallet, WalletError};
 use crate::clock;
@@ -38,6 +39,12 @@ const UNRIPE_MAX: u64 = 5;
 /// Questions at once to one signer, each with a connection of its own.
 const AT_ONCE: usize = 16;
 
+/// Credentials that are tried for one signature: the new, the old, and those that came meanwhile.
+const TRIES: usize = 5;
+
+/// How long others are tried: whoever refuses does so at once, and the payer's patience has an end.
+const TRYING: Duration = Duration::from_secs(1);
+
 /// Most bytes of an answer. One with a signature has some hundred.
 pub(super) const ANSWER_MAX: usize = 64 * 1024;
 
@@ -55,6 +62,11 @@ pub(super) trait Signer: Send + Sync {
     /// The signature in the body of a good answer, checked. `None`: it is another's, or over something else.
     fn read(&self, ask: &Ask, of: Account, answer: &[u8]) -> Result<Option<Signature>, Failure> {
         Ok(ask.find(of, &self.signatures(answer)?))
+    }
+    /// What its requests are made with, when that can change. A request names the set that it was made with
+    /// in an extension ([`Used`]).
+    fn credentials(&self) -> Option<&dyn Overlap> {
+        None
     }
     /// Does it choose nonce and validity itself?
     fn chooses_nonce(&self) -> bool {
@@ -194,8 +206,38 @@ impl<S: Signer> Remote<S> {
         obtained
     }
 
+    /// Once; and again with other credentials, as long as it is only those that are not accepted: then nothing
+    /// was signed.
     async fn ask(&self, ask: &Ask, fetch: &Fetch) -> Result<Signature, Failure> {
-        let request = self.signer.request(ask, fetch).await?;
+        let (began, mut tried) = (Instant::now(), vec![]);
+        loop {
+            let request = self.signer.request(ask, fetch).await?;
+            let used = request.extensions().get::<Used>().copied();
+            let obtained = self.exchange(request, ask, fetch).await;
+            let Some((credentials, used)) = self.signer.credentials().zip(used) else {
+                return obtained;
+            };
+            match &obtained {
+                Ok(_) => credentials.accepted(used),
+                Err(Failure::Refused { why, .. }) if *why == Why::Credentials => {
+                    tried.push(used);
+                    let more = began.elapsed() < TRYING && tried.len() < TRIES;
+                    if credentials.refused(used, &tried) && more {
+                        continue;
+                    }
+                }
+                Err(_) => {}
+            }
+            return obtained;
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        ask: &Ask,
+        fetch: &Fetch,
+    ) -> Result<Signature, Failure> {
         let answer = fetch.send(request, DEADLINE, ANSWER_MAX).await;
         let answer = answer.map_err(unanswered)?;
         if answer.status() != StatusCode::OK {

@@ -34,7 +34,7 @@ enum Ends {
 /// How it is brought about.
 enum Cause {
     Signer(Fault),
-    /// A credential's file has this in it instead.
+    /// A credential's file has this in it instead, from the start.
     File(&'static str, String),
 }
 
@@ -156,7 +156,7 @@ fn matrix(kind: Scene, is_solana: bool, rows: Vec<Row>) {
     let Some((merchant, signer, setup)) = scene(kind, &folder, is_solana) else {
         return;
     };
-    let proxy = setup.start();
+    let mut proxy = setup.start();
     let (mut n, mut held, mut sold, mut asked) = (0, 0, 0, 0);
     for (cause, what, ends) in rows {
         let before = match &cause {
@@ -167,6 +167,9 @@ fn matrix(kind: Scene, is_solana: bool, rows: Vec<Row>) {
             Cause::File(name, text) => {
                 let before = fs::read_to_string(folder.0.path().join(name)).unwrap();
                 folder.write(name, text);
+                // Others that are not taken would serve on.
+                assert!(proxy.stop().success());
+                proxy.start_again();
                 Some((name, before))
             }
         };

@@ -79,7 +79,9 @@ fn each_word_of_the_service_has_its_meaning() {
         "aws",
         "[default]\naws_access_key_id=AKIDEXAMPLE\naws_secret_access_key=wrong\n",
     );
-    let error = runtime().block_on(sign(&*wallet, 1)).unwrap_err();
+    let error = runtime()
+        .block_on(sign(&*open(&keys, &folder), 1))
+        .unwrap_err();
     assert!(
         error.to_string().contains("InvalidSignatureException"),
         "{error}"

@@ -46,6 +46,7 @@ mod prepay;
 mod reconcile;
 mod retries;
 mod reuse;
+mod rotation;
 mod secrets;
 mod sign_in;
 mod signers;

@@ -525,14 +525,19 @@ fn new_credentials_are_used_when_they_are_whole() {
     folder.write("wallet.secret", &STANDARD.encode(secret));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(asks(4).is_ok());
-    // Whole and closed to others, it is used from the next signature on.
+    // Whole and closed to others, it is tried with the next signature; it is not taken, and the old one is.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let said = asks(5).unwrap_err();
+    assert_eq!(old.seen().len(), 4);
+    assert!(asks(5).is_ok());
+    assert_eq!(old.seen().len(), 6);
+    // Who knows no other says so.
+    let said = runtime().block_on(sign(&*open(&keys, &folder), 6));
+    let said = said.unwrap_err();
     assert!(
         said.is_final() && said.to_string().contains("status 401"),
         "{said}"
     );
-    assert_eq!(old.seen().len(), 5);
+    assert_eq!(old.seen().len(), 7);
 }
 
 #[test]

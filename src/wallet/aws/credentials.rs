@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
 use secrecy::zeroize::Zeroizing;
 
-use super::super::credentials::{self as files, Credentials, Texts, is_visible};
+use super::super::credentials::{self as files, Credentials, Overlap, Picked, Texts, is_visible};
 use super::super::remote::{ANSWER_MAX, DEADLINE, Failure};
 use super::super::secret_file;
 use super::{Where, container, profiles, public};
@@ -83,10 +83,7 @@ enum From {
     /// The environment, as it was at the start.
     Environment(Arc<Keys>),
     /// A file of Amazon's tools, read again when it changes.
-    File {
-        files: Credentials<Zeroizing<String>, 1>,
-        profile: String,
-    },
+    File(Credentials<Keys, 1>),
     /// A token of the cluster, and a service that takes it.
     Web {
         url: String,
@@ -142,15 +139,21 @@ impl Source {
     ///
     /// # Errors
     /// When there are none.
-    pub(in crate::wallet) async fn now(&self, fetch: &Fetch) -> Result<Arc<Keys>, Failure> {
+    pub(in crate::wallet) async fn now(&self, fetch: &Fetch) -> Result<Picked<Keys>, Failure> {
         match &self.from {
-            From::Environment(keys) => Ok(Arc::clone(keys)),
-            From::File { files, profile } => {
-                let keys = profiles::keys(&files.now(), profile);
-                keys.map(Arc::new)
-                    .map_err(|why| Failure::Uncredentialed(why.into()))
+            From::Environment(keys) => Ok(Picked::only(Arc::clone(keys))),
+            From::File(files) => Ok(files.now()),
+            From::Web { .. } | From::Container { .. } => {
+                self.fetched(fetch).await.map(Picked::only)
             }
-            From::Web { .. } | From::Container { .. } => self.fetched(fetch).await,
+        }
+    }
+
+    /// Those in a file, which can change.
+    pub(in crate::wallet) fn overlap(&self) -> Option<&dyn Overlap> {
+        match &self.from {
+            From::File(files) => Some(files),
+            From::Environment(_) | From::Web { .. } | From::Container { .. } => None,
         }
     }
 
@@ -181,7 +184,7 @@ impl Source {
     async fn fetch(&self, fetch: &Fetch) -> Result<Keys, Failure> {
         let none = |why: &str| Failure::Uncredentialed(why.into());
         match &self.from {
-            From::Environment(_) | From::File { .. } => Err(none("they are not fetched")),
+            From::Environment(_) | From::File(_) => Err(none("they are not fetched")),
             From::Web { url, role, token } => {
                 let token = secret(token)?;
                 let request = container::exchange(url, role, token.trim())?;
@@ -219,13 +222,9 @@ fn secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn from_file(key: Section, path: PathBuf, profile: String) -> Result<From, SectionError> {
-    let whole = |[text]: &Texts<1>| Ok(text.clone());
-    let shown = path.display().to_string();
-    let place = key.clone();
-    let files = Credentials::open([files::at(key, path)], whole)?;
-    let keys = profiles::keys(&files.now(), &profile);
-    keys.map_err(|why| place.error(format!("{shown}, profile {profile}: {why}")))?;
-    Ok(From::File { files, profile })
+    let read = move |[text]: &Texts<1>| profiles::keys(text, &profile).map_err(|why| (0, why));
+    let files = Credentials::open([files::at(key, path)], read);
+    Ok(From::File(files?))
 }
 
 fn from_variables(

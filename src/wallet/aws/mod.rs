@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, Uri};
 
+use super::credentials::Picked;
 use super::remote::{Failure, secret_value, unmade};
 use crate::clock::Timestamp;
 use crate::section::{Section, SectionError};
@@ -42,7 +43,11 @@ impl Call<'_> {
     ///
     /// # Errors
     /// When the URL or a field cannot be sent.
-    pub(super) fn signed(self, keys: &Keys, now: Timestamp) -> Result<Request<Bytes>, Failure> {
+    pub(super) fn signed(
+        self,
+        keys: &Picked<Keys>,
+        now: Timestamp,
+    ) -> Result<Request<Bytes>, Failure> {
         let uri: Uri = self.url.parse().map_err(unmade)?;
         let host = uri.authority().map_or("", |a| a.as_str()).to_owned();
         let mut headers = self.headers;
@@ -61,7 +66,9 @@ impl Call<'_> {
             service: self.service,
         };
         let authorization = sigv4::authorization(keys, &scope, uri.path(), &headers, &self.body);
-        let mut request = Request::post(uri).header(AUTHORIZATION, secret_value(&authorization)?);
+        let mut request = Request::post(uri)
+            .extension(keys.used())
+            .header(AUTHORIZATION, secret_value(&authorization)?);
         for (name, value) in &headers {
             // The client writes it from the URL, the same.
             if *name == HOST.as_str() {
