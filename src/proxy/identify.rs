@@ -42,7 +42,8 @@ impl Doorkeeper {
         };
         match row {
             Ok(Some(row)) => Ok(Arc::new(row.session)),
-            Ok(None) | Err(_) => Err(ClientError::Credentials),
+            Ok(None) => Err(ClientError::Credentials),
+            Err(_) => Err(ClientError::Ledger),
         }
     }
 }

@@ -132,6 +132,8 @@ pub(super) enum ClientError {
     Crowded,
     #[error("the request came through this proxy before")]
     Loop,
+    #[error("the ledger cannot be asked whose request it is")]
+    Ledger,
 }
 
 impl ClientError {
@@ -143,7 +145,7 @@ impl ClientError {
             | Self::Host
             | Self::Form
             | Self::Framing => StatusCode::BAD_REQUEST,
-            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Crowded | Self::Ledger => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Credentials => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -172,6 +174,7 @@ impl ClientError {
             Self::Framing => "framing_invalid",
             Self::Crowded => "too_many_tunnels",
             Self::Loop => "loop_detected",
+            Self::Ledger => "ledger_unavailable",
         }
     }
 

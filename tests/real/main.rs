@@ -21,6 +21,7 @@ mod disk;
 mod dispute;
 mod doors;
 mod fail_points;
+mod failover;
 mod faq;
 mod faults;
 mod handshakes;

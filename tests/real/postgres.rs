@@ -21,7 +21,7 @@ use crate::support::{certs, linger, needs, until};
 const LONG: Duration = Duration::from_secs(60);
 
 /// A set-up with its ledger at this URL.
-fn at(mut setup: Setup, url: &str) -> Setup {
+pub(crate) fn at(mut setup: Setup, url: &str) -> Setup {
     let file = setup.dir.path().join("db.url");
     fs::write(&file, url).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -30,7 +30,7 @@ fn at(mut setup: Setup, url: &str) -> Setup {
 }
 
 /// Proxies that share a ledger, started at once.
-fn fleet(merchant: &Merchant, url: &str, size: usize, budget: &str) -> Vec<Proxy> {
+pub(crate) fn fleet(merchant: &Merchant, url: &str, size: usize, budget: &str) -> Vec<Proxy> {
     std::thread::scope(|scope| {
         let one = |_| {
             scope.spawn(|| {
@@ -45,7 +45,7 @@ fn fleet(merchant: &Merchant, url: &str, size: usize, budget: &str) -> Vec<Proxy
 }
 
 /// The nonces of what a merchant was paid.
-fn taken(merchant: &Merchant) -> Vec<String> {
+pub(crate) fn taken(merchant: &Merchant) -> Vec<String> {
     let nonce = |header: String| {
         let payload: Value = serde_json::from_slice(&STANDARD.decode(header).unwrap()).unwrap();
         let nonce = payload.pointer("/payload/authorization/nonce").unwrap();
@@ -55,7 +55,7 @@ fn taken(merchant: &Merchant) -> Vec<String> {
 }
 
 /// The books know everything that the merchant knows.
-fn assert_nothing_lost(merchant: &Merchant, setup: &Setup) -> usize {
+pub(crate) fn assert_nothing_lost(merchant: &Merchant, setup: &Setup) -> usize {
     let known: BTreeSet<String> = Books::of(setup).nonces().into_iter().collect();
     let taken: BTreeSet<String> = taken(merchant).into_iter().collect();
     for nonce in &taken {
@@ -67,7 +67,7 @@ fn assert_nothing_lost(merchant: &Merchant, setup: &Setup) -> usize {
     taken.len()
 }
 
-fn url(n: usize) -> String {
+pub(crate) fn url(n: usize) -> String {
     format!("https://{HOST}/{n}")
 }
 

@@ -30,8 +30,8 @@ pub(super) struct Desk {
     pub(super) known: Option<Arc<Known>>,
 }
 
-const SESSION: &str = "SELECT id, body FROM farepass_session WHERE id = $1";
-const BY_SECRET: &str = "SELECT id, body FROM farepass_session WHERE secret = $1";
+const SESSION: &str = "SELECT id, body, changed FROM farepass_session WHERE id = $1";
+const BY_SECRET: &str = "SELECT id, body, changed FROM farepass_session WHERE secret = $1";
 const SESSIONS: &str = "SELECT id, body FROM farepass_session";
 const COUNTED_FROM: &str = "SELECT account, bucket, amount, payments FROM farepass_counted
   WHERE account = $1 AND bucket >= $2";
@@ -84,10 +84,15 @@ impl Desk {
 
     async fn stored(&self, sql: &str, value: &str) -> Result<Option<SessionRow>, Fault> {
         let found = self.link.ask(sql, &[(&value, Type::TEXT)]).await?;
-        match found.first() {
-            Some(row) => Ok(Some(self.row(&rows::session(row)?.1).await?)),
-            None => Ok(None),
+        let Some(row) = found.first() else {
+            return Ok(None);
+        };
+        let (id, opened) = rows::session(row)?;
+        if let Some(known) = &self.known {
+            // Who was let in once is let in while the database is away.
+            known.session(id, rows::number(row, 2)?, &opened);
         }
+        Ok(Some(self.row(&opened).await?))
     }
 
     async fn open_payments(

@@ -39,8 +39,8 @@ fn is_root() -> bool {
 }
 
 impl Server {
-    /// With more `-c` options, as `ssl=on`.
-    pub(crate) fn start(options: &[&str]) -> Result<Self, String> {
+    /// A folder and a port for one.
+    fn new(options: &[&str]) -> Result<Self, String> {
         let bin = programs()?;
         let dir = tempfile::Builder::new().prefix("farepass-pg-").tempdir();
         let dir = dir.map_err(|e| e.to_string())?.keep();
@@ -56,6 +56,12 @@ impl Server {
             reaper: Mutex::default(),
         };
         server.give(&server.dir);
+        Ok(server)
+    }
+
+    /// With more `-c` options, as `ssl=on`.
+    pub(crate) fn start(options: &[&str]) -> Result<Self, String> {
+        let server = Self::new(options)?;
         let password = server.file("password", PASSWORD.as_bytes());
         let out = server
             .program("initdb")
@@ -79,6 +85,56 @@ impl Server {
         server.reap()?;
         server.run();
         Ok(server)
+    }
+
+    /// A hot standby of it. From here on a commit is answered when the standby has it on its disk too.
+    pub(crate) fn standby(&self) -> Result<Self, String> {
+        let standby = Self::new(&[])?;
+        let out = standby
+            .program("pg_basebackup")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-U", "farepass", "-R", "-X", "stream", "-c", "fast", "-D"])
+            .arg(standby.data())
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .map_err(|e| e.to_string())?;
+        if !out.status.success() {
+            let said = String::from_utf8_lossy(&out.stderr);
+            return Err(format!("pg_basebackup: {said}"));
+        }
+        standby.reap()?;
+        standby.run();
+        for set in [
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+            "SELECT pg_reload_conf()",
+        ] {
+            assert!(self.sql("postgres", set).0, "{set}");
+        }
+        let end = Instant::now() + LONG;
+        let follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        while self.sql("postgres", follows).1 != "1" {
+            assert!(Instant::now() < end, "the standby does not follow");
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        Ok(standby)
+    }
+
+    /// Makes a standby the one that is written to.
+    pub(crate) fn promote(&self) {
+        let done = self
+            .program("pg_ctl")
+            .args(["promote", "-w", "-D"])
+            .arg(self.data())
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
+    /// The URL of the same place here or there, whichever can be written to.
+    pub(crate) fn either(&self, other: &Self, place: &str) -> String {
+        let (here, there) = (self.port, other.port);
+        let one = format!("@127.0.0.1:{here}/");
+        place.replace(&one, &format!("@127.0.0.1:{here},127.0.0.1:{there}/"))
     }
 
     fn data(&self) -> PathBuf {
