@@ -333,36 +333,59 @@ async fn a_file_of_a_newer_program_is_left_alone() {
     assert!(text.contains("version 99"), "{text}");
 }
 
-/// A file as the second version of the tables had it.
-fn as_older(path: &Path) {
+/// A file as an older version of the tables had it: nonces in their places or with a row each, what a
+/// payment is charged under with the payment too, and the head written out.
+fn as_older(path: &Path, version: i64) {
     let file = rusqlite::Connection::open(path).unwrap();
-    file.execute_batch("INSERT INTO nonce SELECT hash FROM new_nonce; DROP TABLE new_nonce;")
+    let hashes: Vec<Vec<u8>> = {
+        let mut statement = file.prepare("SELECT hashes FROM waiting").unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    file.execute_batch("DROP TABLE waiting; UPDATE payment SET nonce = 'as it was';")
         .unwrap();
-    file.pragma_update(None, "user_version", 2).unwrap();
+    let mut places = "nonce";
+    if version == 3 {
+        places = "new_nonce(hash)";
+        let table = "CREATE TABLE new_nonce(seq INTEGER PRIMARY KEY, hash INTEGER NOT NULL) STRICT";
+        file.execute(table, []).unwrap();
+    }
+    let sql = format!("INSERT INTO {places} VALUES (?1)");
+    for number in hashes.concat().as_chunks().0 {
+        file.execute(&sql, [i64::from_be_bytes(*number)]).unwrap();
+    }
+    let head = "INSERT INTO meta SELECT 'head', seq || ' ' || lower(hex(hash)) FROM record ORDER BY seq DESC LIMIT 1";
+    file.execute(head, []).unwrap();
+    file.pragma_update(None, "user_version", version).unwrap();
 }
 
 #[tokio::test]
 async fn a_file_of_an_older_program_keeps_all_that_it_knows() {
-    let dir = filled().await;
-    as_older(&state(&dir).join("ledger.db"));
-    // Who only reads does not change the file.
-    let Err(reading) = ledger::read(&state(&dir)) else {
-        panic!("an older file was read");
-    };
-    let said = reading.to_string();
-    assert!(said.contains("start the proxy once"), "{said}");
-    let ledger = ledger::open(&state(&dir)).unwrap();
-    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
-    let mut again = reserve(77, 1);
-    if let Some(Entry::Reserve { nonce, .. }) = again.entries.first_mut() {
-        *nonce = "nonce 1".into();
+    for version in [2, 3] {
+        let dir = filled().await;
+        as_older(&state(&dir).join("ledger.db"), version);
+        // Who only reads does not change the file.
+        let Err(reading) = ledger::read(&state(&dir)) else {
+            panic!("an older file was read");
+        };
+        let said = reading.to_string();
+        assert!(said.contains("start the proxy once"), "{said}");
+        let ledger = ledger::open(&state(&dir)).unwrap();
+        assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+        let mut again = reserve(77, 1);
+        if let Some(Entry::Reserve { nonce, .. }) = again.entries.first_mut() {
+            *nonce = "nonce 1".into();
+        }
+        let refused = ledger.post(again).await.unwrap_err();
+        assert!(matches!(refused, PostError::Rejected(_)), "{refused}");
+        ledger.post(reserve(78, 1)).await.unwrap();
+        drop(ledger);
+        let ledger = ledger::open(&state(&dir)).unwrap();
+        assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+        let open = ledger.open().await.unwrap();
+        let under = open.iter().find(|(_, event)| event.id == PaymentId(78));
+        assert_eq!(under.map(|(p, _)| p.nonce.as_str()), Some("nonce 78"));
     }
-    let refused = ledger.post(again).await.unwrap_err();
-    assert!(matches!(refused, PostError::Rejected(_)), "{refused}");
-    ledger.post(reserve(78, 1)).await.unwrap();
-    drop(ledger);
-    let ledger = ledger::open(&state(&dir)).unwrap();
-    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
 }
 
 /// Waits until the ledger is well again.

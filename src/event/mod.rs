@@ -15,10 +15,12 @@ pub mod log;
 pub mod metrics;
 mod notice;
 pub mod otel;
+mod stored;
 pub mod webhook;
 
 pub use agreed::{Agreed, Permitted, TempoSigned, Transacted};
 pub use notice::Notice;
+pub(crate) use stored::Stored;
 
 /// Where a payment stands. `reserved`, `unknown` and `settled` count against every budget they touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::budget::Entry;
 use crate::clock::Timestamp;
+use crate::event::{SpendEvent, Stored};
 
 use super::Post;
 
@@ -37,10 +38,14 @@ impl Sealed {
             time: post.time,
             numbers: post.entries.iter().map(number).collect(),
             entries_json: serde_json::to_string(&post.entries)?,
-            event_json: post.event.as_ref().map(serde_json::to_string).transpose()?,
+            event_json: post.event.as_ref().map(kept).transpose()?,
             entries: post.entries,
         })
     }
+}
+
+fn kept(event: &SpendEvent) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Stored(event))
 }
 
 fn number(entry: &Entry) -> Option<i64> {

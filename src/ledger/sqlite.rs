@@ -30,6 +30,7 @@ mod explore;
 mod facts;
 mod keeper;
 mod nonces;
+mod payments;
 mod read;
 mod shared;
 mod store;

@@ -11,18 +11,19 @@ use super::store::Fault;
 /// Nonces that wait for their places, in the file and in memory. Moving them takes some milliseconds.
 const WAITING_MAX: usize = 4096;
 
-/// Came with version 3.
+/// Came with version 4: a row for each group, eight bytes for each nonce.
 pub(super) const SCHEMA: &str =
-    "CREATE TABLE new_nonce(seq INTEGER PRIMARY KEY, hash INTEGER NOT NULL) STRICT;";
+    "CREATE TABLE waiting(seq INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;";
+/// Version 3 had a row for each nonce that waits.
+pub(super) const FROM_3: &str =
+    "INSERT OR IGNORE INTO nonce SELECT hash FROM new_nonce ORDER BY hash; DROP TABLE new_nonce;";
 
 /// The nonces that wait for their places.
 pub(super) struct Nonces(HashSet<i64>);
 
 impl Nonces {
     pub(super) fn open(connection: &Connection) -> Result<Self, Fault> {
-        let mut statement = connection.prepare("SELECT hash FROM new_nonce")?;
-        let rows = statement.query_map([], |row| row.get(0))?;
-        Ok(Self(rows.collect::<Result<_, _>>()?))
+        Ok(Self(waiting(connection)?.into_iter().collect()))
     }
 
     /// Was anything ever reserved under it, in what is committed?
@@ -36,11 +37,13 @@ impl Nonces {
 
     /// Notes some, which are new.
     pub(super) fn save(&mut self, connection: &Connection, numbers: &[i64]) -> Result<(), Fault> {
-        let mut statement = connection.prepare_cached("INSERT INTO new_nonce(hash) VALUES (?1)")?;
-        for number in numbers {
-            statement.execute([number])?;
-            self.0.insert(*number);
+        if numbers.is_empty() {
+            return Ok(());
         }
+        let mut statement = connection.prepare_cached("INSERT INTO waiting(hashes) VALUES (?1)")?;
+        let hashes: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+        statement.execute([hashes])?;
+        self.0.extend(numbers);
         Ok(())
     }
 
@@ -50,20 +53,40 @@ impl Nonces {
         if self.0.len() < WAITING_MAX {
             return Ok(());
         }
-        connection.execute_batch(
-            "INSERT OR IGNORE INTO nonce SELECT hash FROM new_nonce ORDER BY hash; DELETE FROM new_nonce;",
-        )?;
+        let mut places = connection.prepare_cached("INSERT OR IGNORE INTO nonce VALUES (?1)")?;
+        let mut sorted: Vec<i64> = self.0.iter().copied().collect();
+        sorted.sort_unstable();
+        for number in sorted {
+            places.execute([number])?;
+        }
+        connection.prepare_cached("DELETE FROM waiting")?.execute([])?;
         self.0.clear();
         Ok(())
     }
 }
 
+/// Those that wait.
+fn waiting(connection: &Connection) -> Result<Vec<i64>, Fault> {
+    let mut statement = connection.prepare("SELECT hashes FROM waiting")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let hashes: Vec<u8> = row.get(0)?;
+        let (numbers, []) = hashes.as_chunks() else {
+            return Err(Fault::Value("hashes"));
+        };
+        found.extend(numbers.iter().map(|n| i64::from_be_bytes(*n)));
+    }
+    Ok(found)
+}
+
 /// All of them, in no order.
 pub(super) fn all(connection: &Connection) -> Result<Vec<i64>, Fault> {
-    let sql = "SELECT hash FROM nonce UNION ALL SELECT hash FROM new_nonce";
-    let mut statement = connection.prepare(sql)?;
+    let mut statement = connection.prepare("SELECT hash FROM nonce")?;
     let rows = statement.query_map([], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut found = rows.collect::<Result<Vec<_>, _>>()?;
+    found.extend(waiting(connection)?);
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -86,8 +109,7 @@ mod tests {
         }
         assert_eq!(nonces.0.len(), 10, "the others have their places");
         // Two nonces of one number, which nobody would find by chance.
-        let twice = "INSERT INTO new_nonce(hash) VALUES (7), (7)";
-        connection.execute_batch(twice).unwrap();
+        nonces.save(&connection, &[7, 7]).unwrap();
         for n in 0..WAITING_MAX {
             let more = number_of(&format!("more {n}"));
             nonces.save(&connection, &[more]).unwrap();

@@ -17,6 +17,7 @@ use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::accounts;
 use super::facts;
+use super::payments;
 use super::store::{self, Fault};
 use super::verify;
 
@@ -104,7 +105,7 @@ fn event(text: &str) -> Result<SpendEvent, Fault> {
 fn newest_event(connection: &Connection, id: PaymentId) -> Result<Option<SpendEvent>, Fault> {
     let mut statement = connection.prepare_cached(NEWEST)?;
     let text: Option<String> = statement
-        .query_row([store::blob(id)], |r| r.get(0))
+        .query_row([payments::blob(id)], |r| r.get(0))
         .optional()?;
     text.as_deref().map(event).transpose()
 }
@@ -112,16 +113,16 @@ fn newest_event(connection: &Connection, id: PaymentId) -> Result<Option<SpendEv
 fn open(connection: &Connection) -> Result<Vec<(Payment, SpendEvent)>, Fault> {
     let sql = format!(
         "SELECT {} FROM payment WHERE stage = 0 ORDER BY until",
-        store::PAYMENT
+        payments::COLUMNS
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_and_then([], store::payment)?;
+    let rows = statement.query_and_then([], payments::row)?;
     let mut found = Vec::new();
     for row in rows {
-        let (id, _, payment) = row?;
+        let (id, last, payment) = row?;
         let event = newest_event(connection, id)?;
         if let (Some(payment), Some(event)) = (payment, event) {
-            found.push((payment, event));
+            found.push((payments::whole(connection, id, last, payment)?, event));
         }
     }
     Ok(found)
@@ -223,7 +224,7 @@ fn records(connection: &Connection, id: PaymentId) -> Result<Vec<Recorded>, Faul
                SELECT r.seq, r.hash, r.event FROM back b JOIN record r ON r.seq = b.seq
                WHERE r.event IS NOT NULL ORDER BY r.seq";
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_and_then([store::blob(id)], recorded)?;
+    let rows = statement.query_and_then([payments::blob(id)], recorded)?;
     rows.collect()
 }
 
@@ -295,7 +296,7 @@ impl Reader for File {
 
     async fn booked(&self, id: PaymentId) -> Result<Option<(Payment, SpendEvent)>, PostError> {
         self.ask(move |c| {
-            let booked = store::payment_at(c, id)?.and_then(|(_, payment)| payment);
+            let booked = payments::at(c, id)?.and_then(|(_, payment)| payment);
             Ok(booked.zip(newest_event(c, id)?))
         })
         .await

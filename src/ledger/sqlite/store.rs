@@ -2,21 +2,22 @@
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use crate::budget::{Counted, Mark, Opened, Payment, Stage};
+use crate::budget::{Counted, Mark, Opened};
 use crate::clock::Timestamp;
 use crate::ledger::chain::{Hash, Head, Record};
 use crate::ledger::sealed::Sealed;
 use crate::money::Usd;
 use crate::payment::{PaymentId, SessionId};
 
-use super::nonces;
+use super::{nonces, payments};
 
 /// Raised with every change of the tables.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// `record` is the ledger. All other tables can be computed from it; `verify` does.
 /// `record.before` is the record before it about the same payment, so that a payment's history needs
-/// no index; `payment.last` is the newest. `nonce` holds 64 bits of a hash (see `nonces`).
+/// no index; `payment.last` is the newest. `nonce` holds 64 bits of a hash (see `nonces`). What a payment
+/// is charged under stands in its first record only: `payment.nonce` is of files before version 4.
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE record(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, payment BLOB, before INTEGER,
@@ -112,7 +113,6 @@ pub(super) fn create(connection: &mut Connection, id: &str) -> Result<(), Fault>
     tx.execute_batch(FACTS)?;
     tx.execute_batch(nonces::SCHEMA)?;
     tx.execute("INSERT INTO meta VALUES ('id', ?1)", [id])?;
-    save_head(&tx, Head::genesis(id))?;
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }
@@ -128,6 +128,10 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Fault> {
         tx.execute_batch(FACTS)?;
     }
     tx.execute_batch(nonces::SCHEMA)?;
+    if before == 3 {
+        tx.execute_batch(nonces::FROM_3)?;
+    }
+    tx.execute_batch("UPDATE payment SET nonce = NULL; DELETE FROM meta WHERE key = 'head';")?;
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }
@@ -141,36 +145,35 @@ pub(super) fn id(connection: &Connection) -> Result<String, Fault> {
     Ok(statement.query_row([], |r| r.get(0))?)
 }
 
+/// The end of the chain: the newest record, if there is one.
 pub(super) fn head(connection: &Connection) -> Result<Head, Fault> {
-    let mut statement = connection.prepare("SELECT value FROM meta WHERE key = 'head'")?;
-    let text: String = statement.query_row([], |r| r.get(0))?;
-    let (seq, hash) = text.split_once(' ').ok_or(Fault::Value("head"))?;
-    let bytes = hex::decode(hash).map_err(|_| Fault::Value("head"))?;
+    let sql = "SELECT seq, hash FROM record ORDER BY seq DESC LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else {
+        return Ok(Head::genesis(&id(connection)?));
+    };
     Ok(Head {
-        seq: seq.parse().map_err(|_| Fault::Value("head"))?,
-        hash: bytes.try_into().map_err(|_| Fault::Value("head"))?,
+        seq: row.get::<_, i64>(0)?.cast_unsigned(),
+        hash: hash(row, 1)?,
     })
 }
 
-pub(super) fn save_head(connection: &Connection, head: Head) -> Result<(), Fault> {
-    let text = format!("{} {}", head.seq, head.hex());
-    let mut statement =
-        connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('head', ?1)")?;
-    statement.execute([text])?;
-    Ok(())
+fn hash(row: &Row<'_>, column: usize) -> Result<Hash, Fault> {
+    let hash: Vec<u8> = row.get(column)?;
+    Hash::try_from(hash).map_err(|_| Fault::Value("hash"))
 }
 
 /// Columns of [`record`], in order.
 pub(super) const RECORD: &str = "seq, time, entries, event, hash";
 
 pub(super) fn record(row: &Row<'_>) -> Result<Record, Fault> {
-    let hash: Vec<u8> = row.get(4)?;
     Ok(Record {
         seq: row.get::<_, i64>(0)?.cast_unsigned(),
         time: Timestamp(row.get::<_, i64>(1)?.cast_unsigned()),
         entries: row.get(2)?,
         event: row.get(3)?,
-        hash: Hash::try_from(hash).map_err(|_| Fault::Value("hash"))?,
+        hash: hash(row, 4)?,
     })
 }
 
@@ -195,102 +198,12 @@ pub(super) fn save_record(
     statement.execute(params![
         head.seq.cast_signed(),
         post.time.0.cast_signed(),
-        payment.map(blob),
+        payment.map(payments::blob),
         before.map(u64::cast_signed),
         post.entries_json,
         post.event_json,
         head.hash,
     ])?;
-    Ok(())
-}
-
-pub(super) fn blob(id: PaymentId) -> [u8; 16] {
-    id.0.to_be_bytes()
-}
-
-fn stage_number(stage: Stage) -> i64 {
-    match stage {
-        Stage::Reserved => 0,
-        Stage::Settled => 1,
-        Stage::Released => 2,
-    }
-}
-
-fn stage(number: i64) -> Result<Stage, Fault> {
-    match number {
-        0 => Ok(Stage::Reserved),
-        1 => Ok(Stage::Settled),
-        2 => Ok(Stage::Released),
-        _ => Err(Fault::Value("stage")),
-    }
-}
-
-/// Columns of [`payment`], in order.
-pub(super) const PAYMENT: &str = "id, last, stage, amount, until, nonce, marks";
-
-/// Its newest record, and the payment unless it is a refusal.
-pub(super) fn payment(row: &Row<'_>) -> Result<(PaymentId, u64, Option<Payment>), Fault> {
-    let id = PaymentId(u128::from_be_bytes(row.get(0)?));
-    let last = row.get::<_, i64>(1)?.cast_unsigned();
-    let Some(number) = row.get::<_, Option<i64>>(2)? else {
-        return Ok((id, last, None));
-    };
-    let payment = Payment {
-        stage: stage(number)?,
-        amount: Usd(row.get::<_, i64>(3)?.cast_unsigned()),
-        until: Timestamp(row.get::<_, i64>(4)?.cast_unsigned()),
-        nonce: row.get(5)?,
-        marks: serde_json::from_str(&row.get::<_, String>(6)?)?,
-    };
-    Ok((id, last, Some(payment)))
-}
-
-/// The largest id of a payment or refusal. Ids begin with their time, so that most new ones are larger.
-pub(super) fn largest_payment(connection: &Connection) -> Result<Option<PaymentId>, Fault> {
-    let sql = "SELECT max(id) FROM payment";
-    let largest: Option<[u8; 16]> = connection.query_row(sql, [], |row| row.get(0))?;
-    Ok(largest.map(|id| PaymentId(u128::from_be_bytes(id))))
-}
-
-pub(super) fn payment_at(
-    connection: &Connection,
-    id: PaymentId,
-) -> Result<Option<(u64, Option<Payment>)>, Fault> {
-    let sql = format!("SELECT {PAYMENT} FROM payment WHERE id = ?1");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([blob(id)])?;
-    let row = rows.next()?.map(payment).transpose()?;
-    Ok(row.map(|(_, last, payment)| (last, payment)))
-}
-
-/// Writes payments, each with its newest record; `None` for a refusal. A statement is looked up once for
-/// all of them.
-pub(super) fn save_payments<'a>(
-    connection: &Connection,
-    rows: impl Iterator<Item = (PaymentId, u64, Option<&'a Payment>)>,
-) -> Result<(), Fault> {
-    let mut refusal = connection.prepare_cached(
-        "INSERT INTO payment(id, last) VALUES (?1, ?2) ON CONFLICT(id) DO UPDATE SET last = ?2",
-    )?;
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(id) DO UPDATE SET
-         last = ?2, stage = ?3, amount = ?4, until = ?5, nonce = ?6, marks = ?7",
-    )?;
-    for (id, last, payment) in rows {
-        let Some(payment) = payment else {
-            refusal.execute(params![blob(id), last.cast_signed()])?;
-            continue;
-        };
-        statement.execute(params![
-            blob(id),
-            last.cast_signed(),
-            stage_number(payment.stage),
-            payment.amount.0.cast_signed(),
-            payment.until.0.cast_signed(),
-            payment.nonce,
-            serde_json::to_string(&payment.marks)?,
-        ])?;
-    }
     Ok(())
 }
 

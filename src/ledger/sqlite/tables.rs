@@ -16,6 +16,7 @@ use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::facts;
 use super::nonces::Nonces;
+use super::payments;
 use super::store::{self, Fault};
 
 /// Sums kept in memory between commits. Above it they are dropped and read again when needed.
@@ -100,7 +101,7 @@ impl Tables {
             known: HashSet::new(),
             met: Default::default(),
             nonces: Nonces::open(&connection)?,
-            largest: store::largest_payment(&connection)?,
+            largest: payments::largest(&connection)?,
             connection,
             head,
             pending: None,
@@ -239,7 +240,7 @@ impl Tables {
         if self.lasts.contains_key(&id) || Some(id) > self.largest {
             return Ok(());
         }
-        if let Some((last, payment)) = store::payment_at(&self.connection, id)? {
+        if let Some((last, payment)) = payments::at(&self.connection, id)? {
             self.lasts.insert(id, last);
             if let Some(payment) = payment {
                 self.book.payments.insert(id, payment);
@@ -324,7 +325,7 @@ impl Tables {
             let last = self.lasts.get(id).copied().unwrap_or_default();
             (*id, last, self.book.payments.get(id))
         });
-        store::save_payments(&self.connection, payments)?;
+        payments::save(&self.connection, payments)?;
         self.nonces.save(&self.connection, &dirty.nonces)?;
         self.nonces.sort(&self.connection)?;
         for id in &dirty.sessions {
@@ -335,7 +336,7 @@ impl Tables {
         for key in &dirty.facts {
             facts::save(&self.connection, key, self.book.facts.get(key))?;
         }
-        store::save_head(&self.connection, self.head)
+        Ok(())
     }
 
     fn changed(&self, dirty: &Dirty) -> Changed {

@@ -8,6 +8,7 @@ use crate::ledger::sealed::number_of_hash;
 
 use super::facts;
 use super::nonces;
+use super::payments;
 use super::store::{self, Fault};
 
 /// Walks every record and compares every row, on one state of the file while others write.
@@ -31,8 +32,10 @@ fn walk(connection: &Connection) -> Result<Report, Fault> {
     }
     audit.check_head(store::head(connection)?);
     audit.check_counted(all(connection, "counted", store::COUNTED, store::counted)?.into_iter());
-    let payments = all(connection, "payment", store::PAYMENT, |row| {
-        let (id, last, payment) = store::payment(row)?;
+    let payments = all(connection, "payment", payments::COLUMNS, |row| {
+        let (id, last, payment) = payments::row(row)?;
+        let whole = |payment| payments::whole(connection, id, last, payment);
+        let payment = payment.map(whole).transpose()?;
         Ok((id, Seen::new(last, payment.as_ref())))
     })?;
     audit.check_payments(payments.into_iter());

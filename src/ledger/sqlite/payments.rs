@@ -1,0 +1,137 @@
+//! Rows of the table of payments and refusals.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::budget::{Entry, Payment, Stage};
+use crate::clock::Timestamp;
+use crate::money::Usd;
+use crate::payment::PaymentId;
+
+use super::store::Fault;
+
+pub(super) fn blob(id: PaymentId) -> [u8; 16] {
+    id.0.to_be_bytes()
+}
+
+fn stage_number(stage: Stage) -> i64 {
+    match stage {
+        Stage::Reserved => 0,
+        Stage::Settled => 1,
+        Stage::Released => 2,
+    }
+}
+
+fn stage(number: i64) -> Result<Stage, Fault> {
+    match number {
+        0 => Ok(Stage::Reserved),
+        1 => Ok(Stage::Settled),
+        2 => Ok(Stage::Released),
+        _ => Err(Fault::Value("stage")),
+    }
+}
+
+/// Columns of [`row`], in order.
+pub(super) const COLUMNS: &str = "id, last, stage, amount, until, marks";
+
+/// Its newest record, and the payment unless it is a refusal; see [`charged_under`] for its nonce.
+pub(super) fn row(row: &Row<'_>) -> Result<(PaymentId, u64, Option<Payment>), Fault> {
+    let id = PaymentId(u128::from_be_bytes(row.get(0)?));
+    let last = row.get::<_, i64>(1)?.cast_unsigned();
+    let Some(number) = row.get::<_, Option<i64>>(2)? else {
+        return Ok((id, last, None));
+    };
+    let payment = Payment {
+        stage: stage(number)?,
+        amount: Usd(row.get::<_, i64>(3)?.cast_unsigned()),
+        until: Timestamp(row.get::<_, i64>(4)?.cast_unsigned()),
+        marks: serde_json::from_str(&row.get::<_, String>(5)?)?,
+        nonce: String::new(),
+    };
+    Ok((id, last, Some(payment)))
+}
+
+/// What a payment with this newest record is charged under: its reservation says it.
+pub(super) fn charged_under(
+    connection: &Connection,
+    payment: PaymentId,
+    last: u64,
+) -> Result<String, Fault> {
+    let mut next = Some(last.cast_signed());
+    let sql = "SELECT before, entries FROM record WHERE seq = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    while let Some(seq) = next {
+        let row = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, String>(1)?));
+        let (before, entries) = statement.query_row([seq], row)?;
+        for entry in serde_json::from_str::<Vec<Entry>>(&entries)? {
+            match entry {
+                Entry::Reserve { id, nonce, .. } if id == payment => return Ok(nonce),
+                _ => {}
+            }
+        }
+        // Records only ever point back; one that does not is damaged, and must not hold us here.
+        next = before.filter(|before| *before < seq);
+    }
+    Err(Fault::Value("before"))
+}
+
+/// The largest id of a payment or refusal. Ids begin with their time, so that most new ones are larger.
+pub(super) fn largest(connection: &Connection) -> Result<Option<PaymentId>, Fault> {
+    let sql = "SELECT max(id) FROM payment";
+    let largest: Option<[u8; 16]> = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(largest.map(|id| PaymentId(u128::from_be_bytes(id))))
+}
+
+pub(super) fn at(
+    connection: &Connection,
+    id: PaymentId,
+) -> Result<Option<(u64, Option<Payment>)>, Fault> {
+    let sql = format!("SELECT {COLUMNS} FROM payment WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([blob(id)])?;
+    let Some((_, last, payment)) = rows.next()?.map(self::row).transpose()? else {
+        return Ok(None);
+    };
+    let whole = |payment| whole(connection, id, last, payment);
+    Ok(Some((last, payment.map(whole).transpose()?)))
+}
+
+/// A payment as its row has it, with what it is charged under.
+pub(super) fn whole(
+    connection: &Connection,
+    id: PaymentId,
+    last: u64,
+    payment: Payment,
+) -> Result<Payment, Fault> {
+    let nonce = charged_under(connection, id, last)?;
+    Ok(Payment { nonce, ..payment })
+}
+
+/// Writes payments, each with its newest record; `None` for a refusal. A statement is looked up once for
+/// all of them.
+pub(super) fn save<'a>(
+    connection: &Connection,
+    rows: impl Iterator<Item = (PaymentId, u64, Option<&'a Payment>)>,
+) -> Result<(), Fault> {
+    let mut refusal = connection.prepare_cached(
+        "INSERT INTO payment(id, last) VALUES (?1, ?2) ON CONFLICT(id) DO UPDATE SET last = ?2",
+    )?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO payment VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6) ON CONFLICT(id) DO UPDATE SET
+         last = ?2, stage = ?3, amount = ?4, until = ?5, marks = ?6",
+    )?;
+    for (id, last, payment) in rows {
+        let Some(payment) = payment else {
+            refusal.execute(params![blob(id), last.cast_signed()])?;
+            continue;
+        };
+        statement.execute(params![
+            blob(id),
+            last.cast_signed(),
+            stage_number(payment.stage),
+            payment.amount.0.cast_signed(),
+            payment.until.0.cast_signed(),
+            serde_json::to_string(&payment.marks)?,
+        ])?;
+    }
+    Ok(())
+}
