@@ -59,7 +59,9 @@ impl Nonces {
         for number in sorted {
             places.execute([number])?;
         }
-        connection.prepare_cached("DELETE FROM waiting")?.execute([])?;
+        connection
+            .prepare_cached("DELETE FROM waiting")?
+            .execute([])?;
         self.0.clear();
         Ok(())
     }
