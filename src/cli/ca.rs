@@ -57,7 +57,11 @@ Examples:
         old: bool,
     },
     /// Make a new one, for the next start; the old one stays beside it
-    Rotate,
+    Rotate {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,7 +114,7 @@ impl Command for Ca {
             Action::Uninstall { trust, old } => {
                 uninstall(terminal, &trust, old, &path, &described)?
             }
-            Action::Rotate => rotate(terminal, &dir)?,
+            Action::Rotate { json } => rotate(terminal, &dir, json)?,
         }
         Ok(Exit::Done)
     }
@@ -233,12 +237,17 @@ fn take(terminal: &mut Terminal, steps: &[Step], print: bool) -> Result<(), Fail
     Ok(())
 }
 
-fn rotate(terminal: &mut Terminal, dir: &Path) -> Result<(), Failure> {
+fn rotate(terminal: &mut Terminal, dir: &Path, json: bool) -> Result<(), Failure> {
     let kept = tls::rotate(dir)?;
-    for path in &kept {
-        writeln!(terminal.out, "kept  {}", path.display())?;
+    let new = dir.join("ca.pem");
+    if json {
+        terminal.json(&json!({ "kept": kept, "new": new }))?;
+    } else {
+        for path in &kept {
+            writeln!(terminal.out, "kept  {}", path.display())?;
+        }
+        writeln!(terminal.out, "new   {}", new.display())?;
     }
-    writeln!(terminal.out, "new   {}", dir.join("ca.pem").display())?;
     terminal.say(
         "farepass: the new authority serves from the next start on; agents must trust it then:\n  \
          farepass ca install          where it was installed before\n  \

@@ -6,7 +6,7 @@ use http::Uri;
 
 use super::explain::{book, facts, session};
 use super::table::{Table, plain, width};
-use super::{Command, Exit, Failure, Terminal};
+use super::{Command, Exit, Failure, Terminal, setup};
 use crate::app;
 use crate::bazaar::{self, BazaarError};
 use crate::clock;
@@ -48,14 +48,11 @@ impl Command for Discover {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = Config::load(terminal.globals.config.as_deref())?;
         let fetch = app::fetch(&config).map_err(|e| Failure::new(Exit::Failed, e))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| Failure::new(Exit::Failed, e))?;
         let book = book(&config, terminal);
-        let (rows, problems) = runtime
-            .block_on(self.found(&config, &fetch, book))
-            .map_err(|e| Failure::new(Exit::Failed, e))??;
+        let (rows, problems) = setup::work("asking the catalogues", async {
+            let found = self.found(&config, &fetch, book).await;
+            found.map_err(|e| Failure::new(Exit::Failed, e))?
+        })?;
         for problem in &problems {
             terminal.say(format_args!("farepass: {}", plain(problem)));
         }

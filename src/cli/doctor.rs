@@ -43,7 +43,7 @@ impl Command for Doctor {
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config(terminal)?;
-        let findings = setup::wait(async { Ok(self.look(&config).await) })?;
+        let findings = setup::work("looking", async { Ok(self.look(&config).await) })?;
         match self.json {
             true => terminal.json_list(&findings)?,
             false => report(terminal, &findings)?,

@@ -265,7 +265,7 @@ fn amount(row: &SpendEvent) -> String {
 }
 
 fn verify(book: Arc<dyn Reader>, terminal: &mut Terminal, json: bool) -> Result<Exit, Failure> {
-    let report = setup::wait(async { Ok(book.verify().await?) })?;
+    let report = setup::work("verifying the ledger", async { Ok(book.verify().await?) })?;
     let whole = report.problems.is_empty();
     if json {
         terminal.json(&report)?;

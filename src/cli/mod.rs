@@ -22,6 +22,7 @@ mod init;
 mod inject;
 mod learn;
 mod ledger;
+mod man;
 mod mcp;
 mod merchant;
 mod owner;
@@ -36,6 +37,7 @@ mod table;
 mod terminal;
 mod wallet;
 mod webhook;
+mod working;
 
 pub use failure::{Exit, Failure};
 use terminal::Talk;
@@ -141,6 +143,7 @@ const COMMANDS: &[Entry] = &[
     entry::<webhook::Webhook>(),
     entry::<schema::Schema>(),
     entry::<completions::Completions>(),
+    entry::<man::Man>(),
 ];
 
 const EXIT_CODES: &str = "\
@@ -157,7 +160,7 @@ Start here:
   farepass demo     see it work: no wallet, no network, no configuration
   farepass init     a first configuration, certificate authority and wallet key";
 
-/// The whole command line, for parsing, help and completions.
+/// The whole command line, for parsing, help, completions and manual pages.
 fn command_line() -> clap::Command {
     let mut root = Globals::augment_args(clap::Command::new("farepass"))
         .about("A forward proxy that pays 402 Payment Required for AI agents, within your policy")

@@ -30,7 +30,7 @@ impl Command for Ready {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config(terminal)?;
         let (Span(wait), started) = (self.wait, Instant::now());
-        setup::wait(async {
+        setup::work("waiting for the proxy", async {
             loop {
                 match client::ready(&config.state_dir).await {
                     Ok(()) => return Ok(Exit::Done),

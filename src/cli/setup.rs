@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::working::Working;
 use super::{Exit, Failure, Terminal};
 use crate::admin::TokenError;
 use crate::admin::client::ClientError;
@@ -33,6 +34,15 @@ pub(super) fn book(config: &Config) -> Result<Option<Arc<dyn Reader>>, Failure> 
 pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(no_runtime)?.block_on(work)
+}
+
+/// The same, and a person at the terminal is told what takes so long.
+pub(super) fn work<T>(
+    what: &'static str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let _working = Working::on(what);
+    wait(work)
 }
 
 /// A runtime for a whole proxy.

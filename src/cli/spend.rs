@@ -106,7 +106,7 @@ impl Command for Spend {
         };
         let mut sums = Book::new(self.by);
         if let Some(book) = setup::book(&config)? {
-            setup::wait(add(book, filter, &mut sums))?;
+            setup::work("adding up", add(book, filter, &mut sums))?;
         }
         if self.json {
             terminal.json(&page(self.since, self.until, &sums))?;

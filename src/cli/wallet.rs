@@ -92,7 +92,7 @@ impl Held {
 
 impl List {
     fn run(self, config: &Config, terminal: &mut Terminal) -> Result<Exit, Failure> {
-        let rows = setup::wait(rows(config))?;
+        let rows = setup::work("asking the nodes", rows(config))?;
         let broken = rows.iter().any(|row| row.problem.is_some());
         match self.json {
             true => terminal.json_list(&rows)?,

@@ -176,3 +176,14 @@ fn a_new_authority_takes_over_and_the_old_one_is_kept() {
     home.farepass(["ca", "rotate"]).ok();
     assert_eq!(fs::read_dir(home.at("certs")).unwrap().count(), 6);
 }
+
+#[test]
+fn a_new_authority_is_told_as_json() {
+    let home = Home::ready();
+    let told = home.farepass(["ca", "rotate", "--json"]).ok().json();
+    let kept = told["kept"].as_array().unwrap();
+    assert_eq!(kept.len(), 2, "{told}");
+    for file in kept.iter().chain([&told["new"]]) {
+        assert!(home.at(file.as_str().unwrap()).exists(), "{told}");
+    }
+}

@@ -40,7 +40,138 @@ const PAGES: &[&[&str]] = &[
     &["webhook"],
     &["schema"],
     &["completions"],
+    &["man"],
 ];
+
+/// Every command that there is, by asking for help.
+fn commands(home: &Home) -> Vec<Vec<String>> {
+    let (mut left, mut all) = (vec![vec![]], vec![]);
+    while let Some(command) = left.pop() {
+        let mut args: Vec<String> = command.clone();
+        args.push("--help".into());
+        let page = home.farepass(&args).ok().out;
+        let below = page.split_once("Commands:\n").map_or("", |(_, rest)| rest);
+        let below = below.lines().take_while(|l| !l.is_empty());
+        let below = below.filter(|l| l.starts_with("  ") && !l.starts_with("   "));
+        for name in below.filter_map(|l| l.split_whitespace().next()) {
+            left.push([&command[..], &[name.to_owned()]].concat());
+        }
+        all.push(command);
+    }
+    all.sort();
+    all
+}
+
+/// Commands without `--json`, and what they print instead.
+const NO_JSON: &[(&str, &str)] = &[
+    ("ca", "see below it"),
+    ("ca export", "a certificate"),
+    ("ca install", "shell commands"),
+    ("ca uninstall", "shell commands"),
+    ("completions", "a script"),
+    ("demo", "a demonstration"),
+    ("dispute", "JSON"),
+    ("inject", "manifests"),
+    ("learn", "a policy"),
+    ("ledger", "see below it"),
+    ("man", "a manual page"),
+    ("mcp", "a protocol"),
+    ("merchant", "see below it"),
+    ("merchant forget", "nothing"),
+    ("ready", "nothing"),
+    ("run", "what its program prints"),
+    ("schema", "JSON"),
+    ("serve", "JSON"),
+    ("session", "see below it"),
+    ("wallet", "see below it"),
+    ("webhook", "manifests"),
+];
+
+#[test]
+fn every_command_that_prints_data_prints_json() {
+    let home = Home::new();
+    let without = commands(&home).into_iter().filter(|command| {
+        let args = command.iter().map(String::as_str).chain(["--help"]);
+        let page = home.farepass(args).ok().out;
+        !command.is_empty() && !page.contains("--json")
+    });
+    let without: Vec<_> = without.map(|command| command.join(" ")).collect();
+    let excused: Vec<_> = NO_JSON.iter().map(|(command, _)| *command).collect();
+    assert_eq!(without, excused);
+}
+
+#[test]
+fn a_manual_page_of_every_command_is_whole() {
+    let home = Home::new();
+    let dir = home.at("man1");
+    home.farepass(["man", "--dir", dir.to_str().unwrap()]).ok();
+    let pages = commands(&home);
+    assert!(pages.len() > 30, "{}", pages.len());
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), pages.len());
+    for command in pages {
+        let name = [&["farepass".to_owned()], &command[..]].concat().join("-");
+        let file = dir.join(format!("{name}.1"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let printed = home.farepass(
+            ["man"]
+                .into_iter()
+                .chain(command.iter().map(String::as_str)),
+        );
+        assert_eq!(printed.ok().out, text, "{name}");
+        for section in [".SH NAME", ".SH SYNOPSIS", ".SH OPTIONS"] {
+            assert!(text.contains(section), "{name}: {section}\n{text}");
+        }
+        // As groff reads it, with every warning it has.
+        let mut groff = Command::new("groff");
+        groff.args(["-man", "-Tutf8", "-ww", "-z"]).arg(&file);
+        if let Ok(read) = groff.output() {
+            let said = String::from_utf8_lossy(&read.stderr);
+            assert!(read.status.success() && said.is_empty(), "{name}: {said}");
+        }
+    }
+    let root = home.farepass(["man"]).ok().out;
+    assert!(root.contains("Exit codes"), "{root}");
+    home.farepass(["man", "pay"])
+        .failed(2, &["no command `pay`"]);
+}
+
+/// What takes long says so at a terminal, and nowhere else.
+#[test]
+fn who_waits_at_a_terminal_is_told_what_for() {
+    let home = Home::ready();
+    let ended = home.farepass(["ready", "--wait", "2s"]);
+    assert!(!ended.err.contains("waiting for"), "{}", ended.err);
+    // A terminal of its own as stderr, and what was written there.
+    let script = "\
+import os, pty, subprocess, sys
+here, there = pty.openpty()
+child = subprocess.Popen(sys.argv[1:], stderr=there)
+os.close(there)
+said = b''
+try:
+    while chunk := os.read(here, 4096):
+        said += chunk
+except OSError:
+    pass
+child.wait()
+sys.stdout.buffer.write(said)";
+    let args = ["ready", "--wait", "2500ms"];
+    let binary = env!("CARGO_BIN_EXE_farepass");
+    let mut python = Command::new("python3");
+    python.current_dir(home.path()).stdin(Stdio::null());
+    python.args(["-c", script, binary]).args(args);
+    let Ok(out) = python.output() else {
+        eprintln!("SKIPPED: no python3");
+        return;
+    };
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(said.contains("\rwaiting for the proxy … 1 s"), "{said:?}");
+    assert!(said.contains("… 2 s"), "{said:?}");
+    // The line is gone before the last word, and no control sequence was needed.
+    let (_, last) = said.rsplit_once(" \r").unwrap();
+    assert!(last.starts_with("farepass: "), "{said:?}");
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+}
 
 #[test]
 fn every_help_page() {

@@ -1,7 +1,7 @@
 //! `farepass ledger export`: what was spent, for other programs, one payment after the other however
 //! many there are.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -72,7 +72,12 @@ impl Export {
             write(&mut terminal.out, self.format, &head)?;
         }
         if let Some(book) = book {
-            setup::wait(rows(&*book, filter, self.format, &mut terminal.out))?;
+            let rows = rows(&*book, filter, self.format, &mut terminal.out);
+            match std::io::stdout().is_terminal() {
+                // The rows are what is to be seen there.
+                true => setup::wait(rows)?,
+                false => setup::work("exporting", rows)?,
+            }
         }
         Ok(Exit::Done)
     }

@@ -57,7 +57,7 @@ impl Reconcile {
                 Failure::new(Exit::Usage, problem).hint("rpc: { \"eip155:84532\": \"https://…\" }")
             );
         }
-        let findings = setup::wait(async {
+        let findings = setup::work("asking the chains", async {
             let wanted = match self.payments.as_slice() {
                 [] => unfinished(config, &*book).await?,
                 named => named_ones(&*book, named).await?,
