@@ -58,7 +58,7 @@ impl Doctor {
     async fn look(&self, config: &Config) -> Vec<Finding> {
         let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let mut all = authority::look(config);
-        all.extend(wallets::look(config));
+        all.extend(wallets::look(config).await);
         all.extend(book::look(config).await);
         all.extend(clock::look(config).await);
         all.extend(names::look(config).await);

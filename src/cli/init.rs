@@ -7,15 +7,26 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::guide::{self, Guide};
 use super::{Command, Exit, Failure, Terminal};
-use crate::config::{Config, WalletEntry};
+use crate::config::{Config, ConfigError, WalletEntry};
 use crate::tls::Authority;
+use crate::wallet;
 use crate::wallet::local::{self, KeyError};
+
+mod next;
 
 const TEMPLATE: &str = include_str!("init/farepass.yaml");
 
+/// The line of the template that a wallet takes the place of.
+const WALLET: &str = "  # here\n";
+
 /// The key's line in the template, after which its passphrase is named.
 const KEY_LINE: &str = "    key_file: wallet.key";
+
+/// What one request may cost in the template, and what is written above it for a Lightning node.
+const PRICE_LINE: &str = "      max: \"0.05 USD\"";
+const SCHEMES_LINE: &str = "      schemes: [l402]\n";
 
 /// Write a first configuration, a certificate authority and a wallet key
 ///
@@ -26,14 +37,25 @@ const KEY_LINE: &str = "    key_file: wallet.key";
 Examples:
   farepass init
   farepass init --config agents/farepass.yaml
-  farepass init --passphrase-file /run/secrets/wallet-pass    an encrypted key")]
+  farepass init --passphrase-file /run/secrets/wallet-pass    an encrypted key
+  farepass init --wallet cdp    a wallet whose key is elsewhere, and what it needs")]
 pub(super) struct Init {
+    /// Kind of the wallet: local, web3signer, cdp, privy, kms, agentcore or lightning
+    #[arg(long, value_name = "KIND", default_value = "local", value_parser = kind, hide_default_value = true)]
+    wallet: &'static Guide,
     /// Encrypt the new key with the passphrase in this file (mode 0600)
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+fn kind(word: &str) -> Result<&'static Guide, String> {
+    guide::of(word).ok_or_else(|| {
+        let kinds: Vec<_> = guide::GUIDES.iter().map(|guide| guide.kind).collect();
+        kinds.join(", ")
+    })
 }
 
 /// What was done about one file.
@@ -49,6 +71,9 @@ impl Command for Init {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let file = terminal.globals.config.clone();
         let file = file.unwrap_or_else(|| "farepass.yaml".into());
+        if self.passphrase_file.is_some() && self.wallet.kind != LOCAL {
+            return Err(Failure::new(Exit::Usage, NO_KEY));
+        }
         let passphrase_file =
             match &self.passphrase_file {
                 // The configuration names it from its own folder.
@@ -61,9 +86,12 @@ impl Command for Init {
             // Before anything is written.
             local::passphrase(path).map_err(|e| Failure::new(Exit::Usage, e))?;
         }
-        let new = write_config(&file, passphrase_file.as_deref())?;
+        let new = write_config(&file, self.wallet, passphrase_file.as_deref())?;
         if !new && passphrase_file.is_some() {
             terminal.say("the configuration exists already, so --passphrase-file is not used");
+        }
+        if !new && self.wallet.kind != LOCAL {
+            terminal.say("the configuration exists already, so --wallet is not used");
         }
         let config = Config::load(Some(&file))?;
         let mut done = vec![Done {
@@ -80,34 +108,41 @@ impl Command for Init {
             what: "whom your agents trust; its key stays beside it",
         });
         let mut wallets = vec![];
-        for entry in config.wallets.iter().filter(|w| w.kind == "local") {
-            let (key, address) = wallet(entry)?;
+        for entry in config.wallets.iter().filter(|w| w.kind == LOCAL) {
+            let (key, address) = key_of(entry)?;
             done.push(key);
             wallets.push((entry, address));
         }
+        let next = next::steps(&file, &config);
         match self.json {
-            true => report_json(terminal, &done, &wallets)?,
-            false => report(terminal, &file, &done, &wallets)?,
+            true => report_json(terminal, &done, &wallets, &next)?,
+            false => report(terminal, &done, &wallets, &next)?,
         }
         Ok(Exit::Done)
     }
 }
 
 /// Writes the template, unless there is something already. Returns whether it did.
-fn write_config(file: &Path, passphrase_file: Option<&Path>) -> Result<bool, Failure> {
+fn write_config(
+    file: &Path,
+    guide: &Guide,
+    passphrase_file: Option<&Path>,
+) -> Result<bool, Failure> {
     let failed = |e: io::Error| Failure::new(Exit::Failed, format_args!("{}: {e}", file.display()));
-    let text = match passphrase_file {
-        None => TEMPLATE.to_owned(),
-        Some(path) => {
-            // JSON's strings are YAML's.
-            let path = serde_json::to_string(&path.display().to_string()).unwrap_or_default();
-            TEMPLATE.replacen(
-                KEY_LINE,
-                &format!("    passphrase_file: {path}\n{KEY_LINE}"),
-                1,
-            )
-        }
-    };
+    let mut text = TEMPLATE.replacen(WALLET, guide.wallet, 1);
+    if wallet::pays_itself(guide.kind) {
+        // Bought with invoices, and asked so by the tests of the file.
+        text = text.replacen(PRICE_LINE, &format!("{SCHEMES_LINE}{PRICE_LINE}"), 1);
+        text = text.replace(", amount:", ", scheme: l402, amount:");
+    }
+    if let Some(path) = passphrase_file {
+        // JSON's strings are YAML's.
+        let path = serde_json::to_string(&path.display().to_string()).unwrap_or_default();
+        let named = format!("    passphrase_file: {path}\n{KEY_LINE}");
+        text = text.replacen(KEY_LINE, &named, 1);
+    }
+    // A kind that this build leaves out is said before anything is written.
+    Config::parse(file, &text).map_err(ConfigError::Invalid)?;
     if let Some(parent) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(failed)?;
     }
@@ -122,11 +157,18 @@ fn write_config(file: &Path, passphrase_file: Option<&Path>) -> Result<bool, Fai
     }
 }
 
+/// The kind whose key is made here.
+const LOCAL: &str = "local";
+
+/// Why nothing is encrypted.
+const NO_KEY: &str =
+    "--passphrase-file encrypts a key of kind `local`; the keys of other kinds are elsewhere";
+
 /// Why no key is made.
 const UNENCRYPTED: &str = "Solana keys are kept as the Solana CLI keeps them, which is never encrypted: leave `passphrase_file` out";
 
 /// Makes the key of a wallet, unless there is one already.
-fn wallet(entry: &WalletEntry) -> Result<(Done, String), Failure> {
+fn key_of(entry: &WalletEntry) -> Result<(Done, String), Failure> {
     let failed = |e: KeyError| Failure::new(Exit::Usage, e);
     let path_of = |key: &str| {
         let mut section = entry.section.clone();
@@ -156,6 +198,7 @@ fn report_json(
     terminal: &mut Terminal,
     done: &[Done],
     wallets: &[(&WalletEntry, String)],
+    next: &[String],
 ) -> Result<(), Failure> {
     let files = done.iter().map(|d| json!({ "path": d.path, "new": d.new }));
     let wallets = wallets.iter().map(|(entry, address)| {
@@ -165,14 +208,15 @@ fn report_json(
     terminal.json(&json!({
         "files": files.collect::<Vec<_>>(),
         "wallets": wallets.collect::<Vec<_>>(),
+        "next": next,
     }))
 }
 
 fn report(
     terminal: &mut Terminal,
-    file: &Path,
     done: &[Done],
     wallets: &[(&WalletEntry, String)],
+    next: &[String],
 ) -> Result<(), Failure> {
     let out = &mut terminal.out;
     let shown = |path: &Path| path.display().to_string();
@@ -190,14 +234,10 @@ fn report(
             networks.join(", ")
         )?;
     }
-    writeln!(
-        out,
-        "\nNext:\n  \
-         1. send test USDC to the address; no gas is needed\n  \
-         2. write your rules into {}, then: farepass check\n  \
-         3. farepass run -- your-agent",
-        shown(file)
-    )?;
+    writeln!(out, "\nNext:")?;
+    for (step, number) in next.iter().zip(1..) {
+        writeln!(out, "  {number}. {step}")?;
+    }
     let secrets = done.iter().any(|d| in_git(&d.path));
     if secrets {
         terminal.say("this folder is under git: keep wallet.key, certs/ and .farepass/ out of it (.gitignore)");

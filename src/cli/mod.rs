@@ -18,6 +18,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod freeze;
+mod guide;
 mod init;
 mod inject;
 mod learn;

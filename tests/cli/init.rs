@@ -147,3 +147,63 @@ tests:
         told.out
     );
 }
+
+/// Every kind gets a configuration that is well formed, what it needs, and a doctor who misses it.
+#[test]
+fn every_kind_of_wallet_is_begun() {
+    for (kind, files, words) in [
+        ("local", &[][..], &["send test USDC"][..]),
+        ("web3signer", &[], &["Web3signer", "send test USDC"]),
+        (
+            "cdp",
+            &["cdp.id", "cdp.secret", "cdp.wallet"],
+            &["portal", "no export"],
+        ),
+        (
+            "privy",
+            &["privy.id", "privy.secret", "privy.key"],
+            &["owner is the authorization key"],
+        ),
+        (
+            "kms",
+            &[],
+            &["ECC_SECG_P256K1", "kms:Sign and kms:GetPublicKey"],
+        ),
+        (
+            "agentcore",
+            &["agentcore.session"],
+            &["bedrock-agentcore:ProcessPayment"],
+        ),
+        ("lightning", &["node.secret"], &["macaroon"]),
+    ] {
+        let home = Home::new();
+        let made = home.farepass(["init", "--wallet", kind]).ok();
+        home.farepass(["check"]).ok();
+        for word in files.iter().chain(words) {
+            assert!(made.out.contains(word), "{kind}: {word}: {}", made.out);
+        }
+        assert_eq!(home.at("wallet.key").exists(), kind == "local");
+        let again = home.farepass(["init", "--json"]).ok().json();
+        assert!(again["next"].as_array().unwrap().len() >= 3, "{again}");
+        let doctor = home.farepass(["doctor", "--json"]).json();
+        let ours = |finding: &&serde_json::Value| {
+            finding["check"] == "wallet main" && finding["state"] == "wrong"
+        };
+        let wrong: Vec<_> = doctor.as_array().unwrap().iter().filter(ours).collect();
+        for file in files {
+            let named = wrong
+                .iter()
+                .find(|f| f["finding"].as_str().unwrap().contains(file));
+            let mend =
+                named.unwrap_or_else(|| panic!("{kind}: {file}: {doctor}"))["mend"].to_string();
+            assert!(mend.contains("chmod 600"), "{mend}");
+        }
+        assert_eq!(wrong.is_empty(), kind == "local", "{kind}: {wrong:?}");
+    }
+    let home = Home::new();
+    home.farepass(["init", "--wallet", "paper"])
+        .failed(2, &["paper", "web3signer, cdp"]);
+    home.farepass(["init", "--wallet", "cdp", "--passphrase-file", "x"])
+        .failed(2, &["--passphrase-file", "elsewhere"]);
+    assert!(!home.at("farepass.yaml").exists());
+}

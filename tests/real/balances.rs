@@ -31,6 +31,13 @@ fn usdc(rows: &Value, wallet: &str) -> Value {
     held.iter().find(|h| h["asset"] == "USDC").unwrap().clone()
 }
 
+/// What the doctor finds by a check.
+fn doctor(setup: &Setup, check: &str) -> Value {
+    let out = setup.run(&["doctor", "--json"]);
+    let all: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
+    all.into_iter().find(|f| f["check"] == check).unwrap()
+}
+
 fn told(proxy: &Proxy) -> Vec<Value> {
     let events = proxy.events();
     events
@@ -71,6 +78,18 @@ fn both_chains_say_what_is_there() {
     for words in ["1000 USDC", "LOW (below 1000.000001)", &address, DEVNET] {
         assert!(table.contains(words), "{words}: {table}");
     }
+    // The doctor says the same, and how to mend it.
+    let found = doctor(&setup, "balance main");
+    assert_eq!(found["state"], "wrong");
+    let said = format!("1000 USDC on {SEPOLIA}, below its `low_balance` of 1000.000001");
+    assert_eq!(found["finding"], said);
+    let mend = found["mend"].as_str().unwrap().to_lowercase();
+    assert_eq!(mend, format!("send usdc to {} on {SEPOLIA}", setup.payer()));
+    let found = doctor(&setup, "balance sol");
+    assert_eq!(
+        (&found["state"], &found["finding"]),
+        (&json!("ok"), &json!(format!("1000 USDC on {DEVNET}")))
+    );
     // A token account that is not there holds nothing.
     let held = rows[1]["networks"][0]["balances"].as_array().unwrap();
     let none = held.iter().find(|h| h["asset"] == "PYUSD").unwrap();
@@ -109,6 +128,11 @@ fn without_a_node_nobody_knows() {
         (&Value::Null, &Value::Null)
     );
     let why = "`rpc` has no node for eip155:84532";
+    let found = doctor(&setup, "balance main");
+    assert_eq!(
+        (&found["state"], &found["finding"]),
+        (&json!("unknown"), &json!(why))
+    );
     assert_eq!((&held["unknown"], said.as_str()), (&json!(why), ""));
     let table = setup.run(&["wallet", "list"]);
     assert!(table.status.success(), "not knowing is no failure");
