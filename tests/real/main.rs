@@ -33,6 +33,7 @@ mod lightning;
 mod lnbits;
 mod loops;
 mod lost;
+mod manifests;
 mod mcp;
 mod mcp_sdk;
 mod metrics;

@@ -95,9 +95,9 @@ pub(crate) fn said(python: &PathBuf, script: &str, document: &Value) -> Value {
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
-/// An interpreter with these packages, which can import these modules.
-pub(crate) fn make(packages: &[&str], imports: &str) -> Result<PathBuf, String> {
-    let cache = match std::env::var_os("FAREPASS_STAND_CACHE") {
+/// The folder that tools are kept in from run to run.
+pub(crate) fn cache() -> Result<PathBuf, String> {
+    Ok(match std::env::var_os("FAREPASS_STAND_CACHE") {
         Some(dir) => PathBuf::from(dir),
         None => {
             let home = std::env::var_os("HOME").ok_or("there is no HOME for a cache")?;
@@ -106,7 +106,12 @@ pub(crate) fn make(packages: &[&str], imports: &str) -> Result<PathBuf, String> 
                 .map_or(own, PathBuf::from)
                 .join("farepass/stand")
         }
-    };
+    })
+}
+
+/// An interpreter with these packages, which can import these modules.
+pub(crate) fn make(packages: &[&str], imports: &str) -> Result<PathBuf, String> {
+    let cache = cache()?;
     let named = hex::encode(&super::sha256(packages.join(" ").as_bytes())[..6]);
     let home = cache.join(format!("python-{named}"));
     let python = home.join("bin/python");
