@@ -8,10 +8,12 @@ use curve25519_dalek::edwards::CompressedEdwardsY;
 use sha2::{Digest as _, Sha256};
 
 mod account;
+mod foreign;
 mod program;
 mod transfer;
 
 pub use account::TokenAccount;
+pub use foreign::{Made, same};
 pub use program::{NotProgram, TokenProgram, is_program};
 pub use transfer::{NotTransfer, TokenTransfer, Transfer, split};
 

@@ -189,7 +189,7 @@ impl Payer {
             // No chain may be asked about a nonce that is not the one that is signed: it would be found
             // unused, and the money given back.
             about.without_nonce();
-            kept.insert_str(0, "chosen ");
+            kept = format!("chosen {id} {kept}");
         }
         Ok(Plan {
             until: wall.after_secs(terms.valid_for.saturating_add(SKEW)),
@@ -228,9 +228,13 @@ fn made(
     instruction: &Instruction,
     terms: &Terms<'_>,
 ) -> Result<Option<String>, Problem> {
-    let Instruction::Transfer(transfer) = instruction else {
-        let detail = "the wallet makes payments by EIP-3009 only";
-        return Err(Problem::new(Reason::SchemeUnsupported, detail));
+    let transfer = match instruction {
+        Instruction::Transfer(transfer) => transfer,
+        Instruction::Tokens { .. } => return Ok(None),
+        Instruction::Permit(_) | Instruction::Tempo(_) | Instruction::Invoice { .. } => {
+            let detail = "the wallet makes no such payments";
+            return Err(Problem::new(Reason::SchemeUnsupported, detail));
+        }
     };
     if Nonce(transfer.nonce) == terms.nonce {
         return Ok(None);

@@ -65,9 +65,10 @@ impl Payer {
                 );
                 (&own.0, &own.1)
             }
-            Signature::Evm(_) | Signature::Solana(_) | Signature::Preimage { .. } => {
-                (&plan.instruction, signature)
-            }
+            Signature::Evm(_)
+            | Signature::Solana(_)
+            | Signature::Transaction(_)
+            | Signature::Preimage { .. } => (&plan.instruction, signature),
         };
         let payload = plan
             .protocol
@@ -107,7 +108,10 @@ impl Payer {
     /// A wallet that pays itself has moved the money when it answers: settled, before anything is sent.
     async fn proven(&self, about: &About, plan: &Plan<'_>, signature: &Signature, paid: &mut Paid) {
         let fee = match signature {
-            Signature::Evm(_) | Signature::Authorization { .. } | Signature::Solana(_) => return,
+            Signature::Evm(_)
+            | Signature::Authorization { .. }
+            | Signature::Solana(_)
+            | Signature::Transaction(_) => return,
             Signature::Preimage { fee_msat, .. } => *fee_msat,
         };
         let Approval { asset, price, .. } = &plan.approval;

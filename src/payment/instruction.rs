@@ -92,6 +92,8 @@ pub enum Signature {
     },
     /// Ed25519 over the message of a Solana transaction.
     Solana([u8; 64]),
+    /// A Solana transaction that whoever signs made itself, on the terms that were agreed, with its signature.
+    Transaction(Vec<u8>),
     /// The proof that a Lightning invoice was paid. The money has moved.
     Preimage {
         /// Its SHA-256 is the invoice's payment hash; whoever pays checks that.

@@ -60,9 +60,10 @@ pub(super) fn payable(text: &str, payer: Address, contract: Address) -> Result<A
 pub(super) fn signature(signature: &Signature) -> Result<&[u8; 65], Problem> {
     match signature {
         Signature::Evm(signature) => Ok(signature),
-        Signature::Solana(_) | Signature::Authorization { .. } | Signature::Preimage { .. } => {
-            Err(foreign())
-        }
+        Signature::Solana(_)
+        | Signature::Transaction(_)
+        | Signature::Authorization { .. }
+        | Signature::Preimage { .. } => Err(foreign()),
     }
 }
 

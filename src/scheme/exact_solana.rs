@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Order, Recipient, Scheme};
 use crate::payment::{Instruction, Problem, Reason, Requirement, Signature};
-use crate::solana::{NotTransfer, Pubkey, TokenTransfer, Transfer};
+use crate::solana::{self, NotTransfer, Pubkey, TokenTransfer, Transfer};
 
 /// The scheme.
 pub(super) const SCHEME: Scheme = Scheme {
@@ -126,8 +126,11 @@ fn payload(
         | Instruction::Tempo(_)
         | Instruction::Invoice { .. } => return Err(super::eip155::foreign()),
     };
-    let signature = match signature {
-        Signature::Solana(signature) => signature,
+    let transaction = match signature {
+        Signature::Solana(signature) => transfer.transaction(signature),
+        // The wallet looked at it; nothing else goes out all the same.
+        Signature::Transaction(made) if solana::same(made, transfer).is_some() => made.clone(),
+        Signature::Transaction(_) => return Err(super::eip155::foreign()),
         Signature::Evm(_) | Signature::Authorization { .. } | Signature::Preimage { .. } => {
             return Err(super::eip155::foreign());
         }
@@ -137,7 +140,7 @@ fn payload(
         && requirement.pay_to.parse() == Ok(terms.payee)
         && requirement.asset.parse() == Ok(terms.mint);
     let paid = Paid {
-        transaction: STANDARD.encode(transfer.transaction(signature)),
+        transaction: STANDARD.encode(transaction),
     };
     same.then(|| serde_json::to_string(&paid).ok())
         .flatten()

@@ -77,7 +77,7 @@ fn addresses_have_one_spelling() {
     }
 }
 
-fn terms() -> Transfer {
+pub(super) fn terms() -> Transfer {
     Transfer {
         fee_payer: key("7v54NWdBtkjuAFJrLGsS2SXnuk8nKam81mZJeeYxVFi9"),
         owner: key("mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v"),

@@ -25,7 +25,7 @@ const HEADER: [u8; 3] = [2, 1, 4];
 /// Tags of the instructions: `SetComputeUnitLimit`, `SetComputeUnitPrice`, `TransferChecked`.
 const SET_LIMIT: u8 = 2;
 const SET_PRICE: u8 = 3;
-const TRANSFER_CHECKED: u8 = 12;
+pub(super) const TRANSFER_CHECKED: u8 = 12;
 
 /// What is to be moved, from whom to whom, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +133,12 @@ impl TokenTransfer {
         [self.terms.fee_payer, self.terms.owner, a, b, c, d, e, f]
     }
 
+    /// The accounts of the transfer itself, in its order.
+    pub(super) fn moved(&self) -> [Pubkey; 4] {
+        let Transfer { mint, owner, .. } = self.terms;
+        [self.source, mint, self.destination, owner]
+    }
+
     /// The message that is signed.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
@@ -161,12 +167,7 @@ impl TokenTransfer {
         call(COMPUTE_BUDGET, &[], &limit);
         let price = [&[SET_PRICE][..], &UNIT_PRICE.to_le_bytes()].concat();
         call(COMPUTE_BUDGET, &[], &price);
-        let moved = [
-            self.source,
-            self.terms.mint,
-            self.destination,
-            self.terms.owner,
-        ];
+        let moved = self.moved();
         let amount = self.terms.amount.to_le_bytes();
         let data = [&[TRANSFER_CHECKED][..], &amount, &[self.terms.decimals]].concat();
         call(self.terms.program.id(), &moved.map(at), &data);

@@ -21,9 +21,8 @@ use super::failure;
 use super::remote::{self, ANSWER_MAX, Account, Ask, DEADLINE, Failure, Place, Signer, unmade};
 use super::{Opening, Wallet, WalletKind};
 use crate::clock::{self, Timestamp};
-use crate::evm::{Address, TransferWithAuthorization};
 use crate::fetch::Fetch;
-use crate::payment::{PaymentId, Signature};
+use crate::payment::{Instruction, PaymentId, Signature};
 use crate::section::{Section, SectionError};
 
 pub mod answer;
@@ -42,6 +41,9 @@ const SERVICE: &str = "bedrock-agentcore";
 
 /// Seconds by which its authorization ends before our hold could: it counts from when it is asked, by its clock.
 const MARGIN: u64 = 10;
+
+/// What a payment on Solana says of its time. It is dead with its block.
+const SOLANA_SECONDS: u64 = 60;
 
 /// The call that signs, and the one that tells of an instrument.
 const PROCESS: &str = "/payments/processPayment";
@@ -62,7 +64,7 @@ const ID_MAX: usize = 64;
 struct Settings {
     region: String,
     url: String,
-    address: Address,
+    account: Account,
     names: Names,
     session: Chosen,
     place: aws::Where,
@@ -85,18 +87,18 @@ enum Chosen {
 enum Session {
     Id(String),
     /// Read again when it changes.
-    File(Credentials<Zeroizing<String>, 1>),
+    File(Box<Credentials<Zeroizing<String>, 1>>),
 }
 
 impl Session {
     fn open(chosen: Chosen) -> Result<Self, SectionError> {
         Ok(match chosen {
             Chosen::Id(id) => Self::Id(id),
-            Chosen::File(file) => Self::File(Credentials::open([file], |[id]| {
+            Chosen::File(file) => Self::File(Box::new(Credentials::open([file], |[id]| {
                 let fits = id.len() <= ID_MAX && id.starts_with(SESSION) && is_visible(id);
                 let why = "expected the id of a payment session: payment-session-…";
                 fits.then(|| id.clone()).ok_or((0, why))
-            })?),
+            })?)),
         })
     }
 
@@ -111,7 +113,7 @@ impl Session {
 struct AgentCore {
     region: String,
     url: String,
-    address: Address,
+    account: Account,
     names: Names,
     session: Session,
     source: Source,
@@ -134,14 +136,14 @@ fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError>
         (Some(_), Some(file)) => return Err(file.error("it has a `session_id` already")),
         (None, None) => return Err(section.error("`session_id` or `session_id_file` is missing")),
     };
-    let address = remote::address(section.need("address")?)?;
+    let account = remote::account(section.need("address")?)?;
     let url = aws::url(section.take("url"), SERVICE, &region)?;
     let place = aws::place(&mut section, base)?;
     section.finish()?;
     Ok(Settings {
         url,
         region,
-        address,
+        account,
         names,
         session,
         place,
@@ -161,14 +163,14 @@ fn name(section: Section, begins: &str, most: usize) -> Result<String, SectionEr
 
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
     let settings = settings(opening.section.clone(), &opening.base)?;
-    let place = Place::of(&opening, Account::Evm(settings.address))?;
+    let place = Place::of(&opening, settings.account)?;
     let environment = |name: &str| std::env::var(name).ok();
     let section = &opening.section;
     let source = Source::find(section, settings.place, &settings.region, &environment)?;
     let signer = AgentCore {
         region: settings.region,
         url: settings.url,
-        address: settings.address,
+        account: settings.account,
         names: settings.names,
         session: Session::open(settings.session)?,
         source,
@@ -193,7 +195,7 @@ fn question(
         ),
         None => (
             "CRYPTO_X402",
-            json!({ "cryptoX402": { "version": "2", "payload": terms(&paying.transfer, now)? } }),
+            json!({ "cryptoX402": { "version": "2", "payload": terms(&paying.instruction, now)? } }),
         ),
     };
     Ok(json!({
@@ -207,20 +209,39 @@ fn question(
 }
 
 /// The terms as a merchant would offer them.
-fn terms(transfer: &TransferWithAuthorization, now: Timestamp) -> Result<Value, Failure> {
-    let left = transfer.valid_before.saturating_sub(now.secs());
-    let seconds = left.checked_sub(MARGIN).filter(|seconds| *seconds > 0);
-    let seconds = seconds.ok_or_else(|| unmade("the authorization would end too soon"))?;
-    let domain = &transfer.domain;
-    Ok(json!({
-        "scheme": "exact",
-        "network": format!("eip155:{}", domain.chain_id),
-        "amount": transfer.value.to_string(),
-        "asset": domain.contract.to_string(),
-        "payTo": transfer.to.to_string(),
-        "maxTimeoutSeconds": seconds,
-        "extra": { "name": domain.name, "version": domain.version },
-    }))
+fn terms(instruction: &Instruction, now: Timestamp) -> Result<Value, Failure> {
+    match instruction {
+        Instruction::Transfer(transfer) => {
+            let left = transfer.valid_before.saturating_sub(now.secs());
+            let seconds = left.checked_sub(MARGIN).filter(|seconds| *seconds > 0);
+            let seconds = seconds.ok_or_else(|| unmade("the authorization would end too soon"))?;
+            let domain = &transfer.domain;
+            Ok(json!({
+                "scheme": "exact",
+                "network": format!("eip155:{}", domain.chain_id),
+                "amount": transfer.value.to_string(),
+                "asset": domain.contract.to_string(),
+                "payTo": transfer.to.to_string(),
+                "maxTimeoutSeconds": seconds,
+                "extra": { "name": domain.name, "version": domain.version },
+            }))
+        }
+        Instruction::Tokens { network, transfer } => {
+            let terms = transfer.terms();
+            Ok(json!({
+                "scheme": "exact",
+                "network": network.to_string(),
+                "amount": terms.amount.to_string(),
+                "asset": terms.mint.to_string(),
+                "payTo": terms.payee.to_string(),
+                "maxTimeoutSeconds": SOLANA_SECONDS,
+                "extra": { "feePayer": terms.fee_payer.to_string(), "memo": terms.memo },
+            }))
+        }
+        Instruction::Permit(_) | Instruction::Tempo(_) | Instruction::Invoice { .. } => {
+            Err(unmade("it makes no such payments"))
+        }
+    }
 }
 
 /// One payment has one, whatever happens to it here.
@@ -305,7 +326,7 @@ impl Signer for AgentCore {
     }
 
     fn read(&self, ask: &Ask, _: Account, answer: &[u8]) -> Result<Option<Signature>, Failure> {
-        answer::read(ask.paying()?, self.address, answer)
+        answer::read(ask.paying()?, self.account, answer)
     }
 
     fn credentials(&self) -> Option<&dyn Overlap> {

@@ -11,7 +11,7 @@ use super::failure::{Failure, unmade};
 use super::key::verified;
 use super::solana_key::is_signature;
 use super::typed_data::TypedData;
-use crate::evm::{Address, TransferWithAuthorization};
+use crate::evm::Address;
 use crate::payment::{Instruction, PaymentId, Signature};
 use crate::solana::{self, Pubkey};
 
@@ -41,7 +41,7 @@ pub(super) enum Ask {
         data: Box<TypedData>,
         /// EIP-712.
         digest: [u8; 32],
-        /// The payment that they are for, where it is known and a transfer.
+        /// The payment that they are for, where it is known.
         paying: Option<Box<Paying>>,
     },
     /// The message of a Solana transaction, and the transaction as nobody has signed it yet.
@@ -50,13 +50,15 @@ pub(super) enum Ask {
         message: Vec<u8>,
         /// With zeros in the places of the signatures.
         transaction: Vec<u8>,
+        /// As above.
+        paying: Option<Box<Paying>>,
     },
 }
 
-/// A transfer of EIP-3009, and what it is for.
+/// A payment, for those who make more of it than a signature.
 pub(super) struct Paying {
     /// As we would have it signed.
-    pub(super) transfer: TransferWithAuthorization,
+    pub(super) instruction: Instruction,
     /// The payment.
     pub(super) id: PaymentId,
     /// The challenge that it answers, where the protocol has one that can be handed on.
@@ -72,29 +74,25 @@ impl Ask {
         instruction: &Instruction,
         purpose: Option<&Purpose>,
     ) -> Result<Self, Failure> {
+        let paying = purpose.map(|purpose| {
+            Box::new(Paying {
+                instruction: instruction.clone(),
+                id: purpose.id,
+                challenge: purpose.challenge.clone(),
+            })
+        });
         if let Instruction::Tokens { transfer, .. } = instruction {
             return Ok(Self::Message {
                 message: transfer.message(),
                 transaction: transfer.transaction(&[0; 64]),
+                paying,
             });
         }
-        let transfer = match instruction {
-            Instruction::Transfer(transfer) => Some(transfer),
-            Instruction::Permit(_)
-            | Instruction::Tempo(_)
-            | Instruction::Tokens { .. }
-            | Instruction::Invoice { .. } => None,
-        };
-        let paying = transfer.zip(purpose).map(|(transfer, purpose)| Paying {
-            transfer: transfer.clone(),
-            id: purpose.id,
-            challenge: purpose.challenge.clone(),
-        });
         let typed = TypedData::of(instruction).zip(instruction.digest());
         let typed = typed.map(|(data, digest)| Self::Typed {
             data: Box::new(data),
             digest,
-            paying: paying.map(Box::new),
+            paying,
         });
         typed.ok_or_else(|| Failure::Unmade("signers could read it in two ways".into()))
     }
@@ -110,13 +108,12 @@ impl Ask {
         hex::encode(hash.finalize())
     }
 
-    /// The transfer that it is, with its payment, for those who make authorizations themselves.
+    /// The payment that it is for.
     pub(super) fn paying(&self) -> Result<&Paying, Failure> {
         match self {
-            Self::Typed { paying, .. } => paying.as_deref(),
-            Self::Message { .. } => None,
+            Self::Typed { paying, .. } | Self::Message { paying, .. } => paying.as_deref(),
         }
-        .ok_or_else(|| unmade("it makes payments by EIP-3009 only"))
+        .ok_or_else(|| unmade("it makes payments, and no mere signatures"))
     }
 
     /// Typed data, for those who take nothing else.

@@ -90,10 +90,6 @@ pub(super) struct Picked<T> {
 
 impl<T> Picked<T> {
     /// Some that are in no file.
-    #[cfg_attr(
-        not(feature = "kms"),
-        expect(dead_code, reason = "for wallets of kind `kms`")
-    )]
     pub(super) fn only(made: Arc<T>) -> Self {
         let used = Used(0);
         Self { made, used }

@@ -25,7 +25,9 @@ use farepass::protocol::{self, PROTOCOLS, Repeat, Terms};
 use farepass::proxy::{self, Target};
 use farepass::section::{Problems, Section};
 use farepass::settings::{Cidr, HostPattern, Percent, Rate, Size, Span, normalise_host};
-use farepass::solana::{Blockhash, Pubkey, TokenAccount, TokenProgram, split};
+use farepass::solana::{
+    Blockhash, Pubkey, TokenAccount, TokenProgram, TokenTransfer, Transfer, same, split,
+};
 use farepass::wallet::agentcore::answer::authorized;
 use farepass::wallet::kms::der;
 use farepass::wallet::local;
@@ -455,10 +457,33 @@ pub(crate) fn key_file(data: &[u8]) {
     }
 }
 
+/// What the seeds of `solana` move.
+fn tokens() -> TokenTransfer {
+    let key = |text: &str| text.parse().expect("an address");
+    TokenTransfer::new(Transfer {
+        fee_payer: key("7v54NWdBtkjuAFJrLGsS2SXnuk8nKam81mZJeeYxVFi9"),
+        owner: key("mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v"),
+        payee: key("oapfTk8FG2np1vSoGANkbijWiQApHZMFAytSdCoass9"),
+        mint: key("4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU"),
+        program: TokenProgram::Token,
+        amount: 10_000,
+        decimals: 6,
+        memo: "01".repeat(16),
+        blockhash: Blockhash([9; 32]),
+    })
+    .expect("a transfer")
+}
+
 /// A transaction that a node or a signer hands us, and addresses.
 pub(crate) fn solana(data: &[u8]) {
     if let Some((signatures, message)) = split(data) {
         assert_eq!(1 + signatures.len() * 64 + message.len(), data.len());
+    }
+    let asked = tokens();
+    if let Some(made) = same(data, &asked) {
+        let amount = asked.terms().amount.to_le_bytes();
+        let moved = made.message.windows(8).filter(|bytes| *bytes == amount);
+        assert!(moved.count() >= 1 && data.ends_with(made.message));
     }
     if let Some(account) = TokenAccount::read(data) {
         let said = [

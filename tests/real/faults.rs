@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::signers::{
-    Folder, Scene, agentcore, cdp, cdp_solana, folder, kms, kms_solana, privy, privy_solana,
-    solana_address, web3signer,
+    Folder, Scene, agentcore, agentcore_solana, cdp, cdp_solana, folder, kms, kms_solana, privy,
+    privy_solana, solana_address, web3signer,
 };
 use super::signers_solana::DEVNET;
 use super::solana::{entry, shop as solana_shop};
@@ -311,6 +311,12 @@ fn keys_at_amazon() {
 fn keys_at_amazon_on_solana() {
     matrix(kms_solana, true, all(&aws("default")));
     of_another(kms_solana, true, STARTS, None);
+}
+
+#[test]
+fn instruments_at_agentcore_on_solana() {
+    matrix(agentcore_solana, true, all(&aws("pay")));
+    of_another(agentcore_solana, true, STARTS, None);
 }
 
 #[test]

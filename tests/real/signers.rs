@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -175,6 +176,10 @@ fn kms_of(key: [u8; 32], folder: &Folder, is_edwards: bool) -> (Signer, Value) {
     (signer, keys)
 }
 
+pub(crate) fn agentcore_solana(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
+    instrument_of(key, solana_address(key), folder, &Arc::default())
+}
+
 pub(crate) fn agentcore(key: [u8; 32], folder: &Folder) -> (Signer, Value) {
     scene_of(key, folder, &Arc::default())
 }
@@ -185,11 +190,20 @@ pub(crate) fn scene_of(
     folder: &Folder,
     state: &Arc<Mutex<State>>,
 ) -> (Signer, Value) {
+    instrument_of(key, chain::payer(&key), folder, state)
+}
+
+/// The same with this address.
+pub(crate) fn instrument_of(
+    key: [u8; 32],
+    address: String,
+    folder: &Folder,
+    state: &Arc<Mutex<State>>,
+) -> (Signer, Value) {
     folder.write(
         "aws",
         "[pay]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = s3cr/et+key=\n",
     );
-    let address = chain::payer(&key);
     let api = AgentCore {
         account: Account::of("AKIDEXAMPLE", "s3cr/et+key="),
         address: address.clone(),
@@ -297,8 +311,9 @@ fn permit(charge: Charge) -> PermitTransfer {
 }
 
 pub(crate) async fn sign(wallet: &dyn Wallet, nonce: u8) -> Result<[u8; 65], WalletError> {
+    static PAYMENTS: AtomicU64 = AtomicU64::new(1);
     let purpose = Purpose {
-        id: PaymentId(nonce.into()),
+        id: PaymentId(PAYMENTS.fetch_add(1, Ordering::Relaxed).into()),
         challenge: None,
     };
     let transfer = Instruction::Transfer(transfer(nonce));
@@ -311,7 +326,9 @@ fn evm(signature: Signature) -> [u8; 65] {
         | Signature::Authorization {
             signature: bytes, ..
         } => bytes,
-        Signature::Solana(_) | Signature::Preimage { .. } => panic!("that is no signature"),
+        Signature::Solana(_) | Signature::Transaction(_) | Signature::Preimage { .. } => {
+            panic!("that is no signature")
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::reconcile::{only, reconciled};
+use crate::support::agentcore::{State, Twist};
 use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::{Proxy, Setup};
@@ -166,6 +167,58 @@ fn signers_elsewhere_pay_on_the_cluster() {
         assert_eq!(proxy.ledger().sum(&["unknown"]), 10_000);
         proxy.assert_verifies();
     }
+}
+
+#[test]
+fn transactions_that_a_signer_made_itself_pay_where_they_move_the_same() {
+    let Some(stand) = stand() else { return };
+    let cluster = Cluster(stand);
+    let mut setup = stand.setup();
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).unwrap();
+    let folder = super::signers::folder();
+    let address = super::signers::solana_address(seed);
+    let state: std::sync::Arc<std::sync::Mutex<State>> = std::sync::Arc::default();
+    state.lock().unwrap().node = Some(stand.cluster());
+    let (signer, mut keys) = super::signers::instrument_of(seed, address.clone(), &folder, &state);
+    keys["name"] = json!("sol");
+    keys["networks"] = json!([DEVNET]);
+    setup.config["wallets"] = json!([keys]);
+    setup.config["rpc"][DEVNET] = json!(stand.cluster());
+    let funds = json!({ "address": address, "amount": FUNDS.to_string() });
+    cluster.ask("POST", "/svm/fund", &funds);
+    let proxy = setup.start();
+    for path in ["/v2/svm", "/v2/svm-memo", "/v1/svm"] {
+        let answer = proxy.get(&format!("{SHOP}{path}"));
+        assert_eq!(answer.status, 200, "{}: {}", answer.text(), proxy.stderr());
+    }
+    assert_eq!(cluster.balance(&address), FUNDS - 30_000);
+    let sent = cluster.sent(&address);
+    assert_eq!(memo(sent[1]["wire"].as_str().unwrap()), "inv_0001");
+    // Receipts name the transactions; nobody can look for one by a nonce.
+    let rows = proxy.ledger().rows;
+    assert!(rows.iter().all(|row| row["nonce"].is_null()));
+    let known = |sent: &Value| {
+        rows.iter()
+            .any(|row| row["transaction"] == sent["signature"])
+    };
+    assert!(sent.len() == 3 && sent.iter().all(known));
+    for (n, wrong) in [Twist::Payee, Twist::Amount, Twist::Asset, Twist::Payer]
+        .into_iter()
+        .enumerate()
+    {
+        state.lock().unwrap().twist = wrong;
+        let refused = proxy.get(&format!("{SHOP}/v2/svm?n={n}"));
+        assert_eq!(refused.json()["reason"], "wallet_unavailable", "{wrong:?}");
+        crate::support::until("the log", std::time::Duration::from_secs(20), || {
+            let said = proxy.stderr().matches("it signed other terms").count();
+            (said == n + 1).then_some(())
+        });
+    }
+    assert_eq!(signer.seen().len(), 7);
+    assert_eq!(cluster.sent(&address).len(), 3);
+    assert_eq!(proxy.ledger().sum(&["unknown"]), 40_000, "the holds stay");
+    proxy.assert_verifies();
 }
 
 /// The memo of a transaction: the text before the empty list of address tables.

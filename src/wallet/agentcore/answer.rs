@@ -1,16 +1,18 @@
 //! What it answers with: an authorization that it made, believed where it is on the terms that were agreed.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::ask::Paying;
-use super::super::failure::Failure;
+use super::super::ask::{Account, Paying};
+use super::super::failure::{Failure, unmade};
 use super::super::key::verified;
 use super::super::remote;
+use super::super::solana_key::is_signature;
 use crate::evm::{Address, Domain, TransferWithAuthorization};
-use crate::payment::Signature;
+use crate::payment::{Instruction, Signature};
+use crate::solana;
 
 /// How the credential of a challenge begins.
 const SCHEME: &str = "Payment ";
@@ -85,9 +87,12 @@ impl Authorization {
 }
 
 /// Is it what was asked for, and dead when our hold thinks so? A challenge decides the nonce, too.
-fn agrees(theirs: &TransferWithAuthorization, paying: &Paying) -> bool {
-    let asked = &paying.transfer;
-    let bound = paying.challenge.is_none() || theirs.nonce == asked.nonce;
+fn agrees(
+    theirs: &TransferWithAuthorization,
+    asked: &TransferWithAuthorization,
+    challenged: bool,
+) -> bool {
+    let bound = !challenged || theirs.nonce == asked.nonce;
     theirs.from == asked.from
         && theirs.to == asked.to
         && theirs.value == asked.value
@@ -130,32 +135,59 @@ pub fn authorized(
     Some((transfer, signed.signature))
 }
 
-/// The authorization in an answer, checked. `None`: its signature is another's, or over something else.
+/// The transaction of Solana in an answer, in base64, where there is one.
+fn transaction(answer: &[u8]) -> Option<Vec<u8>> {
+    let answer: Answer = serde_json::from_slice(answer).ok()?;
+    let payload = answer.payment_output.crypto_x402?.payload;
+    let inner = payload.get("payload").unwrap_or(&payload);
+    STANDARD.decode(inner.get("transaction")?.as_str()?).ok()
+}
+
+/// What it made, checked. `None`: its signature is another's, or over something else.
 ///
 /// # Errors
-/// When there is none that can be read, or it is on other terms.
+/// When there is nothing that can be read, or it is on other terms.
 pub(super) fn read(
     paying: &Paying,
-    address: Address,
+    account: Account,
     answer: &[u8],
 ) -> Result<Option<Signature>, Failure> {
-    let made = authorized(answer, paying.challenge.is_some(), &paying.transfer.domain);
-    let (theirs, signature) = made.ok_or(Failure::Unreadable("no authorization in it"))?;
-    if !agrees(&theirs, paying) {
-        return Err(Failure::Unreadable(
-            "it signed other terms than were asked for",
-        ));
+    let other = || Failure::Unreadable("it signed other terms than were asked for");
+    match (&paying.instruction, account) {
+        (Instruction::Transfer(asked), Account::Evm(address)) => {
+            let challenged = paying.challenge.is_some();
+            let made = authorized(answer, challenged, &asked.domain);
+            let (theirs, signature) = made.ok_or(Failure::Unreadable("no authorization in it"))?;
+            if !agrees(&theirs, asked, challenged) {
+                return Err(other());
+            }
+            let signature = remote::hex_signature(&signature)?;
+            let digest = theirs.digest();
+            let right = signature.iter().find_map(|signature| {
+                let bytes = signature.as_slice().try_into().ok()?;
+                verified(bytes, digest, address)
+            });
+            Ok(right.map(|signature| Signature::Authorization {
+                transfer: Box::new(theirs),
+                signature,
+            }))
+        }
+        (Instruction::Tokens { transfer, .. }, Account::Solana(owner)) => {
+            let bytes = transaction(answer);
+            let bytes = bytes.ok_or(Failure::Unreadable("no transaction in it"))?;
+            let made = solana::same(&bytes, transfer).ok_or_else(other)?;
+            let right = is_signature(made.signature, made.message, owner);
+            Ok(right.then_some(Signature::Transaction(bytes)))
+        }
+        (
+            Instruction::Transfer(_)
+            | Instruction::Permit(_)
+            | Instruction::Tokens { .. }
+            | Instruction::Tempo(_)
+            | Instruction::Invoice { .. },
+            Account::Evm(_) | Account::Solana(_),
+        ) => Err(unmade("it makes no such payments")),
     }
-    let signature = remote::hex_signature(&signature)?;
-    let digest = theirs.digest();
-    let right = signature.iter().find_map(|signature| {
-        let bytes = signature.as_slice().try_into().ok()?;
-        verified(bytes, digest, address)
-    });
-    Ok(right.map(|signature| Signature::Authorization {
-        transfer: Box::new(theirs),
-        signature,
-    }))
 }
 
 #[cfg(test)]

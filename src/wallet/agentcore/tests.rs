@@ -1,10 +1,10 @@
 //! What is asked.
 
 use super::*;
-use crate::evm::Domain;
+use crate::evm::{Address, Domain, TransferWithAuthorization};
 
-pub(super) fn paying(challenge: Option<&str>) -> Paying {
-    let transfer = TransferWithAuthorization {
+pub(super) fn transfer() -> TransferWithAuthorization {
+    TransferWithAuthorization {
         domain: Domain {
             name: "USDC".into(),
             version: "2".into(),
@@ -17,9 +17,12 @@ pub(super) fn paying(challenge: Option<&str>) -> Paying {
         valid_after: 0,
         valid_before: 1_790_000_060,
         nonce: [5; 32],
-    };
+    }
+}
+
+fn paying(challenge: Option<&str>) -> Paying {
     Paying {
-        transfer,
+        instruction: Instruction::Transfer(transfer()),
         id: PaymentId(7),
         challenge: challenge.map(str::to_owned),
     }

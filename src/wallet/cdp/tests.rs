@@ -154,6 +154,7 @@ fn message(transaction: &str) -> Ask {
     Ask::Message {
         message: message.to_vec(),
         transaction,
+        paying: None,
     }
 }
 

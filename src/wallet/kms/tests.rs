@@ -9,6 +9,7 @@ fn digests_are_signed_as_they_are_and_messages_raw() {
         &Ask::Message {
             message: b"message".to_vec(),
             transaction: vec![],
+            paying: None,
         },
     );
     let expected = json!({

@@ -92,6 +92,7 @@ fn a_transaction_is_asked_for_as_the_official_client_does_and_its_signature_foun
     let ask = Ask::Message {
         message: message.to_vec(),
         transaction: transaction.clone(),
+        paying: None,
     };
     assert_eq!(call(&ask), body);
     let theirs = text(&recorded["signed_payload"]);

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use farepass::solana::{Blockhash, Pubkey, TokenProgram, TokenTransfer, Transfer};
 use serde_json::{Value, json};
 
 use super::aws::Account;
 use super::chain::keccak;
 use super::http::Head;
 use super::schema::{self, AGENTCORE};
-use super::signer::{Api, Asked};
+use super::signer::{Api, Asked, signed_by, unsigned};
+use super::stand::request;
 
 /// What its callers must name.
 pub(crate) const MANAGER: &str =
@@ -47,9 +50,11 @@ pub(crate) struct State {
     /// Atomic units that its session has left; without end if there is none.
     pub(crate) left: Option<u128>,
     /// What each token made, with the request that it came with.
-    made: BTreeMap<String, (Vec<u8>, Value)>,
+    made: BTreeMap<String, Vec<u8>>,
     /// The form of the newest.
     newest: Value,
+    /// Where it asks for a block, by its URL; a made-up one if nobody says.
+    pub(crate) node: Option<String>,
 }
 
 /// A payment instrument.
@@ -108,15 +113,19 @@ impl AgentCore {
         }
         let token = asked["clientToken"].as_str().unwrap().to_owned();
         let mut state = self.state.lock().unwrap();
-        if let Some((before, typed)) = state.made.get(&token) {
-            return match before == body {
-                true => Ok(Asked::Typed(typed.clone())),
-                false => Err(invalid("another request had this token")),
-            };
+        if state.made.contains_key(&token) {
+            // Nobody here asks twice, so it need not remember what it said.
+            return Err(invalid("this token was used"));
         }
         let input = &asked["paymentInput"];
+        let crypto = &input["cryptoX402"];
+        if let Some(tokens) = tokens(crypto, &self.address, &state) {
+            state.made.insert(token, body.to_vec());
+            state.newest = json!({ "transaction": STANDARD.encode(&tokens) });
+            return Ok(unsigned(&tokens));
+        }
         let terms = match asked["paymentType"].as_str().unwrap() {
-            "CRYPTO_X402" => Terms::x402(&input["cryptoX402"]),
+            "CRYPTO_X402" => Terms::x402(crypto),
             "MPP" => Terms::mpp(&input["mpp"]),
             other => panic!("{other}"),
         };
@@ -127,9 +136,60 @@ impl AgentCore {
         }
         let (typed, newest) = terms.authorization(&self.address, &token, state.twist);
         state.newest = newest;
-        state.made.insert(token, (body.to_vec(), typed.clone()));
+        state.made.insert(token, body.to_vec());
         Ok(Asked::Typed(typed))
     }
+}
+
+/// A transaction on Solana, not yet signed: with a block and bounds of its own choice.
+fn tokens(input: &Value, owner: &str, state: &State) -> Option<Vec<u8>> {
+    let payload = &input["payload"];
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    text(&payload["network"])?
+        .starts_with("solana:")
+        .then_some(())?;
+    let key = |value: &Value| text(value).and_then(|text| text.parse::<Pubkey>().ok());
+    let stranger: Pubkey = "mBKqcnGotbsSb5vNrdyhzZ5EhqZdids9QYiTRckvi7v"
+        .parse()
+        .unwrap();
+    let twisted = |which: Twist, usual: Option<Pubkey>| match state.twist == which {
+        true => Some(stranger),
+        false => usual,
+    };
+    let amount: u64 = text(&payload["amount"])?.parse().ok()?;
+    let blockhash = match &state.node {
+        Some(node) => recent(node),
+        None => Blockhash(super::sha256(&super::unix_now().to_le_bytes())),
+    };
+    let transfer = TokenTransfer::new(Transfer {
+        fee_payer: twisted(Twist::Payer, key(&payload["extra"]["feePayer"]))?,
+        owner: owner.parse().ok()?,
+        payee: twisted(Twist::Payee, key(&payload["payTo"]))?,
+        mint: twisted(Twist::Asset, key(&payload["asset"]))?,
+        program: TokenProgram::Token,
+        amount: amount + u64::from(state.twist == Twist::Amount),
+        decimals: 6,
+        memo: text(&payload["extra"]["memo"])?,
+        blockhash,
+    });
+    let mut whole = transfer.ok()?.transaction(&[0; 64]);
+    // It may compute twice as much as ours.
+    let limit = [&[2][..], &20_000_u32.to_le_bytes()].concat();
+    let at = whole.windows(5).position(|bytes| bytes == limit).unwrap();
+    whole[at + 1..at + 5].copy_from_slice(&40_000_u32.to_le_bytes());
+    Some(whole)
+}
+
+/// A recent block of this cluster.
+fn recent(node: &str) -> Blockhash {
+    let port = node.rsplit(':').next().unwrap().parse().unwrap();
+    let question = json!({ "jsonrpc": "2.0", "id": 1, "method": "getLatestBlockhash" });
+    let answer = request(port, "POST", "/", &question).unwrap().json();
+    answer["result"]["value"]["blockhash"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 /// What somebody wants to be paid.
@@ -260,6 +320,10 @@ impl Api for AgentCore {
         if let Err((_, why)) = self.checked(head, body, TELL, "GetPaymentInstrumentRequest") {
             return Some(why);
         }
+        let network = match self.address.starts_with("0x") {
+            true => "ETHEREUM",
+            false => "SOLANA",
+        };
         let answer = json!({ "paymentInstrument": {
             "paymentInstrumentId": INSTRUMENT,
             "paymentManagerArn": MANAGER,
@@ -267,7 +331,7 @@ impl Api for AgentCore {
             "userId": USER,
             "paymentInstrumentType": "EMBEDDED_CRYPTO_WALLET",
             "paymentInstrumentDetails": { "embeddedCryptoWallet": {
-                "network": "ETHEREUM", "linkedAccounts": [], "walletAddress": self.address,
+                "network": network, "linkedAccounts": [], "walletAddress": self.address,
             } },
             "createdAt": "2026-11-01T00:00:00Z",
             "updatedAt": "2026-11-01T00:00:00Z",
@@ -282,6 +346,15 @@ impl Api for AgentCore {
 
     fn answer(&self, signature: String) -> Value {
         let newest = self.state.lock().unwrap().newest.clone();
+        if let Some(transaction) = newest["transaction"].as_str() {
+            let transaction = STANDARD.decode(transaction).unwrap();
+            let signed = signed_by(&transaction, &self.address, &signature);
+            let payload = json!({ "transaction": signed });
+            return said(
+                "CRYPTO_X402",
+                &json!({ "cryptoX402": { "version": "2", "payload": payload } }),
+            );
+        }
         let (kind, output) = match newest.get("challenge") {
             None => {
                 let payload =
@@ -303,21 +376,26 @@ impl Api for AgentCore {
                 ("MPP", output)
             }
         };
-        let answer = json!({
-            "processPaymentId": "12345678-1234-1234-1234-123456789012",
-            "paymentManagerArn": MANAGER,
-            "paymentSessionId": SESSION,
-            "paymentInstrumentId": INSTRUMENT,
-            "paymentType": kind,
-            "status": "PROOF_GENERATED",
-            "paymentOutput": output,
-            "createdAt": "2026-11-26T00:00:00Z",
-            "updatedAt": "2026-11-26T00:00:00Z",
-        });
-        assert_eq!(
-            schema::problems(AGENTCORE, "ProcessPaymentResponse", &answer),
-            [""; 0]
-        );
-        answer
+        said(kind, &output)
     }
+}
+
+/// The whole answer.
+fn said(kind: &str, output: &Value) -> Value {
+    let answer = json!({
+        "processPaymentId": "12345678-1234-1234-1234-123456789012",
+        "paymentManagerArn": MANAGER,
+        "paymentSessionId": SESSION,
+        "paymentInstrumentId": INSTRUMENT,
+        "paymentType": kind,
+        "status": "PROOF_GENERATED",
+        "paymentOutput": output,
+        "createdAt": "2026-11-26T00:00:00Z",
+        "updatedAt": "2026-11-26T00:00:00Z",
+    });
+    assert_eq!(
+        schema::problems(AGENTCORE, "ProcessPaymentResponse", &answer),
+        [""; 0]
+    );
+    answer
 }

@@ -272,7 +272,7 @@ impl Api for Web3signer {
 }
 
 /// A transaction of Solana with the signature of this account in its place.
-fn signed_by(transaction: &[u8], account: &str, signature: &str) -> String {
+pub(crate) fn signed_by(transaction: &[u8], account: &str, signature: &str) -> String {
     let signature = hex::decode(signature.strip_prefix("0x").unwrap()).unwrap();
     let account = account.parse::<Pubkey>().unwrap().0;
     let mut whole = transaction.to_vec();
@@ -286,7 +286,7 @@ fn signed_by(transaction: &[u8], account: &str, signature: &str) -> String {
 }
 
 /// What is to be signed of a transaction that nobody has signed.
-fn unsigned(transaction: &[u8]) -> Asked {
+pub(crate) fn unsigned(transaction: &[u8]) -> Asked {
     let (signatures, message) = split(transaction).unwrap();
     assert!(signatures.iter().all(|signature| *signature == [0; 64]));
     Asked::Message(message.to_vec())

@@ -2,28 +2,28 @@
 
 use serde_json::json;
 
-use super::super::tests::paying;
+use super::super::tests::transfer;
 use super::*;
 
 #[test]
 fn other_terms_are_seen() {
-    let asked = paying(None);
+    let asked = transfer();
     let own = TransferWithAuthorization {
         nonce: [9; 32],
         valid_after: 1_790_000_000,
         valid_before: 1_790_000_050,
-        ..asked.transfer.clone()
+        ..asked.clone()
     };
-    assert!(agrees(&own, &asked));
+    assert!(agrees(&own, &asked, false));
     assert!(
-        !agrees(&own, &paying(Some("c"))),
+        !agrees(&own, &asked, true),
         "the challenge decides the nonce"
     );
     let bound = TransferWithAuthorization {
         nonce: [5; 32],
         ..own.clone()
     };
-    assert!(agrees(&bound, &paying(Some("c"))));
+    assert!(agrees(&bound, &asked, true));
     let twists: [fn(&mut TransferWithAuthorization); 6] = [
         |t| t.to = Address([8; 20]),
         |t| t.from = Address([8; 20]),
@@ -35,7 +35,7 @@ fn other_terms_are_seen() {
     for twist in twists {
         let mut other = own.clone();
         twist(&mut other);
-        assert!(!agrees(&other, &asked), "{other:?}");
+        assert!(!agrees(&other, &asked, false), "{other:?}");
     }
 }
 
