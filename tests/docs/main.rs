@@ -98,3 +98,37 @@ fn ci_and_just_do_the_same() {
         );
     }
 }
+
+/// The first cells of a table, without their backticks.
+fn keys(heading: &str) -> Vec<String> {
+    let cell = |row: &String| row.split(" | ").next().map(|c| c.replace('`', ""));
+    let mut keys: Vec<_> = table(heading).iter().filter_map(cell).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn the_tables_of_keys_are_those_of_the_schema() {
+    let schema = std::fs::read_to_string(root().join("src/config/schema.json")).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    for (name, heading) in [
+        ("match", "| key of `match` | what it takes | left out |"),
+        (
+            "pay",
+            "| key of `pay` | what it says | left out | refused with |",
+        ),
+        ("budget", "| key of a budget | what it says |"),
+    ] {
+        let known = schema["$defs"][name]["properties"].as_object().unwrap();
+        let mut known: Vec<_> = known.keys().cloned().collect();
+        known.sort();
+        assert_eq!(keys(heading), known, "{name}");
+    }
+    let codes: Vec<_> = Reason::ALL.iter().map(|r| r.code()).collect();
+    for row in table("| key of `pay` | what it says | left out | refused with |") {
+        let last = row.rsplit(" | ").next().unwrap();
+        for code in last.split('`').skip(1).step_by(2) {
+            assert!(codes.contains(&code), "no reason {code}: {row}");
+        }
+    }
+}

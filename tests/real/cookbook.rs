@@ -117,9 +117,10 @@ impl Terms {
     /// `0.03 USD`, `0.03 USD to B`, `0.03 USD, then 500`.
     fn read(price: &str) -> Self {
         let (usd, rest) = price.split_once(" USD").unwrap();
-        let micro = usd.parse::<f64>().unwrap() * 1e6;
+        let (whole, cents) = usd.split_once('.').unwrap();
+        let micro: u64 = format!("{whole}{cents:0<6}").parse().unwrap();
         Self {
-            amount: format!("{micro:.0}"),
+            amount: micro.to_string(),
             payee: match rest {
                 " to B" => "0x90F79bf6EB2c4f870365E785982E1f101E93b906",
                 _ => "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
