@@ -10,4 +10,5 @@ mod pooled;
 mod pooler;
 /// Used by the journeys with the real binary too.
 #[path = "../real/support/postgres.rs"]
+#[expect(dead_code, reason = "the journeys need more of it")]
 mod postgres;
