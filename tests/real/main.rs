@@ -43,6 +43,7 @@ mod operator;
 mod parent;
 mod permits;
 mod permits_chain;
+mod pods;
 mod postgres;
 mod prepay;
 mod reconcile;

@@ -22,6 +22,8 @@ pub(crate) const TABLE: &[Threat] = &[
             "src/ledger/sqlite/explore.rs::reservations_pass_no_cap",
             "tests/simulator/main.rs::no_cap_is_overshot_and_no_request_is_paid_twice",
             "tests/real/crash.rs::a_restart_gives_no_new_budget",
+            "tests/scale/pooled.rs::four_owners_behind_a_pooler_pay_what_one_budget_holds",
+            "tests/real/failover.rs::a_standby_takes_over_under_load_and_the_old_primary_is_not_paid_from",
         ]),
     ),
     (
@@ -1070,6 +1072,7 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/wallet.rs::a_hardened_process_leaves_no_core_and_runs_on",
             "tests/real/clients.rs::the_child_sees_no_secret_of_ours",
             "tests/deploy.rs::users_differ",
+            "tests/real/pods.rs::an_agent_that_ignores_everything_is_governed_and_reaches_nothing_else",
         ]),
     ),
     (
@@ -1081,6 +1084,7 @@ pub(crate) const TABLE: &[Threat] = &[
             tests: &[
                 "tests/cli/doctor.rs::a_direct_way_is_found_by_trying_it",
                 "tests/real/netns.rs::clients_that_ignore_proxy_variables_pay",
+                "tests/real/pods.rs::an_agent_that_ignores_everything_is_governed_and_reaches_nothing_else",
             ],
         },
     ),
