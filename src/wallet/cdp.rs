@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::credentials::{self, Credentials, Files, Overlap, Texts, is_visible};
 use super::remote::{self, Account, Ask, Failure, Place, Signer, secret_value, unmade};
-use super::{Opening, Wallet, WalletKind, canonical};
+use super::{Opening, Wallet, WalletKind, canonical, told};
 use crate::clock;
 use crate::fetch::Fetch;
 use crate::payment::Signature;
@@ -258,6 +258,26 @@ fn question(account: Account, ask: &Ask) -> (String, String) {
     (path, canonical::text(&body))
 }
 
+impl Cdp {
+    /// The account's page: the API key alone may see it.
+    fn page(&self) -> Result<Request<Bytes>, Failure> {
+        let (account, base) = (self.account, &self.base);
+        let chain = match account {
+            Account::Evm(_) => "evm",
+            Account::Solana(_) => "solana",
+        };
+        let url = format!("{base}/v2/{chain}/accounts/{account}");
+        let uri: Uri = url.parse().map_err(unmade)?;
+        let host = uri.authority().map_or("", |a| a.as_str());
+        let what = format!("GET {host}{}", uri.path());
+        let keys = self.keys.now();
+        let bearer = keys.bearer(&what, clock::wall().secs(), &random()?)?;
+        let bearer = Zeroizing::new(format!("Bearer {}", *bearer));
+        let request = Request::get(uri).header(AUTHORIZATION, secret_value(&bearer)?);
+        request.body(Bytes::new()).map_err(unmade)
+    }
+}
+
 #[derive(Deserialize)]
 struct Answer {
     signature: String,
@@ -289,6 +309,13 @@ impl Signer for Cdp {
             .extension(keys.used())
             .body(body.into())
             .map_err(unmade)
+    }
+
+    async fn owner(&self, fetch: &Fetch) -> Option<Result<String, Failure>> {
+        Some(match self.page() {
+            Ok(request) => told::account(request, fetch).await,
+            Err(failure) => Err(failure),
+        })
     }
 
     fn credentials(&self) -> Option<&dyn Overlap> {

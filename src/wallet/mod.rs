@@ -31,6 +31,7 @@ mod public_keys;
 mod remote;
 pub mod secret_file;
 mod solana_key;
+mod told;
 mod typed_data;
 mod web3signer;
 

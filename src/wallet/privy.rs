@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::credentials::{self, Credentials, Files, Overlap, Texts, is_visible};
 use super::remote::{self, Account, Ask, Failure, Place, Signer, secret_value, unmade};
-use super::{Opening, Wallet, WalletKind, canonical};
+use super::{Opening, Wallet, WalletKind, canonical, told};
 use crate::clock;
 use crate::fetch::Fetch;
 use crate::payment::Signature;
@@ -38,6 +38,9 @@ const LIFE: u64 = 60;
 
 /// What a key may begin with, as the dashboard shows it.
 const PREFIXES: [&str; 2] = ["wallet-auth:", "wallet-api:"];
+
+/// Where a wallet's calls go, below its page.
+const CALLS: &str = "/rpc";
 
 const APP_ID: &str = "privy-app-id";
 const IDEMPOTENCY: &str = "privy-idempotency-key";
@@ -74,7 +77,7 @@ fn settings(mut section: Section, base: &Path) -> Result<Settings, SectionError>
     ];
     section.finish()?;
     Ok(Settings {
-        url: format!("{url}/v1/wallets/{id}/rpc"),
+        url: format!("{url}/v1/wallets/{id}{CALLS}"),
         account,
         files,
     })
@@ -174,6 +177,19 @@ impl Keys {
     }
 }
 
+impl Privy {
+    /// The wallet's page: the app's secret alone may see it.
+    fn page(&self) -> Result<Request<Bytes>, Failure> {
+        let keys = self.keys.now();
+        let url = self.url.strip_suffix(CALLS).unwrap_or(&self.url);
+        Request::get(url)
+            .header(AUTHORIZATION, secret_value(&keys.basic())?)
+            .header(APP_ID, keys.app.as_str())
+            .body(Bytes::new())
+            .map_err(unmade)
+    }
+}
+
 #[derive(Deserialize)]
 struct Answer<T> {
     data: T,
@@ -214,6 +230,13 @@ impl Signer for Privy {
             .extension(keys.used())
             .body(canonical::text(&body).into())
             .map_err(unmade)
+    }
+
+    async fn owner(&self, fetch: &Fetch) -> Option<Result<String, Failure>> {
+        Some(match self.page() {
+            Ok(request) => told::account(request, fetch).await,
+            Err(failure) => Err(failure),
+        })
     }
 
     fn credentials(&self) -> Option<&dyn Overlap> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::remote::{self, Account, Ask, Failure, Place, Signer, unmade};
 use super::typed_data::TypedData;
-use super::{Opening, Wallet, WalletKind};
+use super::{Opening, Wallet, WalletKind, told};
 use crate::evm::Address;
 use crate::fetch::Fetch;
 use crate::section::{Section, SectionError};
@@ -100,10 +100,37 @@ impl Web3signer {
     }
 }
 
+/// The accounts whose keys it has.
+#[derive(Deserialize)]
+struct Accounts {
+    result: Vec<String>,
+}
+
+impl Web3signer {
+    /// Our account, when its key is there; else another one that is.
+    async fn keys(&self, fetch: &Fetch) -> Result<String, Failure> {
+        let request = self.call("eth_accounts", &[])?;
+        let Accounts { result } = told::answer(request, fetch).await?;
+        let ours = self.address.to_string();
+        let here = result
+            .iter()
+            .any(|account| account.eq_ignore_ascii_case(&ours));
+        match (here, result.into_iter().next()) {
+            (true, _) => Ok(ours),
+            (false, Some(other)) => told::plain(other),
+            (false, None) => Err(Failure::Unreadable("it has no keys")),
+        }
+    }
+}
+
 #[async_trait]
 impl Signer for Web3signer {
     async fn request(&self, ask: &Ask, _: &Fetch) -> Result<Request<Bytes>, Failure> {
         self.question(ask.typed()?)
+    }
+
+    async fn owner(&self, fetch: &Fetch) -> Option<Result<String, Failure>> {
+        Some(self.keys(fetch).await)
     }
 
     fn signatures(&self, answer: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {

@@ -579,6 +579,67 @@ fn each_kind_pays_an_official_merchant() {
     }
 }
 
+/// Each kind tells whose key it has, and whoever cannot be asked is told of with what it needs.
+#[test]
+fn the_doctor_asks_whose_key_it_has() {
+    let finding = |setup: &Setup| {
+        let out = setup.run(&["doctor", "--json"]);
+        let all: Result<Vec<Value>, _> = serde_json::from_slice(&out.stdout);
+        let all = all.unwrap_or_else(|e| panic!("{e}: {out:?}"));
+        all.into_iter()
+            .find(|f| f["check"] == "signer main")
+            .unwrap()
+    };
+    for scene in EVERY {
+        let folder = folder();
+        let (_merchant, signer, setup) = paying(*scene, &folder);
+        setup.write();
+        let found = finding(&setup);
+        assert_eq!(found["state"], "ok", "{found}");
+        assert_eq!(signer.seen().len(), 0, "nothing is signed for it");
+        let mut other = setup;
+        other.config["wallets"][0]["url"] = json!("http://127.0.0.1:1");
+        other.write();
+        let found = finding(&other);
+        assert_eq!(found["state"], "wrong", "{found}");
+        assert!(
+            found["finding"].as_str().unwrap().contains("127.0.0.1:1"),
+            "{found}"
+        );
+        assert!(
+            found["mend"].as_str().unwrap().contains("permissions: "),
+            "{found}"
+        );
+    }
+    // An API key that is not known there, and a wallet of somebody else's.
+    let folder = folder();
+    let (_merchant, _signer, setup) = paying(cdp, &folder);
+    setup.write();
+    let (secret, _) = p256();
+    let pem = STANDARD.encode(secret);
+    folder.write(
+        "api.secret",
+        &format!("-----BEGIN PRIVATE KEY-----\n{pem}\n-----END PRIVATE KEY-----\n"),
+    );
+    let found = finding(&setup);
+    assert_eq!(found["state"], "wrong", "{found}");
+    let (_merchant, _signer, mut setup) = paying(privy, &folder);
+    setup.config["wallets"][0]["address"] = json!(chain::payer(&[9; 32]));
+    setup.write();
+    let found = finding(&setup);
+    assert!(
+        found["finding"]
+            .as_str()
+            .unwrap()
+            .starts_with("its key is that of 0x"),
+        "{found}"
+    );
+    assert!(
+        found["mend"].as_str().unwrap().contains("address"),
+        "{found}"
+    );
+}
+
 /// A merchant, and a proxy whose wallet is this kind of signer.
 pub(crate) fn paying(scene: Scene, folder: &Folder) -> (Merchant, Signer, Setup) {
     let merchant = Merchant::start(|seen, out| match seen.target.as_str() {

@@ -266,9 +266,20 @@ impl Api for Web3signer {
         Ok(Asked::Typed(serde_json::from_str(typed).unwrap()))
     }
 
+    fn told(&self, _: &Head, body: &[u8]) -> Option<Value> {
+        let asked: Value = serde_json::from_slice(body).ok()?;
+        let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": [&self.address] });
+        (asked["method"] == "eth_accounts").then_some(answer)
+    }
+
     fn answer(&self, signature: String) -> Value {
         json!({ "jsonrpc": "2.0", "id": 1, "result": signature })
     }
+}
+
+/// A refusal of credentials.
+fn no() -> Value {
+    json!({ "error": "no", "code": "unauthorized" })
 }
 
 /// A transaction of Solana with the signature of this account in its place.
@@ -369,6 +380,25 @@ impl Api for Cdp {
         }
     }
 
+    fn told(&self, head: &Head, _: &[u8]) -> Option<Value> {
+        let chain = if self.address.starts_with("0x") {
+            "evm"
+        } else {
+            "solana"
+        };
+        let path = format!("/platform/v2/{chain}/accounts/{}", self.address);
+        let (_, asked) = head.first.strip_suffix(" HTTP/1.1")?.split_once("GET ")?;
+        if !asked.eq_ignore_ascii_case(&path) {
+            return Some(json!({ "errorType": "not_found", "errorMessage": "no" }));
+        }
+        let bearer = head.one("authorization")?.strip_prefix("Bearer ")?;
+        let what = json!([format!("GET {}{asked}", head.one("host").unwrap())]);
+        let right = token(bearer, &self.api)
+            .is_some_and(|(_, api)| api["uris"] == what && api["sub"] == *self.id);
+        let account = json!({ "address": self.address, "createdAt": "2026-11-01T00:00:00Z" });
+        Some(if right { account } else { no() })
+    }
+
     fn answer(&self, signature: String) -> Value {
         if self.address.starts_with("0x") {
             return json!({ "signature": signature });
@@ -448,6 +478,16 @@ impl Api for Privy {
         let mut typed = asked["params"]["typed_data"].clone();
         typed["primaryType"] = typed["primary_type"].take();
         Ok(Asked::Typed(typed))
+    }
+
+    fn told(&self, head: &Head, _: &[u8]) -> Option<Value> {
+        let path = format!("GET /v1/wallets/{} HTTP/1.1", self.wallet);
+        (head.first == path).then_some(())?;
+        let basic = STANDARD.encode(format!("{}:{}", self.app, self.secret));
+        let right = head.one("authorization") == Some(&format!("Basic {basic}"))
+            && head.one("privy-app-id") == Some(&self.app);
+        let wallet = json!({ "id": self.wallet, "address": self.address, "policy_ids": [] });
+        Some(if right { wallet } else { no() })
     }
 
     fn answer(&self, signature: String) -> Value {
