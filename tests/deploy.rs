@@ -226,6 +226,10 @@ fn the_sidecar_starts_first_and_stops_last() {
     let drain = config["limits"]["drain"].as_str().unwrap();
     let drain: u64 = drain.trim_end_matches('s').parse().unwrap();
     assert!(pod["terminationGracePeriodSeconds"].as_u64() > Some(drain));
+    // The API server raises it as `inject` does; whoever has more keeps it.
+    let policy = read(&deploy().join("k8s/policy/policy.yaml"));
+    let raised = "path: \"/spec/terminationGracePeriodSeconds\", value: 75}";
+    assert!(policy.contains(raised) && drain < 75);
     assert_eq!(pod["automountServiceAccountToken"], false);
 }
 

@@ -13,6 +13,7 @@ const KNOWN: &[&str] = &[
     "inject",
     "injected",
     "replaced",
+    "grace",
     "mode",
     "agent",
     "session",

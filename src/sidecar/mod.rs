@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 mod asked;
 mod checks;
+mod grace;
 mod parts;
 mod patch;
 mod review;
@@ -118,6 +119,7 @@ pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<I
     let init = parts::init_containers(&asked);
     let sidecar = parts::sidecar(&asked, before.parent);
     security(spec)?;
+    let grace = grace::raise(spec);
     list_mut(spec, "volumes")?.extend(parts::volumes(&asked));
     let (first, key) = match settings.form {
         Form::Native => (
@@ -138,6 +140,9 @@ pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<I
     if !before.replaced.is_empty() {
         let replaced = Value::Object(before.replaced).to_string();
         annotations.insert(format!("{PREFIX}replaced"), replaced.into());
+    }
+    if let Some(grace) = grace {
+        annotations.insert(format!("{PREFIX}grace"), grace.into());
     }
     annotations.insert(
         format!("{PREFIX}injected"),

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::tree::{entries_mut, name};
-use super::{NAME, PREFIX, REDIRECT, USER, parts, variables};
+use super::{NAME, PREFIX, REDIRECT, USER, grace, parts, variables};
 
 /// When the group of a volume is changed: only when it is not right already.
 pub(super) const ON_ROOT_MISMATCH: &str = "OnRootMismatch";
@@ -18,7 +18,13 @@ pub fn uninject(pod: &Value) -> Value {
     let replaced: Map<String, Value> = replaced
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
+    let grace = pod.pointer("/metadata/annotations");
+    let grace = grace.and_then(|a| a.get(format!("{PREFIX}grace"))?.as_str());
+    let grace = grace.map(str::to_owned);
     if let Some(Value::Object(spec)) = pod.get_mut("spec") {
+        if let Some(grace) = grace {
+            grace::restore(spec, &grace);
+        }
         for key in ["initContainers", "containers"] {
             retain(spec, key, |c| name(c) != NAME && name(c) != REDIRECT);
             for container in entries_mut(spec, key) {
@@ -41,6 +47,7 @@ pub fn uninject(pod: &Value) -> Value {
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove(&format!("{PREFIX}injected"));
             annotations.remove(&format!("{PREFIX}replaced"));
+            annotations.remove(&format!("{PREFIX}grace"));
         }
         drop_empty(metadata, "annotations");
         if metadata.is_empty()

@@ -282,3 +282,30 @@ fn every_kind_of_workload_is_found_and_nothing_else() {
         .to_string();
     assert!(refused.starts_with("Job/w: a Job would wait"), "{refused}");
 }
+
+#[test]
+fn the_sidecar_has_the_time_to_finish() {
+    let with = |grace: Option<Value>| {
+        let mut pod = pod();
+        if let Some(grace) = grace {
+            pod["spec"]["terminationGracePeriodSeconds"] = grace;
+        }
+        pod
+    };
+    for (before, after) in [
+        (None, 75),
+        (Some(json!(30)), 75),
+        (Some(json!(0)), 75),
+        (Some(json!(75)), 75),
+        (Some(json!(600)), 600),
+    ] {
+        let pod = with(before);
+        let mut done = injected(&pod);
+        assert_eq!(done["spec"]["terminationGracePeriodSeconds"], after);
+        assert_eq!(uninject(&done), pod, "as it was");
+        // Somebody wants more, after the fact.
+        done["spec"]["terminationGracePeriodSeconds"] = 90.into();
+        let kept = &uninject(&done)["spec"]["terminationGracePeriodSeconds"];
+        assert_eq!(*kept, 90);
+    }
+}
