@@ -50,6 +50,7 @@ mod reconcile;
 mod retries;
 mod reuse;
 mod rotation;
+mod sbom;
 mod secrets;
 mod sign_in;
 mod signers;
