@@ -337,6 +337,43 @@ async fn what_one_does_the_others_know() {
     whole(&one).await;
 }
 
+/// Of a very large fleet, each looks seldom; what is judged is judged on everything all the same.
+#[tokio::test]
+async fn whoever_looks_seldom_is_told_where_it_counts() {
+    let Some(server) = server() else { return };
+    let url = server.place("seldom");
+    let mut database = Database::new(url.clone().into(), "db.url".into());
+    database.look_every = Duration::from_secs(60);
+    let seldom = Opening {
+        state_dir: "/nonexistent".into(),
+        database: Some(database),
+    };
+    let (often, seldom) = (open(&url), seldom.open().unwrap());
+    often.post(session(100)).await.unwrap();
+    let row = seldom.session_by_secret("aa").await.unwrap();
+    assert!(row.is_some(), "who is let in is asked for");
+    let third = open(&url);
+    let freeze = Entry::Freeze {
+        what: Frozen::All,
+        now: wall(),
+        why: String::new(),
+    };
+    let freeze = Post {
+        time: wall(),
+        entries: vec![freeze],
+        event: None,
+    };
+    often.post(freeze).await.unwrap();
+    eventually("a freeze is followed where one looks often", async || {
+        third.frozen("h", "a").is_some()
+    })
+    .await;
+    assert_eq!(seldom.frozen("h", "a"), None, "not looked yet");
+    let frozen = Reject::Frozen { what: Frozen::All };
+    let refused = seldom.post(reserve(1, 1)).await;
+    assert_eq!(refused, Err(PostError::Rejected(frozen)));
+}
+
 #[tokio::test]
 async fn one_of_them_closes_what_was_left_open() {
     let Some(server) = server() else { return };
