@@ -7,7 +7,7 @@ use crate::protocol;
 
 /// Hop-by-hop fields that go whether or not `Connection` names them. `Transfer-Encoding` is ours to
 /// choose per hop; `Trailer` describes the message and stays.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -18,11 +18,11 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// Fields that a `Connection` header cannot take away: they frame or route the message.
-const PROTECTED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TE];
+static PROTECTED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TE];
 
 /// Fields that authorise, route or describe a message, and so must come before its body (RFC 9110
 /// section 6.5.1).
-const NEVER_TRAILERS: [HeaderName; 10] = [
+static NEVER_TRAILERS: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
     header::CONTENT_ENCODING,
@@ -38,7 +38,7 @@ const NEVER_TRAILERS: [HeaderName; 10] = [
 /// Header names of ours begin so.
 const PREFIX: &str = "farepass-";
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+static PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// `clean` for what an agent sends: a receipt means nothing on a request, and could make a merchant's
 /// books lie (threat H-09).
@@ -53,8 +53,8 @@ pub(super) fn clean_response(headers: &mut HeaderMap) -> Option<HeaderValue> {
         let text = line.as_bytes().to_ascii_lowercase();
         memchr::memmem::find(&text, b"farepass").is_some()
     };
-    if headers.get_all(PROXY_STATUS).iter().any(forged) {
-        remove_if(headers, |name| *name == PROXY_STATUS);
+    if headers.get_all(&PROXY_STATUS).iter().any(forged) {
+        remove_if(headers, |name| name == PROXY_STATUS);
     }
     clean(headers)
 }
