@@ -54,7 +54,8 @@ export class Chromium {
   async stop() {
     this.child.kill();
     await this.gone;
-    rmSync(this.home, { recursive: true, force: true });
+    // Processes of its own may still be writing.
+    rmSync(this.home, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
 
