@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, USER_AGENT};
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
@@ -219,6 +220,17 @@ impl Target {
 /// `None`: they cannot be read.
 #[must_use]
 pub fn user_and_password(text: &str) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+    let mut plain = percent_decoded(text)?;
+    if !plain.contains(&b':') {
+        plain.push(b':');
+    }
+    Some(plain)
+}
+
+/// What a percent-encoded text says (RFC 3986, section 2.1). `None`: it is not encoded so.
+#[must_use]
+pub fn percent_decoded(text: &str) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+    // Room for the colon of a user without a password, too: a secret is not copied to grow.
     let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(text.len() + 1));
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -230,9 +242,6 @@ pub fn user_and_password(text: &str) -> Option<zeroize::Zeroizing<Vec<u8>>> {
             }
             byte => byte,
         });
-    }
-    if !plain.contains(&b':') {
-        plain.push(b':');
     }
     Some(plain)
 }
@@ -283,11 +292,25 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|e| target.broken(&e))?;
+    let answer = sender.send_request(request);
+    let (answer, _) = whole(answer, connection, target, most).await?;
+    Ok(answer)
+}
+
+/// The answer that comes on a connection, with its body of at most so many bytes, and its trailers.
+async fn whole(
+    answer: impl Future<Output = hyper::Result<Response<Incoming>>>,
+    connection: impl Future<Output = hyper::Result<()>>,
+    target: &Target,
+    most: usize,
+) -> Result<(Response<Bytes>, HeaderMap), FetchError> {
     let talk = async {
-        let answer = sender.send_request(request).await;
-        let (head, body) = answer.map_err(|e| target.broken(&e))?.into_parts();
+        let (head, body) = answer.await.map_err(|e| target.broken(&e))?.into_parts();
         match Limited::new(body, most).collect().await {
-            Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
+            Ok(body) => {
+                let after = body.trailers().cloned().unwrap_or_default();
+                Ok((Response::from_parts(head, body.to_bytes()), after))
+            }
             Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(FetchError::TooLong {
                 host: target.name(),
                 most,

@@ -258,19 +258,8 @@ fn headers<'a>(pairs: impl Iterator<Item = &'a str>) -> Option<HeaderMap> {
 
 /// Without spaces around it, percent-decoded.
 fn decoded(text: &str) -> Option<String> {
-    let mut plain = vec![];
-    let mut rest = text.trim().bytes();
-    while let Some(byte) = rest.next() {
-        plain.push(match byte {
-            b'%' => {
-                let mut out = [0];
-                hex::decode_to_slice([rest.next()?, rest.next()?], &mut out).ok()?;
-                out[0]
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(plain).ok()
+    let plain = crate::fetch::percent_decoded(text.trim())?;
+    String::from_utf8(plain.to_vec()).ok()
 }
 
 #[cfg(test)]

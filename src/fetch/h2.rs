@@ -5,14 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use super::{AGENT, Fetch, FetchError, Target, dial};
+use super::{AGENT, Fetch, FetchError, Target, dial, whole};
 
 impl Fetch {
     /// Sends a request over a connection that speaks HTTP/2 without asking, and reads at most `most`
@@ -75,27 +75,5 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|e| target.broken(&e))?;
-    let talk = async {
-        let answer = sender.send_request(request).await;
-        let (head, body) = answer.map_err(|e| target.broken(&e))?.into_parts();
-        match Limited::new(body, most).collect().await {
-            Ok(body) => {
-                let after = body.trailers().cloned().unwrap_or_default();
-                Ok((Response::from_parts(head, body.to_bytes()), after))
-            }
-            Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(FetchError::TooLong {
-                host: target.name(),
-                most,
-            }),
-            Err(e) => Err(target.broken(&e)),
-        }
-    };
-    tokio::pin!(talk);
-    tokio::select! {
-        answer = &mut talk => answer,
-        ended = connection => match ended {
-            Ok(()) => talk.await,
-            Err(e) => Err(target.broken(&e)),
-        },
-    }
+    whole(sender.send_request(request), connection, target, most).await
 }

@@ -12,6 +12,7 @@ use crate::payment::{Limit, PaymentId, Session, SessionId};
 
 mod audit;
 mod chain;
+mod columns;
 mod memory;
 mod opening;
 mod place;

@@ -164,9 +164,7 @@ fn name(section: Section, begins: &str, most: usize) -> Result<String, SectionEr
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
     let settings = settings(opening.section.clone(), &opening.base)?;
     let place = Place::of(&opening, settings.account)?;
-    let environment = |name: &str| std::env::var(name).ok();
-    let section = &opening.section;
-    let source = Source::find(section, settings.place, &settings.region, &environment)?;
+    let source = Source::here(&opening.section, settings.place, &settings.region)?;
     let signer = AgentCore {
         region: settings.region,
         url: settings.url,

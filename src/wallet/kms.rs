@@ -82,9 +82,7 @@ fn key_id(section: Section) -> Result<String, SectionError> {
 fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
     let settings = settings(opening.section.clone(), &opening.base)?;
     let place = Place::of(&opening, settings.account)?;
-    let environment = |name: &str| std::env::var(name).ok();
-    let section = &opening.section;
-    let source = Source::find(section, settings.place, &settings.region, &environment)?;
+    let source = Source::here(&opening.section, settings.place, &settings.region)?;
     let signer = Kms {
         key: settings.key,
         region: settings.region,

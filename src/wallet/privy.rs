@@ -233,10 +233,7 @@ impl Signer for Privy {
     }
 
     async fn owner(&self, fetch: &Fetch) -> Option<Result<String, Failure>> {
-        Some(match self.page() {
-            Ok(request) => told::account(request, fetch).await,
-            Err(failure) => Err(failure),
-        })
+        Some(told::account(self.page(), fetch).await)
     }
 
     fn credentials(&self) -> Option<&dyn Overlap> {

@@ -15,12 +15,15 @@ struct Account {
     address: String,
 }
 
-/// The address in the answer to this request.
+/// The address in the answer to this request, if it could be made.
 ///
 /// # Errors
-/// When there is no answer, it is a refusal, or there is no address in it.
-pub(super) async fn account(request: Request<Bytes>, fetch: &Fetch) -> Result<String, Failure> {
-    let Account { address } = answer(request, fetch).await?;
+/// When it could not, there is no answer, it is a refusal, or there is no address in it.
+pub(super) async fn account(
+    request: Result<Request<Bytes>, Failure>,
+    fetch: &Fetch,
+) -> Result<String, Failure> {
+    let Account { address } = answer(request?, fetch).await?;
     plain(address)
 }
 

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Reject, judge};
+use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened};
 use crate::clock::Timestamp;
 use crate::ledger::chain::{Head, Record};
+use crate::ledger::columns::verdict;
 use crate::ledger::sealed::Sealed;
 use crate::ledger::{PostError, Posted};
 use crate::payment::{PaymentId, SessionId};
@@ -13,9 +14,6 @@ use crate::payment::{PaymentId, SessionId};
 /// A payment decided by a clock so far (milliseconds) ahead of the database's could be in a window that
 /// has not begun for anybody else.
 const AHEAD_MAX: u64 = 60_000;
-
-/// Owner of a nonce that is in the tables already. By whom it was used does not matter to the judge.
-pub(super) const STORED: PaymentId = PaymentId(u128::MAX);
 
 /// See the module.
 pub(super) struct Batch {
@@ -143,17 +141,5 @@ impl Batch {
                 .map(|key| (key.clone(), self.book.facts.get(key).cloned()))
                 .collect(),
         }
-    }
-}
-
-/// The judge's verdict; a bucket beyond what a column holds is refused like any other number that
-/// does not fit.
-fn verdict(book: &Book, entry: &Entry) -> Result<Change, Reject> {
-    let change = judge(book, entry)?;
-    let fits = |(mark, _): &(Mark, Option<Counted>)| i64::try_from(mark.1).is_ok();
-    if change.counted.iter().all(fits) {
-        Ok(change)
-    } else {
-        Err(Reject::Overflow)
     }
 }

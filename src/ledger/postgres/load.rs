@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::batch::{Batch, STORED};
+use super::batch::Batch;
 use super::fault::Fault;
 use super::rows;
 use super::statement::{Maker, Statement};
 use crate::budget::{Entry, Payment};
+use crate::ledger::columns::{STORED, bucket_number};
 use crate::ledger::sealed::Sealed;
 use crate::payment::{Limit, PaymentId, Session, SessionId};
 
@@ -122,7 +123,7 @@ impl Loads {
     ) -> Result<(Vec<Row>, Vec<Row>), Fault> {
         let accounts: Vec<&str> = wanted.firsts.keys().map(String::as_str).collect();
         let firsts = wanted.firsts.values();
-        let buckets: Vec<i64> = firsts.map(|b| rows::bucket_number(*b)).collect();
+        let buckets: Vec<i64> = firsts.map(|b| bucket_number(*b)).collect();
         let keys: Vec<&str> = wanted.keys.iter().map(String::as_str).collect();
         let sums = async {
             match accounts.is_empty() {

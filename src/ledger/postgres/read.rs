@@ -16,6 +16,7 @@ use crate::budget::{Counted, Fact, Opened, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
+use crate::ledger::columns::bucket_number;
 use crate::ledger::{Filter, PostError, Reader, Report, SessionRow, Trail};
 use crate::payment::{Limit, PaymentId, SessionId};
 
@@ -68,7 +69,7 @@ const FACTS: &str = "SELECT key, body FROM farepass_fact
 
 impl Desk {
     async fn total(&self, account: &str, first: u64) -> Result<Counted, Fault> {
-        let first = rows::bucket_number(first);
+        let first = bucket_number(first);
         let values = [(&account as _, Type::TEXT), (&first as _, Type::INT8)];
         let counted = rows::total(&self.link.ask(COUNTED_FROM, &values).await?)?;
         if let Some(known) = &self.known {
@@ -176,7 +177,7 @@ impl Desk {
         most: usize,
     ) -> Result<Vec<(String, Counted)>, Fault> {
         let (first, most) = (
-            rows::bucket_number(first),
+            bucket_number(first),
             i64::try_from(most).unwrap_or(i64::MAX),
         );
         let values = [
@@ -244,7 +245,7 @@ impl Reader for Desk {
     }
 
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
-        let first = rows::bucket_number(first);
+        let first = bucket_number(first);
         let values = [(&account as _, Type::TEXT), (&first as _, Type::INT8)];
         Ok(rows::total(&self.link.ask(COUNTED_FROM, &values).await?)?)
     }

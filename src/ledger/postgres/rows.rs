@@ -107,8 +107,3 @@ pub(super) fn record(row: &Row) -> Result<Record, Fault> {
         hash: Hash::try_from(hash).map_err(|_| impossible("hash"))?,
     })
 }
-
-/// A bucket is a count of seconds, days or months; the judge's caller refuses what does not fit.
-pub(super) fn bucket_number(bucket: u64) -> i64 {
-    i64::try_from(bucket).unwrap_or(i64::MAX)
-}

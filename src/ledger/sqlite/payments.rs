@@ -63,9 +63,10 @@ pub(super) fn charged_under(
         let row = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, String>(1)?));
         let (before, entries) = statement.query_row([seq], row)?;
         for entry in serde_json::from_str::<Vec<Entry>>(&entries)? {
-            match entry {
-                Entry::Reserve { id, nonce, .. } if id == payment => return Ok(nonce),
-                _ => {}
+            if let Entry::Reserve { id, nonce, .. } = entry
+                && id == payment
+            {
+                return Ok(nonce);
             }
         }
         // Records only ever point back; one that does not is damaged, and must not hold us here.

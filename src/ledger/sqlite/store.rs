@@ -5,6 +5,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use crate::budget::{Counted, Mark, Opened};
 use crate::clock::Timestamp;
 use crate::ledger::chain::{Hash, Head, Record};
+use crate::ledger::columns::bucket_number;
 use crate::ledger::sealed::Sealed;
 use crate::money::Usd;
 use crate::payment::{PaymentId, SessionId};
@@ -264,11 +265,6 @@ pub(super) fn save_counted(
         counted.payments,
     ])?;
     Ok(())
-}
-
-/// A bucket is a count of seconds, days or months; the judge's caller refuses what does not fit.
-pub(super) fn bucket_number(bucket: u64) -> i64 {
-    i64::try_from(bucket).unwrap_or(i64::MAX)
 }
 
 pub(super) fn session(row: &Row<'_>) -> Result<(SessionId, Opened), Fault> {

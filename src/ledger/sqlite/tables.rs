@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Reject, Stage, judge};
+use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Reject, Stage};
 use crate::failpoint;
 use crate::ledger::Posted;
 use crate::ledger::chain::Head;
+use crate::ledger::columns::{STORED, verdict};
 use crate::ledger::sealed::Sealed;
 use crate::payment::{Limit, PaymentId, SessionId};
 
@@ -26,9 +27,6 @@ const CACHED_PAYMENTS_MAX: usize = 50_000;
 
 /// Facts kept in memory between commits.
 const CACHED_FACTS_MAX: usize = 100_000;
-
-/// Owner of a nonce that is in the file already. By whom it was used does not matter to the judge.
-const STORED: PaymentId = PaymentId(u128::MAX);
 
 /// What a commit changed that is looked up without asking the database.
 #[derive(Default)]
@@ -380,17 +378,5 @@ impl Tables {
             self.known.clear();
             self.met = Default::default();
         }
-    }
-}
-
-/// The judge's verdict; a bucket beyond what a column holds is refused like any other number that
-/// does not fit.
-fn verdict(book: &Book, entry: &Entry) -> Result<Change, Reject> {
-    let change = judge(book, entry)?;
-    let fits = |(mark, _): &(Mark, Option<Counted>)| i64::try_from(mark.1).is_ok();
-    if change.counted.iter().all(fits) {
-        Ok(change)
-    } else {
-        Err(Reject::Overflow)
     }
 }

@@ -105,6 +105,18 @@ enum Token {
 pub(in crate::wallet) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Source {
+    /// [`Source::find`] with the environment of this process.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub(in crate::wallet) fn here(
+        section: &Section,
+        place: Where,
+        region: &str,
+    ) -> Result<Self, SectionError> {
+        Self::find(section, place, region, &|name| std::env::var(name).ok())
+    }
+
     /// A file that the configuration names; else the variables; a token of the cluster; the usual file;
     /// the endpoint beside the process.
     ///
