@@ -23,6 +23,15 @@ fn ready(proxy: &Proxy) -> bool {
         .is_ok_and(|answer| answer.status == 200)
 }
 
+/// Sets it when this is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_standby_takes_over_under_load_and_the_old_primary_is_not_paid_from() {
     let Some(primary) = needs(Server::start(&[])) else {
@@ -49,6 +58,8 @@ fn a_standby_takes_over_under_load_and_the_old_primary_is_not_paid_from() {
                 });
             }
         }
+        // Also when something below fails: the agents would go on for ever.
+        let _ends = Ends(&stop);
         let more = |least: usize| {
             let before = paid();
             until("more payments", LONG, || {
@@ -66,7 +77,6 @@ fn a_standby_takes_over_under_load_and_the_old_primary_is_not_paid_from() {
         assert_eq!(paid(), before, "a standby that only reads pays for nothing");
         standby.promote();
         more(40);
-        stop.store(true, Ordering::Relaxed);
     });
     let all = taken(&merchant);
     let different: BTreeSet<_> = all.iter().collect();

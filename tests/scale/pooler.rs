@@ -1,6 +1,6 @@
 //! A PgBouncer of one's own, which gives each transaction whatever connection is free.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,9 +24,7 @@ impl Pooler {
         let direct = server.url("127.0.0.1", Server::password(), "");
         let (before, after) = direct.split_once("@127.0.0.1:").unwrap();
         let (port, rest) = after.split_once('/').unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let here = listener.local_addr().unwrap().port();
-        drop(listener);
+        let here = crate::postgres::port()?;
         let users = format!("\"farepass\" \"{}\"\n", Server::password());
         let users = server.file("users.txt", users.as_bytes());
         let settings = format!(

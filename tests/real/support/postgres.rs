@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Of nobody, where the tests run as root: PostgreSQL refuses to.
@@ -34,6 +35,26 @@ fn programs() -> Result<PathBuf, String> {
     found.pop().ok_or_else(|| "there is no initdb".into())
 }
 
+/// A port that stays one's own while nobody listens at it: the kernel gives none below its range to
+/// connections and listeners that ask for any.
+pub(crate) fn port() -> Result<u16, String> {
+    const FIRST: u32 = 10_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = range.map_err(|e| format!("the kernel's range of ports: {e}"))?;
+    let lowest = range.split_whitespace().next().and_then(|n| n.parse().ok());
+    let room = lowest.unwrap_or(32_768).min(65_536) - FIRST;
+    for _ in 0..100 {
+        // Other processes that do the same begin elsewhere.
+        let nth = std::process::id() * 61 + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + nth % room).map_err(|e| e.to_string())?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("there is no free port".into())
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -44,13 +65,10 @@ impl Server {
         let bin = programs()?;
         let dir = tempfile::Builder::new().prefix("farepass-pg-").tempdir();
         let dir = dir.map_err(|e| e.to_string())?.keep();
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
-        let port = listener.local_addr().map_err(|e| e.to_string())?.port();
-        drop(listener);
         let server = Self {
             dir,
             bin,
-            port,
+            port: port()?,
             options: options.iter().map(|&o| o.to_owned()).collect(),
             running: Mutex::default(),
             reaper: Mutex::default(),
@@ -215,8 +233,11 @@ impl Server {
         *self.running.lock().unwrap() = Some(child);
         let end = Instant::now() + LONG;
         while !self.sql("postgres", "SELECT 1").0 {
+            let gone = |child: &mut Child| child.try_wait().unwrap().is_some();
+            let gone = self.running.lock().unwrap().as_mut().is_none_or(gone);
             let log = || fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "PostgreSQL does not start: {}", log());
+            let waits = Instant::now() < end && !gone;
+            assert!(waits, "PostgreSQL does not start: {}", log());
             std::thread::park_timeout(Duration::from_millis(50));
         }
     }
