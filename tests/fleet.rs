@@ -470,3 +470,33 @@ async fn a_database_that_went_back_in_time_is_not_paid_from() {
     assert!(!problems.is_empty());
     assert!(matches!(opening(&url).open(), Err(OpenError::Damaged(_))));
 }
+
+/// Who only looks notices it too: a proxy that is not asked to pay is not ready either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_went_back_in_time_is_noticed_by_looking() {
+    let Some(server) = server() else { return };
+    let url = server.place("looking");
+    let mut database = Database::new(url.clone().into(), "db.url".into());
+    database.look_every = Duration::from_secs(2);
+    let opening = Opening {
+        state_dir: "/nonexistent".into(),
+        database: Some(database),
+    };
+    let ledger = opening.open().unwrap();
+    for post in [session(100), reserve(1, 7), reserve(2, 7)] {
+        ledger.post(post).await.unwrap();
+    }
+    // Before the first look, which would find less than there was, but no less than it knew.
+    for stale in [
+        "DELETE FROM looking.farepass_record WHERE seq = 3",
+        "UPDATE looking.farepass_head SET (seq, hash) = \
+         (SELECT seq, hash FROM looking.farepass_record WHERE seq = 2)",
+    ] {
+        assert!(server.sql("postgres", stale).0);
+    }
+    assert_eq!(ledger.healthy(), Ok(()));
+    eventually("it is noticed", async || {
+        matches!(ledger.healthy(), Err(PostError::Damaged(_)))
+    })
+    .await;
+}

@@ -8,8 +8,12 @@ use tokio_postgres::types::Type;
 use super::fault::Fault;
 use super::known::Known;
 use super::link::Link;
-use super::{rows, schema};
+use super::{rows, schema, session};
 use crate::budget::facts::key;
+
+/// The end of the chain, and the record that was there before.
+const LOOK: &str = "SELECT head.seq, head.hash, record.hash FROM farepass_head AS head
+  LEFT JOIN farepass_record AS record ON record.seq = $1";
 
 pub(super) struct Follower {
     pub(super) link: Link,
@@ -36,16 +40,15 @@ impl Follower {
 
     /// Everything that is new since the last look.
     pub(super) async fn look(&mut self) -> Result<(), Fault> {
-        let sql = "SELECT seq, hash FROM farepass_head";
-        let found = self.link.ask(sql, &[]).await?;
+        // What was acknowledged before it is asked, by whatever connection.
+        let seen = self.known.seen().head;
+        let number = seen.seq.cast_signed();
+        let found = self.link.ask(LOOK, &[(&number, Type::INT8)]).await?;
         let row = found.first().ok_or_else(no_head)?;
         let head = schema::head(row.try_get(0)?, row.try_get(1)?)?;
-        if head.seq < self.place {
-            let text = "the database went back to record";
-            return Err(Fault::Records(format!(
-                "{text} {}, and {} was there",
-                head.seq, self.place
-            )));
+        let there: Option<Vec<u8>> = row.try_get(2)?;
+        if seen.seq > 0 && there.as_deref() != Some(&seen.hash[..]) {
+            return Err(session::gone(seen));
         }
         if head.seq == self.place && head.seq > 0 {
             return Ok(());

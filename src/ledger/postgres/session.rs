@@ -255,8 +255,13 @@ async fn still_there(client: &Client, seen: &Seen) -> Result<(), Fault> {
     if seen.head.seq == 0 || has(client, seen.head).await? {
         return Ok(());
     }
-    Err(Fault::Records(format!(
+    Err(gone(seen.head))
+}
+
+/// The database is not what it was.
+pub(super) fn gone(acknowledged: Head) -> Fault {
+    Fault::Records(format!(
         "record {} was acknowledged, and the database does not have it: it was brought back from a backup, or a standby that lagged took over. What is missing was spent; to accept that, start the proxy again",
-        seen.head.seq
-    )))
+        acknowledged.seq
+    ))
 }
