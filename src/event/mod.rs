@@ -15,11 +15,13 @@ pub mod log;
 pub mod metrics;
 mod notice;
 pub mod otel;
+mod standing;
 mod stored;
 pub mod webhook;
 
 pub use agreed::{Agreed, Permitted, TempoSigned, Transacted};
 pub use notice::Notice;
+pub use standing::Standing;
 pub(crate) use stored::Stored;
 
 /// Where a payment stands. `reserved`, `unknown` and `settled` count against every budget they touched.

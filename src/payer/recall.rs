@@ -4,7 +4,6 @@
 use http::StatusCode;
 use tokio::sync::mpsc;
 
-use super::about::PREIMAGE;
 use super::breaker::PAUSE_MAX_SECS;
 use super::outstanding::Left;
 use super::settle::gave;
@@ -63,7 +62,7 @@ impl Payer {
                 let left = Left {
                     id: event.id,
                     until: Timestamp::from_secs(dies.saturating_add(SKEW)),
-                    claimed: matches!(event.receipt.as_deref(), Some("claimed" | PREIMAGE)),
+                    claimed: event.is_claimed(),
                 };
                 if let Some(request) = request(&event).filter(|_| owed(&event) && now < left.until)
                 {
