@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use farepass::budget::{Because, Entry, Frozen, Reject};
 use farepass::clock::{Timestamp, wall};
-use farepass::event::{SpendEvent, State};
+use farepass::event::{Delivery, SpendEvent, State};
 use farepass::ledger::{Database, Ledger, OpenError, Opening, Post, PostError, Posted};
 use farepass::money::Usd;
 use farepass::payment::{PaymentId, Session, SessionId};
@@ -404,6 +404,253 @@ async fn one_of_them_closes_what_was_left_open() {
     let counted = third.counted("session:s@1", 0).await.unwrap();
     assert_eq!((counted.amount, counted.payments), (Usd(0), 0));
     whole(&third).await;
+}
+
+/// A reservation for this request of an agent. Its payload lives for a minute.
+fn purchase(id: u128, request: u8) -> Post {
+    let mut post = reserve(id, 1);
+    if let Entry::Reserve { until, now, .. } = &mut post.entries[0] {
+        *until = now.after_secs(60);
+    }
+    asked(post, request)
+}
+
+fn asked(mut post: Post, request: u8) -> Post {
+    post.event.as_mut().unwrap().request = Some(format!("{request:02x}").repeat(32));
+    post
+}
+
+/// What came for it: nothing that anybody has (`owed`), or the whole answer.
+fn came(id: u128, request: u8, state: State, owed: bool) -> Post {
+    let id = PaymentId(id);
+    let entry = match state {
+        State::Settled => Entry::Settle {
+            id,
+            charged: Usd(1),
+        },
+        State::Released => Entry::Release {
+            id,
+            because: Because::NeverSigned,
+        },
+        State::Reserved | State::Unknown | State::Denied => Entry::Note { id },
+    };
+    let mut post = asked(told(id.0, wall(), state, entry), request);
+    let event = post.event.as_mut().unwrap();
+    event.owed = owed;
+    event.receipt = (state == State::Settled).then(|| "claimed".into());
+    event.delivery = (!owed).then(|| Delivery {
+        status: 200,
+        digest: Some("d".into()),
+        ..Delivery::default()
+    });
+    post
+}
+
+/// The payment that is in the way of this one, and whether a receipt claims it.
+async fn in_the_way(ledger: &Arc<dyn Ledger>, post: Post) -> Option<(u128, bool)> {
+    match ledger.post(post).await {
+        Ok(_) => None,
+        Err(PostError::Rejected(Reject::Outstanding {
+            payment,
+            until,
+            claimed,
+        })) => {
+            assert!(until > wall(), "{until}");
+            Some((payment.0, claimed))
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_another_owner_paid_is_not_paid_while_its_answer_is_owed() {
+    let Some(server) = server() else { return };
+    let url = server.place("owed");
+    let (one, other) = (open(&url), open(&url));
+    one.post(session(20)).await.unwrap();
+    one.post(purchase(1, 7)).await.unwrap();
+    let free = in_the_way(&other, purchase(2, 7)).await;
+    assert_eq!(free, None, "two that both wait are two purchases");
+    other.post(came(2, 7, State::Settled, false)).await.unwrap();
+    one.post(came(1, 7, State::Unknown, true)).await.unwrap();
+    let unknown = in_the_way(&other, purchase(3, 7)).await;
+    assert_eq!(unknown, Some((1, false)));
+    let third = open(&url);
+    assert_eq!(in_the_way(&third, purchase(3, 7)).await, Some((1, false)));
+    assert_eq!(in_the_way(&third, purchase(4, 8)).await, None, "another");
+    // Its own owner knows better, and can send the payload again.
+    assert_eq!(in_the_way(&one, purchase(5, 7)).await, None);
+    one.post(came(5, 7, State::Settled, false)).await.unwrap();
+    // A budget that is used up makes no purchase of a retry.
+    let mut dear = purchase(6, 7);
+    if let Entry::Reserve { amount, .. } = &mut dear.entries[0] {
+        *amount = Usd(1000);
+    }
+    assert_eq!(in_the_way(&other, dear.clone()).await, Some((1, false)));
+    one.post(came(1, 7, State::Settled, true)).await.unwrap();
+    assert_eq!(in_the_way(&other, dear).await, Some((1, true)));
+    whole(&other).await;
+    // The same payload brought the answer.
+    one.post(came(1, 7, State::Settled, false)).await.unwrap();
+    assert_eq!(in_the_way(&other, purchase(3, 7)).await, None);
+    // Certainly not signed.
+    one.post(purchase(7, 9)).await.unwrap();
+    one.post(came(7, 9, State::Unknown, true)).await.unwrap();
+    assert_eq!(in_the_way(&other, purchase(8, 9)).await, Some((7, false)));
+    one.post(came(7, 9, State::Released, true)).await.unwrap();
+    assert_eq!(in_the_way(&other, purchase(8, 9)).await, None);
+    // Dead by every clock.
+    one.post(purchase(9, 10)).await.unwrap();
+    one.post(came(9, 10, State::Unknown, true)).await.unwrap();
+    assert!(in_the_way(&other, purchase(10, 10)).await.is_some());
+    let past = "UPDATE owed.farepass_payment SET until = until - 60000 WHERE until > 1000000";
+    assert!(server.sql("postgres", past).0);
+    assert_eq!(in_the_way(&other, purchase(10, 10)).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_asks_at_the_same_moment_is_judged_by_the_order_of_the_chain() {
+    let Some(server) = server() else { return };
+    let url = server.place("moment");
+    let owners = [open(&url), open(&url), open(&url)];
+    owners[0].post(session(100_000)).await.unwrap();
+    let (mut early, mut late) = (0, 0);
+    for round in 0..20 {
+        let first = u128::from(round) << 32;
+        owners[0].post(purchase(first, round)).await.unwrap();
+        let lost = tokio::spawn({
+            let owner = Arc::clone(&owners[0]);
+            async move { owner.post(came(first, round, State::Unknown, true)).await }
+        });
+        let retries = (1..9).map(|n| {
+            let owner = Arc::clone(&owners[1 + n % 2]);
+            tokio::spawn(async move { owner.post(purchase(first + n as u128, round)).await })
+        });
+        let retries: Vec<_> = retries.collect();
+        let lost = lost.await.unwrap().unwrap().seq;
+        for retry in retries {
+            match retry.await.unwrap() {
+                Ok(posted) => {
+                    assert!(posted.seq < lost, "paid although it was known as a retry");
+                    early += 1;
+                }
+                Err(PostError::Rejected(Reject::Outstanding { payment, .. })) => {
+                    assert_eq!(payment.0, first);
+                    late += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        // At once, and known to be retries: neither of the two.
+        let [_, b, c] = &owners;
+        let (b, c) = tokio::join!(
+            in_the_way(b, purchase(first + 20, round)),
+            in_the_way(c, purchase(first + 21, round))
+        );
+        assert_eq!((b, c), (Some((first, false)), Some((first, false))));
+    }
+    println!("{early} before, {late} after");
+    assert!(late > 0);
+    whole(&owners[2]).await;
+}
+
+/// What an owner that died was about to be answered, nobody has.
+#[tokio::test]
+async fn what_a_dead_owner_had_in_flight_stops_the_others() {
+    let Some(server) = server() else { return };
+    let url = server.place("dead");
+    let (one, other) = (open(&url), open(&url));
+    one.post(session(100)).await.unwrap();
+    one.post(purchase(1, 7)).await.unwrap();
+    assert_eq!(in_the_way(&other, purchase(2, 7)).await, None, "it lives");
+    other.post(came(2, 7, State::Settled, false)).await.unwrap();
+    drop(one);
+    let mut id = 10;
+    eventually("its end is seen", async || {
+        id += 1;
+        in_the_way(&other, purchase(id, 7)).await == Some((1, false))
+    })
+    .await;
+    assert_eq!(in_the_way(&other, purchase(3, 8)).await, None, "another");
+    let anew = open(&url);
+    assert_eq!(in_the_way(&anew, purchase(4, 7)).await, Some((1, false)));
+    whole(&other).await;
+}
+
+/// Nothing of it is left on a connection, so nobody sees whether it lives: it is waited for, but not for long.
+#[tokio::test]
+async fn behind_a_pooler_a_slow_answer_is_given_up() {
+    let Some(server) = server() else { return };
+    let url = server.place("slow");
+    let mut database = Database::new(url.clone().into(), "db.url".into());
+    database.pooler = true;
+    let pooled = Opening {
+        state_dir: "/nonexistent".into(),
+        database: Some(database),
+    };
+    let (one, other) = (pooled.open().unwrap(), open(&url));
+    one.post(session(100)).await.unwrap();
+    one.post(purchase(1, 7)).await.unwrap();
+    assert_eq!(in_the_way(&other, purchase(2, 7)).await, None);
+    other.post(came(2, 7, State::Settled, false)).await.unwrap();
+    let later = "UPDATE slow.farepass_record SET time = time - 11000 WHERE seq = 2";
+    assert!(server.sql("postgres", later).0);
+    assert_eq!(in_the_way(&other, purchase(3, 7)).await, Some((1, false)));
+}
+
+/// Tables of version 1, with payments in them, become ours; and a program of version 1 that still runs goes on.
+#[tokio::test]
+async fn tables_of_an_older_program_are_brought_up_to_date() {
+    let Some(server) = server() else { return };
+    let url = server.place("older");
+    let old = open(&url);
+    old.post(session(100)).await.unwrap();
+    for (id, request) in [(1, 7), (2, 8), (3, 9)] {
+        old.post(purchase(id, request)).await.unwrap();
+    }
+    old.post(came(1, 7, State::Unknown, true)).await.unwrap();
+    old.post(came(2, 8, State::Settled, false)).await.unwrap();
+    drop(old);
+    let back = "SET search_path = older; DROP INDEX farepass_request;
+        ALTER TABLE farepass_payment DROP COLUMN request, DROP COLUMN owner;
+        UPDATE farepass_meta SET value = '1' WHERE key = 'version'";
+    let (done, said) = server.sql("postgres", back);
+    assert!(done, "{said}");
+    let columns = "SELECT string_agg(column_name, ' ' ORDER BY ordinal_position) FROM information_schema.columns
+        WHERE table_schema = 'older' AND table_name = 'farepass_payment'";
+    let version_1 = "id last stage amount until nonce marks";
+    assert_eq!(server.sql("postgres", columns).1, version_1);
+    let said = opening(&url).read().err().unwrap().to_string();
+    assert!(said.contains("version 1"), "{said}");
+
+    let new = open(&url);
+    assert_eq!(whole(&new).await, 3);
+    assert_eq!(in_the_way(&new, purchase(4, 7)).await, Some((1, false)));
+    assert_eq!(in_the_way(&new, purchase(5, 8)).await, None, "answered");
+    assert_eq!(in_the_way(&new, purchase(6, 9)).await, None, "in flight");
+    // As a program of version 1 writes.
+    let row = "INSERT INTO older.farepass_payment SELECT * FROM unnest(
+        '{\\x01}'::bytea[], '{1}'::bigint[], '{0}'::bigint[], '{1}'::bigint[], '{1}'::bigint[], '{n}'::text[], '{[]}'::text[])";
+    let (done, said) = server.sql("postgres", row);
+    assert!(done, "{said}");
+}
+
+/// The column by which a request is found is held against the records.
+#[tokio::test]
+async fn a_request_that_is_not_where_it_belongs_is_found() {
+    let Some(server) = server() else { return };
+    let url = server.place("astray");
+    let ledger = open(&url);
+    ledger.post(session(100)).await.unwrap();
+    ledger.post(purchase(1, 7)).await.unwrap();
+    ledger.post(came(1, 7, State::Unknown, true)).await.unwrap();
+    whole(&ledger).await;
+    for wrong in ["NULL", "5"] {
+        let set = format!("UPDATE astray.farepass_payment SET request = {wrong}");
+        assert!(server.sql("postgres", &set).0);
+        let problems = ledger.verify().await.unwrap().problems;
+        assert!(problems[0].contains("request"), "{problems:?}");
+    }
 }
 
 #[tokio::test]

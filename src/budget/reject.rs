@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::money::Usd;
-use crate::payment::Limit;
+use crate::payment::{Limit, PaymentId};
 
 use super::{Counted, Frozen, Stage};
 
@@ -52,6 +52,16 @@ pub enum Reject {
     Frozen {
         /// Whose.
         what: Frozen,
+    },
+    /// The request was paid through another owner of the ledger, and nobody has its answer.
+    #[error("the request was paid before, and its answer is still owed")]
+    Outstanding {
+        /// The payment.
+        payment: PaymentId,
+        /// Until then it can be charged.
+        until: Timestamp,
+        /// A receipt says that it was.
+        claimed: bool,
     },
     /// Another recipient than the one seen first.
     #[error("the recipient is not the one seen first")]

@@ -35,6 +35,7 @@ mod lead;
 mod link;
 mod load;
 mod read;
+mod repeats;
 mod rows;
 mod schema;
 mod session;

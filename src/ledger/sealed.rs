@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::budget::Entry;
 use crate::clock::Timestamp;
-use crate::event::{SpendEvent, Stored};
+use crate::event::{SpendEvent, Standing, Stored};
 
 use super::Post;
 
@@ -22,12 +22,22 @@ pub(in crate::ledger) fn number_of(nonce: &str) -> i64 {
     number_of_hash(&Sha256::digest(nonce).into())
 }
 
+/// The number under which a payment is found by its request, as long as it may stop another one for it: the
+/// beginning of the request's digest. Two requests with one number are as rare as two nonces.
+pub(in crate::ledger) fn number_of_request(event: &SpendEvent) -> Option<i64> {
+    let digits = event.request.as_deref()?.get(..16)?;
+    let number = u64::from_str_radix(digits, 16).ok()?.cast_signed();
+    (event.standing() != Standing::Over).then_some(number)
+}
+
 /// See the module.
 pub(in crate::ledger) struct Sealed {
     pub(in crate::ledger) time: Timestamp,
     pub(in crate::ledger) entries: Vec<Entry>,
     /// For each entry the number of the nonce that it reserves under; see `number_of_hash`.
     pub(in crate::ledger) numbers: Vec<Option<i64>>,
+    /// See `number_of_request`.
+    pub(in crate::ledger) request: Option<i64>,
     pub(in crate::ledger) entries_json: String,
     pub(in crate::ledger) event_json: Option<String>,
 }
@@ -36,11 +46,17 @@ impl Sealed {
     pub(in crate::ledger) fn new(post: Post) -> Result<Self, serde_json::Error> {
         Ok(Self {
             time: post.time,
+            request: post.event.as_ref().and_then(number_of_request),
             numbers: post.entries.iter().map(number).collect(),
             entries_json: serde_json::to_string(&post.entries)?,
             event_json: post.event.as_ref().map(kept).transpose()?,
             entries: post.entries,
         })
+    }
+
+    /// Is money promised in it?
+    pub(in crate::ledger) fn reserves(&self) -> bool {
+        self.numbers.iter().any(Option::is_some)
     }
 }
 

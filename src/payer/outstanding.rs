@@ -52,6 +52,20 @@ struct Held {
     again: Option<Again>,
 }
 
+/// What is said where a payload cannot or must not be sent again.
+pub(super) fn refusal(left: Left) -> Refusal {
+    let detail = match left.claimed {
+        true => "this request was paid before, and its answer did not arrive whole",
+        false => "this request was paid before, and nobody knows yet whether it was charged",
+    };
+    Refusal {
+        retryable: true,
+        resets_at: Some(left.until),
+        payment: Some(left.id),
+        ..Refusal::new(Reason::OutcomeUnknown, detail)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Outstanding {
     held: Mutex<HashMap<RequestKey, Held>>,
@@ -118,16 +132,11 @@ impl Outstanding {
             held.resends += 1;
             return Ok(Some(again.clone()));
         }
-        let detail = match held.claimed {
-            true => "this request was paid before, and its answer did not arrive whole",
-            false => "this request was paid before, and nobody knows yet whether it was charged",
-        };
-        Err(Refusal {
-            retryable: true,
-            resets_at: Some(held.until),
-            payment: Some(held.id),
-            ..Refusal::new(Reason::OutcomeUnknown, detail)
-        })
+        Err(refusal(Left {
+            id: held.id,
+            until: held.until,
+            claimed: held.claimed,
+        }))
     }
 
     /// Does `find` have anything to say about this request?

@@ -1,5 +1,6 @@
 //! Errors of the ledger and the wallet, as refusals that an agent can read.
 
+use super::outstanding::{self, Left};
 use crate::budget::{Counted, Reject};
 use crate::clock::Timestamp;
 use crate::ledger::PostError;
@@ -53,6 +54,15 @@ fn of_reject(reject: &Reject, price: Usd) -> Refusal {
             Refusal::new(Reason::OverRequestCap, detail)
         }
         Reject::Frozen { what } => super::freeze::frozen(what),
+        Reject::Outstanding {
+            payment,
+            until,
+            claimed,
+        } => outstanding::refusal(Left {
+            id: *payment,
+            until: *until,
+            claimed: *claimed,
+        }),
         Reject::PayeeChanged { .. } => {
             let detail = "the recipient differs from the one that was paid first at this host";
             Refusal::new(Reason::RecipientChanged, detail)

@@ -89,6 +89,8 @@ pub(crate) fn reserve(id: u128) -> Post {
             state: State::Reserved,
             session: SessionId("s".into()),
             host: "api.example.com".into(),
+            // No two begin alike.
+            request: Some(format!("{:032x}{id:032x}", id ^ id << 104)),
             ..SpendEvent::default()
         }),
     }

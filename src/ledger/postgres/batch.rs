@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened};
+use super::repeats::Repeats;
+use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Reject};
 use crate::clock::Timestamp;
 use crate::ledger::chain::{Head, Record};
 use crate::ledger::columns::verdict;
@@ -20,6 +21,8 @@ pub(super) struct Batch {
     pub(super) book: Book,
     /// Newest record of each payment in the book, and of refusals that were asked for.
     pub(super) lasts: BTreeMap<PaymentId, u64>,
+    /// What others paid for.
+    pub(super) repeats: Repeats,
     pub(super) head: Head,
     /// Of the newest record: no time in the chain steps back.
     pub(super) time: Timestamp,
@@ -33,7 +36,8 @@ pub(super) struct Batch {
 pub(super) struct Dirty {
     pub(super) records: Vec<(Record, Option<PaymentId>, Option<u64>)>,
     pub(super) sums: BTreeSet<Mark>,
-    pub(super) payments: BTreeSet<PaymentId>,
+    /// Each with the number of its request, while it may stop another one for it.
+    pub(super) payments: BTreeMap<PaymentId, Option<i64>>,
     pub(super) nonces: BTreeSet<i64>,
     pub(super) sessions: BTreeSet<SessionId>,
     pub(super) facts: BTreeSet<String>,
@@ -62,9 +66,8 @@ pub(super) struct Changed {
 impl Batch {
     /// Judges a post and notes what has to be written, unless the book refuses it.
     pub(super) fn enter(&mut self, post: &Sealed) -> Result<Posted, PostError> {
-        let reserves = post.numbers.iter().any(Option::is_some);
         let ahead = post.time.0.saturating_sub(self.wall.0);
-        if reserves && ahead > AHEAD_MAX {
+        if post.reserves() && ahead > AHEAD_MAX {
             return Err(PostError::Unavailable(format!(
                 "this machine's clock is {} s ahead of the database's",
                 ahead / 1000
@@ -73,7 +76,7 @@ impl Batch {
         let mut undo = Vec::with_capacity(post.entries.len());
         let mut dirty = Dirty::default();
         for (entry, number) in post.entries.iter().zip(&post.numbers) {
-            match verdict(&self.book, entry) {
+            match self.judge(post, entry, number.is_some()) {
                 Ok(change) => {
                     dirty.note(&change);
                     let fresh = number.filter(|_| change.nonce.is_some());
@@ -96,6 +99,25 @@ impl Batch {
         Ok(Posted::new(self.head.seq, &self.book, &post.entries))
     }
 
+    /// A retry is told so, whatever is left of the budgets; but a session that is over, or a freeze, comes first.
+    fn judge(&self, post: &Sealed, entry: &Entry, reserves: bool) -> Result<Change, Reject> {
+        let judged = verdict(&self.book, entry);
+        let yields = match &judged {
+            // The same reservation once more changes nothing.
+            Ok(change) => change.nonce.is_some(),
+            Err(why) => matches!(
+                why,
+                Reject::NonceUsed | Reject::Overflow | Reject::OverLimit { .. }
+            ),
+        };
+        if !(reserves && yields) {
+            return judged;
+        }
+        // A payload is dead when it is by every clock.
+        let now = post.time.min(self.wall);
+        self.repeats.stops(post.request, now).map_or(judged, Err)
+    }
+
     fn append(&mut self, post: &Sealed) {
         // A clock that runs ahead must not take everybody else's with it.
         self.time = post.time.min(self.wall).max(self.time);
@@ -103,7 +125,7 @@ impl Batch {
         self.head = self.head.next(self.time, &entries, event.as_deref());
         let id = post.entries.iter().find_map(Entry::payment);
         let before = id.and_then(|id| self.lasts.insert(id, self.head.seq));
-        self.dirty.payments.extend(id);
+        self.dirty.payments.extend(id.map(|id| (id, post.request)));
         let record = Record {
             seq: self.head.seq,
             time: self.time,

@@ -19,6 +19,7 @@ use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_rustls::TlsConnector;
 
 use super::fault::Fault;
+use super::repeats;
 use crate::ledger::{Again, Database, OpenError};
 
 /// For a connection, from its first packet until it can be used.
@@ -44,6 +45,8 @@ pub(super) struct Dial {
     tls: Tls,
     /// Is every transaction on another connection?
     pub(super) pooler: bool,
+    /// Who this process is, among all that share the ledger.
+    pub(super) owner: i64,
     /// The newest one that could be read.
     way: Arc<Mutex<Way>>,
 }
@@ -60,11 +63,14 @@ impl Dial {
     pub(super) fn new(database: &Database) -> Result<Self, OpenError> {
         let way = Way::read(database.url.expose_secret());
         let way = way.map_err(|p| unusable(&database.file, &p))?;
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|e| OpenError::Storage(e.to_string()))?;
         Ok(Self {
             again: database.again.clone(),
             file: database.file.clone(),
             tls: Tls::new(database).map_err(|e| OpenError::Storage(e.to_string()))?,
             pooler: database.pooler,
+            owner: repeats::owner(u64::from_be_bytes(random), !database.pooler),
             way: Arc::new(Mutex::new(way)),
         })
     }

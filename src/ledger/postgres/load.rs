@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Row};
 
 use super::batch::Batch;
 use super::fault::Fault;
+use super::repeats::{Ask, Repeats};
 use super::rows;
 use super::statement::{Maker, Statement};
 use crate::budget::{Entry, Payment};
@@ -23,6 +24,7 @@ pub(super) struct Loads {
     sums: Statement,
     facts: Statement,
     below: Statement,
+    repeats: Ask,
 }
 
 /// What [`Loads::first`] found.
@@ -31,6 +33,7 @@ pub(super) struct Named {
     payments: Vec<Row>,
     nonces: Vec<Row>,
     facts: Vec<Row>,
+    repeats: Vec<Row>,
 }
 
 impl Named {
@@ -56,6 +59,7 @@ impl Named {
                 }
             }
         }
+        batch.repeats = Repeats::read(&self.repeats, batch.wall)?;
         know(batch, &self.facts)
     }
 }
@@ -83,6 +87,7 @@ impl Loads {
                 .await?,
             facts: maker.make(facts, &[Type::TEXT_ARRAY]).await?,
             below: maker.make(below, &[Type::TEXT_ARRAY]).await?,
+            repeats: Ask::new(maker).await?,
         })
     }
 
@@ -101,17 +106,19 @@ impl Loads {
         let numbers = posts.iter().flat_map(|p| &p.numbers).flatten();
         let numbers: Vec<i64> = numbers.copied().collect();
         let below: Vec<String> = entries().filter_map(Entry::facts_below).collect();
-        let (sessions, payments, nonces, facts) = tokio::try_join!(
+        let (sessions, payments, nonces, facts, repeats) = tokio::try_join!(
             some(client, &self.sessions, &sessions),
             some(client, &self.payments, &payments),
             some(client, &self.nonces, &numbers),
             some(client, &self.below, &below),
+            self.repeats.ask(client, posts),
         )?;
         Ok(Named {
             sessions,
             payments,
             nonces,
             facts,
+            repeats,
         })
     }
 

@@ -7,7 +7,7 @@ use super::fault::Fault;
 use crate::ledger::chain::{Hash, Head};
 
 /// Raised with every change of the tables.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Key of our advisory locks, before the one of the schema that the tables are in.
 pub(super) const LOCK_MIGRATE: i32 = 0x6661_7265;
@@ -21,6 +21,8 @@ pub(super) const LOCK_WRITE: i32 = 0x6661_7267;
 /// writes locks it first, so that there is one order of all posts and no deadlock.
 /// `changed` is the record that brought a row to its state; a fact that is forgotten keeps its key, so
 /// that others learn of it.
+/// `request` is the number of the request that a payment was made for, while it may stop another one; `owner`
+/// is who made it. Neither is known of payments that a program of version 1 makes meanwhile.
 const STEPS: &[&str] = &["
 CREATE TABLE farepass_meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE farepass_head(one BOOLEAN PRIMARY KEY CHECK (one), seq BIGINT NOT NULL, hash BYTEA NOT NULL,
@@ -39,7 +41,12 @@ CREATE TABLE farepass_session(id TEXT COLLATE \"C\" PRIMARY KEY, body TEXT NOT N
 CREATE INDEX farepass_session_changed ON farepass_session(changed);
 CREATE INDEX farepass_session_secret ON farepass_session(secret);
 CREATE TABLE farepass_fact(key TEXT COLLATE \"C\" PRIMARY KEY, body TEXT, changed BIGINT NOT NULL);
-CREATE INDEX farepass_fact_changed ON farepass_fact(changed);"];
+CREATE INDEX farepass_fact_changed ON farepass_fact(changed);", "
+ALTER TABLE farepass_payment ADD COLUMN request BIGINT, ADD COLUMN owner BIGINT;
+UPDATE farepass_payment p SET request = ('x' || left(r.event::json->>'request', 16))::bit(64)::bigint
+  FROM farepass_record r WHERE r.seq = p.last AND p.stage IS NOT NULL AND r.event::json->>'request' ~ '^[0-9a-f]{64}$'
+  AND p.until > (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+CREATE INDEX farepass_request ON farepass_payment(request, until) WHERE request IS NOT NULL;"];
 
 /// Makes the tables, or brings those of an older program up to date, in one transaction.
 ///
@@ -58,10 +65,14 @@ pub(super) async fn prepare(client: &Client) -> Result<(), Fault> {
 }
 
 async fn upgrade(client: &Client) -> Result<(), Fault> {
+    // A ledger with a long history takes its time.
+    let patient = "SET LOCAL statement_timeout = '5min'; SET LOCAL lock_timeout = '1min'";
+    client.batch_execute(patient).await?;
     let lock = "SELECT pg_advisory_xact_lock($1, hashtext(current_schema()))";
-    client
-        .query_typed(lock, &[(&LOCK_MIGRATE, Type::INT4)])
-        .await?;
+    // Whoever writes is not stopped in the middle.
+    for key in [LOCK_MIGRATE, LOCK_WRITE] {
+        client.query_typed(lock, &[(&key, Type::INT4)]).await?;
+    }
     let before = version(client).await?.unwrap_or(0);
     fits(before)?;
     let done = usize::try_from(before).unwrap_or_default();

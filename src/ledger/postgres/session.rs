@@ -13,6 +13,7 @@ use super::dial::{Dial, Purpose};
 use super::fault::Fault;
 use super::known::Known;
 use super::load::{self, Loads, Wanted};
+use super::repeats::{self, Repeats};
 use super::schema;
 use super::statement::Maker;
 use super::store::Stores;
@@ -93,9 +94,11 @@ impl Session {
                 return Err(Fault::Unfit("its tables are gone".into()));
             }
             still_there(&client, seen).await?;
+            repeats::live(&client, dial.owner).await?;
             let maker = Maker {
                 client: &client,
                 prepares: !dial.pooler,
+                owner: dial.owner,
             };
             Ok((Loads::new(&maker).await?, Stores::new(&maker).await?))
         };
@@ -203,6 +206,7 @@ impl Session {
         Ok(Batch {
             book: Book::default(),
             lasts: Default::default(),
+            repeats: Repeats::default(),
             head: schema::head(number(0)?, hash.unwrap_or_default())?,
             time: Timestamp(number(2)?.cast_unsigned()),
             wall: Timestamp(number(3)?.cast_unsigned()),

@@ -16,6 +16,8 @@ pub(super) struct Statement {
 pub(super) struct Maker<'a> {
     pub(super) client: &'a Client,
     pub(super) prepares: bool,
+    /// Who this proxy is in the table of payments.
+    pub(super) owner: i64,
 }
 
 impl Maker<'_> {

@@ -17,6 +17,7 @@ pub(super) struct Stores {
     sessions: Statement,
     facts: Statement,
     head: Statement,
+    owner: i64,
 }
 
 const RECORDS: &str = "INSERT INTO farepass_record SELECT * FROM unnest($1::bigint[], $2::bigint[],
@@ -24,10 +25,10 @@ const RECORDS: &str = "INSERT INTO farepass_record SELECT * FROM unnest($1::bigi
 const SUMS: &str = "INSERT INTO farepass_counted
   SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
   ON CONFLICT (account, bucket) DO UPDATE SET amount = excluded.amount, payments = excluded.payments";
-const PAYMENTS: &str = "INSERT INTO farepass_payment SELECT * FROM unnest($1::bytea[], $2::bigint[],
-  $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[])
+const PAYMENTS: &str = "INSERT INTO farepass_payment SELECT *, $9::bigint FROM unnest($1::bytea[], $2::bigint[],
+  $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[])
   ON CONFLICT (id) DO UPDATE SET last = excluded.last, stage = excluded.stage, amount = excluded.amount,
-    until = excluded.until, nonce = excluded.nonce, marks = excluded.marks";
+    until = excluded.until, nonce = excluded.nonce, marks = excluded.marks, request = excluded.request";
 const NONCES: &str =
     "INSERT INTO farepass_nonce SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING";
 const SESSIONS: &str = "INSERT INTO farepass_session
@@ -48,6 +49,7 @@ struct Payments {
     untils: Vec<Option<i64>>,
     nonces: Vec<Option<String>>,
     marks: Vec<Option<String>>,
+    requests: Vec<Option<i64>>,
 }
 
 impl Stores {
@@ -68,7 +70,17 @@ impl Stores {
             payments: maker
                 .make(
                     PAYMENTS,
-                    &[BYTES, NUMBERS, NUMBERS, NUMBERS, NUMBERS, TEXTS, TEXTS],
+                    &[
+                        BYTES,
+                        NUMBERS,
+                        NUMBERS,
+                        NUMBERS,
+                        NUMBERS,
+                        TEXTS,
+                        TEXTS,
+                        NUMBERS,
+                        Type::INT8,
+                    ],
                 )
                 .await?,
             nonces: maker.make(NONCES, &[NUMBERS]).await?,
@@ -79,6 +91,7 @@ impl Stores {
             head: maker
                 .make(HEAD, &[Type::INT8, Type::BYTEA, Type::INT8])
                 .await?,
+            owner: maker.owner,
         })
     }
 
@@ -135,7 +148,7 @@ impl Stores {
 
     async fn store_payments(&self, client: &Client, batch: &Batch) -> Result<(), Fault> {
         let mut all = Payments::default();
-        for id in &batch.dirty.payments {
+        for (id, request) in &batch.dirty.payments {
             let payment = batch.book.payments.get(id);
             let last = batch.lasts.get(id).copied().unwrap_or_default();
             all.ids.push(id.0.to_be_bytes().to_vec());
@@ -147,11 +160,12 @@ impl Stores {
             all.nonces.push(payment.map(|p| p.nonce.clone()));
             let marks = payment.map(|p| serde_json::to_string(&p.marks));
             all.marks.push(marks.transpose().map_err(unwritable)?);
+            all.requests.push(*request);
         }
         if all.ids.is_empty() {
             return Ok(());
         }
-        let columns: [&(dyn ToSql + Sync); 7] = [
+        let columns: [&(dyn ToSql + Sync); 9] = [
             &all.ids,
             &all.lasts,
             &all.stages,
@@ -159,6 +173,8 @@ impl Stores {
             &all.untils,
             &all.nonces,
             &all.marks,
+            &all.requests,
+            &self.owner,
         ];
         Ok(run(client, &self.payments, &columns).await?)
     }

@@ -13,7 +13,7 @@ use super::read::{FIRST_AT, LIST, PAGE, recorded};
 use super::{rows, schema};
 use crate::event::export::Recorded;
 use crate::ledger::audit::{Audit, Seen};
-use crate::ledger::sealed::number_of_hash;
+use crate::ledger::sealed::{number_of_hash, number_of_request};
 use crate::ledger::{Filter, Report};
 
 /// A transaction on a connection of its own; both end with it.
@@ -24,6 +24,11 @@ pub(super) struct Survey {
 const WALK: &str = "SELECT r.seq, r.hash, r.event
   FROM farepass_record r JOIN farepass_payment p ON p.id = r.payment
   WHERE p.last = r.seq AND r.event IS NOT NULL AND r.seq >= $1 ORDER BY r.seq LIMIT $2";
+
+const REQUESTS: &str = "SELECT p.id, p.request, r.event
+  FROM farepass_payment p JOIN farepass_record r ON r.seq = p.last
+  WHERE r.event IS NOT NULL AND (p.request IS NOT NULL
+    OR p.owner IS NOT NULL AND p.until > (SELECT time FROM farepass_head))";
 
 impl Survey {
     pub(super) async fn begin(link: &Link) -> Result<Self, Fault> {
@@ -142,7 +147,26 @@ impl Survey {
             .into_iter()
             .filter_map(|(key, fact)| Some((key, fact?)));
         audit.check_facts(facts);
+        self.check_requests(&mut audit).await?;
         Ok(audit.report())
+    }
+
+    /// Where a payment is found by its request, it is the one that its newest record names; and one that may
+    /// stop another is found, unless a program made it that did not know of that, or it is dead.
+    async fn check_requests(&self, audit: &mut Audit) -> Result<(), Fault> {
+        for row in &self.ask(REQUESTS, &[]).await? {
+            let id = rows::payment_id(row, 0)?;
+            let stored: Option<i64> = row.try_get(1)?;
+            // An event that cannot be read was told of already.
+            let Ok(event) = rows::json(row.try_get(2)?) else {
+                continue;
+            };
+            let right = number_of_request(&event);
+            if right.is_some() && stored != right {
+                audit.problem(format!("the request of {id} differs from its records"));
+            }
+        }
+        Ok(())
     }
 
     async fn all<T>(
