@@ -62,6 +62,9 @@ impl Payer {
             News::Flags
         };
         self.tell(vec![Entry::Note { id }], event, news).await;
+        if received.broken_off {
+            self.spread().await;
+        }
     }
 }
 

@@ -72,6 +72,20 @@ impl Payer {
         self.ledger.post_soon(post, then).await;
     }
 
+    /// Do other proxies pay from the same ledger?
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.ledger.is_shared()
+    }
+
+    /// Waits until all who share the ledger know what was told: an agent without an answer may ask the same
+    /// again at once, through another proxy.
+    pub(super) async fn spread(&self) {
+        if self.is_shared() {
+            let _ = self.ledger.flush().await;
+        }
+    }
+
     /// Tells of a step that is over.
     pub fn took(&self, step: Step, began: Instant, trace: Option<&Trace>) {
         let time = began.elapsed();

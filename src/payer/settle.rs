@@ -101,6 +101,9 @@ impl Payer {
         self.concludes(asked.trace.as_ref(), &about, &event, Some(paid.remaining));
         failpoint::reach("before-settle");
         self.tell(vec![entry], event.clone(), news).await;
+        if event.owed || resent {
+            self.spread().await;
+        }
         failpoint::reach("after-settle");
         // What is proven before it is sent was claimed before; but no answer of it was lost yet.
         let lost = before && (resent || paid.proven.is_none());

@@ -175,6 +175,9 @@ impl Payer {
         event.reason = Some(refusal.reason.code().into());
         self.concludes(asked.trace.as_ref(), &about, &event, None);
         self.record(vec![entry], event).await;
+        if !problem.is_final() {
+            self.spread().await;
+        }
         refusal
     }
 }

@@ -1,8 +1,9 @@
 //! What came back for the money: how much, with which digest, and whether our own payload was in it.
 //! Looked at while it streams; the agent waits for nothing.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use aws_lc_rs::digest::{self, SHA256};
 use base64::Engine;
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 use http_body::SizeHint;
 use memchr::memmem::Finder;
+use tokio::task::JoinHandle;
 
 use super::body::{Pieces, Polled};
 use crate::event::SpendEvent;
@@ -22,6 +24,8 @@ pub(super) struct Watched {
     needles: Needles,
     report: Option<Report>,
     recourse: Option<Recourse>,
+    /// The end of an answer that was broken off, until it is noted that the agent does not have it.
+    broken: Option<(JoinHandle<()>, Polled)>,
 }
 
 /// Whom to tell what was received.
@@ -58,6 +62,7 @@ impl Watched {
                 received,
             }),
             recourse: record.recourse,
+            broken: None,
             stream,
         };
         if watched.stream.is_end() {
@@ -67,9 +72,12 @@ impl Watched {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
-        let polled = self.stream.poll(cx);
+        if self.broken.is_some() {
+            return self.noted(cx);
+        }
+        let polled = ready!(self.stream.poll(cx));
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.see(data);
                 } else if let Some(trailers) = frame.trailers_ref() {
@@ -79,15 +87,28 @@ impl Watched {
                     self.end();
                 }
             }
-            Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(Err(_))) => self.broken_off(),
-            Poll::Pending => {}
+            None => self.end(),
+            Some(Err(_)) => {
+                if let Some(noted) = self.broken_off() {
+                    self.broken = Some((noted, polled));
+                    return self.noted(cx);
+                }
+            }
         }
-        polled
+        Poll::Ready(polled)
+    }
+
+    /// The end of an answer that was broken off, once it is noted.
+    fn noted(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        if let Some((noted, _)) = &mut self.broken {
+            // Whether it could be noted makes no difference to the agent.
+            let _ = ready!(Pin::new(noted).poll(cx));
+        }
+        Poll::Ready(self.broken.take().and_then(|(_, end)| end))
     }
 
     pub(super) fn is_end(&self) -> bool {
-        self.stream.is_end()
+        self.broken.is_none() && self.stream.is_end()
     }
 
     pub(super) fn size(&self) -> SizeHint {
@@ -115,17 +136,23 @@ impl Watched {
     fn end(&mut self) {
         if let Some(mut report) = self.report.take() {
             report.received.digest = Some(hex::encode(self.hash.clone().finish()));
-            report.send();
+            drop(report.send());
         }
     }
 }
 
 impl Watched {
-    /// The merchant's doing, not the agent's: whoever asks the same again has not got it yet.
-    fn broken_off(&mut self) {
-        if let (Some(report), Some(recourse)) = (&mut self.report, self.recourse.take()) {
-            report.received.broken_off = true;
-            report.payer.broken_off(recourse);
+    /// The merchant's doing, not the agent's: whoever asks the same again has not got it yet. Where other
+    /// proxies must know that, there is something to wait for.
+    fn broken_off(&mut self) -> Option<JoinHandle<()>> {
+        let (Some(report), Some(recourse)) = (&mut self.report, self.recourse.take()) else {
+            return None;
+        };
+        report.received.broken_off = true;
+        report.payer.broken_off(recourse);
+        match report.payer.is_shared() {
+            true => self.report.take().map(Report::send),
+            false => None,
         }
     }
 }
@@ -134,14 +161,14 @@ impl Drop for Watched {
     fn drop(&mut self) {
         // The agent left, or the merchant broke off: a length without a digest.
         if let Some(report) = self.report.take() {
-            report.send();
+            drop(report.send());
         }
     }
 }
 
 impl Report {
-    fn send(self) {
-        tokio::spawn(async move { self.payer.received(*self.settled, self.received).await });
+    fn send(self) -> JoinHandle<()> {
+        tokio::spawn(async move { self.payer.received(*self.settled, self.received).await })
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn first(
     let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
         return Err(refuse::stopped());
     };
-    let agent = Agent::default();
+    let agent = Agent::new(&conn.proxy.payer);
     let waiting = Arc::clone(&agent.waiting);
     let (turns, route) = (conn.proxy.turns(&asked.session.id.0), route.clone());
     let task = tokio::spawn({

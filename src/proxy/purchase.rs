@@ -52,7 +52,7 @@ pub(super) async fn purchase(
         let refusal = conn.proxy.payer.refuse(&asked, unverified()).await;
         return refused(conn, &refusal, asks.original);
     }
-    let agent = Agent::default();
+    let agent = Agent::new(&conn.proxy.payer);
     let mut purchase = Purchase {
         route,
         asked,

@@ -24,6 +24,7 @@ mod fail_points;
 mod failover;
 mod faq;
 mod faults;
+mod fleet_retries;
 mod handshakes;
 mod hostile;
 mod injection;

@@ -180,6 +180,11 @@ fn what_a_killed_proxy_reserved_stays_held_and_is_closed_once() {
     assert_eq!(held, 60_000, "they count for everybody");
     let answers: Vec<_> = (10..16).map(|n| proxies[1].get(&url(n)).status).collect();
     assert_eq!(answers, [200, 200, 200, 200, 402, 402]);
+    // Nobody has what it was about to be answered, and nobody else pays for it.
+    let retry = proxies[1].get(&url(1));
+    let reason = retry.reason();
+    assert_eq!(reason.as_deref(), Some("outcome_unknown"), "{retry:?}");
+    assert!(retry.json()["payment"].is_string(), "{}", retry.text());
     // The one that was killed comes back, and pays for nothing a second time.
     proxies[0].start_again();
     let again = proxies[0].get(&url(0));
