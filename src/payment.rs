@@ -351,8 +351,7 @@ impl Refusal {
     }
 }
 
-/// From bucket `first` of `account` on: at most this much, at most so many payments. New ones count
-/// in `last`.
+/// From bucket `first` of `account` on: at most so much, so many payments. New ones count in `last`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// `session:ID@CREATED`, `budget:NAME:WHO`, `rate:RULE:WHO`.
@@ -376,8 +375,9 @@ impl Limit {
     /// milliseconds), so a renewed session starts at nothing while what it spent before stays counted.
     #[must_use]
     pub fn session(session: &Session) -> Self {
+        let made = session.created.0.to_string();
         Self {
-            account: format!("session:{}@{}", session.id, session.created.0),
+            account: ["session:", &session.id.0, "@", &made].concat(),
             first: 0,
             last: 0,
             amount: session.budget,

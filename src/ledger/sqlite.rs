@@ -28,6 +28,7 @@ mod accounts;
 #[cfg(test)]
 mod explore;
 mod facts;
+mod filter;
 mod keeper;
 mod nonces;
 mod payments;

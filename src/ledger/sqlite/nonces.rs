@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
+use super::filter::Filter;
 use super::store::Fault;
 
 /// Nonces that wait for their places, in the file and in memory. Moving them takes some milliseconds.
@@ -18,18 +19,31 @@ pub(super) const SCHEMA: &str =
 pub(super) const FROM_3: &str =
     "INSERT OR IGNORE INTO nonce SELECT hash FROM new_nonce ORDER BY hash; DROP TABLE new_nonce;";
 
-/// The nonces that wait for their places.
-pub(super) struct Nonces(HashSet<i64>);
+/// Above so many at the start none is known to be new without asking.
+const FILTERED_MAX: usize = 1_000_000;
+
+/// The nonces that wait for their places, and which others may have theirs.
+pub(super) struct Nonces {
+    waiting: HashSet<i64>,
+    placed: Option<Filter>,
+}
 
 impl Nonces {
     pub(super) fn open(connection: &Connection) -> Result<Self, Fault> {
-        Ok(Self(waiting(connection)?.into_iter().collect()))
+        Ok(Self {
+            waiting: waiting(connection)?.into_iter().collect(),
+            placed: placed(connection)?,
+        })
     }
 
     /// Was anything ever reserved under it, in what is committed?
     pub(super) fn used(&self, connection: &Connection, number: i64) -> Result<bool, Fault> {
-        if self.0.contains(&number) {
+        if self.waiting.contains(&number) {
             return Ok(true);
+        }
+        let certainly_new = |placed: &Filter| !placed.may_have(number.cast_unsigned());
+        if self.placed.as_ref().is_some_and(certainly_new) {
+            return Ok(false);
         }
         let mut statement = connection.prepare_cached("SELECT 1 FROM nonce WHERE hash = ?1")?;
         Ok(statement.exists([number])?)
@@ -43,28 +57,44 @@ impl Nonces {
         let mut statement = connection.prepare_cached("INSERT INTO waiting(hashes) VALUES (?1)")?;
         let hashes: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
         statement.execute([hashes])?;
-        self.0.extend(numbers);
+        self.waiting.extend(numbers);
         Ok(())
     }
 
     /// Puts those that wait into their places when there are enough of them. Two of one group may have the
     /// same number, if somebody looked for such nonces: both are new, and one place is enough.
     pub(super) fn sort(&mut self, connection: &Connection) -> Result<(), Fault> {
-        if self.0.len() < WAITING_MAX {
+        if self.waiting.len() < WAITING_MAX {
             return Ok(());
         }
         let mut places = connection.prepare_cached("INSERT OR IGNORE INTO nonce VALUES (?1)")?;
-        let mut sorted: Vec<i64> = self.0.iter().copied().collect();
+        let mut sorted: Vec<i64> = self.waiting.iter().copied().collect();
         sorted.sort_unstable();
         for number in sorted {
             places.execute([number])?;
+            if let Some(placed) = &mut self.placed {
+                placed.put(number.cast_unsigned());
+            }
         }
         connection
             .prepare_cached("DELETE FROM waiting")?
             .execute([])?;
-        self.0.clear();
+        self.waiting.clear();
         Ok(())
     }
+}
+
+/// Those that have their places, unless they are too many.
+fn placed(connection: &Connection) -> Result<Option<Filter>, Fault> {
+    let mut filter = Filter::new();
+    let mut statement = connection.prepare("SELECT hash FROM nonce LIMIT ?1")?;
+    let mut rows = statement.query([FILTERED_MAX + 1])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        count += 1;
+        filter.put(row.get::<_, i64>(0)?.cast_unsigned());
+    }
+    Ok((count <= FILTERED_MAX).then_some(filter))
 }
 
 /// Those that wait.
@@ -109,7 +139,7 @@ mod tests {
             nonces.save(&connection, &[name(n)]).unwrap();
             nonces.sort(&connection).unwrap();
         }
-        assert_eq!(nonces.0.len(), 10, "the others have their places");
+        assert_eq!(nonces.waiting.len(), 10, "the others have their places");
         // Two nonces of one number, which nobody would find by chance.
         nonces.save(&connection, &[7, 7]).unwrap();
         for n in 0..WAITING_MAX {

@@ -75,7 +75,7 @@ pub(super) fn charged_under(
     Err(Fault::Value("before"))
 }
 
-/// The largest id of a payment or refusal. Ids begin with their time, so that most new ones are larger.
+/// The largest id of a payment or refusal. Ids begin with their time, so that new ones are larger.
 pub(super) fn largest(connection: &Connection) -> Result<Option<PaymentId>, Fault> {
     let sql = "SELECT max(id) FROM payment";
     let largest: Option<[u8; 16]> = connection.query_row(sql, [], |row| row.get(0))?;

@@ -16,6 +16,7 @@ use crate::ledger::sealed::Sealed;
 use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::facts;
+use super::filter::Filter;
 use super::nonces::Nonces;
 use super::payments;
 use super::store::{self, Fault};
@@ -49,8 +50,9 @@ pub(super) struct Tables {
     /// Hosts and agents whose payments look at nothing but such keys.
     met: (HashSet<String>, HashSet<Arc<str>>),
     nonces: Nonces,
-    /// No payment in the file has a larger id.
+    /// No payment in the file had a larger id at the start, and these came since.
     largest: Option<PaymentId>,
+    since: Filter,
     head: Head,
     /// Of the transaction that has begun, if one has.
     pending: Option<Dirty>,
@@ -84,6 +86,12 @@ impl Dirty {
     }
 }
 
+/// The random end of an id.
+fn tail(id: PaymentId) -> u64 {
+    let [.., a, b, c, d, e, f, g, h] = id.0.to_be_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 impl Tables {
     pub(super) fn open(path: &Path) -> Result<Self, Fault> {
         let connection = store::connect(path)?;
@@ -100,6 +108,7 @@ impl Tables {
             met: Default::default(),
             nonces: Nonces::open(&connection)?,
             largest: payments::largest(&connection)?,
+            since: Filter::new(),
             connection,
             head,
             pending: None,
@@ -235,7 +244,8 @@ impl Tables {
     }
 
     fn load_payment(&mut self, id: PaymentId) -> Result<(), Fault> {
-        if self.lasts.contains_key(&id) || Some(id) > self.largest {
+        let is_new = || Some(id) > self.largest && !self.since.may_have(tail(id));
+        if self.lasts.contains_key(&id) || is_new() {
             return Ok(());
         }
         if let Some((last, payment)) = payments::at(&self.connection, id)? {
@@ -305,8 +315,10 @@ impl Tables {
         let head = self.head.next(post.time, &post.entries_json, event);
         let id = post.entries.iter().find_map(Entry::payment);
         let before = id.and_then(|id| self.lasts.insert(id, head.seq));
-        dirty.payments.extend(id);
-        self.largest = self.largest.max(id);
+        if let Some(id) = id {
+            dirty.payments.insert(id);
+            self.since.put(tail(id));
+        }
         store::save_record(&self.connection, head, post, id, before)?;
         self.head = head;
         dirty.records = true;

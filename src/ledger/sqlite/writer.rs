@@ -25,7 +25,7 @@ const GROUP_MAX: usize = 256;
 /// How long a post that nobody waits for waits for company.
 const SOON: Duration = Duration::from_millis(3);
 /// After this many posts the keeper moves the log into the file.
-const POSTS_PER_CHECKPOINT: usize = 250;
+const POSTS_PER_CHECKPOINT: usize = 1000;
 /// Under a load that never pauses the keeper never catches up, and the log would grow for ever: above
 /// this length (32 MiB) the writer stops for a moment and moves the rest itself.
 const LOG_PAGES_MAX: i64 = 8192;
