@@ -55,6 +55,7 @@ fn database(settings: &Postgres) -> Result<Database, OpenError> {
         again: Some(Arc::new(again)),
         pooler: settings.pooler,
         look_every: settings.look_every,
+        later: false,
     })
 }
 

@@ -47,13 +47,16 @@ pub struct Database {
     pub pooler: bool,
     /// How often what other proxies did is looked for.
     pub look_every: Duration,
+    /// May it be away when the ledger is opened? Until it answers nothing can be posted or asked then; for
+    /// whoever cannot go on without it, that is an error.
+    pub later: bool,
 }
 
 /// Reads the URL again, or says in words without any of it why not.
 pub type Again = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
 
 impl Database {
-    /// With no roots, no pooler, and a look every second.
+    /// With no roots, no pooler, and a look every second, and there when it is opened.
     pub fn new(url: SecretString, file: PathBuf) -> Self {
         Self {
             url,
@@ -62,6 +65,7 @@ impl Database {
             again: None,
             pooler: false,
             look_every: Duration::from_secs(1),
+            later: false,
         }
     }
 }

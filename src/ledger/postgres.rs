@@ -27,6 +27,7 @@ use super::{
 };
 
 mod batch;
+mod begin;
 mod dial;
 mod fault;
 mod follow;
@@ -34,6 +35,7 @@ mod known;
 mod lead;
 mod link;
 mod load;
+mod queue;
 mod read;
 mod repeats;
 mod rows;
@@ -44,14 +46,14 @@ mod store;
 mod survey;
 mod writer;
 
-use dial::{Dial, Purpose};
+use begin::Beginning;
+use dial::Dial;
 use fault::Fault;
-use follow::Follower;
 use known::Known;
 use link::Link;
+use queue::{Job, Reply, Waiting};
 use read::Desk;
-use session::Seen;
-use writer::{Job, Reply, Waiting, Writer};
+use writer::Writer;
 
 pub(super) const BACKEND: Backend = Backend {
     kind: "postgres",
@@ -61,9 +63,9 @@ pub(super) const BACKEND: Backend = Backend {
 
 /// Posts that may wait at once. Who comes later waits outside.
 const QUEUE_MAX: usize = 1024;
-/// Beginnings that are tried before the first answer.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(300);
+
+/// For what is left on the threads that connections live on.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 struct Postgres {
     desk: Desk,
@@ -97,7 +99,11 @@ where
     let (sender, first) = sync_channel(1);
     let carrier = std::thread::Builder::new()
         .name("ledger-postgres".into())
-        .spawn(move || runtime.block_on(work(sender)))
+        .spawn(move || {
+            runtime.block_on(work(sender));
+            // A name that nobody resolves must not hold up the end.
+            runtime.shutdown_timeout(FAREWELL);
+        })
         .map_err(|e| OpenError::Storage(e.to_string()))?;
     let first = first
         .recv()
@@ -109,25 +115,28 @@ impl Postgres {
     fn open(opening: &Opening) -> Result<Self, OpenError> {
         let database = database(opening)?;
         let (dial, every) = (Dial::new(database)?, database.look_every);
+        let later = database.later;
         let (jobs, receiver) = mpsc::unbounded_channel();
         let (desk, carrier) = carry(async move |first: SyncSender<_>| {
             let link = Link::new(dial.clone(), Handle::current());
-            let known = match patiently(&dial, &link, every).await {
-                Ok((known, follower)) => {
-                    tokio::spawn(follower.run());
-                    known
-                }
-                Err(fault) => {
-                    drop(first.send(Err(fault.into())));
-                    return;
-                }
-            };
+            let known = Arc::new(Known::new());
             let desk = Desk {
-                link,
+                link: link.clone(),
                 known: Some(Arc::clone(&known)),
             };
-            drop(first.send(Ok(desk)));
-            Writer::new(dial, known).run(receiver).await;
+            let writer = Writer::new(dial, Arc::clone(&known));
+            let mut beginning = Beginning::new(link, known, every);
+            let begun = match later {
+                true => beginning.unless_away().await,
+                false => beginning.patiently().await.map(Some),
+            };
+            match begun {
+                Ok(follower) => {
+                    drop(first.send(Ok(desk)));
+                    writer.run(beginning, follower, receiver).await;
+                }
+                Err(fault) => drop(first.send(Err(fault.into()))),
+            }
         })?;
         Self::new(desk, jobs, carrier)
     }
@@ -185,55 +194,19 @@ impl Postgres {
         }
     }
 
+    /// Whom to ask, once the database has answered for the first time.
+    fn desk(&self) -> Result<&Desk, PostError> {
+        let known = self.desk.known.as_ref();
+        known.map_or(Ok(()), |known| known.askable())?;
+        Ok(&self.desk)
+    }
+
     /// Hands the job back when nobody takes it.
     fn send(&self, job: Job) -> Result<(), Job> {
         match &self.jobs {
             Some(sender) => sender.send(job).map_err(|e| e.0),
             None => Err(job),
         }
-    }
-}
-
-/// Connects, makes the tables or brings them up to date, and learns what is known without asking.
-async fn begin(dial: &Dial, link: &Link, every: Duration) -> Result<(Arc<Known>, Follower), Fault> {
-    let client = dial.connect(Purpose::Work).await?;
-    schema::prepare(&client).await?;
-    lead::prepare(link).await?;
-    let id = schema::id(&client).await?;
-    let row = client
-        .query_typed_one("SELECT seq, hash FROM farepass_head", &[])
-        .await?;
-    let head = schema::head(row.try_get(0)?, row.try_get(1)?)?;
-    if head.seq > 0 && !session::has(&client, head).await? {
-        return Err(Fault::Records(format!(
-            "record {} does not match the end of the chain",
-            head.seq
-        )));
-    }
-    let known = Arc::new(Known::new(Seen { id, head }));
-    let mut follower = Follower {
-        link: link.clone(),
-        known: Arc::clone(&known),
-        place: 0,
-        every,
-    };
-    follower.look().await?;
-    Ok((known, follower))
-}
-
-/// [`begin`], tried again for a while: a database may be starting as we are, or be changing places.
-async fn patiently(
-    dial: &Dial,
-    link: &Link,
-    every: Duration,
-) -> Result<(Arc<Known>, Follower), Fault> {
-    let mut left = TRIES;
-    loop {
-        match begin(dial, link, every).await {
-            Err(fault) if fault.is_passing() && left > 1 => left -= 1,
-            done => return done,
-        }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -300,26 +273,26 @@ impl Ledger for Postgres {
     }
 
     async fn leads(&self) -> Result<bool, PostError> {
-        Ok(lead::take(&self.desk.link, &self.name).await?)
+        Ok(lead::take(&self.desk()?.link, &self.name).await?)
     }
 }
 
 #[async_trait]
 impl Reader for Postgres {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, PostError> {
-        self.desk.session(id).await
+        self.desk()?.session(id).await
     }
 
     async fn session_by_secret(&self, sha256: &str) -> Result<Option<SessionRow>, PostError> {
-        self.desk.session_by_secret(sha256).await
+        self.desk()?.session_by_secret(sha256).await
     }
 
     async fn sessions(&self) -> Result<Vec<SessionRow>, PostError> {
-        self.desk.sessions().await
+        self.desk()?.sessions().await
     }
 
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
-        self.desk.counted(account, first).await
+        self.desk()?.counted(account, first).await
     }
 
     async fn accounts(
@@ -328,50 +301,50 @@ impl Reader for Postgres {
         first: u64,
         most: usize,
     ) -> Result<Vec<(String, Counted)>, PostError> {
-        self.desk.accounts(prefix, first, most).await
+        self.desk()?.accounts(prefix, first, most).await
     }
 
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {
-        self.desk.open().await
+        self.desk()?.open().await
     }
 
     async fn booked(&self, id: PaymentId) -> Result<Option<(Payment, SpendEvent)>, PostError> {
-        self.desk.booked(id).await
+        self.desk()?.booked(id).await
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
-        self.desk.payment(id).await
+        self.desk()?.payment(id).await
     }
 
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {
-        self.desk.payments(filter).await
+        self.desk()?.payments(filter).await
     }
 
     async fn trail(&self, id: PaymentId) -> Result<Trail, PostError> {
-        self.desk.trail(id).await
+        self.desk()?.trail(id).await
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, SpendEvent)>, PostError> {
-        self.desk.events(after, limit).await
+        self.desk()?.events(after, limit).await
     }
 
     async fn walk(&self, filter: Filter, rows: mpsc::Sender<Recorded>) -> Result<(), PostError> {
-        self.desk.walk(filter, rows).await
+        self.desk()?.walk(filter, rows).await
     }
 
     async fn fact(&self, key: &str) -> Result<Option<Fact>, PostError> {
-        self.desk.fact(key).await
+        self.desk()?.fact(key).await
     }
 
     async fn facts(&self, prefix: &str) -> Result<Vec<(String, Fact)>, PostError> {
-        self.desk.facts(prefix).await
+        self.desk()?.facts(prefix).await
     }
 
     async fn verify(&self) -> Result<Report, PostError> {
-        self.desk.verify().await
+        self.desk()?.verify().await
     }
 
     async fn newest(&self) -> Result<Timestamp, PostError> {
-        self.desk.newest().await
+        self.desk()?.newest().await
     }
 }

@@ -1,6 +1,7 @@
 //! Why the database did not do what it was asked, and what can be done about it.
 
 use std::error::Error as _;
+use std::io;
 
 use tokio_postgres::Error;
 
@@ -75,9 +76,12 @@ impl From<Error> for Fault {
             None => text.clone(),
         };
         if text.starts_with("error performing TLS") {
-            return match certificate(&error) {
-                true => Self::Untrusted(format!("its certificate is not accepted: {reason}")),
-                false => Self::Untrusted(reason),
+            return match handshake(&error) {
+                Handshake::Refused => {
+                    Self::Untrusted(format!("its certificate is not accepted: {reason}"))
+                }
+                Handshake::Failed => Self::Untrusted(reason),
+                Handshake::Broke => Self::Lost(reason),
             };
         }
         if text.starts_with("invalid configuration") || text.starts_with("authentication") {
@@ -101,20 +105,30 @@ fn cause(error: &Error) -> Option<String> {
     Some(cause.to_string())
 }
 
-/// Was it the certificate?
-fn certificate(error: &Error) -> bool {
+/// How a handshake ended that should have secured a connection.
+enum Handshake {
+    /// The certificate was not accepted.
+    Refused,
+    /// There was another answer than a server's that is meant.
+    Failed,
+    /// The connection ended in the middle, as it does when what is in between, or the server, is going away.
+    Broke,
+}
+
+fn handshake(error: &Error) -> Handshake {
     let mut cause = error.source();
     while let Some(this) = cause {
-        let inner = this
-            .downcast_ref::<std::io::Error>()
-            .and_then(|io| io.get_ref());
-        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
+        if let Some(io) = this.downcast_ref::<io::Error>() {
+            let inner = io.get_ref();
+            return match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(rustls::Error::InvalidCertificate(_)) => Handshake::Refused,
+                Some(_) => Handshake::Failed,
+                None => Handshake::Broke,
+            };
         }
         cause = this.source();
     }
-    false
+    Handshake::Failed
 }
 
 /// PostgreSQL, appendix A: error codes.

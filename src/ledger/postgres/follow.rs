@@ -41,7 +41,7 @@ impl Follower {
     /// Everything that is new since the last look.
     pub(super) async fn look(&mut self) -> Result<(), Fault> {
         // What was acknowledged before it is asked, by whatever connection.
-        let seen = self.known.seen().head;
+        let seen = self.known.seen()?.head;
         let number = seen.seq.cast_signed();
         let found = self.link.ask(LOOK, &[(&number, Type::INT8)]).await?;
         let row = found.first().ok_or_else(no_head)?;

@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use super::batch::Changed;
+use super::fault::Fault;
 use super::session::Seen;
 use crate::budget::facts::key;
 use crate::budget::{Counted, Fact, Frozen, Opened};
@@ -16,10 +17,14 @@ use crate::payment::{Limit, Session, SessionId};
 /// How old the sum of a session may be, since other proxies count in it too.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Why nothing is promised before the first answer.
+const SILENT: &str = "its database has not answered yet";
+
 pub(super) struct Known(RwLock<Inner>);
 
 struct Inner {
-    seen: Seen,
+    /// `None` as long as the database never answered.
+    seen: Option<Seen>,
     /// Of whoever writes, and of whoever follows: one of them may have a connection that works.
     writes: Result<(), PostError>,
     follows: Result<(), PostError>,
@@ -38,10 +43,11 @@ struct Row {
 }
 
 impl Known {
-    pub(super) fn new(seen: Seen) -> Self {
+    /// Of a database that was not asked yet.
+    pub(super) fn new() -> Self {
         Self(RwLock::new(Inner {
-            seen,
-            writes: Ok(()),
+            seen: None,
+            writes: Err(PostError::Unavailable(SILENT.into())),
             follows: Ok(()),
             rows: HashMap::new(),
             secrets: HashMap::new(),
@@ -91,8 +97,27 @@ impl Known {
         self.write().count(account, counted, Some(Instant::now()));
     }
 
-    pub(super) fn seen(&self) -> Seen {
-        self.read().seen.clone()
+    /// The newest record that this process knows of.
+    ///
+    /// # Errors
+    /// As long as the database never answered.
+    pub(super) fn seen(&self) -> Result<Seen, Fault> {
+        let seen = self.read().seen.clone();
+        seen.ok_or_else(|| Fault::Lost(SILENT.into()))
+    }
+
+    /// The database has answered. What is there from now on must stay there.
+    pub(super) fn begun(&self, seen: Seen) {
+        self.write().seen = Some(seen);
+    }
+
+    /// May it be asked? Not before it has answered, and tables and records were found to be right.
+    pub(super) fn askable(&self) -> Result<(), PostError> {
+        let inner = self.read();
+        match inner.seen {
+            Some(_) => Ok(()),
+            None => inner.writes.clone(),
+        }
     }
 
     /// Damage is final; anything else may heal.
@@ -156,8 +181,10 @@ impl Known {
 
 impl Inner {
     fn saw(&mut self, head: Head) {
-        if head.seq > self.seen.head.seq {
-            self.seen.head = head;
+        if let Some(seen) = &mut self.seen
+            && head.seq > seen.head.seq
+        {
+            seen.head = head;
         }
     }
 

@@ -1,76 +1,33 @@
 //! The one task that writes. It enters the posts that wait in one transaction, and answers everybody
 //! when the commit was answered. A commit without an answer is looked up before anybody is told.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
+use super::begin::Beginning;
 use super::dial::Dial;
 use super::fault::Fault;
+use super::follow::Follower;
 use super::known::Known;
+use super::queue::{GROUP_MAX, Job, Reply, Waiting, gather};
 use super::session::{Entered, Failed, Session};
+use crate::ledger::PostError;
 use crate::ledger::chain::Head;
 use crate::ledger::sealed::Sealed;
-use crate::ledger::{PostError, Posted, Then};
 
-/// Posts in one transaction. More would make the first of them wait for the last.
-const GROUP_MAX: usize = 256;
-/// How long a post that nobody waits for waits for company.
-const SOON: Duration = Duration::from_millis(3);
 /// Posts that nobody waits for, kept while the database is away. Each is some kilobytes.
 const KEPT_MAX: usize = 4096;
 /// How long somebody who waits is left without an answer while connections are tried.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Tries of one transaction that others were in the way of.
 const TRIES: u32 = 5;
 /// First and longest pause between two connections.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// One thing to do, and who waits for it.
-pub(super) enum Job {
-    Post(Waiting),
-    /// Answered when everything before it is durable.
-    Flush(oneshot::Sender<Result<(), PostError>>),
-}
-
-/// A post that is not answered yet.
-pub(super) struct Waiting {
-    pub(super) sealed: Sealed,
-    pub(super) reply: Reply,
-    /// Its place in the queue, free again when it is answered or kept for later.
-    pub(super) place: Option<OwnedSemaphorePermit>,
-}
-
-/// Who is told.
-pub(super) enum Reply {
-    /// Somebody waits for the commit.
-    Now(oneshot::Sender<Result<Posted, PostError>>),
-    /// Nobody does.
-    Soon(Then),
-    /// Who waited was told already that nothing is promised.
-    Told,
-}
-
-impl Reply {
-    pub(super) fn tell(self, answer: Result<Posted, PostError>) {
-        match self {
-            // Who hung up does not want to know; the record stands.
-            Self::Now(sender) => drop(sender.send(answer)),
-            Self::Soon(then) => then(answer),
-            Self::Told => {}
-        }
-    }
-
-    fn is_awaited(&self) -> bool {
-        match self {
-            Self::Now(_) => true,
-            Self::Soon(_) | Self::Told => false,
-        }
-    }
-}
+pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// A transaction whose commit was not answered, with everybody who is not told yet.
 struct Doubt {
@@ -105,8 +62,23 @@ impl Writer {
         }
     }
 
-    /// Runs until every sender is gone and every post is answered.
-    pub(super) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    /// Runs until every sender is gone and every post is answered. Without a follower the database has not
+    /// answered yet.
+    pub(super) async fn run(
+        mut self,
+        mut beginning: Beginning,
+        mut follower: Option<Follower>,
+        mut jobs: mpsc::UnboundedReceiver<Job>,
+    ) {
+        if follower.is_none() {
+            follower = self.meanwhile(&mut beginning, &mut jobs).await;
+            if follower.is_some() {
+                self.mend().await;
+            }
+        }
+        if let Some(follower) = follower {
+            tokio::spawn(follower.run());
+        }
         loop {
             let job = match self.retry {
                 None => jobs.recv().await,
@@ -119,18 +91,42 @@ impl Writer {
                 },
             };
             let Some(job) = job else { break };
-            let (posts, flushes) = gather(job, &mut jobs).await;
-            let done = self.serve(posts).await;
-            for flush in flushes {
-                drop(flush.send(done.clone()));
-            }
+            self.take(job, &mut jobs).await;
         }
-        self.mend().await;
+        // What never answered is not waited for once more.
+        if self.known.seen().is_ok() {
+            self.mend().await;
+        }
         let why = self.known.writable().err();
         let why = why.unwrap_or_else(|| PostError::Unavailable("its writer has stopped".into()));
         let doubted = self.doubt.take().into_iter().flat_map(|d| d.posts);
         for post in doubted.chain(self.kept.drain(..)) {
             post.reply.tell(Err(why.clone()));
+        }
+    }
+
+    /// Answers everybody that nothing is promised, until the database has answered for the first time.
+    async fn meanwhile(
+        &mut self,
+        beginning: &mut Beginning,
+        jobs: &mut mpsc::UnboundedReceiver<Job>,
+    ) -> Option<Follower> {
+        let mut begun = pin!(beginning.at_last());
+        loop {
+            let job = tokio::select! {
+                begun = &mut begun => return begun,
+                job = jobs.recv() => job?,
+            };
+            self.take(job, jobs).await;
+        }
+    }
+
+    /// Does what was asked for, with everything that waits already.
+    async fn take(&mut self, job: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) {
+        let (posts, flushes) = gather(job, jobs).await;
+        let done = self.serve(posts).await;
+        for flush in flushes {
+            drop(flush.send(done.clone()));
         }
     }
 
@@ -241,7 +237,7 @@ impl Writer {
     async fn connect(&mut self) -> Result<(), Fault> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             self.session = None;
-            self.session = Some(Session::open(&self.dial, &self.known.seen()).await?);
+            self.session = Some(Session::open(&self.dial, &self.known.seen()?).await?);
         }
         Ok(())
     }
@@ -344,42 +340,4 @@ impl Writer {
             posts = rest;
         }
     }
-}
-
-impl Waiting {
-    /// Whoever was told that nothing is promised gave it up.
-    fn is_wanted(&self) -> bool {
-        !matches!(self.reply, Reply::Told)
-    }
-}
-
-/// Everything that waits already; posts that nobody waits for wait a moment for company.
-async fn gather(
-    first: Job,
-    jobs: &mut mpsc::UnboundedReceiver<Job>,
-) -> (Vec<Waiting>, Vec<oneshot::Sender<Result<(), PostError>>>) {
-    let (mut posts, mut flushes, mut awaited) = (vec![], vec![], false);
-    let mut next = Some(first);
-    let deadline = Instant::now() + SOON;
-    while let Some(job) = next {
-        match job {
-            Job::Post(post) => {
-                awaited |= post.reply.is_awaited();
-                posts.push(post);
-            }
-            Job::Flush(sender) => {
-                awaited = true;
-                flushes.push(sender);
-            }
-        }
-        next = match posts.len() < GROUP_MAX {
-            false => None,
-            true => jobs.try_recv().ok(),
-        };
-        if next.is_none() && !awaited && posts.len() < GROUP_MAX {
-            let left = deadline.saturating_duration_since(Instant::now());
-            next = timeout(left, jobs.recv()).await.ok().flatten();
-        }
-    }
-    (posts, flushes)
 }
