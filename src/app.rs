@@ -3,11 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use crate::admin::sessions::{Opened, Wanted};
 use crate::admin::{self, Admin, Beacon, Lit};
@@ -28,6 +26,7 @@ use crate::settings::{Entrance, Unproven};
 use crate::tls::{Authority, Interceptor};
 use crate::wallet::harden::harden;
 
+mod arrival;
 mod balances;
 mod chains;
 mod doors;
@@ -38,10 +37,12 @@ mod handout;
 mod keys;
 mod parent;
 mod reload;
+mod sweeper;
 mod telemetry;
 mod watchers;
 mod webhook;
 
+use arrival::Arrival;
 use balances::Watchman;
 pub use balances::{Holding, Holdings};
 pub use chains::{chains, fetch, paying};
@@ -51,11 +52,8 @@ use ground::Ground;
 pub use ground::guard;
 pub use handout::NODE_PRELOAD;
 pub use reload::{NotReloaded, Reloader, Weaker};
+use sweeper::Sweeper;
 use watchers::Watch;
-
-/// How often dead payloads are looked for: often enough that a budget is not missed, seldom enough
-/// to cost nothing.
-const SWEEP: Duration = Duration::from_secs(15);
 
 /// What the caller decides, and no file does.
 #[derive(Default)]
@@ -117,14 +115,13 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let watchman = ground.watchman(&config, &watch);
     let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
     let judgement = (config.policy, config.unproven);
-    let payer = payer(&mut ground, judgement, &config.state_dir, watch.sinks).await?;
-    let (file, metrics) = (&config.file, &watch.metrics);
-    let reloader = Arc::new(Reloader::new(file, config.reload, &payer, metrics));
+    let (payer, late) = payer(&mut ground, judgement, &config.state_dir, watch.sinks).await?;
+    let reloader = Reloader::new(&config.file, config.reload, &payer, &watch.metrics);
     let (drain, drains) = watch::channel(false);
     let proxy = Proxy::new(proxy::Parts {
         payer: Arc::clone(&payer),
         ledger: Arc::clone(&ground.ledger),
-        default_session: ground.default_session,
+        guests: ground.guests,
         interceptor: Interceptor::new(Arc::clone(&ground.authority), config.limits.leaves)?,
         upstream_tls: ground.upstream_tls,
         intercept: config.tls.intercept,
@@ -142,12 +139,12 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let admin = Admin::new(admin::Parts {
         ledger: Arc::clone(&ground.ledger),
         payer: Arc::clone(&payer),
-        clock: Arc::clone(&ground.clock),
+        clock: Arc::clone(&ground.clock) as Arc<dyn Clock>,
         token: ground.token,
         proxy: ground.doors.told(),
         certificate: ground.authority.certificate_pem().to_owned(),
         usual: ground.usual,
-        ready: ready(Arc::clone(&ground.ledger), drains.clone(), may_sign),
+        ready: ready(&payer, &ground.ledger, &drains, may_sign),
         reload: reload_by(&reloader),
         metrics: page(Arc::clone(&watch.metrics), Arc::clone(&proxy), watch.otel),
         feed: watch.feed,
@@ -156,6 +153,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     });
     let house = House {
         watchman,
+        late,
         courier: watch.courier,
         couriers: watch.couriers,
         proxy,
@@ -172,18 +170,18 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     house.open(ground.doors, &config.state_dir, drain, drains)
 }
 
-/// Who pays, with everything closed that died while nobody was there.
+/// Who pays, and what comes first where the ledger is away.
 async fn payer(
     ground: &mut Ground,
     (policy, unproven): (Policy, Unproven),
     state_dir: &Path,
     sinks: Vec<Arc<dyn Sink>>,
-) -> Result<Arc<Payer>, StartError> {
+) -> Result<(Arc<Payer>, Option<Arrival>), StartError> {
     let payer = Arc::new(Payer::new(payer::Parts {
         policy: Arc::new(policy),
         ledger: Arc::clone(&ground.ledger),
         wallets: std::mem::take(&mut ground.wallets),
-        clock: Arc::clone(&ground.clock),
+        clock: Arc::clone(&ground.clock) as Arc<dyn Clock>,
         fresh: payer::os_randomness(),
         sinks,
         unproven,
@@ -191,16 +189,19 @@ async fn payer(
         stopped: stopped(state_dir),
         chains: std::mem::take(&mut ground.chains),
     }));
-    if ground.ledger.leads().await? {
-        payer.sweep().await?;
-    }
-    payer.recall().await?;
-    Ok(payer)
+    let arrival = Arrival {
+        ledger: Arc::clone(&ground.ledger),
+        clock: Arc::clone(&ground.clock),
+        payer: Arc::clone(&payer),
+        session: ground.guests.own.clone(),
+    };
+    Ok((payer, arrival.unless_late().await?))
 }
 
 /// Every part, before anybody is let in.
 struct House {
     watchman: Watchman,
+    late: Option<Arrival>,
     courier: Option<Courier>,
     couriers: Option<Couriers>,
     proxy: Arc<Proxy>,
@@ -247,8 +248,12 @@ impl House {
             beside.spawn(Arc::clone(&self.reloader).watch(drains.clone()));
         }
         beside.spawn(self.watchman.watch(drains.clone()));
-        let book = Arc::clone(&self.ledger);
-        beside.spawn(sweeper(Arc::clone(&self.payer), book, drains));
+        let sweeper = Sweeper {
+            late: self.late,
+            payer: Arc::clone(&self.payer),
+            ledger: Arc::clone(&self.ledger),
+        };
+        beside.spawn(sweeper.run(drains));
         let lit = beacon.light(state_dir);
         Ok(Running {
             proxy,
@@ -317,8 +322,14 @@ fn stopped(state_dir: &Path) -> payer::Stopped {
     )
 }
 
-/// "May pay": the ledger can promise, somebody can sign, and the end is not near.
-fn ready(ledger: Arc<dyn Ledger>, drains: watch::Receiver<bool>, may_sign: bool) -> admin::Ready {
+/// "May pay": the ledger can promise and was read, somebody can sign, and the end is not near.
+fn ready(
+    payer: &Arc<Payer>,
+    ledger: &Arc<dyn Ledger>,
+    drains: &watch::Receiver<bool>,
+    may_sign: bool,
+) -> admin::Ready {
+    let (payer, ledger, drains) = (Arc::clone(payer), Arc::clone(ledger), drains.clone());
     Box::new(move || {
         if *drains.borrow() {
             return Err("shutting down".into());
@@ -326,7 +337,9 @@ fn ready(ledger: Arc<dyn Ledger>, drains: watch::Receiver<bool>, may_sign: bool)
         if !may_sign {
             return Err("no wallet is configured".into());
         }
-        ledger.healthy().map_err(|e| e.to_string())
+        // What is wrong now says more than what was wrong when it was read last.
+        let may = ledger.healthy().and(payer.waits().map_or(Ok(()), Err));
+        may.map_err(|e| e.to_string())
     })
 }
 
@@ -347,32 +360,4 @@ fn page(metrics: Arc<Metrics>, proxy: Arc<Proxy>, otel: Option<Arc<Otel>>) -> ad
         proxy.render(page);
         otel::render(otel.as_deref(), page);
     })
-}
-
-async fn sweeper(payer: Arc<Payer>, ledger: Arc<dyn Ledger>, mut drains: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(SWEEP);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let reconciler = payer.reconciler();
-    loop {
-        tokio::select! {
-            _ = drains.wait_for(|d| *d) => return,
-            _ = ticks.tick() => {}
-        }
-        match ledger.leads().await {
-            Ok(true) => {}
-            // Another proxy does it, or nobody can.
-            Ok(false) | Err(_) => continue,
-        }
-        if let Err(error) = payer.sweep().await {
-            tracing::error!(%error, "open payments could not be looked through");
-        }
-        // A chain may be slow, and what is not recorded of it today is found there tomorrow.
-        let round = tokio::select! {
-            _ = drains.wait_for(|d| *d) => return,
-            round = reconciler.round() => round,
-        };
-        if let Err(error) = round {
-            tracing::error!(%error, "what the chains show could not be recorded");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -185,7 +186,7 @@ pub trait Clock: Send + Sync {
 /// nothing and reopens no window, and a laptop's midnight is not late by a night.
 pub struct System {
     started: Duration,
-    base: Timestamp,
+    base: AtomicU64,
 }
 
 /// Time since some moment that stays the same while the machine runs.
@@ -203,16 +204,26 @@ impl System {
     pub fn starting_at(floor: Timestamp) -> Self {
         Self {
             started: uptime(),
-            base: wall().max(floor),
+            base: AtomicU64::new(wall().max(floor).0),
         }
+    }
+
+    /// From now on it is at least this time: what a ledger that was found late has seen already.
+    pub fn not_before(&self, floor: Timestamp) {
+        let base = floor.0.saturating_sub(self.elapsed());
+        self.base.fetch_max(base, Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> u64 {
+        let elapsed = uptime().saturating_sub(self.started).as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX)
     }
 }
 
 impl Clock for System {
     fn now(&self) -> Timestamp {
-        let elapsed = uptime().saturating_sub(self.started).as_millis();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
-        Timestamp(self.base.0.saturating_add(elapsed))
+        let base = self.base.load(Ordering::Relaxed);
+        Timestamp(base.saturating_add(self.elapsed()))
     }
 
     fn wall(&self) -> Timestamp {
@@ -261,5 +272,11 @@ mod tests {
         }
         assert!(clock.now() > first);
         assert!(clock.wall() < future, "the wall is told as it is");
+        let later = Timestamp(future.0 + 1_000_000_000);
+        clock.not_before(later);
+        let then = clock.now();
+        assert!(later <= then && then.0 < later.0 + 60_000);
+        clock.not_before(future);
+        assert!(clock.now() >= then, "it never steps back");
     }
 }

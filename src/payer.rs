@@ -15,7 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::Sink;
 use crate::event::metrics::Step;
 use crate::failpoint;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, PostError};
 use crate::money::Network;
 use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Trace};
 use crate::policy::Policy;
@@ -130,6 +130,8 @@ pub struct Payer {
     chains: Chains,
     reconciler: Arc<Reconciler>,
     draining: AtomicBool,
+    /// Why what was paid before is not known yet; nothing is paid until it is.
+    waits: RwLock<Option<PostError>>,
     /// When approvals were last looked through; 0 for never.
     tidied: AtomicU64,
     outstanding: Outstanding,
@@ -188,6 +190,7 @@ impl Payer {
             reconciler: Arc::new(reconciler),
             unproven: parts.unproven,
             draining: AtomicBool::new(false),
+            waits: RwLock::default(),
             tidied: AtomicU64::new(0),
             outstanding: Outstanding::default(),
             breaker: Breaker::default(),
@@ -219,6 +222,19 @@ impl Payer {
     /// From now on nothing new is signed; what is open may still settle.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// What was paid before cannot be read from the ledger yet, for this reason: nothing is paid. `None`: it
+    /// was read.
+    pub fn wait(&self, why: Option<PostError>) {
+        *self.waits.write().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why it waits.
+    #[must_use]
+    pub fn waits(&self) -> Option<PostError> {
+        let waits = self.waits.read().unwrap_or_else(PoisonError::into_inner);
+        waits.clone()
     }
 
     fn is_draining(&self) -> bool {
@@ -312,6 +328,9 @@ impl Payer {
         }
         if policy.payable(&asked.host, asked.port) {
             self.thawed(asked)?;
+            if let Some(why) = self.waits() {
+                return Err(refusals::of_ledger(&why));
+            }
         }
         match asked.request {
             Some(request) if policy.payable(&asked.host, asked.port) => {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::budget::Reject;
 use crate::clock::Timestamp;
-use crate::ledger::sessions::{self as book, Named};
+use crate::ledger::sessions::{self as book, Draft, Named};
 use crate::ledger::{Ledger, PostError, SessionRow};
 use crate::money::Usd;
 use crate::payment::SessionId;
@@ -128,6 +128,20 @@ pub async fn open(
     usual: &Usual,
     wanted: &Wanted,
 ) -> Result<Opened, SessionError> {
+    let (opened, draft) = draft(now, usual, wanted)?;
+    draft.open(ledger).await?;
+    Ok(opened)
+}
+
+/// A session as it will be once it is opened, and what there is to open.
+///
+/// # Errors
+/// [`SessionError`].
+pub fn draft(
+    now: Timestamp,
+    usual: &Usual,
+    wanted: &Wanted,
+) -> Result<(Opened, Draft), SessionError> {
     let budget = wanted.budget.unwrap_or(usual.budget);
     let expires = match &wanted.expires {
         Some(text) => text.parse::<Span>().map_err(|_| SessionError::Expires)?.0,
@@ -136,31 +150,28 @@ pub async fn open(
     if expires.as_secs() == 0 {
         return Err(SessionError::Expires);
     }
-    let (session, secret) = match (wanted.default, &wanted.agent) {
+    let (draft, secret) = match (wanted.default, &wanted.agent) {
         (true, Some(agent)) if *agent != usual.named.agent => {
             return Err(SessionError::DefaultAgent);
         }
-        (true, _) => {
-            let session = book::renew_default(ledger, &usual.named, budget, expires, now).await?;
-            (session, None)
-        }
+        (true, _) => (Draft::of_default(&usual.named, budget, expires, now)?, None),
         (false, agent) => {
             let wanted = book::Wanted {
                 agent: agent.clone().unwrap_or_else(|| AGENT.into()),
                 budget,
                 expires,
             };
-            let (session, secret) = book::open(ledger, wanted, now).await?;
-            (session, Some(secret))
+            let (draft, secret) = Draft::new(wanted, now)?;
+            (draft, Some(secret))
         }
     };
     let row = SessionRow {
-        session,
+        session: draft.session.clone(),
         closed: false,
         spent: Usd::default(),
         payments: 0,
     };
-    Ok(Opened { row, secret })
+    Ok((Opened { row, secret }, draft))
 }
 
 /// Closes a session. Closing twice changes nothing.

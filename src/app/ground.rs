@@ -10,13 +10,12 @@ use super::{Options, StartError, chains, handout, keys, parent};
 use crate::admin::Token;
 use crate::admin::sessions::{self, Opened, Usual};
 use crate::chain::Chains;
-use crate::clock::{self, Clock};
+use crate::clock::{Clock, System, Timestamp};
 use crate::config::Config;
 use crate::custody::{self, NotOurs};
-use crate::ledger::sessions::ensure_default;
+use crate::ledger::sessions::Draft;
 use crate::ledger::{self, Ledger};
-use crate::payment::SessionId;
-use crate::proxy::Parent;
+use crate::proxy::{Guests, Parent};
 use crate::tls::{Authority, UpstreamTls};
 use crate::wallet::{self, Wallet};
 
@@ -26,7 +25,7 @@ pub(super) struct Ground {
     pub(super) ledger: Arc<dyn Ledger>,
     /// The state directory, where the ledger is elsewhere.
     pub(super) held: Option<ledger::Held>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<System>,
     pub(super) authority: Arc<Authority>,
     pub(super) upstream_tls: UpstreamTls,
     pub(super) parent: Option<Parent>,
@@ -35,8 +34,7 @@ pub(super) struct Ground {
     pub(super) token: Token,
     pub(super) usual: Usual,
     pub(super) own_session: Option<Opened>,
-    /// Of clients without credentials.
-    pub(super) default_session: Option<SessionId>,
+    pub(super) guests: Guests,
 }
 
 impl Ground {
@@ -49,7 +47,7 @@ impl Ground {
         let wallets = wallets.map_err(StartError::Wallet)?;
         keys::check(&wallets).await?;
         let (held, ledger) = book(config)?;
-        let clock: Arc<dyn Clock> = Arc::new(clock::System::starting_at(ledger.newest().await?));
+        let clock = Arc::new(System::starting_at(Timestamp::default()));
         let authority = Arc::new(Authority::open_or_create(&config.tls.ca_dir)?);
         let upstream_tls = UpstreamTls::new(&config.tls, Some(&authority))?;
         let parent = parent::parent(&config.egress, &|name| std::env::var(name).ok())?;
@@ -70,17 +68,17 @@ impl Ground {
         let doors = Doors::open(&config.listen, &config.tls)?;
         let token = Token::read_or_create(&config.state_dir)?;
         let usual = usual(config, options);
-        let own_session = match &options.own_session {
-            Some(wanted) => Some(sessions::open(&*ledger, clock.now(), &usual, wanted).await?),
-            None => None,
-        };
-        let own = own_session.as_ref().map(|own| own.row.session.id.clone());
-        let default_session = match own.or_else(|| options.default_session.clone()) {
-            Some(id) => Some(id),
-            None if config.sessions.without_credentials => {
-                Some(default_session(&*ledger, &*clock, &usual).await?)
+        let (own_session, own) = match (&options.own_session, &options.default_session) {
+            (Some(wanted), _) => Some(sessions::draft(clock.now(), &usual, wanted)?).unzip(),
+            (None, None) if config.sessions.without_credentials => {
+                (None, Some(default_session(&usual, clock.now())?))
             }
-            None => None,
+            (None, _) => (None, None),
+        };
+        let id = own.as_ref().map(|draft| draft.session.id.clone());
+        let guests = Guests {
+            default_session: id.or_else(|| options.default_session.clone()),
+            own,
         };
         Ok(Self {
             wallets,
@@ -95,7 +93,7 @@ impl Ground {
             token,
             usual,
             own_session,
-            default_session,
+            guests,
         })
     }
 }
@@ -109,7 +107,7 @@ impl Ground {
             Holdings::new(wallets, config.policy.assets(), self.chains.clone()),
             Arc::clone(&watch.metrics),
             watch.sinks.clone(),
-            Arc::clone(&self.clock),
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
             config.limits.balance_interval,
         )
     }
@@ -136,24 +134,9 @@ fn usual(config: &Config, options: &Options) -> Usual {
     }
 }
 
-/// The session of clients without credentials. When it is over it stays over: a restart resets
-/// nothing.
-async fn default_session(
-    ledger: &dyn Ledger,
-    clock: &dyn Clock,
-    usual: &Usual,
-) -> Result<SessionId, StartError> {
-    let now = clock.now();
-    let made = ensure_default(ledger, &usual.named, usual.budget, usual.expires, now).await;
-    let session = made.map_err(sessions::SessionError::from)?;
-    let row = ledger.session(&session.id).await?;
-    if session.expires <= now || row.is_some_and(|row| row.closed) {
-        tracing::warn!(
-            expires = %session.expires,
-            "the default session is over, so nothing is paid in it; renew it: farepass session create --default"
-        );
-    }
-    Ok(session.id)
+fn default_session(usual: &Usual, now: Timestamp) -> Result<Draft, StartError> {
+    let draft = Draft::of_default(&usual.named, usual.budget, usual.expires, now);
+    Ok(draft.map_err(sessions::SessionError::from)?)
 }
 
 /// Refuses to stand on what others may change: whoever can change the policy can spend the wallet, and

@@ -65,14 +65,14 @@ impl Reloader {
         settings: Reload,
         payer: &Arc<Payer>,
         metrics: &Arc<Metrics>,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new(Self {
             file: file.to_owned(),
             settings,
             payer: Arc::clone(payer),
             metrics: Arc::clone(metrics),
             turn: Mutex::default(),
-        }
+        })
     }
 
     /// Reads the file again and puts its policy in place, whole. The rest of it is for the next start.

@@ -107,8 +107,10 @@ impl Run {
             ..Filter::default()
         };
         if exit.is_ok() {
-            let text = summary::summary(&book.payments(filter).await?, budget);
-            terminal.say(text.trim_end());
+            match book.payments(filter).await {
+                Ok(payments) => terminal.say(summary::summary(&payments, budget).trim_end()),
+                Err(error) => drop(Failure::from(error).report(&mut std::io::stderr())),
+            }
         }
         source.hint(terminal);
         exit

@@ -14,12 +14,16 @@ use crate::tls;
 use crate::wallet::secret_file;
 
 impl Config {
-    /// The ledger, for whoever posts.
+    /// The ledger, for a proxy: a database that cannot be reached may come later.
     ///
     /// # Errors
     /// [`OpenError`]; nothing may be paid then.
     pub fn open_ledger(&self) -> Result<Arc<dyn Ledger>, OpenError> {
-        self.opening()?.open()
+        let mut opening = self.opening()?;
+        if let Some(database) = &mut opening.database {
+            database.later = true;
+        }
+        opening.open()
     }
 
     /// The ledger for reading, also while others post.

@@ -61,8 +61,109 @@ pub enum SessionError {
     Ledger(#[from] PostError),
 }
 
-/// Opens a session with a secret of 256 random bits, and returns both. The secret is in no file and
-/// no log; whoever loses it opens another session.
+/// A session that the ledger does not have yet, and may have one day.
+#[derive(Clone)]
+pub struct Draft {
+    /// The session as it is to be.
+    pub session: Session,
+    /// Of the secret that names it, in lower-case hexadecimal. Clients without credentials have none.
+    pub secret_sha256: Option<String>,
+}
+
+impl Draft {
+    /// A session with a secret of 256 random bits, and that secret. It is in no file and no log; whoever
+    /// loses it opens another session.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn new(wanted: Wanted, now: Timestamp) -> Result<(Self, SecretString), SessionError> {
+        let mut bytes = zeroize::Zeroizing::new([0; 40]);
+        getrandom::fill(&mut *bytes).map_err(|_| SessionError::Randomness)?;
+        let (name, secret) = bytes.split_at(8);
+        let secret = SecretString::from(hex::encode(secret));
+        let id = format!("ses_{}", hex::encode(name));
+        let draft = Self {
+            session: session(&id, wanted, now)?,
+            secret_sha256: Some(hex::encode(Sha256::digest(secret.expose_secret()))),
+        };
+        Ok((draft, secret))
+    }
+
+    /// The session of clients without credentials.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn of_default(
+        named: &Named,
+        budget: Usd,
+        expires: Duration,
+        now: Timestamp,
+    ) -> Result<Self, SessionError> {
+        let wanted = Wanted {
+            agent: named.agent.clone(),
+            budget,
+            expires,
+        };
+        if !is_name(&named.id) {
+            return Err(SessionError::Name);
+        }
+        Ok(Self {
+            session: session(&named.id, wanted, now)?,
+            secret_sha256: None,
+        })
+    }
+
+    /// Opens it, or its next generation when it is expired or closed.
+    ///
+    /// # Errors
+    /// [`PostError`]; the ledger rejects the renewal of a session that is still open.
+    pub async fn open(&self, ledger: &dyn Ledger) -> Result<(), PostError> {
+        let entry = Entry::OpenSession {
+            session: self.session.clone(),
+            secret_sha256: self.secret_sha256.clone(),
+        };
+        let post = Post {
+            time: self.session.created,
+            entries: vec![entry],
+            event: None,
+        };
+        ledger.post(post).await.map(|_| ())
+    }
+
+    /// Opens it as of `now` when there is none of that id. One that is there stays as it is, whatever the
+    /// configuration says now: a restart resets nothing.
+    ///
+    /// # Errors
+    /// [`PostError`].
+    pub async fn ensure(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<Session, PostError> {
+        let id = &self.session.id;
+        if let Some(row) = ledger.session(id).await? {
+            return Ok(row.session);
+        }
+        let late = now.0.saturating_sub(self.session.created.0);
+        let expires = Timestamp(self.session.expires.0.saturating_add(late));
+        let draft = Self {
+            session: Session {
+                created: now.max(self.session.created),
+                expires,
+                ..self.session.clone()
+            },
+            secret_sha256: self.secret_sha256.clone(),
+        };
+        let open = PostError::Rejected(Reject::SessionOpen);
+        match draft.open(ledger).await {
+            Ok(()) => Ok(draft.session),
+            // Another proxy that shares the ledger was faster.
+            Err(error) if error == open => {
+                let row = ledger.session(id).await?;
+                row.map(|row| row.session).ok_or(open)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Opens a session with a secret, and returns both.
 ///
 /// # Errors
 /// [`SessionError`].
@@ -71,67 +172,9 @@ pub async fn open(
     wanted: Wanted,
     now: Timestamp,
 ) -> Result<(Session, SecretString), SessionError> {
-    let mut bytes = zeroize::Zeroizing::new([0; 40]);
-    getrandom::fill(&mut *bytes).map_err(|_| SessionError::Randomness)?;
-    let (name, secret) = bytes.split_at(8);
-    let secret = SecretString::from(hex::encode(secret));
-    let id = format!("ses_{}", hex::encode(name));
-    let session = session(&id, wanted, now)?;
-    let sha256 = hex::encode(Sha256::digest(secret.expose_secret()));
-    post(ledger, session.clone(), Some(sha256), now).await?;
-    Ok((session, secret))
-}
-
-/// Opens the default session when there is none. One that is there stays as it is, whatever the
-/// configuration says now: a restart resets nothing.
-///
-/// # Errors
-/// [`SessionError`].
-pub async fn ensure_default(
-    ledger: &dyn Ledger,
-    named: &Named,
-    budget: Usd,
-    expires: Duration,
-    now: Timestamp,
-) -> Result<Session, SessionError> {
-    let id = SessionId(named.id.clone().into());
-    if let Some(row) = ledger.session(&id).await? {
-        return Ok(row.session);
-    }
-    let made = renew_default(ledger, named, budget, expires, now).await;
-    let open = PostError::Rejected(Reject::SessionOpen);
-    match made {
-        // Another proxy that shares the ledger was faster.
-        Err(SessionError::Ledger(error)) if error == open => {
-            let row = ledger.session(&id).await?;
-            row.map(|row| row.session).ok_or(SessionError::Ledger(open))
-        }
-        made => made,
-    }
-}
-
-/// Opens the default session, or its next generation when it is expired or closed.
-///
-/// # Errors
-/// [`SessionError`]; the ledger rejects the renewal of a session that is still open.
-pub async fn renew_default(
-    ledger: &dyn Ledger,
-    named: &Named,
-    budget: Usd,
-    expires: Duration,
-    now: Timestamp,
-) -> Result<Session, SessionError> {
-    let wanted = Wanted {
-        agent: named.agent.clone(),
-        budget,
-        expires,
-    };
-    if !is_name(&named.id) {
-        return Err(SessionError::Name);
-    }
-    let session = session(&named.id, wanted, now)?;
-    post(ledger, session.clone(), None, now).await?;
-    Ok(session)
+    let (draft, secret) = Draft::new(wanted, now)?;
+    draft.open(ledger).await?;
+    Ok((draft.session, secret))
 }
 
 /// Closes a session: nothing more is paid in it. What it spent stays counted.
@@ -168,24 +211,6 @@ fn session(id: &str, wanted: Wanted, now: Timestamp) -> Result<Session, SessionE
     })
 }
 
-async fn post(
-    ledger: &dyn Ledger,
-    session: Session,
-    secret_sha256: Option<String>,
-    now: Timestamp,
-) -> Result<(), PostError> {
-    let entry = Entry::OpenSession {
-        session,
-        secret_sha256,
-    };
-    let post = Post {
-        time: now,
-        entries: vec![entry],
-        event: None,
-    };
-    ledger.post(post).await.map(|_| ())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,22 +244,24 @@ mod tests {
     async fn a_restart_does_not_renew_the_default_session() {
         let ledger = super::super::in_memory();
         let minute = Duration::from_secs(60);
-        let own = Named::default();
-        let first = ensure_default(&*ledger, &own, Usd(1), minute, Timestamp::from_secs(10)).await;
-        let later = Timestamp::from_secs(500);
-        let again = ensure_default(&*ledger, &own, Usd(9), minute, later)
-            .await
-            .unwrap();
-        assert_eq!(again, first.unwrap());
-        let renewed = renew_default(&*ledger, &own, Usd(9), minute, later)
-            .await
-            .unwrap();
-        assert_eq!((renewed.created, renewed.budget), (later, Usd(9)));
-        assert!(
-            renew_default(&*ledger, &own, Usd(9), minute, later.after_secs(1))
-                .await
-                .is_err()
+        let draft =
+            |budget, now| Draft::of_default(&Named::default(), Usd(budget), minute, now).unwrap();
+        let (drafted, begun) = (Timestamp::from_secs(4), Timestamp::from_secs(10));
+        let first = draft(1, drafted).ensure(&*ledger, begun).await.unwrap();
+        let over = begun.after_secs(60);
+        assert_eq!(
+            (first.created, first.expires),
+            (begun, over),
+            "its time begins when it does"
         );
+        let later = Timestamp::from_secs(500);
+        let again = draft(9, later).ensure(&*ledger, later).await.unwrap();
+        assert_eq!(again, first);
+        draft(9, later).open(&*ledger).await.unwrap();
+        let renewed = ledger.session(&first.id).await.unwrap().unwrap().session;
+        assert_eq!((renewed.created, renewed.budget), (later, Usd(9)));
+        let still_open = draft(9, later.after_secs(1)).open(&*ledger).await;
+        assert!(still_open.is_err());
     }
 
     #[tokio::test]
@@ -245,15 +272,15 @@ mod tests {
             id: id.into(),
             agent: agent.into(),
         };
-        let pod = named("3f6a-uid", "research");
-        let made = ensure_default(&*ledger, &pod, Usd(1), minute, now).await;
-        let made = made.unwrap();
+        let draft = |named: &Named| Draft::of_default(named, Usd(1), minute, now);
+        let pod = draft(&named("3f6a-uid", "research")).unwrap();
+        let made = pod.ensure(&*ledger, now).await.unwrap();
         assert_eq!((&*made.id.0, &*made.agent), ("3f6a-uid", "research"));
-        let other = ensure_default(&*ledger, &Named::default(), Usd(1), minute, now).await;
-        assert_ne!(other.unwrap().id, made.id);
+        let other = draft(&Named::default()).unwrap();
+        let other = other.ensure(&*ledger, now).await.unwrap();
+        assert_ne!(other.id, made.id);
         for (bad, is_name) in [(named("a/b", "x"), true), (named("a", "x:y"), false)] {
-            let refused = ensure_default(&*ledger, &bad, Usd(1), minute, now).await;
-            let refused = refused.unwrap_err();
+            let refused = draft(&bad).err().unwrap();
             assert_eq!(matches!(refused, SessionError::Name), is_name, "{bad:?}");
         }
     }

@@ -213,7 +213,7 @@ impl Route {
         }
         let route = match &conn.way {
             Way::Tunnel { passage, secure } => Self {
-                session: Arc::clone(&passage.session),
+                session: conn.proxy.doorkeeper.again(&passage.session).await,
                 target: passage.target.clone(),
                 trail: passage.trail.clone(),
                 secure: *secure,
@@ -228,7 +228,7 @@ impl Route {
                     return Err(ClientError::Misdirected);
                 }
                 Self {
-                    session: Arc::clone(session),
+                    session: conn.proxy.doorkeeper.again(session).await,
                     target,
                     trail: Trail::default(),
                     secure: false,

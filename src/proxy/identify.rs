@@ -9,41 +9,87 @@ use http::header::PROXY_AUTHORIZATION;
 
 use super::refuse::ClientError;
 use crate::ledger::Ledger;
+use crate::ledger::sessions::Draft;
 use crate::payment::{Session, SessionId};
+
+/// Sessions that need no look into the ledger, or none yet.
+#[derive(Default)]
+pub struct Guests {
+    /// The one of clients without credentials; `None` demands credentials.
+    pub default_session: Option<SessionId>,
+    /// The one that this process opens, which the ledger may not have yet.
+    pub own: Option<Draft>,
+}
 
 /// Answers the question for one listener.
 pub(super) struct Doorkeeper {
-    pub(super) ledger: Arc<dyn Ledger>,
-    /// The session of clients without credentials; `None` demands credentials.
-    pub(super) default_session: Option<SessionId>,
+    ledger: Arc<dyn Ledger>,
+    default_session: Option<SessionId>,
+    own: Option<Own>,
+}
+
+/// The session that this process opens, as it means it to be. Whoever is in it is let in before the ledger
+/// knows it, since forwarding needs no ledger; nothing can be paid in it until the ledger does.
+struct Own {
+    session: Arc<Session>,
+    secret_sha256: Option<String>,
 }
 
 impl Doorkeeper {
+    pub(super) fn new(ledger: Arc<dyn Ledger>, guests: Guests) -> Self {
+        let own = guests.own.map(|draft| Own {
+            session: Arc::new(draft.session),
+            secret_sha256: draft.secret_sha256,
+        });
+        Self {
+            ledger,
+            default_session: guests.default_session,
+            own,
+        }
+    }
+
     /// The session that these headers name. Expired and closed sessions are let in: their requests
     /// are forwarded, and refused only when they would cost something.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Session>, ClientError> {
         let mut credentials = headers.get_all(PROXY_AUTHORIZATION).iter();
-        let row = match (credentials.next(), credentials.next()) {
+        let (row, own) = match (credentials.next(), credentials.next()) {
             (None, _) => {
                 let id = self.default_session.as_ref();
-                self.ledger
-                    .session(id.ok_or(ClientError::Credentials)?)
-                    .await
+                let id = id.ok_or(ClientError::Credentials)?;
+                let own = self.own.as_ref().filter(|own| own.session.id == *id);
+                (self.ledger.session(id).await, own)
             }
             (Some(value), None) => {
                 let (agent, secret) = basic(value.as_bytes()).ok_or(ClientError::Credentials)?;
-                let found = self
-                    .ledger
-                    .session_by_secret(&sha256(secret.as_bytes()))
-                    .await;
-                found.map(|row| row.filter(|row| *row.session.agent == *agent))
+                let secret = sha256(secret.as_bytes());
+                let found = self.ledger.session_by_secret(&secret).await;
+                let named = |session: &Session| *session.agent == *agent;
+                let own = self.own.as_ref().filter(|own| {
+                    own.secret_sha256.as_ref() == Some(&secret) && named(&own.session)
+                });
+                (found.map(|row| row.filter(|row| named(&row.session))), own)
             }
             (Some(_), Some(_)) => return Err(ClientError::Credentials),
         };
-        match row {
-            Ok(Some(row)) => Ok(Arc::new(row.session)),
-            Ok(None) => Err(ClientError::Credentials),
-            Err(_) => Err(ClientError::Ledger),
+        match (row, own) {
+            (Ok(Some(row)), _) => Ok(Arc::new(row.session)),
+            (Ok(None) | Err(_), Some(own)) => Ok(Arc::clone(&own.session)),
+            (Ok(None), None) => Err(ClientError::Credentials),
+            (Err(_), None) => Err(ClientError::Ledger),
+        }
+    }
+
+    /// A session that was let in, for the next request on the same connection: as the ledger has it, where
+    /// it was not there before.
+    pub(super) async fn again(&self, session: &Arc<Session>) -> Arc<Session> {
+        match &self.own {
+            Some(own) if Arc::ptr_eq(session, &own.session) => {
+                match self.ledger.session(&session.id).await {
+                    Ok(Some(row)) => Arc::new(row.session),
+                    Ok(None) | Err(_) => Arc::clone(session),
+                }
+            }
+            Some(_) | None => Arc::clone(session),
         }
     }
 }

@@ -9,7 +9,6 @@ use tokio::sync::{Semaphore, watch};
 use crate::event::otel::Otel;
 use crate::ledger::Ledger;
 use crate::payer::Payer;
-use crate::payment::SessionId;
 use crate::settings::{Cidr, Egress, HostPattern, Intercept, Limits, Refusals};
 use crate::tls::{Interceptor, UpstreamTls};
 
@@ -63,7 +62,7 @@ mod upstream;
 
 pub use attend::{Manners, attend};
 pub use challenge::unpacked;
-pub use identify::basic;
+pub use identify::{Guests, basic};
 pub use listen::Door;
 pub use parent::Parent;
 pub use socket::UnixDoor;
@@ -76,8 +75,8 @@ pub struct Parts {
     pub payer: Arc<Payer>,
     /// Knows the sessions.
     pub ledger: Arc<dyn Ledger>,
-    /// Session of clients without credentials; `None` demands credentials.
-    pub default_session: Option<SessionId>,
+    /// Whom it lets in without asking it.
+    pub guests: Guests,
     /// The agent's side of TLS.
     pub interceptor: Interceptor,
     /// The merchant's side of TLS.
@@ -177,10 +176,7 @@ impl Proxy {
         };
         Arc::new(Self {
             payer: parts.payer,
-            doorkeeper: identify::Doorkeeper {
-                ledger: parts.ledger,
-                default_session: parts.default_session,
-            },
+            doorkeeper: identify::Doorkeeper::new(parts.ledger, parts.guests),
             interceptor: parts.interceptor,
             intercept: parts.intercept,
             passthrough: parts.passthrough,

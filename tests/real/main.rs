@@ -7,6 +7,7 @@ mod a2a;
 mod adversarial;
 mod agentcore;
 mod api;
+mod away;
 mod balances;
 mod bodies;
 mod budget_tools;

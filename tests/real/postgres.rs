@@ -348,14 +348,18 @@ fn the_database_is_spoken_to_over_verified_tls() {
 /// One line with these words and this code, without the password, from `serve` and from a command.
 fn said(setup: &Setup, code: i32, words: &[&str]) {
     for command in [&["serve"][..], &["ledger", "list"]] {
-        let out = setup.run(command);
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert_eq!(out.status.code(), Some(code), "{said}");
-        for word in words {
-            assert!(said.contains(word), "{word:?} is not in {said:?}");
-        }
-        assert!(!said.contains("hunter2"), "{said}");
+        told(setup, command, code, words);
     }
+}
+
+fn told(setup: &Setup, command: &[&str], code: i32, words: &[&str]) {
+    let out = setup.run(command);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in {said:?}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
 }
 
 #[test]
@@ -370,8 +374,11 @@ fn a_database_that_cannot_be_used_is_told_by_name() {
     };
     let wrong = server.url("127.0.0.1", "hunter2-wrong", "");
     said(&open(&wrong), 2, &["does not let us in", "password"]);
-    let nowhere = "postgres://u:hunter2@127.0.0.1:1/d";
-    said(&open(nowhere), 1, &["cannot be reached"]);
+    // A proxy starts all the same (`away.rs`).
+    let nowhere = open("postgres://u:hunter2@127.0.0.1:1/d");
+    for command in [&["ledger", "list"][..], &["session", "create"]] {
+        told(&nowhere, command, 1, &["cannot be reached"]);
+    }
     let nothing = server.url("127.0.0.1", Server::password(), "");
     let nothing = nothing.replace("/postgres?", "/nothing?");
     said(&open(&nothing), 2, &["does not let us in", "nothing"]);
@@ -384,11 +391,11 @@ fn a_database_that_cannot_be_used_is_told_by_name() {
     let place = server.place("newer");
     let newer = at(Setup::new(), &place).start();
     let two = newer.setup.run(&["serve"]);
-    let told = String::from_utf8_lossy(&two.stderr).into_owned();
-    assert_eq!(two.status.code(), Some(1), "{told}");
+    let held = String::from_utf8_lossy(&two.stderr).into_owned();
+    assert_eq!(two.status.code(), Some(1), "{held}");
     assert!(
-        told.contains("one proxy") || told.contains("in use"),
-        "{told}"
+        held.contains("one proxy") || held.contains("in use"),
+        "{held}"
     );
     drop(newer);
     let raised = "UPDATE newer.farepass_meta SET value = '99' WHERE key = 'version'";
