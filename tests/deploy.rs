@@ -211,7 +211,7 @@ fn the_sidecar_starts_first_and_stops_last() {
     assert_eq!(first["name"], "farepass");
     assert_eq!(first["restartPolicy"], "Always");
     for (probe, path) in [
-        ("startupProbe", "/readyz"),
+        ("startupProbe", "/healthz"),
         ("readinessProbe", "/readyz"),
         ("livenessProbe", "/healthz"),
     ] {

@@ -138,16 +138,22 @@ impl Client {
     }
 }
 
-/// May the proxy that owns a state directory pay right now? Asks what a probe asks; needs no token.
+/// May the proxy that owns a state directory pay right now?
+pub const READY: &str = "/readyz";
+
+/// Does it run and forward?
+pub const ALIVE: &str = "/healthz";
+
+/// Asks it what a probe asks; needs no token.
 ///
 /// # Errors
 /// When there is none, it does not answer, or it says why not.
-pub async fn ready(state_dir: &Path) -> Result<(), ClientError> {
+pub async fn probe(state_dir: &Path, what: &str) -> Result<(), ClientError> {
     let beacon = Beacon::seen(state_dir)
         .ok_or_else(|| ClientError::NoBeacon(state_dir.display().to_string()))?;
     let at = here(beacon.admin);
     let request = Request::builder()
-        .uri("/readyz")
+        .uri(what)
         .header(HOST, at.to_string())
         .body(Full::default());
     let lost = |why: String| ClientError::Connection(at, why);

@@ -17,11 +17,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[command(after_help = "\
 Examples:
   farepass ready
-  farepass serve & farepass ready --wait 30s && ./agent")]
+  farepass serve & farepass ready --wait 30s && ./agent
+  farepass ready --alive")]
 pub(super) struct Ready {
     /// How long it may take, as 30s
     #[arg(long, value_name = "TIME", default_value = "0s")]
     wait: Span,
+    /// Only whether it runs and forwards, also while it may not pay
+    #[arg(long)]
+    alive: bool,
 }
 
 impl Command for Ready {
@@ -30,9 +34,13 @@ impl Command for Ready {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config(terminal)?;
         let (Span(wait), started) = (self.wait, Instant::now());
+        let what = match self.alive {
+            true => client::ALIVE,
+            false => client::READY,
+        };
         setup::work("waiting for the proxy", async {
             loop {
-                match client::ready(&config.state_dir).await {
+                match client::probe(&config.state_dir, what).await {
                     Ok(()) => return Ok(Exit::Done),
                     Err(error) if started.elapsed() >= wait => {
                         return Err(Failure::new(Exit::Failed, error));

@@ -146,14 +146,15 @@ pub(super) fn sidecar(asked: &Asked, parent: Option<Value>) -> Value {
     match asked.form {
         Form::Native => {
             sidecar["restartPolicy"] = "Always".into();
-            // Fails for a minute: the agent never starts, and nothing goes around the policy.
-            sidecar["startupProbe"] = probe("/readyz", 1);
+            // Fails for a minute: the agent never starts, and nothing goes around the policy. Who forwards is
+            // enough: a ledger that is away holds up no agent that pays nothing.
+            sidecar["startupProbe"] = probe("/healthz", 1);
             sidecar["startupProbe"]["failureThreshold"] = 60.into();
         }
         // The kubelet starts the next container when this command is done.
         Form::Container => {
             sidecar["lifecycle"] = json!({ "postStart": { "exec": {
-                "command": ["/farepass", "ready", "--wait", "60s"],
+                "command": ["/farepass", "ready", "--alive", "--wait", "60s"],
             } } });
         }
     }

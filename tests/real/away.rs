@@ -108,6 +108,7 @@ fn a_proxy_starts_without_its_database_and_pays_when_it_comes() {
         asked.status.code() == Some(1) && told.contains("refused"),
         "{told}"
     );
+    assert!(proxy.setup.run(&["ready", "--alive"]).status.success());
     let listed = proxy.setup.run(&["ledger", "list"]);
     assert_eq!(
         listed.status.code(),
