@@ -157,7 +157,7 @@ impl List {
 }
 
 /// What it counts; for a refusal, why.
-fn charged(row: &SpendEvent) -> String {
+pub(super) fn charged(row: &SpendEvent) -> String {
     match row.state {
         State::Denied => row.reason.clone().unwrap_or_default(),
         State::Released => "–".into(),
@@ -168,7 +168,7 @@ fn charged(row: &SpendEvent) -> String {
     }
 }
 
-fn request(row: &SpendEvent) -> String {
+pub(super) fn request(row: &SpendEvent) -> String {
     format!("{} {}{}", row.method, row.host, row.path)
 }
 

@@ -36,6 +36,7 @@ mod setup;
 mod spend;
 mod table;
 mod terminal;
+mod top;
 mod wallet;
 mod webhook;
 mod working;
@@ -128,6 +129,7 @@ const COMMANDS: &[Entry] = &[
     entry::<ready::Ready>(),
     entry::<session::Session>(),
     entry::<wallet::Wallet>(),
+    entry::<top::Top>(),
     entry::<spend::Spend>(),
     entry::<ledger::Ledger>(),
     entry::<dispute::Dispute>(),

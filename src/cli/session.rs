@@ -192,7 +192,7 @@ fn show(terminal: &mut Terminal, row: &SessionRow, json: bool) -> Result<(), Fai
     Ok(())
 }
 
-fn state(row: &SessionRow, now: Timestamp) -> &'static str {
+pub(super) fn state(row: &SessionRow, now: Timestamp) -> &'static str {
     match row.closed {
         true => "closed",
         false if row.session.expires <= now => "expired",
@@ -201,7 +201,7 @@ fn state(row: &SessionRow, now: Timestamp) -> &'static str {
 }
 
 /// Without the fraction: people plan in seconds.
-fn seconds(at: Timestamp) -> String {
+pub(super) fn seconds(at: Timestamp) -> String {
     let text = at.to_string();
     text.split('.').next().unwrap_or_default().replace('T', " ") + "Z"
 }

@@ -103,6 +103,12 @@ pub(super) fn width() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|w| *w > 0)
 }
 
+/// How many lines it has.
+pub(super) fn height() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_row)).filter(|h| *h > 0)
+}
+
 /// Month, day and time of day: what tells rows of one list apart.
 pub(super) fn minute(at: Timestamp) -> String {
     let text = at.to_string();

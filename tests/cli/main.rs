@@ -15,3 +15,4 @@ mod reload;
 mod run;
 mod serve;
 mod support;
+mod top;

@@ -1,0 +1,227 @@
+//! `farepass top`: what is spent, as it is spent. Reads the ledger only, also beside a running proxy.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::ledger::{charged, request};
+use super::session::{seconds, state};
+use super::table::{Table, height, minute, plain, width};
+use super::{Command, Exit, Failure, Terminal, setup};
+use crate::admin::control;
+use crate::budget::Asking;
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::event::{SpendEvent, State};
+use crate::ledger::{Filter, Reader, SessionRow};
+use crate::settings::Span;
+
+/// Between two looks the disk and the database have a rest.
+const OFTENEST: Duration = Duration::from_millis(200);
+/// Where the height of the terminal is not known.
+const LINES: usize = 24;
+/// Clears the terminal.
+const CLEAR: &[u8] = b"\x1b[H\x1b[J";
+
+/// Sessions, what waits for a person, and the newest payments and refusals, shown anew every two seconds.
+///
+/// Sessions come first that were made last; those that are over are left out. What does not fit the
+/// terminal is not shown: `session list`, `approve` and `ledger list` have all of it. Ends with Ctrl-C.
+/// Where stdout is no terminal it is shown once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  farepass top
+  farepass top --every 10s
+  farepass top --json | jq -c '.sessions[] | [.id, .spent]'")]
+pub(super) struct Top {
+    /// How long it is shown before it is looked up again
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    every: Span,
+    /// Show it once
+    #[arg(long)]
+    once: bool,
+    /// As JSON, one line each time
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything that is shown, from one look at the ledger.
+#[derive(Default, serde::Serialize)]
+struct View {
+    time: Timestamp,
+    /// Sessions that may still spend, the newest first.
+    sessions: Vec<SessionRow>,
+    /// Payments whose money may still move: reserved, or with an unknown outcome.
+    open: usize,
+    unknown: usize,
+    waiting: Vec<Asking>,
+    frozen: Vec<Value>,
+    /// Payments and refusals, the newest first.
+    newest: Vec<SpendEvent>,
+}
+
+impl Command for Top {
+    const NAME: &'static str = "top";
+
+    fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        if self.every.0 < OFTENEST {
+            return Err(Failure::new(Exit::Usage, "--every: at least 200ms"));
+        }
+        let config = setup::config(terminal)?;
+        setup::wait(self.show(&config, terminal))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Top {
+    /// Shows it until somebody ends it. A ledger that is away for a while may come back.
+    async fn show(&self, config: &Config, terminal: &mut Terminal) -> Result<(), Failure> {
+        let stays = !self.once && height().is_some();
+        let mut book = None;
+        loop {
+            match look(config, &mut book, height().unwrap_or(LINES)).await {
+                Ok(view) if self.json => terminal.json(&view)?,
+                Ok(view) => {
+                    let mut page = vec![];
+                    view.write(&mut page, width(), height().unwrap_or(LINES))?;
+                    if stays {
+                        terminal.out.write_all(CLEAR)?;
+                    }
+                    terminal.out.write_all(&page)?;
+                }
+                Err(failure) if stays => {
+                    book = None;
+                    let mut said = vec![];
+                    failure.report(&mut said);
+                    terminal.out.write_all(CLEAR)?;
+                    terminal.out.write_all(&said)?;
+                }
+                Err(failure) => return Err(failure),
+            }
+            terminal.out.flush()?;
+            if !stays {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.every.0) => {}
+                interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+            }
+        }
+    }
+}
+
+async fn look(
+    config: &Config,
+    book: &mut Option<Arc<dyn Reader>>,
+    most: usize,
+) -> Result<View, Failure> {
+    let now = clock::wall();
+    if book.is_none() {
+        *book = setup::book(config)?;
+    }
+    let Some(book) = book else {
+        // No proxy has run here yet.
+        return Ok(View {
+            time: now,
+            ..View::default()
+        });
+    };
+    let newest = Filter {
+        denied: true,
+        limit: most,
+        ..Filter::default()
+    };
+    let mut view = View {
+        time: now,
+        sessions: book.sessions().await?,
+        waiting: control::approvals(&**book).await?,
+        frozen: control::freezes(&**book).await?,
+        newest: book.payments(newest).await?,
+        ..View::default()
+    };
+    view.sessions
+        .retain(|row| !row.closed && row.session.expires > now);
+    view.waiting.retain(|asking| asking.is_open(now));
+    for (_, event) in book.open().await? {
+        view.open += 1;
+        view.unknown += usize::from(event.state == State::Unknown);
+    }
+    Ok(view)
+}
+
+impl View {
+    /// At most so wide and so high; the newest payments fill what the rest leaves.
+    fn write(&self, out: &mut dyn Write, width: Option<usize>, lines: usize) -> io::Result<()> {
+        let mut head = vec![self.summary()];
+        for row in &self.frozen {
+            let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+            head.push(format!("frozen: {}  {}", text("what"), text("why")));
+        }
+        for asking in self.waiting.iter().take(lines / 4) {
+            head.push(format!(
+                "waits for a person: {} to {}{} of {}  farepass approve {}",
+                asking.price, asking.host, asking.path, asking.agent, asking.id
+            ));
+        }
+        for line in &head {
+            let line = plain(line);
+            let fits: String = line.chars().take(width.unwrap_or(usize::MAX)).collect();
+            writeln!(out, "{}", fits.trim_end())?;
+        }
+        writeln!(out)?;
+        let shown = self.sessions.len().min(lines / 3);
+        self.sessions(shown).write(out, width)?;
+        writeln!(out)?;
+        // Two empty lines, two heads, and the line that the cursor is in.
+        let left = lines.saturating_sub(head.len() + shown + 5);
+        self.newest(left).write(out, width)
+    }
+
+    fn summary(&self) -> String {
+        let (sessions, open, unknown) = (self.sessions.len(), self.open, self.unknown);
+        let now = seconds(self.time);
+        format!("{now}  {sessions} sessions, {open} payments open, {unknown} of them unknown")
+    }
+
+    fn sessions(&self, most: usize) -> Table {
+        let heads = [
+            "SESSION", "AGENT", "STATE", "SPENT", "BUDGET", "LEFT", "PAYMENTS", "EXPIRES",
+        ];
+        let mut table = Table::new(&heads, 1);
+        table.gives_way_too(0);
+        for row in self.sessions.iter().take(most) {
+            let left = row.session.budget.minus(row.spent).unwrap_or_default();
+            table.row([
+                row.session.id.to_string(),
+                row.session.agent.to_string(),
+                state(row, self.time).into(),
+                row.spent.to_string(),
+                row.session.budget.to_string(),
+                left.to_string(),
+                row.payments.to_string(),
+                seconds(row.session.expires),
+            ]);
+        }
+        table
+    }
+
+    fn newest(&self, most: usize) -> Table {
+        let heads = ["TIME", "STATE", "CHARGED", "REQUEST", "AGENT", "RULE"];
+        let mut table = Table::new(&heads, 3);
+        table.gives_way_too(2);
+        for event in self.newest.iter().take(most) {
+            table.row([
+                minute(event.time),
+                event.state.name().into(),
+                charged(event),
+                request(event),
+                event.agent.clone(),
+                event.rule.clone().unwrap_or_default(),
+            ]);
+        }
+        table
+    }
+}
