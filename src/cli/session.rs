@@ -192,7 +192,7 @@ fn show(terminal: &mut Terminal, row: &SessionRow, json: bool) -> Result<(), Fai
     Ok(())
 }
 
-pub(super) fn state(row: &SessionRow, now: Timestamp) -> &'static str {
+fn state(row: &SessionRow, now: Timestamp) -> &'static str {
     match row.closed {
         true => "closed",
         false if row.session.expires <= now => "expired",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::ledger::{charged, request};
-use super::session::{seconds, state};
+use super::session::seconds;
 use super::table::{Table, height, minute, plain, width};
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::admin::control;
@@ -105,10 +105,7 @@ impl Top {
             if !stays {
                 return Ok(());
             }
-            tokio::select! {
-                () = tokio::time::sleep(self.every.0) => {}
-                interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
-            }
+            tokio::time::sleep(self.every.0).await;
         }
     }
 }
@@ -155,6 +152,16 @@ async fn look(
 impl View {
     /// At most so wide and so high; the newest payments fill what the rest leaves.
     fn write(&self, out: &mut dyn Write, width: Option<usize>, lines: usize) -> io::Result<()> {
+        let mut page = vec![];
+        self.whole(&mut page, width, lines)?;
+        for line in String::from_utf8_lossy(&page).lines() {
+            let fits: String = line.chars().take(width.unwrap_or(usize::MAX)).collect();
+            writeln!(out, "{}", fits.trim_end())?;
+        }
+        Ok(())
+    }
+
+    fn whole(&self, out: &mut Vec<u8>, width: Option<usize>, lines: usize) -> io::Result<()> {
         let mut head = vec![self.summary()];
         for row in &self.frozen {
             let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -167,9 +174,7 @@ impl View {
             ));
         }
         for line in &head {
-            let line = plain(line);
-            let fits: String = line.chars().take(width.unwrap_or(usize::MAX)).collect();
-            writeln!(out, "{}", fits.trim_end())?;
+            writeln!(out, "{}", plain(line))?;
         }
         writeln!(out)?;
         let shown = self.sessions.len().min(lines / 3);
@@ -183,12 +188,14 @@ impl View {
     fn summary(&self) -> String {
         let (sessions, open, unknown) = (self.sessions.len(), self.open, self.unknown);
         let now = seconds(self.time);
-        format!("{now}  {sessions} sessions, {open} payments open, {unknown} of them unknown")
+        format!(
+            "{now}  sessions: {sessions}  payments open: {open}, with an unknown outcome: {unknown}"
+        )
     }
 
     fn sessions(&self, most: usize) -> Table {
         let heads = [
-            "SESSION", "AGENT", "STATE", "SPENT", "BUDGET", "LEFT", "PAYMENTS", "EXPIRES",
+            "SESSION", "AGENT", "SPENT", "BUDGET", "LEFT", "PAYMENTS", "EXPIRES",
         ];
         let mut table = Table::new(&heads, 1);
         table.gives_way_too(0);
@@ -197,12 +204,11 @@ impl View {
             table.row([
                 row.session.id.to_string(),
                 row.session.agent.to_string(),
-                state(row, self.time).into(),
                 row.spent.to_string(),
                 row.session.budget.to_string(),
                 left.to_string(),
                 row.payments.to_string(),
-                seconds(row.session.expires),
+                minute(row.session.expires),
             ]);
         }
         table

@@ -24,7 +24,9 @@ with open(sys.argv[1], 'wb', 0) as screen:
                 screen.write(seen)
             elif seen:
                 os.write(fd, seen)
-            elif ready == fd:
+            elif ready != fd:
+                os.kill(pid, 9)
+            else:
                 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 ";
 
@@ -74,11 +76,19 @@ impl Shown {
     }
 }
 
+impl Drop for Shown {
+    fn drop(&mut self) {
+        // The terminal ends with what types in it, and what runs in it with the terminal.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn it_is_shown_once_where_there_is_no_terminal() {
     let home = Home::ready();
     let nothing = home.farepass(["top"]).ok();
-    assert!(nothing.out.contains("0 sessions"), "{}", nothing.out);
+    assert!(nothing.out.contains("sessions: 0"), "{}", nothing.out);
     let street = Street::new();
     if !there_is("curl") {
         return;
@@ -116,12 +126,12 @@ fn it_shows_what_comes_and_fits_the_terminal() {
     let home = &street.home;
     // A ledger that is not there yet is no reason to end.
     let mut top = Shown::start(home);
-    top.shows(&["0 sessions"]);
+    top.shows(&["sessions: 0"]);
     let bought: String = (0..30)
         .map(|n| format!("curl -sS {SHOP}/forecast?{n}; "))
         .collect();
     home.run(&["--agent", "bot"], &bought).ok();
-    top.shows(&["settled", "forecast?29", "bot"]);
+    top.shows(&["settled", "/forecast", "bot"]);
     home.farepass(["freeze", "--why", "lunch"]).ok();
     top.shows(&["frozen: all", "lunch"]);
     for view in top.views() {
@@ -137,5 +147,5 @@ fn it_shows_what_comes_and_fits_the_terminal() {
         .unwrap()
         .write_all(b"\x03")
         .unwrap();
-    assert_eq!(wait(&mut top.child), Some(0), "Ctrl-C is the way to end it");
+    assert_eq!(wait(&mut top.child), Some(-2 & 255), "ended by SIGINT");
 }
