@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::postgres::{assert_nothing_lost, at, taken, url};
+use crate::postgres::{assert_nothing_lost, at, payer, taken, url};
 use crate::support::agent::Ask;
 use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant};
@@ -307,13 +307,7 @@ fn what_is_wrong_with_a_database_that_comes_late_is_told_and_may_be_put_right() 
     let Some(server) = needs(Server::start(&[])) else {
         return;
     };
-    let role =
-        "CREATE ROLE payer LOGIN PASSWORD 'hunter2-one'; CREATE SCHEMA payer AUTHORIZATION payer";
-    assert!(server.sql("postgres", role).0);
-    let told = |password: &str| {
-        let url = server.url("127.0.0.1", password, "");
-        url.replace("//farepass:", "//payer:")
-    };
+    let told = payer(&server);
     let (merchant, free) = (shop::open(|_, out| shop::sell("goods", out)).0, free());
     let wrong = setup(&merchant, &free, &told("hunter2-two"));
     wrong.write();

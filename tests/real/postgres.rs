@@ -403,18 +403,23 @@ fn a_database_that_cannot_be_used_is_told_by_name() {
     said(&open(&place), 1, &["version 99"]);
 }
 
+/// A user of its own with the password `hunter2-one`: its URL, with this or another one.
+pub(crate) fn payer(server: &Server) -> impl Fn(&str) -> String {
+    let role =
+        "CREATE ROLE payer LOGIN PASSWORD 'hunter2-one'; CREATE SCHEMA payer AUTHORIZATION payer";
+    assert!(server.sql("postgres", role).0);
+    |password| {
+        let url = server.url("127.0.0.1", password, "");
+        url.replace("//farepass:", "//payer:")
+    }
+}
+
 #[test]
 fn a_password_that_was_changed_is_read_from_its_file() {
     let Some(server) = needs(Server::start(&[])) else {
         return;
     };
-    let role =
-        "CREATE ROLE payer LOGIN PASSWORD 'hunter2-one'; CREATE SCHEMA payer AUTHORIZATION payer";
-    assert!(server.sql("postgres", role).0);
-    let told = |password: &str| {
-        let url = server.url("127.0.0.1", password, "");
-        url.replace("//farepass:", "//payer:")
-    };
+    let told = payer(&server);
     let (merchant, _) = shop::open(|_, out| shop::sell("goods", out));
     let setup = at(shop::setup(&merchant), &told("hunter2-one"));
     let file = setup.dir.path().join("db.url");
