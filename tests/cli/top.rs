@@ -8,9 +8,11 @@ use crate::support::{Home, SHOP, Street, there_is, until, wait};
 /// In a terminal of 100 columns and 20 lines. Its first argument is where everything goes that it shows;
 /// what comes on stdin is typed.
 const TERMINAL: &str = "
-import fcntl, os, pty, select, struct, sys, termios
+import fcntl, os, pty, select, signal, struct, sys, termios
 pid, fd = pty.fork()
 if pid == 0:
+    # What runs in the background inherits that it is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.argv[2], sys.argv[2:])
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 20, 100, 0, 0))
 with open(sys.argv[1], 'wb', 0) as screen:
