@@ -82,22 +82,17 @@ impl Top {
         let stays = !self.once && height().is_some();
         let mut book = None;
         loop {
-            match look(config, &mut book, height().unwrap_or(LINES)).await {
+            let lines = height().unwrap_or(LINES);
+            let seen = look(config, &mut book, lines).await;
+            if stays && !self.json {
+                terminal.out.write_all(CLEAR)?;
+            }
+            match seen {
                 Ok(view) if self.json => terminal.json(&view)?,
-                Ok(view) => {
-                    let mut page = vec![];
-                    view.write(&mut page, width(), height().unwrap_or(LINES))?;
-                    if stays {
-                        terminal.out.write_all(CLEAR)?;
-                    }
-                    terminal.out.write_all(&page)?;
-                }
+                Ok(view) => view.write(&mut terminal.out, width(), lines)?,
                 Err(failure) if stays => {
                     book = None;
-                    let mut said = vec![];
-                    failure.report(&mut said);
-                    terminal.out.write_all(CLEAR)?;
-                    terminal.out.write_all(&said)?;
+                    failure.report(&mut terminal.out);
                 }
                 Err(failure) => return Err(failure),
             }

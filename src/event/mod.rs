@@ -21,7 +21,7 @@ pub mod webhook;
 
 pub use agreed::{Agreed, Permitted, TempoSigned, Transacted};
 pub use notice::Notice;
-pub use standing::Standing;
+pub use standing::{PREIMAGE, Standing};
 pub(crate) use stored::Stored;
 
 /// Where a payment stands. `reserved`, `unknown` and `settled` count against every budget they touched.

@@ -2,6 +2,9 @@
 
 use super::{Flag, SpendEvent, State};
 
+/// `receipt` of a payment that its own preimage proves.
+pub const PREIMAGE: &str = "preimage";
+
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -17,7 +20,7 @@ impl SpendEvent {
     /// Does a receipt, or its own preimage, say that it was charged?
     #[must_use]
     pub fn is_claimed(&self) -> bool {
-        let said = matches!(self.receipt.as_deref(), Some("claimed" | "preimage"));
+        let said = matches!(self.receipt.as_deref(), Some("claimed" | PREIMAGE));
         said && self.state == State::Settled
     }
 

@@ -163,20 +163,6 @@ impl Draft {
     }
 }
 
-/// Opens a session with a secret, and returns both.
-///
-/// # Errors
-/// [`SessionError`].
-pub async fn open(
-    ledger: &dyn Ledger,
-    wanted: Wanted,
-    now: Timestamp,
-) -> Result<(Session, SecretString), SessionError> {
-    let (draft, secret) = Draft::new(wanted, now)?;
-    draft.open(ledger).await?;
-    Ok((draft.session, secret))
-}
-
 /// Closes a session: nothing more is paid in it. What it spent stays counted.
 ///
 /// # Errors
@@ -227,15 +213,16 @@ mod tests {
     async fn a_session_is_found_by_its_secret_only() {
         let ledger = super::super::in_memory();
         let now = Timestamp::from_secs(1000);
-        let (made, secret) = open(&*ledger, wanted("bot"), now).await.unwrap();
+        let (draft, secret) = Draft::new(wanted("bot"), now).unwrap();
+        draft.open(&*ledger).await.unwrap();
         assert_eq!(secret.expose_secret().len(), 64);
         let hash = hex::encode(Sha256::digest(secret.expose_secret()));
         let found = ledger.session_by_secret(&hash).await.unwrap().unwrap();
-        assert_eq!(found.session, made);
+        assert_eq!(found.session, draft.session);
         let other = ledger.session_by_secret(secret.expose_secret()).await;
         assert_eq!(other.unwrap(), None);
         for bad in ["", "a b", "a:b", "a@b", "ä", &"x".repeat(65)] {
-            let refused = open(&*ledger, wanted(bad), now).await.err().unwrap();
+            let refused = Draft::new(wanted(bad), now).err().unwrap();
             assert!(matches!(refused, SessionError::Agent), "{bad}");
         }
     }
@@ -289,7 +276,9 @@ mod tests {
     async fn closing_twice_is_closing_once() {
         let ledger = super::super::in_memory();
         let now = Timestamp::from_secs(1000);
-        let (made, _) = open(&*ledger, wanted("bot"), now).await.unwrap();
+        let (draft, _) = Draft::new(wanted("bot"), now).unwrap();
+        draft.open(&*ledger).await.unwrap();
+        let made = draft.session;
         close(&*ledger, &made.id, now).await.unwrap();
         close(&*ledger, &made.id, now).await.unwrap();
         assert!(ledger.session(&made.id).await.unwrap().unwrap().closed);

@@ -1,16 +1,13 @@
 //! What every event of one payment has in common, filled in as the payment goes on.
 
 use crate::clock::Timestamp;
-use crate::event::{Flag, SpendEvent, State};
+use crate::event::{Flag, PREIMAGE, SpendEvent, State};
 use crate::ledger::PostError;
 use crate::money::{Amount, Network, Usd};
 use crate::payment::{Asked, Challenge, Claim, PaymentId, Requirement, Trace};
 use crate::policy::{self, Approval, Policy};
 use crate::protocol::Terms;
 use crate::signer::Key;
-
-/// `receipt` of a payment that its own preimage proves.
-pub(super) const PREIMAGE: &str = "preimage";
 
 /// Seconds that the clock of whoever dates a receipt may be off.
 const CLOCKS: u64 = 300;

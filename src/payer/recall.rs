@@ -10,7 +10,7 @@ use super::settle::gave;
 use super::{Payer, SKEW};
 use crate::clock::Timestamp;
 use crate::event::export::Recorded;
-use crate::event::{Flag, SpendEvent, State};
+use crate::event::{Flag, SpendEvent, Standing, State};
 use crate::ledger::{Filter, PostError};
 use crate::payment::{Claim, Receipt, RequestKey};
 
@@ -64,8 +64,10 @@ impl Payer {
                     until: Timestamp::from_secs(dies.saturating_add(SKEW)),
                     claimed: event.is_claimed(),
                 };
-                if let Some(request) = request(&event).filter(|_| owed(&event) && now < left.until)
-                {
+                // No answer came before it was closed, or the process died before it knew how much of one
+                // was handed over.
+                let owed = event.standing() != Standing::Over && now < left.until;
+                if let Some(request) = request(&event).filter(|_| owed) {
                     self.outstanding.recall(request, left, now);
                 }
             }
@@ -106,16 +108,6 @@ fn delivered(event: &SpendEvent) -> bool {
     let delivery = event.delivery.as_ref();
     let whole = delivery.filter(|d| d.digest.is_some() && (200..400).contains(&d.status));
     whole.is_some() && !event.flags.contains(&Flag::PaidNotDelivered)
-}
-
-/// Was it paid for an answer that the agent does not have? So it is where none came before the payment was
-/// closed, and where the process died before it knew how much of it was handed over.
-fn owed(event: &SpendEvent) -> bool {
-    let seen = event
-        .delivery
-        .as_ref()
-        .is_some_and(|d| d.digest.is_some() || event.flags.contains(&Flag::PaidNotDelivered));
-    event.owed || !seen
 }
 
 /// What came for this payment. `None` when it ended before anything could.

@@ -215,9 +215,10 @@ async fn a_session_without_money_uses_up_nobody_elses_rate() {
         expires: std::time::Duration::from_secs(3600),
     };
     let now = farepass::clock::Clock::now(&*stage.clock);
-    let opened = farepass::ledger::sessions::open(&*stage.ledger, wanted, now).await;
+    let (draft, _) = farepass::ledger::sessions::Draft::new(wanted, now).unwrap();
+    draft.open(&*stage.ledger).await.unwrap();
     let asked = farepass::payment::Asked {
-        session: Arc::new(opened.unwrap().0),
+        session: Arc::new(draft.session),
         ..stage.asked("api.example.com")
     };
     let bought = stage.payer.authorize(&asked, &challenge("1000")).await;

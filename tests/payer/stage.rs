@@ -178,7 +178,8 @@ impl Setup {
             budget: self.budget,
             expires: Duration::from_secs(3600),
         };
-        let opened = sessions::open(&*ledger, wanted, clock.now()).await;
+        let (draft, _) = sessions::Draft::new(wanted, clock.now()).unwrap();
+        draft.open(&*ledger).await.unwrap();
         let watcher = Arc::new(Watcher::default());
         static STAGES: AtomicUsize = AtomicUsize::new(0);
         let base = STAGES.fetch_add(1, Ordering::SeqCst) * 100_000;
@@ -210,7 +211,7 @@ impl Setup {
             wallet,
             clock,
             watcher,
-            session: Arc::new(opened.unwrap().0),
+            session: Arc::new(draft.session),
         }
     }
 }

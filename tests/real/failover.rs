@@ -2,35 +2,17 @@
 //! one comes back. No payment without a record that survives, and none twice.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::postgres::{assert_nothing_lost, fleet, taken, url};
-use crate::support::agent::Ask;
+use crate::postgres::{
+    SETTLED, assert_nothing_lost, fleet, more, ready, taken, url, while_agents_buy,
+};
 use crate::support::postgres::Server;
 use crate::support::proxy::Proxy;
 use crate::support::shop;
 use crate::support::{linger, needs, until};
 
 const LONG: Duration = Duration::from_secs(60);
-/// For requests that were on their way.
-const SETTLED: Duration = Duration::from_millis(500);
-const AGENTS: usize = 8;
-
-fn ready(proxy: &Proxy) -> bool {
-    proxy
-        .ask_admin("/readyz")
-        .is_ok_and(|answer| answer.status == 200)
-}
-
-/// Sets it when this is dropped.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 #[test]
 fn a_standby_takes_over_under_load_and_the_old_primary_is_not_paid_from() {
@@ -43,29 +25,9 @@ fn a_standby_takes_over_under_load_and_the_old_primary_is_not_paid_from() {
     let either = primary.either(&standby, &primary.place("either"));
     let (merchant, _) = shop::open(|_, out| shop::sell("goods", out));
     let mut proxies = fleet(&merchant, &either, 2, "100 USD");
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let paid = || shop::payments(&merchant).len();
-    std::thread::scope(|scope| {
-        for proxy in &proxies {
-            for _ in 0..AGENTS {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        let answer = proxy.agent(LONG).send(&Ask::get(&url(n))).unwrap();
-                        let known = matches!(answer.status, 200 | 402 | 503);
-                        assert!(known, "{}: {}", answer.status, answer.text());
-                    }
-                });
-            }
-        }
-        // Also when something below fails: the agents would go on for ever.
-        let _ends = Ends(&stop);
-        let more = |least: usize| {
-            let before = paid();
-            until("more payments", LONG, || {
-                (paid() > before + least).then_some(())
-            });
-        };
+    while_agents_buy(&proxies, || {
+        let more = |least| more(&merchant, least);
         more(20);
         primary.crash();
         until("readiness to be told", LONG, || {

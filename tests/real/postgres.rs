@@ -211,7 +211,52 @@ fn what_a_killed_proxy_reserved_stays_held_and_is_closed_once() {
 }
 
 /// For requests that were on their way.
-const SETTLED: Duration = Duration::from_millis(500);
+pub(crate) const SETTLED: Duration = Duration::from_millis(500);
+
+pub(crate) fn ready(proxy: &Proxy) -> bool {
+    proxy
+        .ask_admin("/readyz")
+        .is_ok_and(|answer| answer.status == 200)
+}
+
+/// Waits until the merchant was paid more often than so many times from now on.
+pub(crate) fn more(merchant: &Merchant, least: usize) {
+    let paid = || shop::payments(merchant).len();
+    let before = paid();
+    until("more payments", LONG, || {
+        (paid() > before + least).then_some(())
+    });
+}
+
+/// Sets it when this is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Eight agents of each proxy buy one thing after the other, until the rest was done, or failed.
+pub(crate) fn while_agents_buy(proxies: &[Proxy], rest: impl FnOnce()) {
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for proxy in proxies {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        let answer = proxy.agent(LONG).send(&Ask::get(&url(n))).unwrap();
+                        let known = matches!(answer.status, 200 | 402 | 503);
+                        assert!(known, "{}: {}", answer.status, answer.text());
+                    }
+                });
+            }
+        }
+        let _ends = Ends(&stop);
+        rest();
+    });
+}
 
 #[test]
 fn a_database_that_restarts_under_load_loses_no_payment() {
@@ -231,33 +276,12 @@ fn a_database_that_restarts_under_load_loses_no_payment() {
         setup.start()
     };
     let proxies = [one(), one()];
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        for proxy in &proxies {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        let answer = proxy.agent(LONG).send(&Ask::get(&url(n))).unwrap();
-                        match answer.status {
-                            200 | 402 | 503 => {}
-                            other => panic!("{other}: {}", answer.text()),
-                        }
-                    }
-                });
-            }
-        }
-        let more = |least: usize| {
-            let before = shop::payments(&merchant).len();
-            until("more payments", LONG, || {
-                (shop::payments(&merchant).len() > before + least).then_some(())
-            });
-        };
+    while_agents_buy(&proxies, || {
+        let more = |least| more(&merchant, least);
         for _ in 0..2 {
             more(20);
             server.crash();
             until("readiness to be told", LONG, || {
-                let ready = |p: &Proxy| p.ask_admin("/readyz").is_ok_and(|a| a.status == 200);
                 (!proxies.iter().any(ready)).then_some(())
             });
             for proxy in &proxies {
@@ -277,14 +301,10 @@ fn a_database_that_restarts_under_load_loses_no_payment() {
             server.run();
         }
         more(20);
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(assert_nothing_lost(&merchant, &proxies[0].setup) > 60);
     for proxy in &proxies {
-        until("readiness", LONG, || {
-            let ready = proxy.ask_admin("/readyz").is_ok_and(|a| a.status == 200);
-            ready.then_some(())
-        });
+        until("readiness", LONG, || ready(proxy).then_some(()));
     }
     proxies[1].assert_verifies();
 }

@@ -272,8 +272,9 @@ impl World {
                 budget: Usd(CENT.0 * (20 + self.chance.below(40))),
                 expires: Duration::from_secs(30 * 86_400),
             };
-            let opened = now(sessions::open(&*ledger, wanted, self.clocks.now()));
-            self.sessions.push(Arc::new(opened.unwrap().0));
+            let (draft, _) = sessions::Draft::new(wanted, self.clocks.now()).unwrap();
+            now(draft.open(&*ledger)).unwrap();
+            self.sessions.push(Arc::new(draft.session));
         }
     }
 

@@ -1,14 +1,16 @@
 //! Which random numbers are certainly new, so that the file need not be asked: a Bloom filter.
 
-/// 1 MiB of bits. With a million numbers in it one of twenty new ones is taken for an old one, and asked for.
-const BITS: u64 = 1 << 23;
+/// 1 MiB. With a million numbers in it one of twenty new ones is taken for an old one, and asked for.
+const WORDS: usize = 1 << 17;
+const BITS: u64 = WORDS as u64 * 64;
 
 /// See the module. Numbers must be random in their lower 46 bits.
 pub(super) struct Filter(Vec<u64>);
 
 impl Filter {
     pub(super) fn new() -> Self {
-        Self((0..BITS / 64).map(|_| 0).collect())
+        // Zeroes of the kernel's, which take no room before something is put there.
+        Self(vec![0; WORDS])
     }
 
     pub(super) fn put(&mut self, number: u64) {
