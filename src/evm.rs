@@ -75,30 +75,37 @@ impl FromStr for Address {
         let digits = text.get(2..).unwrap_or_default();
         let upper = digits.bytes().any(|b| b.is_ascii_uppercase());
         let lower = digits.bytes().any(|b| b.is_ascii_lowercase());
-        if upper && lower && address.to_string() != text {
+        if upper && lower && *digits.as_bytes() != address.digits() {
             return Err(NotAddress::Checksum);
         }
         Ok(address)
     }
 }
 
+impl Address {
+    /// Its 40 digits, those of which EIP-55 says so in upper case.
+    fn digits(self) -> [u8; 40] {
+        let mut digits = [0; 40];
+        let _ = hex::encode_to_slice(self.0, &mut digits);
+        let hash = keccak(&digits);
+        for (pair, check) in digits.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+            let [high, low] = pair;
+            if check & 0x80 != 0 {
+                high.make_ascii_uppercase();
+            }
+            if check & 0x08 != 0 {
+                low.make_ascii_uppercase();
+            }
+        }
+        digits
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = hex::encode(self.0);
-        let hash = hex::encode(keccak(digits.as_bytes()));
         f.write_str("0x")?;
-        for (digit, check) in digits.chars().zip(hash.chars()) {
-            let raise = check.to_digit(16).is_some_and(|n| n >= 8);
-            fmt::Write::write_char(
-                f,
-                if raise {
-                    digit.to_ascii_uppercase()
-                } else {
-                    digit
-                },
-            )?;
-        }
-        Ok(())
+        // Hexadecimal digits are ASCII.
+        f.write_str(str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

@@ -316,7 +316,7 @@ impl Payer {
     }
 
     async fn refused(&self, about: About, refusal: Refusal) -> Unpaid {
-        Unpaid::Refused(self.deny(about, refusal).await)
+        Unpaid::Refused(Box::pin(self.deny(about, refusal)).await)
     }
 
     /// What is known of this request and host from payments before: a payload to send again, or a

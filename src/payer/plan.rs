@@ -75,7 +75,11 @@ impl Payer {
             let offer = Arc::clone(&approval.requirement.offer);
             about.chosen(&approval);
             self.open(policy, asked, about, &approval, now)?;
-            let planned = match self.recent(&approval).await {
+            let recent = match approval.requirement.network.is_solana() {
+                true => Box::pin(self.recent(&approval)).await.map(Some),
+                false => Ok(None),
+            };
+            let planned = match recent {
                 Ok(recent) => self.plan(about, approval, recent),
                 Err(stuck) => Err(stuck),
             };
@@ -113,14 +117,11 @@ impl Payer {
         }
     }
 
-    /// The block that a payment on Solana names; nothing elsewhere.
-    async fn recent(&self, approval: &Approval) -> Result<Option<Blockhash>, Stuck> {
+    /// The block that a payment on Solana names.
+    async fn recent(&self, approval: &Approval) -> Result<Blockhash, Stuck> {
         let network = &approval.requirement.network;
-        if !network.is_solana() {
-            return Ok(None);
-        }
         let why = match timeout(PATIENCE, self.chains.recent(network)).await {
-            Ok(Ok(Some(blockhash))) => return Ok(Some(blockhash)),
+            Ok(Ok(Some(blockhash))) => return Ok(blockhash),
             Ok(Ok(None)) => "`rpc` of the configuration has no node for it".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),

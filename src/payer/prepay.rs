@@ -152,12 +152,15 @@ impl Signed {
 }
 
 impl Payer {
+    /// Are any terms known at all? Few rules pay in advance, so that this is all that most requests ask.
+    #[must_use]
+    pub fn holds_quotes(&self) -> bool {
+        !self.quotes.is_empty()
+    }
+
     /// What this session paid for the same route a while ago, under this policy. `target`: path and query.
     #[must_use]
     pub fn quote(&self, asked: &Asked, target: &str) -> Option<Quote> {
-        if self.quotes.is_empty() {
-            return None;
-        }
         let quote = self
             .quotes
             .find(&Route::of(asked, target)?, self.clock.now())?;

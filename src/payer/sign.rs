@@ -39,7 +39,7 @@ impl Payer {
         failpoint::reach("after-sign");
         match signed.unwrap_or_else(|_| Err(WalletError::Unknown("no answer in time".into()))) {
             Ok(signature) => self.seal(about, asked, plan, remaining, &signature).await,
-            Err(problem) => Err(self.unsigned(about, asked, plan, &problem).await),
+            Err(problem) => Err(Box::pin(self.unsigned(about, asked, plan, &problem)).await),
         }
     }
 
@@ -77,7 +77,7 @@ impl Payer {
             Ok(payload) => {
                 let mut paid = Paid::new(about.id(), &plan.approval, remaining);
                 paid.reusable_until = plan.protocol.reusable_until(requirement);
-                self.proven(&about, plan, signature, &mut paid).await;
+                Box::pin(self.proven(&about, plan, signature, &mut paid)).await;
                 let stands = plan.approval.prepay && plan.protocol.stands(requirement);
                 Ok(Signed {
                     payload: payload.clone(),
@@ -100,7 +100,7 @@ impl Payer {
             // The wallet signed, so the hold stays, though the payload goes nowhere.
             Err(problem) => {
                 let why = WalletError::Unknown(problem.detail);
-                Err(self.unsigned(about, asked, plan, &why).await)
+                Err(Box::pin(self.unsigned(about, asked, plan, &why)).await)
             }
         }
     }

@@ -43,7 +43,7 @@ impl Known {
 pub fn payee_text(requirement: &Requirement) -> String {
     let evm = requirement.network.namespace() == "eip155";
     let text = |payee: &str| match payee.parse::<Address>() {
-        Ok(address) if evm => address.to_string().to_ascii_lowercase(),
+        Ok(_) if evm => payee.to_ascii_lowercase(),
         Ok(_) | Err(_) => payee.to_owned(),
     };
     let payee = text(&requirement.pay_to);

@@ -104,15 +104,20 @@ pub(super) enum End {
 }
 
 impl Part {
-    pub(super) async fn read(mut stream: Stream, most: usize, time: Duration) -> Self {
-        let deadline = Instant::now() + time;
-        let mut part = Self {
+    /// All of a body that has nothing in it.
+    pub(super) fn empty() -> Self {
+        Self {
             pieces: VecDeque::new(),
             trailers: None,
             rest: None,
             broken: None,
             end: End::Whole,
-        };
+        }
+    }
+
+    pub(super) async fn read(mut stream: Stream, most: usize, time: Duration) -> Self {
+        let deadline = Instant::now() + time;
+        let mut part = Self::empty();
         let mut length = 0usize;
         loop {
             part.end = match timeout_at(deadline, stream.frame()).await {

@@ -22,17 +22,44 @@ use super::target::Target;
 use super::trail::Trail;
 use super::{Proxy, upgrade};
 use crate::event::otel::{About, Open};
+use crate::payer::Quote;
 use crate::payment::{Asked, Cause, PaymentId, Reason, Refusal, Session, Trace};
 use crate::protocol;
 use crate::tls::Trust;
 
+/// What an agent asks, until it goes out.
+pub(super) struct Question {
+    pub(super) parts: Parts,
+    body: Option<Stream>,
+}
+
+impl Question {
+    pub(super) fn new(conn: &Conn, request: Request<Incoming>) -> Self {
+        let (parts, body) = request.into_parts();
+        Self {
+            parts,
+            body: Some(conn.body(body)),
+        }
+    }
+
+    /// All of it, once.
+    fn taken(&mut self) -> (Parts, Option<Stream>) {
+        let (nothing, ()) = Request::new(()).into_parts();
+        let parts = std::mem::replace(&mut self.parts, nothing);
+        (parts, self.body.take())
+    }
+}
+
 /// Answers one request. Never fails: every error is an answer.
-pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+///
+/// Here and below, what is large is lent: each that is given it would keep room for it, and every
+/// connection keeps room for all of them.
+pub(super) async fn exchange(conn: &Arc<Conn>, question: &mut Question) -> Response<Body> {
     let interim = conn.lane.interim.as_ref();
     if let Some(interim) = interim {
-        interim.begin(request.version()).await;
+        interim.begin(question.parts.version).await;
     }
-    let answer = answered(conn, request).await;
+    let answer = answered(conn, question).await;
     if let Some(interim) = interim {
         interim.end().await;
     }
@@ -40,17 +67,17 @@ pub(super) async fn exchange(conn: &Arc<Conn>, request: Request<Incoming>) -> Re
 }
 
 /// The answer alone; what upstreams say before it goes another way (`interim`).
-async fn answered(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    if parts.version < Version::HTTP_2 && !conn.heads.next() {
-        return refused(ClientError::Framing, parts.version);
+async fn answered(conn: &Arc<Conn>, question: &mut Question) -> Response<Body> {
+    let version = question.parts.version;
+    if version < Version::HTTP_2 && !conn.heads.next() {
+        return refused(ClientError::Framing, version);
     }
-    let mut route = match Route::of(conn, &parts).await {
+    let mut route = match Route::of(conn, &question.parts).await {
         Ok(route) => route,
-        Err(e) => return refused(e, parts.version),
+        Err(e) => return refused(e, version),
     };
-    let span = route.begin(conn, &parts);
-    let answer = forwarded(conn, route, parts, body).await;
+    let span = route.begin(conn, &question.parts);
+    let answer = forwarded(conn, &route, question).await;
     if let Some(span) = span {
         span.answered(answer.status());
     }
@@ -58,34 +85,35 @@ async fn answered(conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Body
 }
 
 /// The answer to a request whose way is known.
-async fn forwarded(
-    conn: &Arc<Conn>,
-    route: Route,
-    mut parts: Parts,
-    body: Incoming,
-) -> Response<Body> {
+async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> Response<Body> {
+    let parts = &mut question.parts;
     if protocol::carried(&parts.headers) {
-        let asked = route.asked(&parts.method, &parts.uri);
-        return Box::pin(carried(conn, &asked)).await;
+        return Box::pin(carried(conn, route.asked(&parts.method, &parts.uri))).await;
     }
-    let upgrade = upgrade::wanted(&mut parts);
+    let upgrade = upgrade::wanted(parts);
     conn.via(&mut parts.headers, parts.version);
-    let held = reuse::held(conn, &route, &parts);
-    let body = conn.body(body);
-    let split = match upgrade.is_none() && rpc::may_read(conn, &route, &parts) {
-        true => Box::pin(rpc::capture(conn, &route, parts, body)).await,
-        false => split(conn, &route, parts, body, held.is_some()).await,
+    let held = reuse::held(conn, route, parts);
+    let read = upgrade.is_none() && rpc::may_read(conn, route, parts);
+    let (mut first, mut replay) = match read {
+        true => match Box::pin(rpc::capture(conn, route, question.taken())).await {
+            Ok(split) => split,
+            Err(answer) => return answer,
+        },
+        false => {
+            let (quote, mut split) = split(conn, route, question, held.is_some());
+            if let Some(quote) = quote
+                && let Err(answer) = Box::pin(prepay::first(conn, route, quote, &mut split)).await
+            {
+                return answer;
+            }
+            split
+        }
     };
-    let (first, mut replay) = match split {
-        Ok(split) => split,
-        Err(answer) => return answer,
-    };
-    let came = reuse::ask(conn, &route, held, first, &mut replay).await;
     let Came {
         mut answer,
         token,
         refused,
-    } = match came {
+    } = match reuse::ask(conn, route, held, &mut first, &mut replay).await {
         Ok(came) => came,
         Err(failed) => return failed,
     };
@@ -96,8 +124,8 @@ async fn forwarded(
         };
     }
     let answer = conn.stream(answer);
-    if token.is_none() && rpc::may_ask(conn, &route, &replay, &answer) {
-        return Box::pin(rpc::answered(conn, route, replay, answer)).await;
+    if token.is_none() && rpc::may_ask(conn, route, &replay, &answer) {
+        return Box::pin(rpc::answered(conn, route.clone(), replay, answer)).await;
     }
     if answer.status() != StatusCode::PAYMENT_REQUIRED {
         let answer = answer.map(Body::Stream);
@@ -107,31 +135,26 @@ async fn forwarded(
         };
     }
     replay.upgrade = upgrade;
-    Box::pin(demanded(conn, route, (replay, refused), answer)).await
+    Box::pin(demanded(conn, route.clone(), (replay, refused), answer)).await
 }
 
-/// The request, and what a second sending of it needs where some rule could pay; or an answer, where it was
-/// paid in advance. `held`: a token is at hand.
-async fn split(
-    conn: &Arc<Conn>,
+/// The request, and what a second sending of it needs where some rule could pay; and terms, where it could
+/// be paid in advance. `held`: a token is at hand.
+fn split(
+    conn: &Conn,
     route: &Route,
-    parts: Parts,
-    body: Stream,
+    question: &mut Question,
     held: bool,
-) -> Result<(Request<Body>, Replay), Response<Body>> {
+) -> (Option<Quote>, (Request<Body>, Replay)) {
     let (policy, target) = (conn.proxy.payer.policy(), &route.target);
     let payable = policy.payable(&target.host, target.port);
     let limit = payable.then_some(conn.proxy.limits.replay_body);
+    let (parts, body) = question.taken();
     let quote = match payable && !held {
-        true => prepay::quoted(conn, route, &parts, &body),
+        true => prepay::quoted(conn, route, &parts, body.as_ref()),
         false => None,
     };
-    let (first, mut replay) = Replay::split(parts, body, limit);
-    let Some(quote) = quote else {
-        return Ok((first, replay));
-    };
-    let first = Box::pin(prepay::first(conn, route, quote, first, &mut replay)).await?;
-    Ok((first, replay))
+    (quote, Replay::split(parts, body, limit))
 }
 
 /// A 402, whatever it asks for; and the token that was refused with it.
@@ -159,12 +182,12 @@ fn refused(error: ClientError, version: Version) -> Response<Body> {
 }
 
 /// Only the proxy pays: a payment header of the agent's own would go around the ledger (threat H-09).
-async fn carried(conn: &Conn, asked: &Asked) -> Response<Body> {
+async fn carried(conn: &Conn, asked: Asked) -> Response<Body> {
     let refusal = Refusal::new(
         Reason::AgentPaymentHeader,
         "the request carries a payment header of its own; only the proxy pays",
     );
-    let refusal = conn.proxy.payer.refuse(asked, refusal).await;
+    let refusal = conn.proxy.payer.refuse(&asked, refusal).await;
     refuse::refused(&refusal, conn.proxy.refusals.status)
 }
 

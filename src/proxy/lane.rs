@@ -26,7 +26,8 @@ pub(super) struct Lane {
 /// The connection of the last request.
 struct Last {
     key: Key,
-    sender: H1,
+    /// Not while it carries a request.
+    sender: Option<H1>,
     /// Since somebody last looked.
     used: bool,
 }
@@ -48,28 +49,53 @@ impl Lane {
         lane
     }
 
-    pub(super) fn take(&self) -> Option<(Key, H1)> {
-        let Last { key, sender, .. } = self.lock().take()?;
-        Some((key, sender))
+    /// The connection of the last request, if this one goes to the same place; others find it otherwise.
+    pub(super) fn take(&self, key: &Key) -> Option<H1> {
+        let other = match &mut *self.lock() {
+            Some(last) if last.key == *key => return last.sender.take(),
+            last => last.take(),
+        };
+        self.leave(other);
+        None
     }
 
     /// The connection goes on with this client's next request.
-    pub(super) fn keep(&self, key: Key, sender: H1) {
-        *self.lock() = Some(Last {
+    pub(super) fn keep(&self, key: &Key, sender: H1) {
+        let last = &mut *self.lock();
+        match last {
+            Some(last) if last.key == *key => {
+                last.sender = Some(sender);
+                last.used = true;
+            }
+            Some(_) | None => {
+                *last = Some(Last {
+                    key: key.clone(),
+                    sender: Some(sender),
+                    used: true,
+                });
+            }
+        }
+    }
+
+    /// Gives a connection that waits for nothing to whoever needs one.
+    fn leave(&self, last: Option<Last>) {
+        if let Some(Last {
             key,
-            sender,
-            used: true,
-        });
+            sender: Some(sender),
+            ..
+        }) = last
+            && sender.is_ready()
+        {
+            self.pool.put(key, sender);
+        }
     }
 
     /// Whoever has not asked since the last time, and waits for no answer, shares its connection.
     fn rest(&self) {
-        let mut last = self.lock();
-        let idle = last.take_if(|last| !std::mem::take(&mut last.used) && last.sender.is_ready());
-        drop(last);
-        if let Some(Last { key, sender, .. }) = idle {
-            self.pool.put(key, sender);
-        }
+        let ready = |last: &Last| last.sender.as_ref().is_some_and(H1::is_ready);
+        let idle = |last: &mut Last| !std::mem::take(&mut last.used) && ready(last);
+        let idle = self.lock().take_if(idle);
+        self.leave(idle);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Last>> {
@@ -79,11 +105,8 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        if let Some((key, sender)) = self.take()
-            && sender.is_ready()
-        {
-            self.pool.put(key, sender);
-        }
+        let last = self.lock().take();
+        self.leave(last);
     }
 }
 

@@ -23,13 +23,22 @@ use crate::settings::RefusalBody;
 
 /// The terms that are known of what is asked for. A body must be short enough to be kept, and its length
 /// known: it is read before anything is signed, since an agent's own retry is recognised by it.
-pub(super) fn quoted(conn: &Conn, route: &Route, parts: &Parts, body: &Stream) -> Option<Quote> {
+pub(super) fn quoted(
+    conn: &Conn,
+    route: &Route,
+    parts: &Parts,
+    body: Option<&Stream>,
+) -> Option<Quote> {
+    if !conn.proxy.payer.holds_quotes() {
+        return None;
+    }
     let odd = [header::UPGRADE, header::EXPECT];
     if odd.iter().any(|name| parts.headers.contains_key(name)) {
         return None;
     }
     let most = u64::try_from(conn.proxy.limits.replay_body).unwrap_or(u64::MAX);
-    let short = body.is_end() || body.size().exact().is_some_and(|n| n <= most);
+    let fits = |body: &Stream| body.is_end() || body.size().exact().is_some_and(|n| n <= most);
+    let short = body.is_none_or(fits);
     if !short || !route.trust(&conn.proxy).verified() {
         return None;
     }
@@ -37,7 +46,7 @@ pub(super) fn quoted(conn: &Conn, route: &Route, parts: &Parts, body: &Stream) -
     conn.proxy.payer.quote(&asked, replay::target(&parts.uri))
 }
 
-/// Sends the request with its payment. `Ok`: nothing was paid, and this is the request to be sent without.
+/// Sends the request with its payment. `Ok`: nothing was paid, and the request is to be sent without.
 ///
 /// # Errors
 /// The answer for the agent.
@@ -45,12 +54,11 @@ pub(super) async fn first(
     conn: &Arc<Conn>,
     route: &Route,
     quote: Quote,
-    request: Request<Body>,
-    replay: &mut Replay,
-) -> Result<Request<Body>, Response<Body>> {
+    (first, replay): &mut (Request<Body>, Replay),
+) -> Result<(), Response<Body>> {
     let mut asked = route.asked(&replay.head.method, &replay.head.uri);
     // Gives what is left of the body to the copy, which reads it to its end.
-    drop(request);
+    *first = Request::new(Body::Empty);
     let request = match replay.fork().await {
         Ok(request) => request,
         Err(why) => {
@@ -87,7 +95,8 @@ pub(super) async fn first(
     });
     let came = task.await;
     agent.answered();
-    came.unwrap_or_else(|_| Err(refuse::stopped()))
+    *first = came.unwrap_or_else(|_| Err(refuse::stopped()))?;
+    Ok(())
 }
 
 /// The merchant was paid and asks again. Nothing more is signed for this request; the agent is told what

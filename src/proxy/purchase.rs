@@ -49,7 +49,7 @@ pub(super) async fn purchase(
 ) -> Response<Body> {
     let asked = replay.asked(&route);
     if !route.trust(&conn.proxy).verified() {
-        let refusal = conn.proxy.payer.refuse(&asked, unverified()).await;
+        let refusal = Box::pin(conn.proxy.payer.refuse(&asked, unverified())).await;
         return refused(conn, &refusal, asks.original);
     }
     let agent = Agent::new(&conn.proxy.payer);
@@ -209,7 +209,7 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
     let again = match made(conn, &route, &mut asked, again, &agent).await {
         Ok(again) => again,
         Err(why) => {
-            let refusal = conn.proxy.payer.refuse(&asked, not_replayable(why)).await;
+            let refusal = Box::pin(conn.proxy.payer.refuse(&asked, not_replayable(why))).await;
             return refused(conn, &refusal, asks.original).into();
         }
     };
@@ -233,7 +233,7 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
         }
         (Ok(signed), None) => {
             // The policy changed in between: the payload is never sent, and counts until it dies.
-            let settled = conn.proxy.payer.settle(signed, None).await;
+            let settled = Box::pin(conn.proxy.payer.settle(signed, None)).await;
             unpaid(conn, settled.refusal, asks.original).into()
         }
         (Err(Unpaid::Refused(refusal)), _) => refused(conn, &refusal, asks.original).into(),
@@ -293,18 +293,15 @@ pub(super) async fn send(
     let upgrade = request.extensions_mut().remove::<Upgrade>();
     failpoint::reach("before-send");
     let (sent, trace) = (Instant::now(), signed.trace());
-    let mut answer = conn
-        .proxy
-        .upstream
-        .send(&conn.lane, route.key(&conn.proxy), request, None)
-        .await;
+    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
+    let mut answer = upstream.send(&conn.lane, &key, &mut request, None).await;
     failpoint::reach("after-send");
     payer.took(Step::Pay, sent, trace.as_ref());
     if answer.is_ok() {
         payer.took(Step::Purchase, began, trace.as_ref());
     }
     if let (Some(call), Ok(_)) = (within, &answer) {
-        return rpc::paid(conn, call, answer, signed).await;
+        return Box::pin(rpc::paid(conn, call, answer, signed)).await;
     }
     let payload = signed.payload.value.clone();
     let advance = signed.advance();
@@ -315,7 +312,8 @@ pub(super) async fn send(
         && let Some(told) = settled.refusal.take_if(|_| answer.is_ok())
         && let Ok(response) = answer
     {
-        return prepay::asked_again(conn, (response, &payload), settled, (advance, told)).await;
+        let asked = prepay::asked_again(conn, (response, &payload), settled, (advance, told));
+        return Box::pin(asked).await;
     }
     if let Ok(response) = &mut answer
         && response.status() == StatusCode::SWITCHING_PROTOCOLS

@@ -136,14 +136,15 @@ impl Replay {
     /// nothing is kept: bodies of hosts that cannot be paid cost no memory.
     pub(super) fn split(
         parts: Parts,
-        stream: Stream,
+        stream: Option<Stream>,
         limit: Option<usize>,
     ) -> (Request<Body>, Self) {
-        let bodyless = stream.is_end();
-        let (body, copy) = match limit {
-            _ if bodyless => (Body::Empty, Copy::Empty),
-            None => (Body::Stream(stream), Copy::Not),
-            Some(limit) => {
+        let stream = stream.filter(|stream| !stream.is_end());
+        let bodyless = stream.is_none();
+        let (body, copy) = match (stream, limit) {
+            (None, _) => (Body::Empty, Copy::Empty),
+            (Some(stream), None) => (Body::Stream(stream), Copy::Not),
+            (Some(stream), Some(limit)) => {
                 let (tee, kept) = tee::tee(stream, limit);
                 (Body::Tee(Box::new(tee)), Copy::Kept(kept))
             }

@@ -22,7 +22,7 @@ use crate::payment::{Asked, PaymentId, Reason, Refusal};
 const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
 
 /// The token that opens what is asked for, unless the agent brings credentials of its own.
-pub(super) fn held(conn: &Conn, route: &Route, parts: &Parts) -> Option<Credential> {
+pub(super) fn held(conn: &Conn, route: &Route, parts: &Parts) -> Option<Box<Credential>> {
     if !conn.proxy.payer.holds_tokens()
         || parts.headers.contains_key(AUTHORIZATION)
         || !route.trust(&conn.proxy).verified()
@@ -30,7 +30,7 @@ pub(super) fn held(conn: &Conn, route: &Route, parts: &Parts) -> Option<Credenti
         return None;
     }
     let asked = route.asked(&parts.method, &parts.uri);
-    conn.proxy.payer.credential(&asked)
+    conn.proxy.payer.credential(&asked).map(Box::new)
 }
 
 /// What came of the first sending of a request.
@@ -38,7 +38,7 @@ pub(super) struct Came {
     /// To the request with a token that was taken, or to the one without.
     pub(super) answer: Response<Incoming>,
     /// The token that was taken.
-    pub(super) token: Option<Credential>,
+    pub(super) token: Option<Box<Credential>>,
     /// The one that was not.
     pub(super) refused: Option<PaymentId>,
 }
@@ -47,15 +47,15 @@ pub(super) struct Came {
 pub(super) async fn ask(
     conn: &Arc<Conn>,
     route: &Route,
-    token: Option<Credential>,
-    first: Request<Body>,
+    token: Option<Box<Credential>>,
+    first: &mut Request<Body>,
     replay: &mut Replay,
 ) -> Result<Came, Response<Body>> {
     if let Some(token) = token {
         return Box::pin(with_token(conn, route, token, first, replay)).await;
     }
     let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
-    let sent = upstream.send(&conn.lane, key, first, Some(&replay.head));
+    let sent = upstream.send(&conn.lane, &key, first, Some(&replay.head));
     match sent.await {
         Ok(answer) => Ok(Came {
             answer,
@@ -71,14 +71,14 @@ pub(super) async fn ask(
 async fn with_token(
     conn: &Arc<Conn>,
     route: &Route,
-    token: Credential,
-    mut first: Request<Body>,
+    token: Box<Credential>,
+    first: &mut Request<Body>,
     replay: &mut Replay,
 ) -> Result<Came, Response<Body>> {
-    carry(&mut first, token.name.clone(), token.value.clone());
+    carry(first, token.name.clone(), token.value.clone());
     let head = replay.head.with(&token.name, &token.value);
     let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
-    let sent = upstream.send(&conn.lane, key, first, Some(&head)).await;
+    let sent = upstream.send(&conn.lane, &key, first, Some(&head)).await;
     let answer = sent.map_err(|e| refuse::gateway(&e))?;
     let asked = route.asked(&replay.head.method, &replay.head.uri);
     conn.proxy.payer.used(&asked, token.id, answer.status());
@@ -159,10 +159,10 @@ async fn instead(
 async fn send(
     conn: &Arc<Conn>,
     route: &Route,
-    request: Request<Body>,
+    mut request: Request<Body>,
 ) -> Result<Response<Incoming>, Response<Body>> {
-    let upstream = &conn.proxy.upstream;
-    let sent = upstream.send(&conn.lane, route.key(&conn.proxy), request, None);
+    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
+    let sent = upstream.send(&conn.lane, &key, &mut request, None);
     sent.await.map_err(|e| refuse::gateway(&e))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderMap, Response, Version};
+use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::activity::{Noted, Pulse};
 use super::ahead::{Ahead, Heads};
-use super::body::Stream;
-use super::exchange::exchange;
+use super::body::{Body, Stream};
+use super::exchange::{Question, exchange};
 use super::expect::Last;
 use super::headers;
 use super::interim::Preceded;
@@ -139,10 +139,7 @@ where
     let io = Preceded::new(io, conn.lane.interim.as_ref());
     let io = TokioIo::new(Ahead::new(io, &conn.heads));
     let conn = Arc::new(conn);
-    let service = service_fn(move |request| {
-        let conn = Arc::clone(&conn);
-        async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
-    });
+    let service = service_fn(move |request| answer(&conn, request));
     let connection = builder.serve_connection(io, service).with_upgrades();
     let finish = http1::UpgradeableConnection::graceful_shutdown;
     Box::pin(bounded(Box::pin(connection), finish, bounds))
@@ -164,13 +161,21 @@ where
     let bounds = Bounds::of(&conn.proxy);
     let io = TokioIo::new(Noted::new(io, &bounds.pulse));
     let conn = Arc::new(conn);
-    let service = service_fn(move |request| {
-        let conn = Arc::clone(&conn);
-        async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
-    });
+    let service = service_fn(move |request| answer(&conn, request));
     let connection = builder.serve_connection(io, service);
     let finish = http2::Connection::graceful_shutdown;
     Box::pin(bounded(Box::pin(connection), finish, bounds))
+}
+
+/// As the HTTP library wants it. What the future keeps is taken apart before it begins: a future has room
+/// for what it is given and, once more, for what it makes of that.
+fn answer(
+    conn: &Arc<Conn>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    let conn = Arc::clone(conn);
+    let mut question = Question::new(&conn, request);
+    async move { Ok(exchange(&conn, &mut question).await) }
 }
 
 /// Serves until the client leaves or its bounds end it. These cost nothing while bytes move.
@@ -250,10 +255,11 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Every connection keeps room for one exchange, whether or not there is any.
+    /// Every connection keeps room for one exchange, whether or not there is any, and every request is
+    /// moved into it.
     #[test]
     fn an_exchange_that_needs_no_new_connection_is_small() {
-        let size = size::<&'static Arc<Conn>, _, _>(exchange);
-        assert!(size <= 6144, "{size}");
+        let size = size::<&'static Arc<Conn>, _, _>(answer);
+        assert!(size <= 2688, "{size}");
     }
 }

@@ -39,8 +39,8 @@ pub(super) async fn instead(
         login.header.name.clone(),
         login.header.value.clone(),
     );
-    let upstream = &conn.proxy.upstream;
-    let sent = upstream.send(&conn.lane, route.key(&conn.proxy), request, None);
+    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
+    let sent = upstream.send(&conn.lane, &key, &mut request, None);
     let answer = match sent.await {
         Ok(answer) => answer,
         // It may have been taken: the request is not sent a third time.

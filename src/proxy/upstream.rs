@@ -44,12 +44,12 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Sends the request on a connection of `key` and waits for the response head.
+    /// Sends the request on a connection of `key`, which takes it, and waits for the response head.
     pub(super) async fn send(
         &self,
         lane: &Lane,
-        key: Key,
-        mut request: Request<Body>,
+        key: &Key,
+        request: &mut Request<Body>,
         again: Option<&Head>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let again = again.filter(|_| request.body().is_end_stream());
@@ -62,8 +62,7 @@ impl Upstream {
                 Some(activity)
             }
         };
-        // Lent to those who send it: each of them would keep room for it otherwise.
-        let mut answer = pin!(self.answer(lane, key, &mut request, again));
+        let mut answer = pin!(self.answer(lane, key, request, again));
         let mut until = Instant::now() + self.limits.upstream_total;
         let mut timer = lane.timer.until(until);
         poll_fn(|cx| {
@@ -89,16 +88,16 @@ impl Upstream {
     async fn answer(
         &self,
         lane: &Lane,
-        key: Key,
+        key: &Key,
         request: &mut Request<Body>,
         again: Option<&Head>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         if key.secure
-            && (lane.h2 || !upgrade && self.pool.is_not_h1(&key))
-            && let Some(sender) = self.h2(&key).await?
+            && (lane.h2 || !upgrade && self.pool.is_not_h1(key))
+            && let Some(sender) = self.h2(key).await?
         {
-            return self.over_h2(&key, sender, request, again).await;
+            return self.over_h2(key, sender, request, again).await;
         }
         self.over_h1(lane, key, request, again).await
     }
@@ -130,35 +129,35 @@ impl Upstream {
     async fn over_h1(
         &self,
         lane: &Lane,
-        key: Key,
+        key: &Key,
         request: &mut Request<Body>,
         again: Option<&Head>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let asked = request.version();
-        origin_form(request, &key)?;
+        origin_form(request, key)?;
         let gate = expect::hold(request, asked, self.limits.expect_timeout);
         let hear = |request: &mut _| {
             interim::hear(request, lane.interim.as_ref(), gate.as_ref());
         };
         hear(request);
-        if let Some(mut sender) = self.reusable(lane, &key).await {
+        if let Some(mut sender) = self.reusable(lane, key).await {
             self.pool.tally.reused.one();
             match sender.try_send_request(taken(request)).await {
                 Ok(response) => return self.keep(lane, key, sender, gate, response),
                 // Closed under our feet before a response: the request is sent anew, once (RFC 9112
                 // section 9.3.1), when it was not written or does no harm twice.
                 Err(failed) => {
-                    let form = |copy: &mut _| origin_form(copy, &key).map(|()| hear(copy));
+                    let form = |copy: &mut _| origin_form(copy, key).map(|()| hear(copy));
                     *request = unanswered(failed, again, form)?;
                 }
             }
         }
         // Boxed here and below: what opens a connection is large, and most requests need none.
-        let mut sender = match Box::pin(self.dial_h1(&key)).await {
+        let mut sender = match Box::pin(self.dial_h1(key)).await {
             Err(UpstreamError::NotH1) if !request.headers().contains_key(header::UPGRADE) => {
-                self.pool.note_not_h1(&key);
-                let h2 = self.h2(&key).await?.ok_or(UpstreamError::Closed)?;
-                return Box::pin(self.over_h2(&key, h2, request, again)).await;
+                self.pool.note_not_h1(key);
+                let h2 = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
+                return Box::pin(self.over_h2(key, h2, request, again)).await;
             }
             dialled => dialled?,
         };
@@ -168,16 +167,10 @@ impl Upstream {
 
     /// This client's last connection, else an idle one of the same session.
     async fn reusable(&self, lane: &Lane, key: &Key) -> Option<H1> {
-        if let Some((last, mut sender)) = lane.take() {
-            if last == *key
-                && (sender.is_ready()
-                    || matches!(timeout(SETTLE, sender.ready()).await, Ok(Ok(()))))
-            {
-                return Some(sender);
-            }
-            if sender.is_ready() {
-                self.pool.put(last, sender);
-            }
+        if let Some(mut sender) = lane.take(key)
+            && (sender.is_ready() || Box::pin(settled(&mut sender)).await)
+        {
+            return Some(sender);
         }
         self.pool.take(key)
     }
@@ -186,7 +179,7 @@ impl Upstream {
     fn keep(
         &self,
         lane: &Lane,
-        key: Key,
+        key: &Key,
         mut sender: H1,
         gate: Option<Arc<Gate>>,
         response: Response<Incoming>,
@@ -202,7 +195,7 @@ impl Upstream {
             return Ok(response);
         }
         if lane.h2 {
-            let pool = Arc::clone(&self.pool);
+            let (pool, key) = (Arc::clone(&self.pool), key.clone());
             tokio::spawn(async move {
                 if sender.ready().await.is_ok() {
                     pool.put(key, sender);
@@ -305,6 +298,11 @@ impl Upstream {
         });
         Ok(sender)
     }
+}
+
+/// Is the last response over, or almost?
+async fn settled(sender: &mut H1) -> bool {
+    matches!(timeout(SETTLE, sender.ready()).await, Ok(Ok(())))
 }
 
 /// The request, for whoever sends it.

@@ -65,13 +65,15 @@ pub(super) fn may_read(conn: &Conn, route: &Route, parts: &Parts) -> bool {
 pub(super) async fn capture(
     conn: &Conn,
     route: &Route,
-    mut parts: Parts,
-    body: Stream,
+    (mut parts, body): (Parts, Option<Stream>),
 ) -> Result<(Request<Body>, Replay), Response<Body>> {
     // The body is at hand before the request goes out.
     parts.headers.remove(header::EXPECT);
     let most = conn.proxy.limits.replay_body;
-    let part = Part::read(body, most, PATIENCE).await;
+    let part = match body {
+        Some(body) => Part::read(body, most, PATIENCE).await,
+        None => Part::empty(),
+    };
     let whole = match part.end {
         End::Broken => return Err(refuse::gateway(&UpstreamError::RequestBody)),
         End::Whole => part.bytes(),
