@@ -12,10 +12,16 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 /// Lines on their way to a slow or broken place. Putting one in never waits and never fails; what
 /// could not be kept is counted.
 pub(super) struct Background {
-    lines: Mutex<Option<SyncSender<Vec<u8>>>>,
+    lines: Mutex<Option<Sender>>,
     done: Mutex<Receiver<()>>,
     lost: Arc<AtomicU64>,
     pub(super) told: AtomicU64,
+}
+
+/// Its end ends the thread.
+struct Sender {
+    lines: SyncSender<Vec<u8>>,
+    _pauses: SyncSender<()>,
 }
 
 impl Background {
@@ -25,16 +31,20 @@ impl Background {
         most: usize,
     ) -> std::io::Result<Self> {
         let (lines, waiting) = sync_channel::<Vec<u8>>(most);
+        let (pauses, pause) = sync_channel(1);
         let (ended, done) = sync_channel(1);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
         let work = move || {
-            write_all(&mut *writer, &waiting, &counter);
+            write_all(&mut *writer, (&waiting, &pause), &counter);
             let _ = ended.send(());
         };
         std::thread::Builder::new().name(name.into()).spawn(work)?;
         Ok(Self {
-            lines: Mutex::new(Some(lines)),
+            lines: Mutex::new(Some(Sender {
+                lines,
+                _pauses: pauses,
+            })),
             done: Mutex::new(done),
             lost,
             told: AtomicU64::new(0),
@@ -43,7 +53,9 @@ impl Background {
 
     pub(super) fn put(&self, line: Vec<u8>) {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = lines.as_ref().is_some_and(|l| l.try_send(line).is_ok());
+        let kept = lines
+            .as_ref()
+            .is_some_and(|l| l.lines.try_send(line).is_ok());
         if !kept {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -80,9 +92,16 @@ impl Drop for Background {
 /// Bytes that are written at once, if so many lines wait.
 const CHUNK: usize = 64 * 1024;
 
+/// After each writing. Those who put lines in meanwhile need not wake anybody.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Until the last sender is gone. Lines that wait together are written together; those of a write that
 /// fails are counted, and the next ones are tried again.
-fn write_all(writer: &mut dyn Write, lines: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+fn write_all(
+    writer: &mut dyn Write,
+    (lines, pause): (&Receiver<Vec<u8>>, &Receiver<()>),
+    lost: &AtomicU64,
+) {
     while let Ok(mut chunk) = lines.recv() {
         let mut count = 1;
         while chunk.len() < CHUNK
@@ -98,5 +117,7 @@ fn write_all(writer: &mut dyn Write, lines: &Receiver<Vec<u8>>, lost: &AtomicU64
         {
             lost.fetch_add(count, Ordering::Relaxed);
         }
+        // Nobody sends here: it waits for the time, or for the end.
+        let _ = pause.recv_timeout(PAUSE);
     }
 }
