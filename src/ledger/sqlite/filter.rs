@@ -1,10 +1,14 @@
 //! Which random numbers are certainly new, so that the file need not be asked: a Bloom filter.
 
-/// 1 MiB. With a million numbers in it one of twenty new ones is taken for an old one, and asked for.
-const WORDS: usize = 1 << 17;
-const BITS: u64 = WORDS as u64 * 64;
+use std::ops::Range;
 
-/// See the module. Numbers must be random in their lower 46 bits.
+/// 1 MiB. With a million numbers in it one of thirty new ones is taken for an old one, and asked for.
+const WORDS: usize = 1 << 17;
+/// 64 bytes.
+const LINE: usize = 8;
+
+/// See the module. Numbers must be random in their lower 41 bits. All bits of one number are in one line of
+/// the processor's cache, as fetching lines is what it costs.
 pub(super) struct Filter(Vec<u64>);
 
 impl Filter {
@@ -14,30 +18,36 @@ impl Filter {
     }
 
     pub(super) fn put(&mut self, number: u64) {
-        for place in places(number) {
-            if let Some(word) = self.0.get_mut(place.word) {
-                *word |= place.bit;
-            }
+        let words = self.0.get_mut(line(number)).unwrap_or_default();
+        for (word, bit) in words.iter_mut().zip(bits(number)) {
+            *word |= bit;
         }
     }
 
     /// Was it perhaps put? `false` is certain.
     pub(super) fn may_have(&self, number: u64) -> bool {
-        let is_set = |place: Place| self.0.get(place.word).is_none_or(|w| w & place.bit != 0);
-        places(number).into_iter().all(is_set)
+        let words = self.0.get(line(number)).unwrap_or_default();
+        let mut pairs = words.iter().zip(bits(number));
+        pairs.all(|(word, bit)| word & bit == bit)
     }
 }
 
-struct Place {
-    word: usize,
-    bit: u64,
+/// Its words.
+fn line(number: u64) -> Range<usize> {
+    let first = usize::try_from(number % (WORDS / LINE) as u64).unwrap_or_default() * LINE;
+    first..first + LINE
 }
 
-fn places(number: u64) -> [Place; 2] {
-    [number, number >> 23].map(|number| Place {
-        word: usize::try_from(number % BITS / 64).unwrap_or_default(),
-        bit: 1 << (number % 64),
-    })
+/// Three bits of a line, or fewer where they fall together.
+fn bits(number: u64) -> [u64; LINE] {
+    let mut bits = [0; LINE];
+    for shift in [14, 23, 32] {
+        let place = usize::try_from(number >> shift & 511).unwrap_or_default();
+        if let Some(word) = bits.get_mut(place / 64) {
+            *word |= 1 << (place % 64);
+        }
+    }
+    bits
 }
 
 #[cfg(test)]
