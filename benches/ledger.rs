@@ -11,7 +11,12 @@ use farepass::event::{SpendEvent, State};
 use farepass::ledger::{self, Ledger, Post};
 use farepass::money::Usd;
 use farepass::payment::{Limit, PaymentId, Session, SessionId};
+use mimalloc::MiMalloc;
 use tokio::runtime::Runtime;
+
+// The program's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
 const PAYERS: u64 = 32;

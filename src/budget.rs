@@ -16,6 +16,7 @@ mod reject;
 mod remember;
 
 pub use facts::{Asked, Asking, Fact, Frozen};
+pub(crate) use judge::marks;
 pub use judge::{apply, judge};
 pub use reject::Reject;
 

@@ -490,6 +490,51 @@ async fn a_post_that_nobody_waits_for_is_stored_all_the_same() {
     }
 }
 
+/// What a receipt gives back is there for the next reservation, however little time lies between them; and
+/// the evidence that follows a receipt at once is in the same record, where records cost a disk something.
+#[tokio::test]
+async fn nobody_waits_for_a_receipt_but_everybody_has_what_it_gives_back() {
+    for backend in backends() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = (backend.open)(&opening(backend, dir.path())).unwrap();
+        let opened = open_session(&session("s", 100, 0), None);
+        ledger.post(opened).await.unwrap();
+        let mut told = vec![];
+        for id in 1..20 {
+            let entries = vec![reserve(id, "s", 70, vec![])];
+            let reserved = ledger.post(post(id, State::Reserved, entries)).await;
+            reserved.unwrap_or_else(|e| panic!("{} {id}: {e}", backend.kind));
+            let charged = Usd(1);
+            let id = PaymentId(id);
+            let mut evidence = post(id.0, State::Settled, vec![Entry::Note { id }]);
+            evidence.event.as_mut().unwrap().path = "/evidence".into();
+            let settle = post(id.0, State::Settled, vec![Entry::Settle { id, charged }]);
+            for post in [settle, evidence] {
+                let (sender, answer) = tokio::sync::oneshot::channel();
+                let then = Box::new(move |answer| drop(sender.send(answer)));
+                ledger.post_soon(post, then).await;
+                told.push(answer);
+            }
+        }
+        ledger.flush().await.unwrap();
+        let mut records = vec![];
+        for answer in told {
+            records.push(answer.await.unwrap().unwrap().seq);
+        }
+        let together = records.as_chunks().0.iter().filter(|[a, b]| a == b).count();
+        let expected = match backend.kind {
+            "sqlite" => 15..20,
+            _ => 0..1,
+        };
+        assert!(expected.contains(&together), "{}: {together}", backend.kind);
+        for id in 1..20 {
+            let newest = ledger.payment(PaymentId(id)).await.unwrap().unwrap();
+            assert_eq!(newest.path, "/evidence", "{}", backend.kind);
+        }
+        assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+    }
+}
+
 #[tokio::test]
 async fn a_nonce_is_spent_for_ever() {
     for backend in backends() {

@@ -107,7 +107,7 @@ fn reserve(book: &Book, entry: &Entry) -> Result<Change, Reject> {
     let payment = Payment {
         stage: Stage::Reserved,
         amount: *amount,
-        marks: marks(&limits),
+        marks: marks(vec![], limits.iter().copied()),
         until: *until,
         nonce: nonce.clone(),
     };
@@ -148,9 +148,12 @@ fn payable(opened: &Opened, now: Timestamp) -> Result<(), Reject> {
 }
 
 /// Where a payment under these limits counts: each account and bucket once, however many limits
-/// look at it.
-fn marks(limits: &[&Limit]) -> Vec<Mark> {
-    let mut marks: Vec<Mark> = Vec::with_capacity(limits.len());
+/// look at it. `marks`: those that are known already.
+pub(crate) fn marks<'a>(
+    mut marks: Vec<Mark>,
+    limits: impl Iterator<Item = &'a Limit>,
+) -> Vec<Mark> {
+    marks.reserve(limits.size_hint().0);
     for limit in limits {
         let mark = (limit.account.clone(), limit.last);
         if !marks.contains(&mark) {

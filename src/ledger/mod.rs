@@ -251,7 +251,9 @@ pub trait Ledger: Reader {
     async fn post(&self, post: Post) -> Result<Posted, PostError>;
     /// Judges and stores a post whose loss would only count too much, with the next commit that
     /// somebody waits for or a few milliseconds later. Waits for a place in the queue only; `then`
-    /// is told when it is durable, or why it is not.
+    /// is told when it is durable, or why it is not. Whatever the caller posts after it is judged after it,
+    /// but for a reservation that can be had without it. What is posted of one payment in one moment may
+    /// become one record, with the newest event.
     async fn post_soon(&self, post: Post, then: Then);
     /// Returns when everything posted before is durable.
     async fn flush(&self) -> Result<(), PostError>;

@@ -16,8 +16,7 @@ use crate::event::SpendEvent;
 use crate::event::export::Recorded;
 use crate::payment::{PaymentId, SessionId};
 
-use super::chain::Head;
-use super::place::{Hold, Marker, MarkerFile, Place};
+use super::place::{Hold, Place};
 use super::sealed::Sealed;
 use super::{
     Backend, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
@@ -25,24 +24,29 @@ use super::{
 };
 
 mod accounts;
+mod checks;
 #[cfg(test)]
 mod explore;
 mod facts;
 mod filter;
+mod group;
 mod keeper;
 mod nonces;
 mod payments;
 mod read;
 mod shared;
+mod soon;
 mod store;
 mod tables;
 mod verify;
 mod writer;
 
+use checks::{check, found_or_made, version};
+use group::{Job, Reply};
 use shared::Shared;
+use soon::Soon;
 use store::Fault;
-use tables::Tables;
-use writer::{Job, Keeper, Reply, Storage, Writer};
+use writer::{Keeper, Storage, Writer};
 
 pub(super) const BACKEND: Backend = Backend {
     kind: "sqlite",
@@ -52,25 +56,16 @@ pub(super) const BACKEND: Backend = Backend {
 
 /// Posts that may wait at once. Who comes later waits outside.
 const QUEUE_MAX: usize = 1024;
-/// A ledger up to this long is verified before the first payment; a longer one beside it.
-const VERIFY_AT_START_MAX: u64 = 20_000;
 
 struct Sqlite {
     file: read::File,
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    soon: Arc<Soon>,
     /// `None` once it ends.
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     _hold: Hold,
-}
-
-/// Everything that was checked before the threads start.
-struct Checked {
-    marker: MarkerFile,
-    tables: Tables,
-    shared: Shared,
-    verify_later: bool,
 }
 
 impl From<Fault> for OpenError {
@@ -92,114 +87,6 @@ fn read(opening: &Opening) -> Result<Arc<dyn Reader>, OpenError> {
     Ok(Arc::new(read::File::new(&path)))
 }
 
-fn version(connection: &rusqlite::Connection) -> Result<(), OpenError> {
-    match store::version(connection)? {
-        store::VERSION => Ok(()),
-        older @ 1..store::VERSION => Err(OpenError::Storage(format!(
-            "ledger.db has version {older} of an older program; start the proxy once with this one, which brings the file up to date"
-        ))),
-        other => Err(OpenError::Storage(format!(
-            "ledger.db has version {other}, this program knows version {}; use the program that made it, or a newer one",
-            store::VERSION
-        ))),
-    }
-}
-
-/// A ledger that was made here and is not here any more took every budget with it.
-fn found_or_made(place: &Place) -> Result<(), OpenError> {
-    if place.has_ledger() {
-        return Ok(());
-    }
-    if place.has_marker() {
-        return Err(OpenError::Damaged(format!(
-            "{} is missing, but a ledger was made here before. Bring it back from a backup; without it every budget would start anew. To accept that, delete the file `installed` beside it",
-            place.ledger().display()
-        )));
-    }
-    place.create()?;
-    let mut random = [0; 16];
-    let no_randomness = |e: getrandom::Error| OpenError::Storage(e.to_string());
-    getrandom::fill(&mut random).map_err(no_randomness)?;
-    let mut connection = store::connect(&place.ledger())?;
-    Ok(store::create(&mut connection, &hex::encode(random))?)
-}
-
-fn check(place: &Place) -> Result<Checked, OpenError> {
-    let path = place.ledger();
-    let tables = {
-        let mut connection = store::connect(&path)?;
-        store::upgrade(&mut connection)?;
-        version(&connection)?;
-        Tables::open(&path)?
-    };
-    let connection = store::connect_reader(&path)?;
-    let (id, head) = (store::id(&connection)?, tables.head());
-    match place.read_marker() {
-        Some(marker) => matches_marker(&connection, &id, head, &marker)?,
-        None if place.has_marker() => {
-            tracing::warn!("the ledger's marker is unreadable; writing a new one")
-        }
-        None => {}
-    }
-    ends_well(&connection, &id, head)?;
-    let verify_later = head.seq > VERIFY_AT_START_MAX;
-    if !verify_later && let Some(problem) = verify::verify(&connection)?.problems.first() {
-        return Err(OpenError::Damaged(problem.clone()));
-    }
-    Ok(Checked {
-        marker: place.write_marker(&Marker { id, head })?,
-        shared: Shared::load(&connection)?,
-        tables,
-        verify_later,
-    })
-}
-
-/// The marker may be older than the ledger, never newer, and never of another one.
-fn matches_marker(
-    connection: &rusqlite::Connection,
-    id: &str,
-    head: Head,
-    marker: &Marker,
-) -> Result<(), OpenError> {
-    if marker.id != id {
-        return Err(OpenError::Damaged(
-            "ledger.db is not the one that was made here; bring back the right one, or delete the file `installed` beside it to accept this one".into(),
-        ));
-    }
-    let there = match marker.head.seq {
-        0 => Some(Head::genesis(id).hash),
-        seq => store::record_at(connection, seq)?.map(|r| r.hash),
-    };
-    if there != Some(marker.head.hash) {
-        return Err(OpenError::Damaged(format!(
-            "ledger.db was rolled back or cut: record {} was written, and it ends at record {}. Bring back the newer file, or delete the file `installed` beside it to accept the loss",
-            marker.head.seq, head.seq
-        )));
-    }
-    Ok(())
-}
-
-/// The newest record is whole and follows the one before it.
-fn ends_well(connection: &rusqlite::Connection, id: &str, head: Head) -> Result<(), OpenError> {
-    let before = match head.seq {
-        0 => return Ok(()),
-        1 => Head::genesis(id),
-        seq => Head {
-            seq: seq - 1,
-            hash: store::record_at(connection, seq - 1)?.map_or([0; 32], |r| r.hash),
-        },
-    };
-    let next = store::record_at(connection, head.seq)?
-        .map(|r| before.next(r.time, &r.entries, r.event.as_deref()));
-    if next == Some(head) && store::record_at(connection, head.seq + 1)?.is_none() {
-        return Ok(());
-    }
-    Err(OpenError::Damaged(format!(
-        "record {} does not match its hash",
-        head.seq
-    )))
-}
-
 impl Sqlite {
     fn open(opening: &Opening) -> Result<Self, OpenError> {
         let place = Place::new(&opening.state_dir);
@@ -209,6 +96,7 @@ impl Sqlite {
         let checked = check(&place)?;
         let shared = Arc::new(checked.shared);
         let path = place.ledger();
+        let soon = Arc::new(Soon::default());
         let (jobs, job_receiver) = channel();
         let (ask, asked) = sync_channel(1);
         let keeper = start("ledger-keeper", {
@@ -225,6 +113,8 @@ impl Sqlite {
             },
             state: Storage::Ready(Box::new(checked.tables)),
             since_checkpoint: 0,
+            places: QUEUE_MAX,
+            soon: Arc::clone(&soon),
             last: writer::Last::default(),
         };
         let writer = start("ledger-writer", move || writer::run(writer, &job_receiver))?;
@@ -232,6 +122,7 @@ impl Sqlite {
             file: read::File::new(&path),
             shared,
             places: Arc::new(Semaphore::new(QUEUE_MAX)),
+            soon,
             jobs: Some(jobs),
             writer: Some(writer),
             _hold: hold,
@@ -299,7 +190,17 @@ impl Ledger for Sqlite {
     }
 
     async fn post_soon(&self, post: Post, then: Then) {
-        self.queue(post, Reply::Soon(then)).await;
+        if !soon::may_wait(&post) {
+            return self.queue(post, Reply::Soon(then)).await;
+        }
+        match Arc::clone(&self.places).acquire_owned().await {
+            Ok(place) => {
+                if self.soon.put(post, then, place) && self.send(Job::Soon).is_err() {
+                    self.soon.give_up(&stopped());
+                }
+            }
+            Err(_) => then(Err(stopped())),
+        }
     }
 
     async fn flush(&self) -> Result<(), PostError> {

@@ -11,10 +11,13 @@ use std::time::Duration;
 use shuttle::rand::Rng as _;
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::{future::block_on, thread};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::writer::{self, Job, Keeper, Last, Line, Reply, Storage, Writer};
-use super::{PostError, Posted, check, found_or_made, keeper, start, store};
+use super::checks::{check, found_or_made};
+use super::group::{Job, Reply};
+use super::soon::{self, Soon};
+use super::writer::{self, Keeper, Last, Line, Storage, Writer};
+use super::{PostError, Posted, keeper, start, store};
 use crate::budget::{Entry, Reject};
 use crate::clock::Timestamp;
 use crate::ledger::Post;
@@ -57,6 +60,7 @@ impl Line for Explored {
 /// One ledger with one session, its writer running, and the queue to it.
 struct Stage {
     places: Arc<Semaphore>,
+    soon: Arc<Soon>,
     jobs: Sender<Job>,
     writer: thread::JoinHandle<()>,
     dir: tempfile::TempDir,
@@ -66,10 +70,12 @@ impl Stage {
     fn new() -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
         let (jobs, receiver) = channel();
-        let made = made(dir.path());
+        let soon = Arc::new(Soon::default());
+        let made = made(dir.path(), &soon);
         let writer = thread::spawn(move || writer::run(made, &Explored(receiver)));
         let stage = Self {
             places: Arc::new(Semaphore::new(PLACES)),
+            soon,
             jobs,
             writer,
             dir,
@@ -81,6 +87,7 @@ impl Stage {
     fn hand(&self) -> Hand {
         Hand {
             places: Arc::clone(&self.places),
+            soon: Arc::clone(&self.soon),
             jobs: self.jobs.clone(),
         }
     }
@@ -98,7 +105,7 @@ impl Stage {
     }
 }
 
-fn made(dir: &Path) -> Writer {
+fn made(dir: &Path, soon: &Arc<Soon>) -> Writer {
     let place = Place::new(dir);
     place.prepare().expect("a folder");
     found_or_made(&place).expect("a ledger");
@@ -119,6 +126,8 @@ fn made(dir: &Path) -> Writer {
         },
         state: Storage::Ready(Box::new(checked.tables)),
         since_checkpoint: 0,
+        places: PLACES,
+        soon: Arc::clone(soon),
         last: Last::default(),
     }
 }
@@ -127,12 +136,17 @@ fn made(dir: &Path) -> Writer {
 #[derive(Clone)]
 struct Hand {
     places: Arc<Semaphore>,
+    soon: Arc<Soon>,
     jobs: Sender<Job>,
 }
 
 impl Hand {
+    fn place(&self) -> OwnedSemaphorePermit {
+        block_on(Arc::clone(&self.places).acquire_owned()).expect("a place")
+    }
+
     fn queue(&self, post: Post, reply: Reply) {
-        let place = block_on(Arc::clone(&self.places).acquire_owned()).expect("a place");
+        let place = self.place();
         let sealed = Sealed::new(post).expect("JSON");
         let job = Job::Post {
             sealed,
@@ -153,7 +167,10 @@ impl Hand {
         let then = move |_: Result<Posted, PostError>| {
             told.fetch_add(1, Ordering::SeqCst);
         };
-        self.queue(post, Reply::Soon(Box::new(then)));
+        assert!(soon::may_wait(&post));
+        if self.soon.put(post, Box::new(then), self.place()) {
+            assert!(self.jobs.send(Job::Soon).is_ok(), "the writer is there");
+        }
     }
 
     fn flush(&self) -> Result<(), PostError> {

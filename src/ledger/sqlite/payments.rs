@@ -1,11 +1,13 @@
 //! Rows of the table of payments and refusals.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, Row, params};
 
-use crate::budget::{Entry, Payment, Stage};
+use crate::budget::{Entry, Mark, Payment, Stage, marks};
 use crate::clock::Timestamp;
 use crate::money::Usd;
-use crate::payment::PaymentId;
+use crate::payment::{Limit, PaymentId};
 
 use super::store::Fault;
 
@@ -30,32 +32,50 @@ fn stage(number: i64) -> Result<Stage, Fault> {
     }
 }
 
+/// What a row says of a payment. The rest stands in its first record: see [`whole`].
+pub(super) struct Kept {
+    stage: Stage,
+    amount: Usd,
+    until: Timestamp,
+    marks: Marks,
+}
+
+enum Marks {
+    /// The account of its session. The others follow from its limits.
+    Session(String),
+    /// All of them.
+    All(Vec<Mark>),
+}
+
 /// Columns of [`row`], in order.
 pub(super) const COLUMNS: &str = "id, last, stage, amount, until, marks";
 
-/// Its newest record, and the payment unless it is a refusal; see [`charged_under`] for its nonce.
-pub(super) fn row(row: &Row<'_>) -> Result<(PaymentId, u64, Option<Payment>), Fault> {
+/// Its newest record, and the payment unless it is a refusal.
+pub(super) fn row(row: &Row<'_>) -> Result<(PaymentId, u64, Option<Kept>), Fault> {
     let id = PaymentId(u128::from_be_bytes(row.get(0)?));
     let last = row.get::<_, i64>(1)?.cast_unsigned();
     let Some(number) = row.get::<_, Option<i64>>(2)? else {
         return Ok((id, last, None));
     };
-    let payment = Payment {
+    let marks: String = row.get(5)?;
+    let payment = Kept {
         stage: stage(number)?,
         amount: Usd(row.get::<_, i64>(3)?.cast_unsigned()),
         until: Timestamp(row.get::<_, i64>(4)?.cast_unsigned()),
-        marks: serde_json::from_str(&row.get::<_, String>(5)?)?,
-        nonce: String::new(),
+        marks: match marks.starts_with('[') {
+            true => Marks::All(serde_json::from_str(&marks)?),
+            false => Marks::Session(marks),
+        },
     };
     Ok((id, last, Some(payment)))
 }
 
-/// What a payment with this newest record is charged under: its reservation says it.
-pub(super) fn charged_under(
+/// What a payment with this newest record is charged under, and its limits: its reservation says it.
+fn promised(
     connection: &Connection,
     payment: PaymentId,
     last: u64,
-) -> Result<String, Fault> {
+) -> Result<(String, Vec<Limit>), Fault> {
     let mut next = Some(last.cast_signed());
     let sql = "SELECT before, entries FROM record WHERE seq = ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -63,10 +83,12 @@ pub(super) fn charged_under(
         let row = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, String>(1)?));
         let (before, entries) = statement.query_row([seq], row)?;
         for entry in serde_json::from_str::<Vec<Entry>>(&entries)? {
-            if let Entry::Reserve { id, nonce, .. } = entry
+            if let Entry::Reserve {
+                id, nonce, limits, ..
+            } = entry
                 && id == payment
             {
-                return Ok(nonce);
+                return Ok((nonce, limits));
             }
         }
         // Records only ever point back; one that does not is damaged, and must not hold us here.
@@ -96,15 +118,33 @@ pub(super) fn at(
     Ok(Some((last, payment.map(whole).transpose()?)))
 }
 
-/// A payment as its row has it, with what it is charged under.
+/// A payment as its row and its reservation have it.
 pub(super) fn whole(
     connection: &Connection,
     id: PaymentId,
     last: u64,
-    payment: Payment,
+    kept: Kept,
 ) -> Result<Payment, Fault> {
-    let nonce = charged_under(connection, id, last)?;
-    Ok(Payment { nonce, ..payment })
+    let (nonce, limits) = promised(connection, id, last)?;
+    Ok(Payment {
+        stage: kept.stage,
+        amount: kept.amount,
+        marks: match kept.marks {
+            Marks::All(marks) => marks,
+            Marks::Session(account) => marks(vec![(account, 0)], limits.iter()),
+        },
+        until: kept.until,
+        nonce,
+    })
+}
+
+/// [`Marks`] as they are written.
+fn written(payment: &Payment) -> Result<Cow<'_, str>, Fault> {
+    Ok(match payment.marks.first() {
+        // Judged first, and the only one of which the reservation does not tell (`created`).
+        Some((account, 0)) if account.starts_with("session:") => account.into(),
+        Some(_) | None => serde_json::to_string(&payment.marks)?.into(),
+    })
 }
 
 /// Writes payments, each with its newest record; `None` for a refusal. A statement is looked up once for
@@ -131,7 +171,7 @@ pub(super) fn save<'a>(
             stage_number(payment.stage),
             payment.amount.0.cast_signed(),
             payment.until.0.cast_signed(),
-            serde_json::to_string(&payment.marks)?,
+            written(payment)?,
         ])?;
     }
     Ok(())

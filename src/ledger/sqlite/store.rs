@@ -13,12 +13,13 @@ use crate::payment::{PaymentId, SessionId};
 use super::{nonces, payments};
 
 /// Raised with every change of the tables.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// `record` is the ledger. All other tables can be computed from it; `verify` does.
 /// `record.before` is the record before it about the same payment, so that a payment's history needs
 /// no index; `payment.last` is the newest. `nonce` holds 64 bits of a hash (see `nonces`). What a payment
-/// is charged under stands in its first record only: `payment.nonce` is of files before version 4.
+/// is charged under stands in its first record only: `payment.nonce` is of files before version 4. So do its
+/// limits: `payment.marks` is the account of its session, or JSON of all in files before version 5.
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE record(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, payment BLOB, before INTEGER,
@@ -128,11 +129,17 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Fault> {
     if before < 2 {
         tx.execute_batch(FACTS)?;
     }
-    tx.execute_batch(nonces::SCHEMA)?;
+    if before < 4 {
+        tx.execute_batch(nonces::SCHEMA)?;
+    }
     if before == 3 {
         tx.execute_batch(nonces::FROM_3)?;
     }
-    tx.execute_batch("UPDATE payment SET nonce = NULL; DELETE FROM meta WHERE key = 'head';")?;
+    // What version 4 wrote is read as it is.
+    if before < 4 {
+        let nowhere = "UPDATE payment SET nonce = NULL; DELETE FROM meta WHERE key = 'head';";
+        tx.execute_batch(nowhere)?;
+    }
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }

@@ -23,8 +23,9 @@ use super::store::{self, Fault};
 
 /// Sums kept in memory between commits. Above it they are dropped and read again when needed.
 const CACHED_SUMS_MAX: usize = 100_000;
-/// Open payments kept in memory between commits.
-const CACHED_PAYMENTS_MAX: usize = 50_000;
+/// Open payments kept in memory between commits. Few proxies have as many on their way, and memory that is used
+/// again at once is cheaper than memory that grows.
+const CACHED_PAYMENTS_MAX: usize = 4096;
 
 /// Facts kept in memory between commits.
 const CACHED_FACTS_MAX: usize = 100_000;
@@ -50,9 +51,10 @@ pub(super) struct Tables {
     /// Hosts and agents whose payments look at nothing but such keys.
     met: (HashSet<String>, HashSet<Arc<str>>),
     nonces: Nonces,
-    /// No payment in the file had a larger id at the start, and these came since.
+    /// No payment in the file had a larger id at the start, these came since, and this is the largest of all.
     largest: Option<PaymentId>,
     since: Filter,
+    newest: Option<PaymentId>,
     head: Head,
     /// Of the transaction that has begun, if one has.
     pending: Option<Dirty>,
@@ -108,6 +110,7 @@ impl Tables {
             met: Default::default(),
             nonces: Nonces::open(&connection)?,
             largest: payments::largest(&connection)?,
+            newest: payments::largest(&connection)?,
             since: Filter::new(),
             connection,
             head,
@@ -245,7 +248,7 @@ impl Tables {
 
     fn load_payment(&mut self, id: PaymentId) -> Result<(), Fault> {
         let is_new = || Some(id) > self.largest && !self.since.may_have(tail(id));
-        if self.lasts.contains_key(&id) || is_new() {
+        if Some(id) > self.newest || self.lasts.contains_key(&id) || is_new() {
             return Ok(());
         }
         if let Some((last, payment)) = payments::at(&self.connection, id)? {
@@ -318,6 +321,7 @@ impl Tables {
         if let Some(id) = id {
             dirty.payments.insert(id);
             self.since.put(tail(id));
+            self.newest = self.newest.max(Some(id));
         }
         store::save_record(&self.connection, head, post, id, before)?;
         self.head = head;

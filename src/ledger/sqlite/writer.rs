@@ -8,22 +8,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-
 use crate::clock::Timestamp;
 use crate::ledger::place::MarkerFile;
 use crate::ledger::sealed::Sealed;
-use crate::ledger::{PostError, Posted, Then};
+use crate::ledger::{PostError, Posted};
 
+use super::group::{Entered, Group, Job};
 use super::shared::Shared;
+use super::soon::{Soon, Which};
 use super::store::Fault;
 use super::tables::Tables;
 use super::verify;
 
 /// Posts in one transaction. More would make the first of them wait for the last.
 const GROUP_MAX: usize = 256;
-/// How long a post that nobody waits for waits for company.
-const SOON: Duration = Duration::from_millis(3);
 /// After this many posts the keeper moves the log into the file.
 const POSTS_PER_CHECKPOINT: usize = 1000;
 /// Under a load that never pauses the keeper never catches up, and the log would grow for ever: above
@@ -33,36 +31,6 @@ const LOG_PAGES_MAX: i64 = 8192;
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// One thing to do, and who waits for it.
-pub(super) enum Job {
-    Post {
-        sealed: Sealed,
-        reply: Reply,
-        /// Its place in the queue, free again when it is answered.
-        place: OwnedSemaphorePermit,
-    },
-    /// Answered when everything before it is durable.
-    Flush(oneshot::Sender<Result<(), PostError>>),
-}
-
-/// Who is told.
-pub(super) enum Reply {
-    /// Somebody waits for the commit.
-    Now(oneshot::Sender<Result<Posted, PostError>>),
-    /// Nobody does.
-    Soon(Then),
-}
-
-impl Reply {
-    pub(super) fn tell(self, answer: Result<Posted, PostError>) {
-        match self {
-            // Who hung up does not want to know; the record stands.
-            Self::Now(sender) => drop(sender.send(answer)),
-            Self::Soon(then) => then(answer),
-        }
-    }
-}
-
 /// The thread's own things.
 pub(super) struct Writer {
     pub(super) path: PathBuf,
@@ -71,6 +39,9 @@ pub(super) struct Writer {
     pub(super) keeper: Keeper,
     pub(super) state: Storage,
     pub(super) since_checkpoint: usize,
+    /// Length of the queue.
+    pub(super) places: usize,
+    pub(super) soon: Arc<Soon>,
     pub(super) last: Last,
 }
 
@@ -81,10 +52,11 @@ pub(super) struct Keeper {
     pub(super) thread: JoinHandle<()>,
 }
 
-/// The group before: who waited together once will soon wait together again.
+/// The group before.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Last {
-    posts: usize,
+    /// Those who waited when it was answered: its own, who soon come again, and those whose turn comes next.
+    company: usize,
     took: Duration,
 }
 
@@ -123,32 +95,6 @@ impl Line for Receiver<Job> {
     }
 }
 
-/// Posts of one transaction, and who waits for them.
-#[derive(Default)]
-struct Group {
-    posts: Vec<Entered>,
-    flushes: Vec<oneshot::Sender<Result<(), PostError>>>,
-    /// Does anybody wait for the commit?
-    awaited: bool,
-    /// Time of the newest post.
-    time: Option<Timestamp>,
-    /// What this thread did for it, without the time that it waited for more.
-    worked: Duration,
-}
-
-/// A post that is judged and not yet durable.
-struct Entered {
-    answer: Result<Posted, PostError>,
-    reply: Reply,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Group {
-    fn len(&self) -> usize {
-        self.posts.len().saturating_add(self.flushes.len())
-    }
-}
-
 /// Runs until every sender is gone and every post is answered.
 pub(super) fn run(mut writer: Writer, jobs: &impl Line) {
     while let Some(first) = writer.wait(jobs) {
@@ -160,6 +106,11 @@ pub(super) fn run(mut writer: Writer, jobs: &impl Line) {
         writer.mend();
         writer.tidy();
     }
+    let mut last = Group::default();
+    writer.enter_soon(&mut last, Which::All);
+    if last.len() > 0 {
+        writer.serve(last);
+    }
     if let Storage::Ready(tables) = &writer.state {
         note(&writer.marker, tables);
     }
@@ -170,15 +121,18 @@ pub(super) fn run(mut writer: Writer, jobs: &impl Line) {
 }
 
 impl Writer {
-    /// The next job; `Some(None)` when it is time to try the storage again; `None` at the end.
+    /// The next job; `Some(None)` when it is time for what waits for no job: to try the storage again, or to
+    /// store what nobody waits for; `None` at the end.
     fn wait(&self, jobs: &impl Line) -> Option<Option<Job>> {
-        let Storage::Broken {
-            retry: Some(retry), ..
-        } = &self.state
-        else {
+        let retry = match &self.state {
+            Storage::Ready(_) => None,
+            Storage::Broken { retry, .. } => *retry,
+        };
+        let due = self.soon.due();
+        let Some(first) = retry.into_iter().chain(due).min() else {
             return jobs.next().map(Some);
         };
-        match jobs.within(retry.saturating_duration_since(Instant::now())) {
+        match jobs.within(first.saturating_duration_since(Instant::now())) {
             Ok(job) => Some(Some(job)),
             Err(RecvTimeoutError::Timeout) => Some(None),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -187,8 +141,9 @@ impl Writer {
 
     /// Enters everything that waits already, and what may be expected in a moment: payers that were
     /// answered together come back together, and would otherwise wait for one sync of the first of them
-    /// and one of their own. They are given a quarter of the time that their last group took. Posts that
-    /// nobody waits for wait for company. Each is entered as it comes, while others are still on their way.
+    /// and one of their own. They are given a quarter of the time that their last group took. Each is entered
+    /// as it comes, while others are still on their way. With three quarters of them it goes on: the rest make
+    /// their posts while the disk works.
     fn gather(&mut self, first: Option<Job>, group: &mut Group, jobs: &impl Line) {
         let started = Instant::now();
         let mut waited = Duration::ZERO;
@@ -199,18 +154,26 @@ impl Writer {
             if group.len() < GROUP_MAX {
                 next = jobs.waiting();
             }
+            let asked = Instant::now();
             let most = match group.awaited {
                 _ if next.is_some() || group.len() >= GROUP_MAX => continue,
-                false => SOON.saturating_sub(started.elapsed()),
-                true if group.len() < self.last.posts => {
+                0 if group.flushes.is_empty() => match self.soon.due() {
+                    Some(due) => due.saturating_duration_since(asked),
+                    None => continue,
+                },
+                waiting if waiting * 4 < self.last.company * 3 => {
                     (self.last.took / 4).saturating_sub(waited)
                 }
-                true => continue,
+                _ => continue,
             };
-            let asked = Instant::now();
             next = jobs.within(most).ok();
             waited = waited.saturating_add(asked.elapsed());
         }
+        let which = match group.len() {
+            0 => Which::All,
+            _ => Which::Ripe,
+        };
+        self.enter_soon(group, which);
         group.worked = started.elapsed().saturating_sub(waited);
     }
 
@@ -221,22 +184,27 @@ impl Writer {
                 reply,
                 place,
             } => {
-                group.awaited |= matches!(reply, Reply::Now(_));
-                group.time = group.time.max(Some(sealed.time));
-                group.posts.push(Entered {
-                    answer: self.enter(&sealed),
-                    reply,
-                    _place: place,
-                });
+                // Only a reservation may be judged before those that nobody waits for.
+                if !sealed.reserves() {
+                    self.enter_soon(group, Which::All);
+                }
+                let mut answer = self.enter(&sealed);
+                if matches!(answer, Err(PostError::Rejected(_))) && self.soon.len() > 0 {
+                    self.enter_soon(group, Which::All);
+                    answer = self.enter(&sealed);
+                }
+                group.newest(sealed.time);
+                group.put(answer, reply, place);
             }
             Job::Flush(sender) => {
-                group.awaited = true;
+                self.enter_soon(group, Which::All);
                 group.flushes.push(sender);
             }
+            Job::Soon => {}
         }
     }
 
-    fn enter(&mut self, post: &Sealed) -> Result<Posted, PostError> {
+    pub(super) fn enter(&mut self, post: &Sealed) -> Result<Posted, PostError> {
         self.shared.healthy()?;
         let tables = match &mut self.state {
             Storage::Ready(tables) => tables,
@@ -251,8 +219,11 @@ impl Writer {
     fn serve(&mut self, group: Group) {
         let started = Instant::now();
         let outcome = self.commit(&group);
+        let free = |entered: &Entered| entered.place.semaphore().available_permits();
+        let free = group.posts.first().map_or(self.places, free);
+        let nobodys = group.posts.len() - group.awaited + self.soon.len();
         self.last = Last {
-            posts: group.posts.len(),
+            company: self.places.saturating_sub(free + nobodys),
             took: group.worked.saturating_add(started.elapsed()),
         };
         for Entered { answer, reply, .. } in group.posts {
