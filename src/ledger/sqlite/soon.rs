@@ -24,14 +24,7 @@ const LOOKS: usize = 32;
 
 /// The queue.
 #[derive(Default)]
-pub(super) struct Soon(Mutex<Queue>);
-
-#[derive(Default)]
-struct Queue {
-    posts: VecDeque<Waiting>,
-    /// The writer was told that there are some.
-    called: bool,
-}
+pub(super) struct Soon(Mutex<VecDeque<Waiting>>);
 
 struct Waiting {
     post: Post,
@@ -59,34 +52,37 @@ pub(super) fn may_wait(post: &Post) -> bool {
 }
 
 impl Soon {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a post in. Is the writer to be called?
+    /// Takes a post in. Is the writer to be called? It was when the first of those that wait came.
     pub(super) fn put(&self, post: Post, then: Then, place: OwnedSemaphorePermit) -> bool {
         let mut queue = self.lock();
-        let mut newest = queue.posts.iter_mut().rev().take(LOOKS);
-        if let Some(same) = newest.find(|waiting| waiting.is_continued_by(&post)) {
-            same.goes_on(post, then);
+        let about = |post: &Post| post.entries.iter().find_map(Entry::payment);
+        let mut newest = queue.iter_mut().rev().take(LOOKS);
+        // The last about its payment: another one between the two would be taken for newer than this.
+        let last = newest.find(|waiting| about(&waiting.post) == about(&post));
+        if let Some(last) = last.filter(|last| last.is_continued_by(&post)) {
+            last.goes_on(post, then);
             return false;
         }
-        queue.posts.push_back(Waiting {
+        queue.push_back(Waiting {
             post,
             then,
             place,
             since: Instant::now(),
         });
-        !std::mem::replace(&mut queue.called, true)
+        queue.len() == 1
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().posts.len()
+        self.lock().len()
     }
 
     /// When the first of them has waited long enough.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.lock().posts.front().map(|first| first.since + SOON)
+        self.lock().front().map(|first| first.since + SOON)
     }
 
     fn taken(&self, which: Which) -> VecDeque<Waiting> {
@@ -94,13 +90,12 @@ impl Soon {
         let now = Instant::now();
         let old = |waiting: &Waiting| now.duration_since(waiting.since) >= RIPE;
         let count = match which {
-            Which::All => queue.posts.len(),
+            Which::All => queue.len(),
             // In the order of their coming.
-            Which::Ripe => queue.posts.iter().take_while(|w| old(w)).count(),
+            Which::Ripe => queue.iter().take_while(|w| old(w)).count(),
         };
-        let left = queue.posts.split_off(count);
-        queue.called = !left.is_empty();
-        std::mem::replace(&mut queue.posts, left)
+        let left = queue.split_off(count);
+        std::mem::replace(&mut *queue, left)
     }
 
     /// Tells all of them that nobody will store them.
@@ -113,16 +108,15 @@ impl Soon {
 }
 
 impl Waiting {
-    /// Is this post the same record with more in it? It enters nothing, and its event is that of the same
-    /// payment in the same state.
+    /// Is this post, of the same payment, the same record with more in it? It enters nothing, and its event
+    /// has the same state.
     fn is_continued_by(&self, post: &Post) -> bool {
         let ([Entry::Note { id }], Some(old), Some(new)) =
             (&*post.entries, &self.post.event, &post.event)
         else {
             return false;
         };
-        let same = self.post.entries.iter().find_map(Entry::payment) == Some(*id);
-        same && new.id == *id && old.id == *id && old.state == new.state
+        new.id == *id && old.id == *id && old.state == new.state
     }
 
     fn goes_on(&mut self, post: Post, then: Then) {
@@ -213,22 +207,23 @@ mod tests {
         );
         assert!(!put(post(settle(2), State::Settled, 2)));
         assert!(!put(post(note(1), State::Settled, 3)));
-        // Another state, other entries: records of their own.
+        // Another state, other entries, something else in between: records of their own.
         put(post(note(2), State::Unknown, 4));
         put(post(settle(1), State::Settled, 5));
-        assert_eq!(places.available_permits(), 9 - 4, "one place each");
+        put(post(note(2), State::Settled, 6));
+        assert_eq!(places.available_permits(), 9 - 5, "one place each");
 
         assert!(soon.taken(Which::Ripe).is_empty());
         let all = soon.taken(Which::All);
         let entries = all.iter().map(|w| w.post.entries.clone());
-        let expected = [settle(1), settle(2), note(2), settle(1)].map(|e| vec![e]);
+        let expected = [settle(1), settle(2), note(2), settle(1), note(2)].map(|e| vec![e]);
         assert_eq!(entries.collect::<Vec<_>>(), expected);
         let first = &all[0].post;
         assert_eq!(first.time, Timestamp(3));
         assert_eq!(first.event.as_ref().unwrap().path, "/3");
         all.into_iter()
             .for_each(|w| (w.then)(Err(PostError::Unavailable(String::new()))));
-        assert_eq!(told.load(Ordering::Relaxed), 5);
+        assert_eq!(told.load(Ordering::Relaxed), 6);
         assert!(soon.due().is_none());
         assert!(put(post(note(3), State::Denied, 6)), "called anew");
     }
