@@ -131,15 +131,13 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Fault> {
     }
     if before < 4 {
         tx.execute_batch(nonces::SCHEMA)?;
-    }
-    if before == 3 {
-        tx.execute_batch(nonces::FROM_3)?;
-    }
-    // What version 4 wrote is read as it is.
-    if before < 4 {
+        if before == 3 {
+            tx.execute_batch(nonces::FROM_3)?;
+        }
         let nowhere = "UPDATE payment SET nonce = NULL; DELETE FROM meta WHERE key = 'head';";
         tx.execute_batch(nowhere)?;
     }
+    // What version 4 wrote is read as it is.
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }

@@ -99,6 +99,7 @@ impl Tables {
         let connection = store::connect(path)?;
         let head = store::head(&connection)?;
         let sessions = store::sessions(&connection)?;
+        let largest = payments::largest(&connection)?;
         Ok(Self {
             book: Book {
                 sessions: sessions.into_iter().collect(),
@@ -109,8 +110,8 @@ impl Tables {
             known: HashSet::new(),
             met: Default::default(),
             nonces: Nonces::open(&connection)?,
-            largest: payments::largest(&connection)?,
-            newest: payments::largest(&connection)?,
+            largest,
+            newest: largest,
             since: Filter::new(),
             connection,
             head,

@@ -100,17 +100,13 @@ pub(super) fn run(mut writer: Writer, jobs: &impl Line) {
     while let Some(first) = writer.wait(jobs) {
         let mut group = Group::default();
         writer.gather(first, &mut group, jobs);
-        if group.len() > 0 {
-            writer.serve(group);
-        }
+        writer.serve(group);
         writer.mend();
         writer.tidy();
     }
     let mut last = Group::default();
     writer.enter_soon(&mut last, Which::All);
-    if last.len() > 0 {
-        writer.serve(last);
-    }
+    writer.serve(last);
     if let Storage::Ready(tables) = &writer.state {
         note(&writer.marker, tables);
     }
@@ -154,11 +150,10 @@ impl Writer {
             if group.len() < GROUP_MAX {
                 next = jobs.waiting();
             }
-            let asked = Instant::now();
             let most = match group.awaited {
                 _ if next.is_some() || group.len() >= GROUP_MAX => continue,
                 0 if group.flushes.is_empty() => match self.soon.due() {
-                    Some(due) => due.saturating_duration_since(asked),
+                    Some(due) => due.saturating_duration_since(Instant::now()),
                     None => continue,
                 },
                 waiting if waiting * 4 < self.last.company * 3 => {
@@ -166,6 +161,7 @@ impl Writer {
                 }
                 _ => continue,
             };
+            let asked = Instant::now();
             next = jobs.within(most).ok();
             waited = waited.saturating_add(asked.elapsed());
         }
@@ -217,6 +213,9 @@ impl Writer {
     }
 
     fn serve(&mut self, group: Group) {
+        if group.len() == 0 {
+            return;
+        }
         let started = Instant::now();
         let outcome = self.commit(&group);
         let free = |entered: &Entered| entered.place.semaphore().available_permits();
