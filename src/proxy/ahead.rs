@@ -10,11 +10,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::io::writes_pass;
+use super::io::{Around, writes_through};
 use super::scan::Scan;
 
 /// What is known of the heads on one connection.
@@ -92,7 +92,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
     }
 }
 
-writes_pass!(Ahead);
+impl<S> Around for Ahead<S> {}
+
+writes_through!(Ahead);
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::body::Body;
 use super::expect::Gate;
 use super::headers;
+use super::io::{Around, writes_through};
 
 /// Interim answers to one request that are handed on; a merchant that goes on and on is cut short.
 const HEADS_MAX: u32 = 128;
@@ -200,14 +201,17 @@ impl<S> Preceded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Preceded<S> {
-    fn write_interim(&mut self, cx: &mut Context<'_>, begun_only: bool) -> Poll<io::Result<()>> {
+impl<S: AsyncWrite + Unpin> Around for Preceded<S> {
+    /// The library flushes its stream only when all that it wrote is out.
+    fn before(&mut self, cx: &mut Context<'_>, flush: bool) -> Poll<io::Result<()>> {
         match &self.interim {
-            Some(interim) => interim.write(&mut self.stream, cx, begun_only),
+            Some(interim) => interim.write(&mut self.stream, cx, !flush),
             None => Poll::Ready(Ok(())),
         }
     }
 }
+
+writes_through!(Preceded);
 
 impl<S: AsyncRead + Unpin> AsyncRead for Preceded<S> {
     fn poll_read(
@@ -216,40 +220,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Preceded<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Preceded<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.write_interim(cx, true))?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    /// The library flushes its stream only when all that it wrote is out.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.write_interim(cx, false))?;
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.write_interim(cx, true))?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }
 

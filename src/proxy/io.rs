@@ -2,13 +2,24 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Writes to the stream inside, as they are.
-macro_rules! writes_pass {
+/// What a stream around another one does beside writing to it.
+pub(super) trait Around {
+    /// Before bytes are written, or with `flush` before all of them are to be out.
+    fn before(&mut self, _cx: &mut Context<'_>, _flush: bool) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// After bytes were written, or could not be.
+    fn wrote(&self) {}
+}
+
+/// Writes to the `stream` inside.
+macro_rules! writes_through {
     ($outer:ident) => {
         impl<S: AsyncWrite + Unpin> AsyncWrite for $outer<S> {
             fn poll_write(
@@ -16,10 +27,14 @@ macro_rules! writes_pass {
                 cx: &mut Context<'_>,
                 buf: &[u8],
             ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.stream).poll_write(cx, buf)
+                ready!(self.before(cx, false))?;
+                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+                self.wrote();
+                Poll::Ready(written)
             }
 
             fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                ready!(self.before(cx, true))?;
                 Pin::new(&mut self.stream).poll_flush(cx)
             }
 
@@ -39,13 +54,16 @@ macro_rules! writes_pass {
                 cx: &mut Context<'_>,
                 bufs: &[io::IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+                ready!(self.before(cx, false))?;
+                let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+                self.wrote();
+                Poll::Ready(written)
             }
         }
     };
 }
 
-pub(super) use writes_pass;
+pub(super) use writes_through;
 
 /// Gives back `first`, then reads on.
 pub(super) struct Rewound<S> {
@@ -79,4 +97,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     }
 }
 
-writes_pass!(Rewound);
+impl<S> Around for Rewound<S> {}
+
+writes_through!(Rewound);
