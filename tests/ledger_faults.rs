@@ -335,8 +335,17 @@ async fn a_file_of_a_newer_program_is_left_alone() {
 
 /// A file as an older version of the tables had it: nonces in their places or with a row each, what a
 /// payment is charged under with the payment too, and the head written out.
-fn as_older(path: &Path, version: i64) {
-    let file = rusqlite::Connection::open(path).unwrap();
+fn older(state: &Path, version: i64) {
+    fs::create_dir(state).unwrap();
+    fs::set_permissions(state, fs::Permissions::from_mode(0o700)).unwrap();
+    let path = state.join("ledger.db");
+    let file = rusqlite::Connection::open(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    file.execute_batch(include_str!("ledger/version-5.sql"))
+        .unwrap();
+    if version == 5 {
+        return;
+    }
     let Limit { account, last, .. } = day();
     let all = "UPDATE payment SET marks = json_array(json_array(marks, 0), json_array(?1, ?2))
         WHERE stage IS NOT NULL";
@@ -369,9 +378,9 @@ fn as_older(path: &Path, version: i64) {
 
 #[tokio::test]
 async fn a_file_of_an_older_program_keeps_all_that_it_knows() {
-    for version in [2, 3, 4] {
-        let dir = filled().await;
-        as_older(&state(&dir).join("ledger.db"), version);
+    for version in [2, 3, 4, 5] {
+        let dir = tempfile::tempdir().unwrap();
+        older(&state(&dir), version);
         // Who only reads does not change the file.
         let Err(reading) = ledger::read(&state(&dir)) else {
             panic!("an older file was read");

@@ -17,7 +17,6 @@ use crate::event::export::Recorded;
 use crate::payment::{PaymentId, SessionId};
 
 use super::place::{Hold, Place};
-use super::sealed::Sealed;
 use super::{
     Backend, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
     SessionRow, Then, Trail,
@@ -32,6 +31,7 @@ mod filter;
 mod group;
 mod keeper;
 mod nonces;
+mod packed;
 mod payments;
 mod read;
 mod shared;
@@ -43,6 +43,7 @@ mod writer;
 
 use checks::{check, found_or_made, version};
 use group::{Job, Reply};
+use packed::Packed;
 use shared::Shared;
 use soon::Soon;
 use store::Fault;
@@ -140,11 +141,11 @@ impl Sqlite {
     /// Waits for a place in the queue and takes it.
     async fn queue(&self, post: Post, reply: Reply) {
         let place = Arc::clone(&self.places).acquire_owned().await;
-        let sealed = Sealed::new(post);
-        match (place, sealed) {
-            (Ok(place), Ok(sealed)) => {
+        let packed = Packed::new(post);
+        match (place, packed) {
+            (Ok(place), Ok(packed)) => {
                 let job = Job::Post {
-                    sealed,
+                    packed,
                     reply,
                     place,
                 };

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::checks::{check, found_or_made};
 use super::group::{Job, Reply};
+use super::packed::Packed;
 use super::soon::{self, Soon};
 use super::writer::{self, Keeper, Last, Line, Storage, Writer};
 use super::{PostError, Posted, keeper, start, store};
@@ -22,7 +23,6 @@ use crate::budget::{Entry, Reject};
 use crate::clock::Timestamp;
 use crate::ledger::Post;
 use crate::ledger::place::Place;
-use crate::ledger::sealed::Sealed;
 use crate::money::Usd;
 use crate::payment::{PaymentId, Session, SessionId};
 
@@ -147,9 +147,9 @@ impl Hand {
 
     fn queue(&self, post: Post, reply: Reply) {
         let place = self.place();
-        let sealed = Sealed::new(post).expect("JSON");
+        let packed = Packed::new(post).expect("JSON");
         let job = Job::Post {
-            sealed,
+            packed,
             reply,
             place,
         };

@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::clock::Timestamp;
-use crate::ledger::sealed::Sealed;
 use crate::ledger::{PostError, Posted, Then};
+
+use super::packed::Packed;
 
 /// One thing to do, and who waits for it.
 pub(super) enum Job {
     Post {
-        sealed: Sealed,
+        packed: Packed,
         reply: Reply,
         /// Its place in the queue, free again when it is answered.
         place: OwnedSemaphorePermit,

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::money::Usd;
 use crate::payment::{Limit, PaymentId};
 
+use super::packed::{TEXTS, texts};
 use super::store::Fault;
 
 pub(super) fn blob(id: PaymentId) -> [u8; 16] {
@@ -77,11 +78,13 @@ fn promised(
     last: u64,
 ) -> Result<(String, Vec<Limit>), Fault> {
     let mut next = Some(last.cast_signed());
-    let sql = "SELECT before, entries FROM record WHERE seq = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!("SELECT r.before, {TEXTS} FROM record r WHERE r.seq = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
     while let Some(seq) = next {
-        let row = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, String>(1)?));
-        let (before, entries) = statement.query_row([seq], row)?;
+        let mut rows = statement.query([seq])?;
+        let row = rows.next()?.ok_or(Fault::Value("before"))?;
+        let before: Option<i64> = row.get(0)?;
+        let (entries, _) = texts(row, 1)?;
         for entry in serde_json::from_str::<Vec<Entry>>(&entries)? {
             if let Entry::Reserve {
                 id, nonce, limits, ..

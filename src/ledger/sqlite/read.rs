@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use crate::budget::{Counted, Fact, Payment};
@@ -17,6 +17,7 @@ use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::accounts;
 use super::facts;
+use super::packed::{TEXTS, event};
 use super::payments;
 use super::store::{self, Fault};
 use super::verify;
@@ -95,19 +96,14 @@ fn row(connection: &Connection, opened: &crate::budget::Opened) -> Result<Sessio
 }
 
 /// The newest event of a payment.
-const NEWEST: &str =
-    "SELECT r.event FROM payment p JOIN record r ON r.seq = p.last WHERE p.id = ?1";
-
-fn event(text: &str) -> Result<SpendEvent, Fault> {
-    Ok(serde_json::from_str(text)?)
-}
-
 fn newest_event(connection: &Connection, id: PaymentId) -> Result<Option<SpendEvent>, Fault> {
-    let mut statement = connection.prepare_cached(NEWEST)?;
-    let text: Option<String> = statement
-        .query_row([payments::blob(id)], |r| r.get(0))
-        .optional()?;
-    text.as_deref().map(event).transpose()
+    let sql = format!(
+        "SELECT {TEXTS} FROM payment p JOIN record r ON r.seq = p.last
+         WHERE p.id = ?1 AND r.event IS NOT NULL"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([payments::blob(id)])?;
+    rows.next()?.map(|row| event(row, 0)).transpose()
 }
 
 fn open(connection: &Connection) -> Result<Vec<(Payment, SpendEvent)>, Fault> {
@@ -129,13 +125,15 @@ fn open(connection: &Connection) -> Result<Vec<(Payment, SpendEvent)>, Fault> {
 }
 
 fn list(connection: &Connection, filter: &Filter) -> Result<Vec<SpendEvent>, Fault> {
-    let sql = "SELECT r.event FROM record r JOIN payment p ON p.id = r.payment
-               WHERE p.last = r.seq AND r.event IS NOT NULL ORDER BY r.seq DESC";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT {TEXTS} FROM record r JOIN payment p ON p.id = r.payment
+         WHERE p.last = r.seq AND r.event IS NOT NULL ORDER BY r.seq DESC"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let event = event(&row.get::<_, String>(0)?)?;
+        let event = event(row, 0)?;
         // The records of before are older still.
         if filter.changed.is_some_and(|at| event.time < at) {
             break;
@@ -150,10 +148,10 @@ fn list(connection: &Connection, filter: &Filter) -> Result<Vec<SpendEvent>, Fau
     Ok(found)
 }
 
-/// `seq, hash, event` of a record that has one.
+/// `seq, hash` and [`TEXTS`] of a record that has an event.
 fn recorded(row: &rusqlite::Row<'_>) -> Result<Recorded, Fault> {
     Ok(Recorded {
-        event: event(&row.get::<_, String>(2)?)?,
+        event: event(row, 2)?,
         record_seq: row.get::<_, i64>(0)?.cast_unsigned(),
         record_hash: hex::encode(row.get::<_, Vec<u8>>(1)?),
     })
@@ -181,9 +179,11 @@ fn walk(
     filter: &Filter,
     rows: &mpsc::Sender<Recorded>,
 ) -> Result<(), Fault> {
-    let sql = "SELECT r.seq, r.hash, r.event FROM record r JOIN payment p ON p.id = r.payment
-               WHERE p.last = r.seq AND r.event IS NOT NULL AND r.seq >= ?1 ORDER BY r.seq";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT r.seq, r.hash, {TEXTS} FROM record r JOIN payment p ON p.id = r.payment
+         WHERE p.last = r.seq AND r.event IS NOT NULL AND r.seq >= ?1 ORDER BY r.seq"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let first = filter.changed.map(|at| first_at(connection, at));
     let mut found = statement.query([first.transpose()?.unwrap_or(0)])?;
     let mut left = filter.most();
@@ -217,13 +217,15 @@ fn trail(connection: &Connection, id: PaymentId) -> Result<Trail, Fault> {
 }
 
 fn records(connection: &Connection, id: PaymentId) -> Result<Vec<Recorded>, Fault> {
-    let sql = "WITH RECURSIVE back(seq) AS (
-                 SELECT last FROM payment WHERE id = ?1
-                 UNION SELECT r.before FROM record r JOIN back b ON r.seq = b.seq
-                 WHERE r.before IS NOT NULL)
-               SELECT r.seq, r.hash, r.event FROM back b JOIN record r ON r.seq = b.seq
-               WHERE r.event IS NOT NULL ORDER BY r.seq";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!(
+        "WITH RECURSIVE back(seq) AS (
+           SELECT last FROM payment WHERE id = ?1
+           UNION SELECT r.before FROM record r JOIN back b ON r.seq = b.seq
+           WHERE r.before IS NOT NULL)
+         SELECT r.seq, r.hash, {TEXTS} FROM back b JOIN record r ON r.seq = b.seq
+         WHERE r.event IS NOT NULL ORDER BY r.seq"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_and_then([payments::blob(id)], recorded)?;
     rows.collect()
 }
@@ -233,14 +235,16 @@ fn events(
     after: u64,
     limit: usize,
 ) -> Result<Vec<(u64, SpendEvent)>, Fault> {
-    let sql = "SELECT seq, event FROM record WHERE seq > ?1 AND event IS NOT NULL
-               ORDER BY seq LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT r.seq, {TEXTS} FROM record r WHERE r.seq > ?1 AND r.event IS NOT NULL
+         ORDER BY r.seq LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let rows = statement.query_and_then([after, limit], |r| {
         let seq = r.get::<_, i64>(0)?.cast_unsigned();
-        Ok((seq, event(&r.get::<_, String>(1)?)?))
+        Ok((seq, event(r, 1)?))
     })?;
     rows.collect()
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::budget::Entry;
-use crate::ledger::sealed::Sealed;
 use crate::ledger::{Post, PostError, Then};
 
 use super::group::{Group, Reply};
+use super::packed::Packed;
 use super::writer::Writer;
 
 /// How long a post waits when nothing else is committed.
@@ -138,10 +138,10 @@ impl Writer {
             post, then, place, ..
         } in self.soon.taken(which)
         {
-            let answer = match Sealed::new(post) {
-                Ok(sealed) => {
-                    group.newest(sealed.time);
-                    self.enter(&sealed)
+            let answer = match Packed::new(post) {
+                Ok(packed) => {
+                    group.newest(packed.time);
+                    self.enter(&packed)
                 }
                 Err(e) => Err(PostError::Unavailable(e.to_string())),
             };

@@ -6,24 +6,25 @@ use crate::budget::{Counted, Mark, Opened};
 use crate::clock::Timestamp;
 use crate::ledger::chain::{Hash, Head, Record};
 use crate::ledger::columns::bucket_number;
-use crate::ledger::sealed::Sealed;
 use crate::money::Usd;
 use crate::payment::{PaymentId, SessionId};
 
+use super::packed::{Packed, TEXTS, texts};
 use super::{nonces, payments};
 
 /// Raised with every change of the tables.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// `record` is the ledger. All other tables can be computed from it; `verify` does.
 /// `record.before` is the record before it about the same payment, so that a payment's history needs
 /// no index; `payment.last` is the newest. `nonce` holds 64 bits of a hash (see `nonces`). What a payment
 /// is charged under stands in its first record only: `payment.nonce` is of files before version 4. So do its
-/// limits: `payment.marks` is the account of its session, or JSON of all in files before version 5.
+/// limits: `payment.marks` is the account of its session, or JSON of all in files before version 5. The texts
+/// of a record are in `packed`, and `entries` and `event` say only that they are there (see `packed`).
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE record(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, payment BLOB, before INTEGER,
-  entries TEXT NOT NULL, event TEXT, hash BLOB NOT NULL) STRICT;
+  entries TEXT NOT NULL, event TEXT, hash BLOB NOT NULL, packed BLOB) STRICT;
 CREATE TABLE counted(account TEXT NOT NULL, bucket INTEGER NOT NULL, amount INTEGER NOT NULL,
   payments INTEGER NOT NULL, PRIMARY KEY(account, bucket)) STRICT, WITHOUT ROWID;
 CREATE TABLE payment(id BLOB PRIMARY KEY, last INTEGER NOT NULL, stage INTEGER, amount INTEGER,
@@ -137,7 +138,8 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Fault> {
         let nowhere = "UPDATE payment SET nonce = NULL; DELETE FROM meta WHERE key = 'head';";
         tx.execute_batch(nowhere)?;
     }
-    // What version 4 wrote is read as it is.
+    // What versions 4 and 5 wrote is read as it is.
+    tx.execute_batch("ALTER TABLE record ADD COLUMN packed BLOB")?;
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }
@@ -171,21 +173,24 @@ fn hash(row: &Row<'_>, column: usize) -> Result<Hash, Fault> {
 }
 
 /// Columns of [`record`], in order.
-pub(super) const RECORD: &str = "seq, time, entries, event, hash";
+pub(super) fn record_columns() -> String {
+    format!("r.seq, r.time, r.hash, {TEXTS}")
+}
 
 pub(super) fn record(row: &Row<'_>) -> Result<Record, Fault> {
+    let (entries, event) = texts(row, 3)?;
     Ok(Record {
         seq: row.get::<_, i64>(0)?.cast_unsigned(),
         time: Timestamp(row.get::<_, i64>(1)?.cast_unsigned()),
-        entries: row.get(2)?,
-        event: row.get(3)?,
-        hash: hash(row, 4)?,
+        hash: hash(row, 2)?,
+        entries,
+        event,
     })
 }
 
 /// One record, by its number.
 pub(super) fn record_at(connection: &Connection, seq: u64) -> Result<Option<Record>, Fault> {
-    let sql = format!("SELECT {RECORD} FROM record WHERE seq = ?1");
+    let sql = format!("SELECT {} FROM record r WHERE r.seq = ?1", record_columns());
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([seq.cast_signed()])?;
     rows.next()?.map(record).transpose()
@@ -195,20 +200,20 @@ pub(super) fn record_at(connection: &Connection, seq: u64) -> Result<Option<Reco
 pub(super) fn save_record(
     connection: &Connection,
     head: Head,
-    post: &Sealed,
+    post: &Packed,
     payment: Option<PaymentId>,
     before: Option<u64>,
 ) -> Result<(), Fault> {
     let mut statement =
-        connection.prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        connection.prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3, ?4, '', ?5, ?6, ?7)")?;
     statement.execute(params![
         head.seq.cast_signed(),
         post.time.0.cast_signed(),
         payment.map(payments::blob),
         before.map(u64::cast_signed),
-        post.entries_json,
-        post.event_json,
+        post.event_json.as_ref().map(|_| ""),
         head.hash,
+        post.block,
     ])?;
     Ok(())
 }

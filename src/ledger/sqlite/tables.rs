@@ -12,12 +12,12 @@ use crate::failpoint;
 use crate::ledger::Posted;
 use crate::ledger::chain::Head;
 use crate::ledger::columns::{STORED, verdict};
-use crate::ledger::sealed::Sealed;
 use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::facts;
 use super::filter::Filter;
 use super::nonces::Nonces;
+use super::packed::Packed;
 use super::payments;
 use super::store::{self, Fault};
 
@@ -139,7 +139,7 @@ impl Tables {
     }
 
     /// Judges a post and stores it, unless the book refuses it. Durable when the next `commit` returns.
-    pub(super) fn enter(&mut self, post: &Sealed) -> Result<Result<Posted, Reject>, Fault> {
+    pub(super) fn enter(&mut self, post: &Packed) -> Result<Result<Posted, Reject>, Fault> {
         if self.pending.is_none() {
             self.run("BEGIN IMMEDIATE")?;
         }
@@ -170,7 +170,7 @@ impl Tables {
         Ok(())
     }
 
-    fn judge(&mut self, post: &Sealed, dirty: &mut Dirty) -> Result<Result<Posted, Reject>, Fault> {
+    fn judge(&mut self, post: &Packed, dirty: &mut Dirty) -> Result<Result<Posted, Reject>, Fault> {
         let mut undo = Vec::with_capacity(post.entries.len());
         let mut fresh = Vec::new();
         for (entry, number) in post.entries.iter().zip(&post.numbers) {
@@ -314,7 +314,7 @@ impl Tables {
         Ok(())
     }
 
-    fn append(&mut self, post: &Sealed, dirty: &mut Dirty) -> Result<(), Fault> {
+    fn append(&mut self, post: &Packed, dirty: &mut Dirty) -> Result<(), Fault> {
         let event = post.event_json.as_deref();
         let head = self.head.next(post.time, &post.entries_json, event);
         let id = post.entries.iter().find_map(Entry::payment);

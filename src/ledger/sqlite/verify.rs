@@ -24,7 +24,10 @@ fn walk(connection: &Connection) -> Result<Report, Fault> {
     for problem in structure(connection)? {
         audit.problem(format!("the file: {problem}"));
     }
-    let sql = format!("SELECT {} FROM record ORDER BY seq", store::RECORD);
+    let sql = format!(
+        "SELECT {} FROM record r ORDER BY seq",
+        store::record_columns()
+    );
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::ledger::place::MarkerFile;
-use crate::ledger::sealed::Sealed;
 use crate::ledger::{PostError, Posted};
 
 use super::group::{Entered, Group, Job};
+use super::packed::Packed;
 use super::shared::Shared;
 use super::soon::{Soon, Which};
 use super::store::Fault;
@@ -176,20 +176,20 @@ impl Writer {
     fn take(&mut self, job: Job, group: &mut Group) {
         match job {
             Job::Post {
-                sealed,
+                packed,
                 reply,
                 place,
             } => {
                 // Only a reservation may be judged before those that nobody waits for.
-                if !sealed.reserves() {
+                if !packed.reserves() {
                     self.enter_soon(group, Which::All);
                 }
-                let mut answer = self.enter(&sealed);
+                let mut answer = self.enter(&packed);
                 if matches!(answer, Err(PostError::Rejected(_))) && self.soon.len() > 0 {
                     self.enter_soon(group, Which::All);
-                    answer = self.enter(&sealed);
+                    answer = self.enter(&packed);
                 }
-                group.newest(sealed.time);
+                group.newest(packed.time);
                 group.put(answer, reply, place);
             }
             Job::Flush(sender) => {
@@ -200,7 +200,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn enter(&mut self, post: &Sealed) -> Result<Posted, PostError> {
+    pub(super) fn enter(&mut self, post: &Packed) -> Result<Posted, PostError> {
         self.shared.healthy()?;
         let tables = match &mut self.state {
             Storage::Ready(tables) => tables,
