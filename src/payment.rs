@@ -13,11 +13,13 @@ use crate::signer::Seal;
 mod id;
 mod instruction;
 mod reason;
+mod receipt;
 mod trace;
 
 pub use id::{ApprovalId, NotApprovalId, NotPaymentId, PaymentId};
 pub use instruction::{Instruction, Signature};
 pub use reason::Reason;
+pub use receipt::{Claim, Receipt, SignedReceipt};
 pub use trace::{Cause, SpanId, TRACEPARENT, Trace, TraceId};
 
 /// A session's public name: `default` or what the operator calls it instead, or `ses_` and 16 hexadecimal
@@ -238,23 +240,6 @@ pub struct SignedOffer {
     pub seal: Seal,
 }
 
-/// A receipt as somebody signed it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SignedReceipt {
-    /// CAIP-2.
-    pub network: String,
-    /// URL of what was sold.
-    pub resource: String,
-    /// Who paid.
-    pub payer: String,
-    /// Unix seconds.
-    pub issued_at: u64,
-    /// The transaction, where it is named.
-    pub transaction: Option<String>,
-    /// Who signed it.
-    pub seal: Seal,
-}
-
 /// The signed thing that can move money, as the header that the retry carries. No `Debug`.
 #[derive(Clone)]
 pub struct Payload {
@@ -262,38 +247,6 @@ pub struct Payload {
     pub name: http::HeaderName,
     /// Base64 JSON, of MPP with its scheme before it, marked sensitive.
     pub value: http::HeaderValue,
-}
-
-/// What the merchant says about the settlement. A claim, never a proof.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Receipt {
-    /// It says that it was paid.
-    Claimed(Claim),
-    /// It says that settlement failed, for a reason of at most 64 plain characters.
-    Denied {
-        /// The merchant's `errorReason`, cut to letters, digits, `_`, `-` and `.`.
-        why: String,
-        /// A transaction it names all the same.
-        transaction: Option<String>,
-    },
-    /// No receipt, or an unreadable one.
-    #[default]
-    Absent,
-}
-
-/// The content of a receipt that says *paid*, each member only when well formed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
-    /// Transaction hash.
-    pub transaction: Option<String>,
-    /// The chain it names.
-    pub network: Option<Network>,
-    /// Who paid.
-    pub payer: Option<String>,
-    /// What it says was charged.
-    pub amount: Option<Amount>,
-    /// What it says in a form that is signed, beside the rest.
-    pub signed: Option<Box<SignedReceipt>>,
 }
 
 /// A decision not to pay. Not an error. `reason` is a stable code; no merchant text in it.

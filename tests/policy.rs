@@ -324,12 +324,12 @@ fn each_fault_of_a_single_offer_has_its_own_reason() {
         (
             "M-02 2^64 + 1 is not 1",
             |r| r.amount = Amount((1 << 64) + 1),
-            Reason::AmountInvalid,
+            Reason::OverRequestCap,
         ),
         (
             "M-02 2^128 - 1",
             |r| r.amount = Amount(u128::MAX),
-            Reason::AmountInvalid,
+            Reason::OverRequestCap,
         ),
         (
             "X-08 permit2",
@@ -524,7 +524,7 @@ fn recipients_on_a_list() {
     assert!(pay(PAYEE).is_ok());
     assert!(pay(&PAYEE.to_lowercase()).is_ok());
     let other = "0x99790Af334E288B736C70BAae960bB49eA31927c";
-    assert_eq!(reason(pay(other)), Some(Reason::RecipientNotAllowed));
+    assert_eq!(reason(pay(other)), Some(Reason::RecipientChanged));
 }
 
 #[test]
@@ -833,7 +833,7 @@ tests:
   - { url: "https://yes.test/x", agent: bot, method: POST, expect: refuse }
   - { url: "https://yes.test/x", agent: bot, network: "eip155:1", expect: refuse, reason: network_not_allowed }
   - { url: "https://yes.test/x", agent: bot, asset: WIDE, amount: "0.01 USD", expect: pay }
-  - { url: "https://yes.test/x", agent: bot, pay_to: "0x99790Af334E288B736C70BAae960bB49eA31927c", expect: refuse, reason: recipient_not_allowed }
+  - { url: "https://yes.test/x", agent: bot, pay_to: "0x99790Af334E288B736C70BAae960bB49eA31927c", expect: refuse, reason: recipient_changed }
   - { url: "http://yes.test/x", agent: bot, expect: refuse, reason: insecure_transport }
   - { url: "https://no.test/x", expect: deny, rule: "no" }
   - { url: "https://dear.test/x", amount: "2 USD", expect: refuse, reason: over_session_cap }
@@ -993,7 +993,7 @@ fn a_transfer_on_solana_is_judged_like_any_other() {
         (
             "M-02 more than 64 bits",
             |r| r.amount = Amount(1 << 70),
-            Reason::AmountInvalid,
+            Reason::OverRequestCap,
         ),
         (
             "M-03 another mint",
@@ -1078,7 +1078,7 @@ fn an_account_of_a_program_is_paid_where_a_rule_lists_it() {
     let listed = format!("max: \"0.05 USD\", pay_to: [{SOLANA_DERIVED}]");
     assert!(on_solana(&listed, 300, derived.clone()).is_ok());
     let other = on_solana(&listed, 300, solana_offer()).unwrap_err();
-    assert_eq!(other.reason, Reason::RecipientNotAllowed);
+    assert_eq!(other.reason, Reason::RecipientChanged);
     for pay_to in ["any", "first-seen", "{ first-seen: alert }"] {
         let rule = format!("max: \"0.05 USD\", pay_to: {pay_to}");
         assert!(on_solana(&rule, 300, solana_offer()).is_ok(), "{pay_to}");

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::event::{Flag, PREIMAGE, SpendEvent, State};
 use crate::ledger::PostError;
 use crate::money::{Amount, Network, Usd};
-use crate::payment::{Asked, Challenge, Claim, PaymentId, Requirement, Trace};
+use crate::payment::{Asked, Challenge, Claim, PaymentId, Requirement, SessionId, Trace};
 use crate::policy::{self, Approval, Policy};
 use crate::protocol::Terms;
 use crate::signer::Key;
@@ -32,6 +32,8 @@ struct Statement {
     payer: String,
     /// What the challenge said that it sells.
     resource: Option<String>,
+    /// Of which media type that is.
+    sells: Option<String>,
 }
 
 impl About {
@@ -63,6 +65,7 @@ impl About {
                 asked: asked.clone(),
                 payer: String::new(),
                 resource: None,
+                sells: None,
             },
         }
     }
@@ -77,10 +80,12 @@ impl About {
         self.statement.asked.trace.as_ref()
     }
 
-    /// The only requirement of a challenge is what a refusal is about.
-    pub(super) fn offered(&mut self, challenge: &Challenge) {
-        if let [only] = challenge.requirements.as_slice() {
-            self.terms(only);
+    /// What a refusal is about: the requirement that was nearest to being paid, else the only one.
+    pub(super) fn offered(&mut self, challenge: &Challenge, nearest: Option<usize>) {
+        let all = challenge.requirements.as_slice();
+        let only = || all.first().filter(|_| all.len() == 1);
+        if let Some(offered) = nearest.and_then(|n| all.get(n)).or_else(only) {
+            self.terms(offered);
         }
     }
 
@@ -121,9 +126,16 @@ impl About {
         self.event.valid_before = Some(terms.now.secs().saturating_add(terms.valid_for));
         self.event.wallet = wallet.into();
         self.statement.payer = terms.payer.to_owned();
-        self.statement
-            .resource
-            .clone_from(&terms.requirement.resource);
+        let requirement = terms.requirement;
+        self.statement.resource.clone_from(&requirement.resource);
+        self.statement.sells.clone_from(&requirement.mime_type);
+        let asked = &self.statement.asked;
+        if let Some(resource) = &requirement.resource
+            && policy::is_of(asked, resource) == Some(true)
+            && path(resource) != &*asked.path
+        {
+            tracing::info!(host = %self.event.host, "the challenge speaks of another path of its host than was asked");
+        }
     }
 
     /// Whoever signs chooses the nonce, and nobody knows it yet.
@@ -157,6 +169,10 @@ impl About {
         &self.event.host
     }
 
+    pub(super) fn session(&self) -> &SessionId {
+        &self.event.session
+    }
+
     pub(super) fn path(&self) -> &str {
         &self.event.path
     }
@@ -187,6 +203,7 @@ impl About {
             asked,
             payer,
             resource,
+            sells: _,
         } = &self.statement;
         let Some(signed) = claim.signed.as_ref().filter(|_| !keys.is_empty()) else {
             return false;
@@ -205,6 +222,50 @@ impl About {
         let sealed = keys.iter().any(|key| key.sealed(&signed.seal));
         let same = signed.network == self.event.network && of_this && paid_by && transaction;
         !(sealed && same && timely)
+    }
+
+    /// Does the receipt name whoever paid? `None` where it names nobody, and where its payer may be whoever pays
+    /// the chain's fees.
+    pub(super) fn is_payer_of(&self, claim: &Claim) -> Option<bool> {
+        let payer = &self.statement.payer;
+        let evm = self.event.network.starts_with("eip155:") && !payer.is_empty();
+        let named = claim.payer.as_ref().filter(|_| evm)?;
+        Some(named.eq_ignore_ascii_case(payer))
+    }
+
+    /// Is the answer of another kind than the merchant said that it sells (threat X-14)? Streams of events are
+    /// taken for whatever they carry.
+    pub(super) fn is_another_kind(&self, content_type: &str) -> bool {
+        let Some(promised) = &self.statement.sells else {
+            return false;
+        };
+        let kinds = |list: &str| -> Vec<String> {
+            let kinds = list.split(',').map(|kind| kind.split(';').next());
+            let kinds = kinds.map(|kind| kind.unwrap_or_default().trim().to_ascii_lowercase());
+            kinds.filter(|kind| kind.contains('/')).collect()
+        };
+        let (promised, came) = (kinds(promised), kinds(content_type));
+        let [came] = &*came else {
+            return false;
+        };
+        let fits = |promised: &String| {
+            let all = promised.strip_suffix('*');
+            let family = |kind: &str| {
+                kind.rsplit(['/', '+'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            promised == came
+                || all.is_some_and(|group| group == "*/" || came.starts_with(group))
+                || family(promised) == family(came) && came != "application/problem+json"
+        };
+        let streamed = [
+            "text/event-stream",
+            "application/octet-stream",
+            "multipart/byteranges",
+        ];
+        !promised.is_empty() && !promised.iter().any(fits) && !streamed.contains(&&**came)
     }
 
     pub(super) fn price(&self) -> Usd {

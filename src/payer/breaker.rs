@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::payment::{Reason, Refusal};
+use crate::policy::plain_spelling;
 
 /// Paid requests to one path in a row that got no usable answer.
 const ROUTE_FAILURES: u32 = 5;
@@ -43,7 +44,7 @@ impl Breaker {
         if circuits.is_empty() {
             return Ok(());
         }
-        for path in [path, ""] {
+        for path in [&*plain_spelling(path), ""] {
             let circuit = circuits.get(&(host.to_owned(), path.to_owned()));
             if let Some(circuit) = circuit.filter(|c| now < c.open_until) {
                 return Err(open(circuit));
@@ -65,7 +66,8 @@ impl Breaker {
             circuits.retain(|_, c| c.open_until > now);
         }
         let mut opened = None;
-        for (path, most) in [(path, ROUTE_FAILURES), ("", HOST_FAILURES)] {
+        let path = plain_spelling(path);
+        for (path, most) in [(&*path, ROUTE_FAILURES), ("", HOST_FAILURES)] {
             let key = (host.to_owned(), path.to_owned());
             if delivered {
                 circuits.remove(&key);

@@ -47,8 +47,8 @@ fn part(about: &About, claim: &Claim) -> Option<Amount> {
     less.filter(|_| about.is_upto() && !differs(about, claim))
 }
 
-/// Does the receipt name another network than was signed, another amount or more than the maximum, or
-/// no transaction although something was taken?
+/// Does the receipt name another network or payer than was signed, another amount or more than the maximum, what
+/// is none of these, or no transaction although something was taken?
 pub(super) fn differs(about: &About, claim: &Claim) -> bool {
     let upto = about.is_upto();
     let nothing = upto && claim.amount == Some(Amount(0));
@@ -57,8 +57,10 @@ pub(super) fn differs(about: &About, claim: &Claim) -> bool {
         false => Some(amount) != about.amount(),
     });
     let network = claim.network.as_ref();
-    claim.transaction.is_none() && !nothing
+    claim.odd
+        || claim.transaction.is_none() && !nothing
         || amount
+        || about.is_payer_of(claim) == Some(false)
         || network.is_some_and(|n| n.as_str() != about.network())
 }
 

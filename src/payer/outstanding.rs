@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::about::{About, Paid};
 use super::waiting::Waiting;
 use crate::clock::Timestamp;
-use crate::payment::{Payload, PaymentId, Reason, Refusal, RequestKey};
+use crate::payment::{Payload, PaymentId, Reason, Refusal, RequestKey, SessionId};
 use crate::policy::OnUnknown;
 use crate::protocol::Protocol;
 
 /// How often one payload is sent again, the first sending not counted.
 const RESENDS: u8 = 3;
 
-/// Requests that are remembered. What is forgotten beyond that stays counted in the ledger.
+/// Requests that are remembered. While there are so many nothing more is paid, as what were forgotten could be paid
+/// twice.
 const REMEMBERED: usize = 10_000;
+/// As many of one session are too many for it, so that it takes no room from others.
+const SHARE: usize = REMEMBERED / 8;
 
 /// Requests being paid, after which those that ended are cleared away.
 const FLYING: usize = 4096;
@@ -34,15 +37,17 @@ pub(super) struct Again {
 }
 
 /// A payment whose answer nobody has.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Left {
     pub(super) id: PaymentId,
+    pub(super) session: SessionId,
     pub(super) until: Timestamp,
     pub(super) claimed: bool,
 }
 
 /// One payment that may have been charged.
 struct Held {
+    session: SessionId,
     id: PaymentId,
     until: Timestamp,
     resends: u8,
@@ -53,15 +58,15 @@ struct Held {
 }
 
 /// What is said where a payload cannot or must not be sent again.
-pub(super) fn refusal(left: Left) -> Refusal {
-    let detail = match left.claimed {
+pub(super) fn refusal((id, until): (PaymentId, Timestamp), claimed: bool) -> Refusal {
+    let detail = match claimed {
         true => "this request was paid before, and its answer did not arrive whole",
         false => "this request was paid before, and nobody knows yet whether it was charged",
     };
     Refusal {
         retryable: true,
-        resets_at: Some(left.until),
-        payment: Some(left.id),
+        resets_at: Some(until),
+        payment: Some(id),
         ..Refusal::new(Reason::OutcomeUnknown, detail)
     }
 }
@@ -132,11 +137,33 @@ impl Outstanding {
             held.resends += 1;
             return Ok(Some(again.clone()));
         }
-        Err(refusal(Left {
-            id: held.id,
-            until: held.until,
-            claimed: held.claimed,
-        }))
+        Err(refusal((held.id, held.until), held.claimed))
+    }
+
+    /// May one more payment of this session end without an answer?
+    ///
+    /// # Errors
+    /// The refusal, while there are too many.
+    pub(super) fn room(&self, session: &SessionId, now: Timestamp) -> Result<(), Refusal> {
+        let all = self.lock();
+        if all.len() < SHARE {
+            return Ok(());
+        }
+        let living = all.values().filter(|held| now < held.until);
+        let (mut total, mut own) = (0, 0);
+        for held in living {
+            total += 1;
+            own += usize::from(held.session == *session);
+        }
+        if total < REMEMBERED && own < SHARE {
+            return Ok(());
+        }
+        let detail =
+            "too many payments have an unknown outcome: nothing more is paid until some are over";
+        Err(Refusal {
+            retryable: true,
+            ..Refusal::new(Reason::OutcomeUnknown, detail)
+        })
     }
 
     /// Does `find` have anything to say about this request?
@@ -148,16 +175,29 @@ impl Outstanding {
     pub(super) fn hold(&self, request: RequestKey, again: Again, now: Timestamp) {
         let left = Left {
             id: again.about.id(),
+            session: again.about.session().clone(),
             until: again.until,
             claimed: again.claimed,
         };
         self.insert(request, left, Some(again), now);
     }
 
-    /// Remembers what a crash, a restart or a silent wallet left open; its payload is gone, its money
-    /// is not.
-    pub(super) fn recall(&self, request: RequestKey, left: Left, now: Timestamp) {
+    /// Remembers what a silent wallet left open; there is no payload, but there may be one somewhere.
+    pub(super) fn leave(&self, request: RequestKey, left: Left, now: Timestamp) {
         self.insert(request, left, None, now);
+    }
+
+    /// The same of what a crash or restart left open, as far as there is room.
+    pub(super) fn recall(&self, request: RequestKey, left: Left, now: Timestamp) {
+        let full = |all: &HashMap<_, _>| all.len() >= REMEMBERED && !all.contains_key(&request);
+        let mut all = self.lock();
+        if full(&all) {
+            all.retain(|_, held| held.until > now);
+        }
+        if !full(&all) {
+            drop(all);
+            self.insert(request, left, None, now);
+        }
     }
 
     /// The request got what it was paid for: the next one like it is a new purchase.
@@ -166,25 +206,29 @@ impl Outstanding {
     }
 
     fn insert(&self, request: RequestKey, left: Left, again: Option<Again>, now: Timestamp) {
-        let Left { id, until, claimed } = left;
+        let Left {
+            id,
+            session,
+            until,
+            claimed,
+        } = left;
         let mut all = self.lock();
         if all.len() >= REMEMBERED {
             all.retain(|_, held| held.until > now);
         }
-        if all.len() < REMEMBERED || all.contains_key(&request) {
-            let resends = all
-                .get(&request)
-                .filter(|h| h.id == id)
-                .map_or(0, |h| h.resends);
-            let held = Held {
-                id,
-                until,
-                resends,
-                claimed,
-                again,
-            };
-            all.insert(request, held);
-        }
+        let resends = all
+            .get(&request)
+            .filter(|h| h.id == id)
+            .map_or(0, |h| h.resends);
+        let held = Held {
+            id,
+            session,
+            until,
+            resends,
+            claimed,
+            again,
+        };
+        all.insert(request, held);
     }
 }
 
@@ -200,6 +244,7 @@ mod tests {
 
     fn left(n: u64, until: Timestamp) -> Left {
         Left {
+            session: SessionId(format!("s{}", n % 8).into()),
             id: PaymentId(n.into()),
             until,
             claimed: false,
@@ -230,6 +275,23 @@ mod tests {
         all.recall(request(most * 3), left(8, later), soon);
         assert_eq!(all.lock().len(), REMEMBERED / 2 + 1, "the dead make room");
         assert!(all.find(request(most * 3), soon).is_err());
+
+        let all = Outstanding::default();
+        let session = |n: u64| left(n, now).session;
+        let share = u64::try_from(SHARE).unwrap();
+        for n in 0..share {
+            assert!(all.room(&session(0), now).is_ok(), "{n}");
+            all.recall(request(n), left(n * 8, later), now);
+        }
+        let full = all.room(&session(0), now).err().unwrap();
+        assert_eq!(full.reason, Reason::OutcomeUnknown);
+        assert!(full.retryable && all.room(&session(1), now).is_ok());
+        assert!(all.room(&session(0), later).is_ok(), "they are over");
+        for n in share..most {
+            all.recall(request(n), left(n, later), now);
+        }
+        let other = SessionId("another".into());
+        assert!(all.room(&other, now).is_err(), "nobody's is forgotten");
 
         let waiting = Arc::new(Waiting::default());
         for n in 0..most * 2 {

@@ -59,7 +59,6 @@ impl Payer {
         known: Known,
         about: &mut About,
     ) -> Result<Plan<'a>, Refusal> {
-        about.offered(challenge);
         let now = self.clock.now();
         let facts = Facts {
             payers: self.payers.clone(),
@@ -68,9 +67,14 @@ impl Payer {
         let mut left = Cow::Borrowed(challenge);
         let mut first = None;
         loop {
-            let approval = match policy::decide(policy, asked, &left, &facts, now) {
+            let approval = match policy::judge(policy, asked, &left, &facts, now) {
                 Ok(approval) => approval,
-                Err(refusal) => return Err(first.unwrap_or(refusal)),
+                Err((refusal, nearest)) => {
+                    if first.is_none() {
+                        about.offered(challenge, nearest);
+                    }
+                    return Err(first.unwrap_or(refusal));
+                }
             };
             let offer = Arc::clone(&approval.requirement.offer);
             about.chosen(&approval);
@@ -106,7 +110,8 @@ impl Payer {
     ) -> Result<(), Refusal> {
         let circuit = self.breaker.check(about.host(), about.path(), now);
         let looped = asked.request.map_or(Ok(()), |r| self.loops.check(r, now));
-        circuit.and(looped).map_err(|refusal| Refusal {
+        let room = self.outstanding.room(&asked.session.id, self.surely());
+        circuit.and(looped).and(room).map_err(|refusal| Refusal {
             rule: Some(approval.rule.clone()),
             price: Some(approval.price),
             ..refusal

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::breaker::PAUSE_MAX_SECS;
 use super::outstanding::Left;
-use super::settle::gave;
+use super::settle::{gave, given};
 use super::{Payer, SKEW};
 use crate::clock::Timestamp;
 use crate::event::export::Recorded;
@@ -37,6 +37,7 @@ impl Payer {
             if let Some(request) = request(&event).filter(|_| !delivered(&event)) {
                 let left = Left {
                     id: event.id,
+                    session: event.session.clone(),
                     until: payment.until,
                     claimed: false,
                 };
@@ -61,6 +62,7 @@ impl Payer {
                 let dies = event.valid_before.unwrap_or_default();
                 let left = Left {
                     id: event.id,
+                    session: event.session.clone(),
                     until: Timestamp::from_secs(dies.saturating_add(SKEW)),
                     claimed: event.is_claimed(),
                 };
@@ -106,7 +108,8 @@ fn request(event: &SpendEvent) -> Option<RequestKey> {
 /// was before the restart.
 fn delivered(event: &SpendEvent) -> bool {
     let delivery = event.delivery.as_ref();
-    let whole = delivery.filter(|d| d.digest.is_some() && (200..400).contains(&d.status));
+    let given = |status| StatusCode::from_u16(status).is_ok_and(given);
+    let whole = delivery.filter(|d| d.digest.is_some() && given(d.status));
     whole.is_some() && !event.flags.contains(&Flag::PaidNotDelivered)
 }
 

@@ -1,6 +1,6 @@
 //! Errors of the ledger and the wallet, as refusals that an agent can read.
 
-use super::outstanding::{self, Left};
+use super::outstanding;
 use crate::budget::{Counted, Reject};
 use crate::clock::Timestamp;
 use crate::ledger::PostError;
@@ -58,11 +58,7 @@ fn of_reject(reject: &Reject, price: Usd) -> Refusal {
             payment,
             until,
             claimed,
-        } => outstanding::refusal(Left {
-            id: *payment,
-            until: *until,
-            claimed: *claimed,
-        }),
+        } => outstanding::refusal((*payment, *until), *claimed),
         Reject::PayeeChanged { .. } => {
             let detail = "the recipient differs from the one that was paid first at this host";
             Refusal::new(Reason::RecipientChanged, detail)

@@ -18,7 +18,7 @@ use crate::event::{Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
 use crate::payment::{Asked, Limit, Reason, Refusal};
-use crate::policy::{Approval, Known, Policy, Warning};
+use crate::policy::{self, Approval, Known, Policy, Warning};
 
 /// Characters of a tool's name that are kept as they are.
 const NAME_MAX: usize = 128;
@@ -161,12 +161,13 @@ impl Payer {
     }
 }
 
-/// What a price is remembered for: the path, and behind a `#`, which no path has, the tool, prompt or resource
+/// What a price is remembered for: the path in its plain spelling, and behind a `#`, which no path has, the tool, prompt or resource
 /// that the body names. Names are percent-encoded, and long ones hashed.
 #[must_use]
 pub fn route(path: &str, tool: Option<&str>) -> String {
+    let path = policy::plain_spelling(path);
     let Some(tool) = tool else {
-        return path.to_owned();
+        return path.into_owned();
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
     let mut name = String::with_capacity(tool.len());

@@ -71,8 +71,8 @@ impl Payer {
         let (entry, state) = claim::stands(&about, &receipt, &mut paid, before);
         again.claimed |= matches!(receipt, Receipt::Claimed(_));
         let mut event = about.event(self.clock.now(), state);
-        raise(&mut event, &about, &receipt, status);
         event.delivery = answer.map(delivery);
+        raise(&mut event, &about, &receipt, status);
         claim::says(&mut event, &receipt, &paid, before);
         paid.prove(&mut event);
         let _turn = self.reconciler.endings().answer(about.id()).await;
@@ -190,10 +190,14 @@ fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
     match (receipt, status) {
         (_, None | Some(StatusCode::PAYMENT_REQUIRED)) => false,
         (Receipt::Claimed(_), Some(_)) => true,
-        (Receipt::Denied { .. } | Receipt::Absent, Some(status)) => {
-            !status.is_client_error() && !status.is_server_error()
-        }
+        (Receipt::Denied { .. } | Receipt::Absent, Some(status)) => given(status),
     }
+}
+
+/// Is this the status of an answer that has something in it? Whoever is sent on elsewhere has nothing yet, and no
+/// merchant says that it was for the money (threat M-11).
+pub(super) fn given(status: StatusCode) -> bool {
+    status.is_informational() || status.is_success() || status == StatusCode::NOT_MODIFIED
 }
 
 /// Did the merchant keep its side? One that takes the money and then fails did not; an error that it
@@ -210,6 +214,9 @@ fn raise(event: &mut SpendEvent, about: &About, receipt: &Receipt, status: Optio
         Some(status) if status.is_client_error() || status.is_server_error() => {
             flags.push(Flag::PaidNotDelivered);
         }
+        Some(status) if !usable(receipt, Some(status)) || is_another_kind(event, about) => {
+            flags.push(Flag::PaidNotDelivered);
+        }
         Some(_) => {}
         None => flags.push(Flag::PaidNotDelivered),
     }
@@ -217,6 +224,13 @@ fn raise(event: &mut SpendEvent, about: &About, receipt: &Receipt, status: Optio
     // Some were raised when the payment was decided on.
     flags.retain(|flag| !event.flags.contains(flag));
     event.flags.extend(flags);
+}
+
+fn is_another_kind(event: &SpendEvent, about: &About) -> bool {
+    let delivery = event.delivery.as_ref();
+    let whole = delivery.filter(|d| (200..300).contains(&d.status) && d.status != 204);
+    let kind = whole.and_then(|d| d.content_type.as_deref());
+    kind.is_some_and(|kind| about.is_another_kind(kind))
 }
 
 fn delivery((status, headers): Answer<'_>) -> Delivery {

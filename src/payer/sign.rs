@@ -152,10 +152,11 @@ impl Payer {
         {
             let left = Left {
                 id: about.id(),
+                session: about.session().clone(),
                 until: plan.until,
                 claimed: false,
             };
-            self.outstanding.recall(request, left, self.surely());
+            self.outstanding.leave(request, left, self.surely());
         }
         let (entry, state) = match problem.is_final() {
             true => {

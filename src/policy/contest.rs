@@ -126,7 +126,9 @@ pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) ->
 
 /// The refusal that helps most: of the deals we could have made the nearest (furthest along the
 /// terms, then cheapest, then first); if there was none, the one reason, or a list of the reasons.
-pub(super) fn nearest(missed: Vec<Missed>, challenge: &Challenge) -> Refusal {
+///
+/// Beside it, which of them it was, where all were judged.
+pub(super) fn nearest(missed: Vec<Missed>, challenge: &Challenge) -> (Refusal, Option<usize>) {
     let mut codes: Vec<Reason> = vec![];
     let reasons = missed.iter().map(|m| m.refusal.reason);
     for reason in reasons.chain(challenge.problems.iter().map(|p| p.reason)) {
@@ -135,7 +137,7 @@ pub(super) fn nearest(missed: Vec<Missed>, challenge: &Challenge) -> Refusal {
         }
     }
     let many = missed.len() + challenge.problems.len();
-    let worth = |m: &Missed| {
+    let worth = |(_, m): &(usize, Missed)| {
         (
             m.about == About::Deal,
             m.rank,
@@ -143,8 +145,9 @@ pub(super) fn nearest(missed: Vec<Missed>, challenge: &Challenge) -> Refusal {
         )
     };
     // `max_by_key` takes the last of equals; reversed, that is the merchant's first.
-    let best = missed.into_iter().rev().max_by_key(worth);
-    match (best, &*challenge.problems, &*codes) {
+    let best = missed.into_iter().enumerate().rev().max_by_key(worth);
+    let (which, best) = best.unzip();
+    let refusal = match (best, &*challenge.problems, &*codes) {
         (Some(best), _, _) if best.about == About::Deal => best.refusal,
         (Some(best), _, [_]) => best.refusal,
         (None, [problem, ..], _) => of_problem(problem),
@@ -160,7 +163,8 @@ pub(super) fn nearest(missed: Vec<Missed>, challenge: &Challenge) -> Refusal {
             );
             Refusal::new(Reason::NoAcceptableOption, detail)
         }
-    }
+    };
+    (refusal, which)
 }
 
 /// A challenge without anything usable: what is wrong with the first part of it.

@@ -29,6 +29,7 @@ pub use catalog::{Budget, Catalog, Scope};
 pub use contest::Verdict;
 pub use difference::difference;
 pub use known::{Consent, Duties, Known, Warning, payee_text};
+pub(crate) use path::plain_spelling;
 use rule::{Rule, Says};
 pub use suppose::{NotSupposed, Supposed, is_nobody};
 pub use trial::{Answer, Assumed, NotUrl, OURSELVES, Question};
@@ -285,15 +286,28 @@ pub fn decide(
     facts: &Facts,
     now: Timestamp,
 ) -> Result<Approval, Refusal> {
+    judge(policy, asked, challenge, facts, now).map_err(|(refusal, _)| refusal)
+}
+
+/// [`decide`]. A refusal comes with the place of the requirement that was nearest to being paid, where they were
+/// looked at.
+pub(crate) fn judge(
+    policy: &Policy,
+    asked: &Asked,
+    challenge: &Challenge,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<Approval, (Refusal, Option<usize>)> {
     if now >= asked.session.expires {
         let detail = format!("the session expired at {}", asked.session.expires);
-        return Err(Refusal::new(Reason::SessionExpired, detail));
+        return Err((Refusal::new(Reason::SessionExpired, detail), None));
     }
-    let rule = rule::first(&policy.rules, asked)?;
-    let refuse = |refusal: Refusal| {
-        let rule = Some(rule.name.clone());
-        Err(Refusal { rule, ..refusal })
+    let rule = rule::first(&policy.rules, asked).map_err(|refusal| (refusal, None))?;
+    let by_rule = |refusal: Refusal| Refusal {
+        rule: Some(rule.name.clone()),
+        ..refusal
     };
+    let refuse = |refusal| Err((by_rule(refusal), None));
     let pay = match &rule.says {
         Says::Pay(pay) => pay,
         Says::Deny => {
@@ -318,6 +332,9 @@ pub fn decide(
                 "nothing was priced",
             )),
         },
-        Err(missed) => refuse(contest::nearest(missed, challenge)),
+        Err(missed) => {
+            let (refusal, which) = contest::nearest(missed, challenge);
+            Err((by_rule(refusal), which))
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Paths, and patterns of paths, in one normal form for matching. What is forwarded is never changed.
 
+use std::borrow::Cow;
+
 use super::glob::Glob;
 
 /// A path pattern: `*` within one segment, `**` for any number of whole segments. At the end `/**`
@@ -107,6 +109,29 @@ impl PlainPath {
     }
 }
 
+/// The path in the one spelling of all that rules match alike; one that servers read in different ways as it is.
+#[must_use]
+pub(crate) fn plain_spelling(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') && path.is_ascii() {
+        return path.into();
+    }
+    let Some(PlainPath(segments)) = PlainPath::new(path) else {
+        return path.into();
+    };
+    let mut plain = String::with_capacity(path.len());
+    for segment in segments {
+        plain.push('/');
+        for byte in segment {
+            // pchar of RFC 3986 section 3.3.
+            match byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
+                true => plain.push(char::from(byte)),
+                false => plain.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    plain.into()
+}
+
 /// One segment without its percent encoding, or `None` when it is ambiguous.
 fn decode(segment: &str) -> Option<Vec<u8>> {
     let mut plain = Vec::with_capacity(segment.len());
@@ -134,6 +159,23 @@ fn decode(segment: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_rules_match_alike_is_spelled_alike() {
+        for (path, plain) in [
+            ("/v1/forecast", "/v1/forecast"),
+            ("/v1/%66orecast", "/v1/forecast"),
+            ("/a%20b/%3a@%7e/", "/a%20b/:@~/"),
+            ("/%c3%bc", "/%C3%BC"),
+            ("/\u{fc}", "/%C3%BC"),
+            ("/*;a=(1)", "/*;a=(1)"),
+            ("/a%2fb", "/a%2fb"),
+            ("/a/../b%20", "/a/../b%20"),
+            ("", ""),
+        ] {
+            assert_eq!(plain_spelling(path), plain, "{path}");
+        }
+    }
 
     fn matches(pattern: &str, path: &str) -> Option<bool> {
         let pattern = PathPattern::new(pattern).unwrap();

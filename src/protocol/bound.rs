@@ -119,9 +119,17 @@ fn weight(text: &str) -> Option<bool> {
     }
 }
 
-/// Does the realm name another host than the one that was asked (threat X-06)? A realm that is the name of
+/// Does the realm name another host than the one that was asked (threat X-06)? A realm that is a URL or the name of
 /// a host, with a port or without, must be that host or a domain above it; anything else is a title.
 fn is_elsewhere(realm: &str, host: &str, port: u16) -> bool {
+    let realm = realm.trim_ascii();
+    let realm = match realm.split_once("//") {
+        Some((scheme, rest)) if is_scheme(scheme) => {
+            let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+            authority.rsplit('@').next().unwrap_or_default()
+        }
+        _ => realm,
+    };
     let uri = format!("https://{realm}").parse::<http::Uri>().ok();
     let uri = uri.filter(|_| !realm.contains(['/', '?', '#', '@']));
     let Some(named) = uri.as_ref().and_then(http::Uri::host) else {
@@ -140,6 +148,13 @@ fn is_elsewhere(realm: &str, host: &str, port: u16) -> bool {
     let above = above && named.contains('.') && named.contains(|c: char| c.is_ascii_alphabetic());
     let other_port = uri.as_ref().and_then(http::Uri::port_u16);
     !(host == named || above) || other_port.is_some_and(|p| p != port)
+}
+
+/// `https:`, or nothing.
+fn is_scheme(text: &str) -> bool {
+    let of_scheme = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    let name = text.strip_suffix(':');
+    text.is_empty() || name.is_some_and(|name| name.bytes().all(of_scheme))
 }
 
 #[cfg(test)]
@@ -215,6 +230,10 @@ mod tests {
             "a.b/c",
             "x@a.b",
             "Zürich",
+            "https://api.example.com",
+            "HTTPS://api.example.com:443/v1?x=1",
+            "//example.com",
+            "see https://victim.test",
         ] {
             assert!(here(fine), "{fine}");
         }
@@ -226,6 +245,10 @@ mod tests {
             "ple.com",
             "127.0.0.1",
             "[::1]",
+            "https://shop.victim.test",
+            " https://api.example.com@victim.test/",
+            "http://api.example.com:8443",
+            "//victim.test/api.example.com",
         ] {
             assert!(!here(other), "{other}");
         }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::encoding::not_json;
+use super::encoding::object;
 use super::entry::{amount, word};
 use super::tempo_charge;
 use crate::money::{Asset, Network};
@@ -85,7 +85,7 @@ pub(super) fn read(method: &str, intent: &str, request: &str) -> Result<Requirem
         let why = named(INTENTS, intent).unwrap_or("the intent of the challenge is not known");
         return Err(unsupported(why));
     }
-    let charge: Charge<'_> = serde_json::from_str(request).map_err(|_| not_json())?;
+    let charge: Charge<'_> = object(request)?;
     // The same for every method: what moves no money is a login.
     if word(charge.amount).as_deref() == Some("0") {
         let detail =
@@ -152,7 +152,7 @@ fn details(raw: Option<&RawValue>) -> Result<Details<'_>, Problem> {
     let Some(raw) = raw else {
         return Ok(Details::default());
     };
-    serde_json::from_str(raw.get()).map_err(|_| {
+    object(raw.get()).map_err(|_| {
         let detail = "the details of the payment method cannot be read";
         Problem::new(Reason::MalformedChallenge, detail)
     })
@@ -175,7 +175,7 @@ fn authorizes(types: &[String]) -> Result<(), Problem> {
 
 /// Does the challenge count the asset as our own table does? Silence is no disagreement.
 pub(super) fn counts_as(request: &str, asset: &Asset) -> Result<(), Problem> {
-    let charge: Charge<'_> = serde_json::from_str(request).map_err(|_| not_json())?;
+    let charge: Charge<'_> = object(request)?;
     let said = details(charge.method_details)?.decimals;
     if said.is_none_or(|decimals| decimals == u64::from(asset.decimals)) {
         return Ok(());

@@ -9,6 +9,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
 
 use crate::payment::{Problem, Reason};
 
@@ -141,6 +142,14 @@ fn unescape(quoted: &str) -> Result<Cow<'_, str>, Problem> {
         return Ok(Cow::Owned(key));
     }
     Ok(Cow::Borrowed(quoted.trim_matches('"')))
+}
+
+/// An object's members, each borrowed as it is written; serde would take a list for them as well.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Problem> {
+    match json.trim_ascii_start().starts_with('{') {
+        true => serde_json::from_str(json).map_err(|_| not_json()),
+        false => Err(not_json()),
+    }
 }
 
 /// The message is no JSON of the shape that it must have.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::encoding::not_json;
+use super::encoding::{not_json, object};
 use super::statements::Offered;
 use crate::money::{Amount, Network, NotAmount};
 use crate::payment::{Challenge, Offer, Problem, Reason, Requirement, Signed};
@@ -73,7 +73,15 @@ pub(super) struct Entry<'a> {
     resource: Option<&'a RawValue>,
     #[serde(borrow)]
     mime_type: Option<&'a RawValue>,
-    extra: Option<Extra<'a>>,
+    #[serde(borrow)]
+    extra: Option<&'a RawValue>,
+}
+
+impl<'a> Entry<'a> {
+    fn extra(&self) -> Result<Extra<'a>, Problem> {
+        self.extra
+            .map_or(Ok(Extra::default()), |raw| object(raw.get()))
+    }
 }
 
 /// `extra` of an entry, as far as it decides what is signed.
@@ -138,7 +146,7 @@ pub(super) fn read_all(
 }
 
 fn read(dialect: &Dialect, raw: &str, shared: &Shared) -> Result<Requirement, Problem> {
-    let entry: Entry<'_> = serde_json::from_str(raw).map_err(|_| not_json())?;
+    let entry: Entry<'_> = object(raw)?;
     let scheme = word(entry.scheme)
         .ok_or_else(|| Problem::new(Reason::MalformedChallenge, "an entry names no scheme"))?;
     // Whatever else is odd about a scheme that nobody here speaks: that is why it is not paid.
@@ -188,7 +196,8 @@ fn fill(
     let asset = word(entry.asset).ok_or_else(|| malformed("an entry names no asset"))?;
     let pay_to = word(entry.pay_to)
         .ok_or_else(|| Problem::new(Reason::RecipientInvalid, "an entry names no recipient"))?;
-    let extra = entry.extra.as_ref();
+    let extra = entry.extra()?;
+    let extra = Some(&extra);
     let transfer_method = transfer_method(&network, &scheme, extra)?;
     if transfer_method == "permit2" && !dialect.permits {
         let detail = "version 1 of the protocol moves no asset by Permit2";
@@ -318,8 +327,8 @@ fn valid_for(raw: Option<&RawValue>) -> Result<u64, Problem> {
 /// Where the challenge disagrees with the signing domain of our own table, for the entry that is
 /// about to be signed. Silence is no disagreement.
 pub(super) fn names_domain(raw: &str, name: &str, version: &str) -> Result<bool, Problem> {
-    let entry: Entry<'_> = serde_json::from_str(raw).map_err(|_| not_json())?;
-    let extra = entry.extra.unwrap_or_default();
+    let entry: Entry<'_> = object(raw)?;
+    let extra = entry.extra()?;
     let agrees = |said: Option<&RawValue>, ours: &str| {
         said.is_none_or(|raw| text(raw).is_some_and(|text| text == ours))
     };
@@ -329,8 +338,8 @@ pub(super) fn names_domain(raw: &str, name: &str, version: &str) -> Result<bool,
 /// What the entry that is about to be signed names on Solana (`scheme_exact_svm`). The recent block that it
 /// may name too is not looked at: ours comes from a node of our own.
 pub(super) fn cluster(raw: &str) -> Result<Named, Problem> {
-    let entry: Entry<'_> = serde_json::from_str(raw).map_err(|_| not_json())?;
-    let extra = entry.extra.unwrap_or_default();
+    let entry: Entry<'_> = object(raw)?;
+    let extra = entry.extra()?;
     let written = |raw: Option<&RawValue>, what: &str| {
         let odd = || {
             let detail = format!("the {what} of an entry is not a string");

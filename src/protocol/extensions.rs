@@ -60,21 +60,37 @@ impl<'a> Extensions<'a> {
     /// A login hinders no payment; but one for another host than the
     /// challenge itself speaks of marks a challenge that was passed on from elsewhere.
     pub(super) fn login(&self, url: Option<&str>) -> Result<(), Problem> {
-        let domain = self
-            .member(SIGN_IN, "info")
-            .and_then(|info| Self::read(info.get()).ok())
-            .and_then(|info| info.find("domain"))
-            .and_then(text);
+        let domain = self.login_domain();
         match (
             domain.as_deref().map(host),
             url.and_then(authority).map(host),
         ) {
-            (Some(ours), Some(theirs)) if !ours.eq_ignore_ascii_case(theirs) => Err(Problem::new(
-                Reason::MessageSigningRefused,
-                "the challenge asks for a login signature for another host",
-            )),
+            (Some(ours), Some(theirs)) if !ours.eq_ignore_ascii_case(theirs) => {
+                Err(login_elsewhere())
+            }
             _ => Ok(()),
         }
+    }
+
+    /// The same against the host that was asked, which a domain above it may speak for.
+    pub(super) fn login_of(&self, asked: &str) -> Result<(), Problem> {
+        let Some(domain) = self.login_domain() else {
+            return Ok(());
+        };
+        let named = host(&domain).trim_end_matches('.').to_ascii_lowercase();
+        let above = asked
+            .strip_suffix(&*named)
+            .is_some_and(|sub| sub.ends_with('.') && named.contains('.'));
+        match named.trim_matches(['[', ']']) == asked || above {
+            true => Ok(()),
+            false => Err(login_elsewhere()),
+        }
+    }
+
+    fn login_domain(&self) -> Option<String> {
+        let info = self.member(SIGN_IN, "info")?;
+        let info = Self::read(info.get()).ok()?;
+        info.find("domain").and_then(text)
     }
 
     /// A member of one extension.
@@ -140,6 +156,11 @@ fn authority(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#', '\\']).next()?;
     authority.rsplit('@').next()
+}
+
+fn login_elsewhere() -> Problem {
+    let detail = "the challenge asks for a login signature for another host";
+    Problem::new(Reason::MessageSigningRefused, detail)
 }
 
 /// The host without its port.

@@ -230,8 +230,7 @@ pub(super) fn text(raw: &RawValue) -> Option<String> {
 
 /// An object's members; serde would take a list for them as well.
 pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
-    let json = Some(raw.get()).filter(|json| json.starts_with('{'))?;
-    serde_json::from_str(json).ok()
+    encoding::object(raw.get()).ok()
 }
 
 /// Where a part that was borrowed from `json` stands in it.

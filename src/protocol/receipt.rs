@@ -55,7 +55,7 @@ fn try_read(
     let value = encoding::only(headers, name).ok()??;
     let json = encoding::decode(value).ok()?;
     encoding::check(&json).ok()?;
-    let settlement: Settlement<'_> = serde_json::from_str(&json).ok()?;
+    let settlement: Settlement<'_> = encoding::object(&json).ok()?;
     let transaction = settlement
         .transaction
         .and_then(text)
@@ -65,19 +65,30 @@ fn try_read(
         let why = plain(&why);
         return Some(Receipt::Denied { why, transaction });
     }
+    let mut odd = false;
     Some(Receipt::Claimed(Claim {
         transaction,
-        network: settlement.network.and_then(text).and_then(|n| network(&n)),
-        payer: settlement.payer.and_then(text).filter(|p| is_account(p)),
-        amount: settlement
-            .amount
-            .and_then(text)
-            .and_then(|a| a.parse().ok()),
+        network: member(settlement.network, network, &mut odd),
+        payer: member(settlement.payer, account, &mut odd),
+        amount: member(settlement.amount, |a| a.parse().ok(), &mut odd),
+        odd,
         signed: settlement
             .extensions
             .and_then(statements::receipt)
             .map(Box::new),
     }))
+}
+
+/// A member that is there and says something, read; `odd` when it cannot be.
+fn member<T>(
+    raw: Option<&RawValue>,
+    read: impl Fn(&str) -> Option<T>,
+    odd: &mut bool,
+) -> Option<T> {
+    let raw = raw.filter(|raw| raw.get() != "\"\"")?;
+    let value = text(raw).and_then(|text| read(&text));
+    *odd |= value.is_none();
+    value
 }
 
 /// The members of an MPP receipt that are looked at. It names neither sum nor payer.
@@ -99,7 +110,7 @@ fn try_read_mpp(headers: &HeaderMap, name: &str) -> Option<Receipt> {
     let value = value.to_str().ok().filter(|v| v.len() <= RECEIPT_MAX)?;
     let json = encoding::decode_url(value)?;
     encoding::check(&json).ok()?;
-    let noted: Noted<'_> = serde_json::from_str(&json).ok()?;
+    let noted: Noted<'_> = encoding::object(&json).ok()?;
     let status = noted.status.and_then(text)?;
     let transaction = noted.reference.and_then(text);
     let transaction = transaction.filter(|t| is_transaction(t));
@@ -128,8 +139,9 @@ fn is_transaction(text: &str) -> bool {
 }
 
 /// An EVM address, or a Solana account in base58.
-fn is_account(text: &str) -> bool {
-    evm::Address::from_hex(text).is_ok() || is_base58(text, 32..=44)
+fn account(text: &str) -> Option<String> {
+    let is_account = evm::Address::from_hex(text).is_ok() || is_base58(text, 32..=44);
+    is_account.then(|| text.to_owned())
 }
 
 fn is_base58(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
@@ -171,16 +183,31 @@ mod tests {
             payer: Some(PAYER.into()),
             amount: Some(Amount(10_000)),
             signed: None,
+            odd: false,
         };
         assert_eq!(receipt(&honest), Receipt::Claimed(claim));
-        for odd in [
+        let nothing = |odd| {
+            Receipt::Claimed(Claim {
+                odd,
+                ..Claim::default()
+            })
+        };
+        for silent in [
             json!({"success": true}),
-            json!({"success": true, "transaction": "", "network": "base", "payer": "you", "amount": ""}),
+            json!({"success": true, "transaction": "", "network": "", "payer": "", "amount": ""}),
+            json!({"success": true, "transaction": format!("0x{}", "g".repeat(64))}),
+            json!({"success": true, "network": null, "payer": null, "amount": null}),
+        ] {
+            assert_eq!(receipt(&silent), nothing(false), "{silent}");
+        }
+        for odd in [
             json!({"success": true, "transaction": "0x12", "network": 1, "payer": {}, "amount": 5}),
             json!({"success": true, "transaction": "ignore\r\nall", "amount": "-1", "network": null}),
-            json!({"success": true, "transaction": format!("0x{}", "g".repeat(64))}),
+            json!({"success": true, "network": "base"}),
+            json!({"success": true, "payer": "you"}),
+            json!({"success": true, "amount": 10_000}),
         ] {
-            assert_eq!(receipt(&odd), Receipt::Claimed(Claim::default()), "{odd}");
+            assert_eq!(receipt(&odd), nothing(true), "{odd}");
         }
     }
 
@@ -218,6 +245,7 @@ mod tests {
             r#"{"success":true,"extensions":{"a":1,"\u0061":2}}"#,
             r#"{"transaction":"0x"}"#,
             "[true]",
+            "[true,null,null,null,null,null,null]",
             "true",
         ] {
             assert_eq!(lines(&[&STANDARD.encode(text)]), Receipt::Absent, "{text}");

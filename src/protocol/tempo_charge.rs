@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::Terms;
+use super::encoding::object;
 use super::entry::{amount, word};
 use crate::evm::keccak;
 use crate::money::{Amount, Network};
@@ -99,7 +100,7 @@ pub(super) fn read(asked: &Asked<'_>) -> Result<Requirement, Problem> {
     let text = asked.method_details.map_or("{}", RawValue::get);
     dictates(asked.request)?;
     dictates(text)?;
-    let details: Details<'_> = serde_json::from_str(text).map_err(|_| unreadable())?;
+    let details: Details<'_> = object(text).map_err(|_| unreadable())?;
     let chain = details.chain_id.map(|id| format!("eip155:{id}"));
     let network = chain.and_then(|name| name.parse::<Network>().ok());
     let network = network.ok_or_else(|| {
@@ -178,7 +179,7 @@ fn splits(shares: Vec<&RawValue>, whole: Amount) -> Result<Vec<Split>, Problem> 
     for raw in shares {
         dictates(raw.get())?;
         let unreadable = |_| invalid("a share of the amount cannot be read");
-        let share: Share<'_> = serde_json::from_str(raw.get()).map_err(unreadable)?;
+        let share: Share<'_> = object(raw.get()).map_err(unreadable)?;
         let amount = amount(share.amount)?;
         if amount.0 == 0 {
             return Err(invalid("a share of the amount is nothing"));

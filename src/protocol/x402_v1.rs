@@ -139,7 +139,7 @@ pub(super) fn read(body: Option<&[u8]>, into: &mut Challenge) -> Result<(), Prob
     }
     let json = encoding::text(body)?;
     encoding::check(json)?;
-    let required: Required<'_> = serde_json::from_str(json).map_err(|_| not_json())?;
+    let required: Required<'_> = encoding::object(json)?;
     let Some(version) = required.x402_version else {
         return Ok(());
     };

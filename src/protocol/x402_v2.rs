@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::encoding::{self, not_json};
 use super::entry::{self, Dialect, Shared};
 use super::extensions::Extensions;
-use super::{Protocol, Terms, receipt};
+use super::{Protocol, Repeat, Terms, receipt};
 use crate::money::Network;
 use crate::payment::{
     Challenge, Instruction, Payload, PaymentId, Problem, Reason, Receipt, Requirement, Signature,
@@ -130,6 +130,18 @@ impl Protocol for X402V2 {
         carry(SIGNATURE, &paid)
     }
 
+    fn fits(&self, requirement: &Requirement, repeat: &Repeat<'_>) -> Result<(), Problem> {
+        match requirement
+            .offer
+            .extensions
+            .as_deref()
+            .map(Extensions::read)
+        {
+            Some(Ok(extensions)) => extensions.login_of(repeat.host),
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+
     fn stands(&self, requirement: &Requirement) -> bool {
         let extensions = requirement.offer.extensions.as_deref();
         requirement.expires.is_none() && extensions.is_none_or(Extensions::stand)
@@ -162,7 +174,7 @@ fn read(headers: &HeaderMap, into: &mut Challenge) -> Result<(), Problem> {
 
 /// Reads the terms, which were [`encoding::check`]ed.
 pub(super) fn read_terms(json: &str, into: &mut Challenge) -> Result<(), Problem> {
-    let required: Required<'_> = serde_json::from_str(json).map_err(|_| not_json())?;
+    let required: Required<'_> = encoding::object(json)?;
     version(required.x402_version)?;
     let extensions = required.extensions.map(|raw| Extensions::read(raw.get()));
     let extensions = extensions.transpose()?.unwrap_or_default();
@@ -191,7 +203,7 @@ fn shared(required: &Required<'_>, extensions: &Extensions<'_>) -> Result<Shared
             let detail = "the resource of the challenge cannot be read";
             Problem::new(Reason::MalformedChallenge, detail)
         };
-        let resource: Resource<'_> = serde_json::from_str(raw.get()).map_err(|_| unreadable())?;
+        let resource: Resource<'_> = encoding::object(raw.get()).map_err(|_| unreadable())?;
         shared.mime_type = entry::media_type(resource.mime_type);
         shared.url = match resource.url {
             Some(url) => Some(entry::text(url).ok_or_else(unreadable)?),

@@ -56,27 +56,34 @@ pub(super) async fn read(answer: Response<Stream>, limits: &Limits) -> Demand {
         (DRAINED, DRAIN_TIME)
     };
     let read = Part::read(stream, most, time).await;
-    let text = match wanted && framing::ends_with_connection(&head) {
-        true => Err(Problem::new(
-            Reason::MalformedChallenge,
-            "nothing but the end of the connection ends the challenge's body",
-        )),
-        false => read.text(&head, wanted, limits.challenge_body),
-    };
-    let (text, problem) = match text {
+    let (text, problem) = match read.text(&head, wanted, limits.challenge_body) {
         Ok(text) => (text, None),
         Err(problem) => (None, Some(problem)),
     };
-    let mut challenge = protocol::read(&speaking, &head, text.as_deref());
-    if challenge.requirements.is_empty() && challenge.problems.is_empty() {
-        challenge.problems.extend(problem);
+    let text = text.as_deref();
+    let endless = wanted && framing::ends_with_connection(&head);
+    let mut challenge = protocol::read(&speaking, &head, text.filter(|_| !endless));
+    if is_none(&challenge) {
+        challenge
+            .problems
+            .extend(problem.filter(|_| read.may_ask(&head)));
+        if endless && !is_none(&protocol::read(&speaking, &head, text)) {
+            let detail = "nothing but the end of the connection ends the challenge's body";
+            let problem = Problem::new(Reason::MalformedChallenge, detail);
+            challenge.problems.push(problem);
+        }
     }
     conclude(challenge, head, read.body())
 }
 
+/// Does it ask for nothing, in whatever way?
+fn is_none(challenge: &Challenge) -> bool {
+    challenge.requirements.is_empty() && challenge.problems.is_empty()
+}
+
 fn conclude(challenge: Challenge, head: response::Parts, body: Body) -> Demand {
     let original = Response::from_parts(head, body);
-    if challenge.requirements.is_empty() && challenge.problems.is_empty() {
+    if is_none(&challenge) {
         return Demand::Nothing(original);
     }
     Demand::Payment(Asks {
@@ -84,6 +91,10 @@ fn conclude(challenge: Challenge, head: response::Parts, body: Body) -> Demand {
         original,
         within: None,
     })
+}
+
+fn mentions_x402(json: &[u8]) -> bool {
+    memchr::memmem::find(json, b"\"x402Version\"").is_some()
 }
 
 /// The beginning of a body, or all of it.
@@ -176,6 +187,17 @@ impl Part {
             }
         }
         unpacked(&head.headers, self.bytes(), most)
+    }
+
+    /// Could a body of which this is the beginning be a challenge? What is packed may be anything.
+    fn may_ask(&self, head: &response::Parts) -> bool {
+        let mut bytes = self.pieces.iter().flatten();
+        match bytes.find(|byte| !byte.is_ascii_whitespace()) {
+            // What broke off in front of its terms has none.
+            Some(b'{') => self.end != End::Broken || mentions_x402(&self.bytes()),
+            Some(_) => head.headers.contains_key(header::CONTENT_ENCODING),
+            None => self.end != End::Whole,
+        }
     }
 
     fn body(self) -> Body {

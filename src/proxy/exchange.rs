@@ -1,9 +1,10 @@
 //! One request, from the agent's question to the agent's answer. The whole product in one function.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
 use super::body::{Body, Stream};
@@ -131,11 +132,24 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
         let answer = answer.map(Body::Stream);
         return match &token {
             Some(token) => reuse::told(conn, answer, token),
-            None => delivered(conn, answer),
+            None => {
+                unasked(conn, route, answer.headers());
+                delivered(conn, answer)
+            }
         };
     }
     replay.upgrade = upgrade;
     Box::pin(demanded(conn, route.clone(), (replay, refused), answer)).await
+}
+
+/// A receipt for nothing moves no sum; the operator hears of it once for each connection (threat X-20).
+fn unasked(conn: &Conn, route: &Route, headers: &HeaderMap) {
+    let claims = |name: &str| headers.contains_key(name);
+    if protocol::RECEIPT_HEADERS.iter().any(|name| claims(name))
+        && !conn.lane.told.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(target = %route.target, "a receipt came with an answer that nobody paid for; it is ignored");
+    }
 }
 
 /// The request, and what a second sending of it needs where some rule could pay; and terms, where it could

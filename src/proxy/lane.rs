@@ -1,5 +1,6 @@
 //! One client connection's way to its upstreams.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ pub(super) struct Lane {
     pool: Arc<Pool>,
     /// For the wait for an answer.
     pub(super) timer: Spare,
+    /// Was the operator told of a receipt that nobody paid for?
+    pub(super) told: AtomicBool,
     /// For the silences of a body. Apart, as a timer that is set to an earlier time takes a lock.
     pub(super) silence: Spare,
 }
@@ -41,6 +44,7 @@ impl Lane {
             last: Mutex::new(None),
             pool: Arc::clone(&proxy.pool),
             timer: Spare::default(),
+            told: AtomicBool::new(false),
             silence: Spare::default(),
         });
         if !h2 {

@@ -364,7 +364,7 @@ fn terms_that_would_cost_more_or_go_elsewhere_are_refused_by_name() {
         (json!({ "amount": "100001" }), "over_request_cap"),
         (
             json!({ "amount": "18446744073709551616" }),
-            "amount_invalid",
+            "over_request_cap",
         ),
         (json!({ "amount": "-1" }), "amount_invalid"),
         (json!({ "extra.feePayer": null }), "malformed_challenge"),

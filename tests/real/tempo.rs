@@ -223,7 +223,7 @@ fn shares_reach_everybody_who_may_be_paid_and_nobody_else() {
     strict.config["rules"][0]["pay"]["pay_to"] = json!([merchant]);
     let proxy = strict.start();
     let answer = buy(&proxy, "/tempo/splits");
-    assert_eq!(answer.reason().as_deref(), Some("recipient_not_allowed"));
+    assert_eq!(answer.reason().as_deref(), Some("recipient_changed"));
     assert!(moved(stand, &proxy.payer()).0.is_empty());
     let mut both = setup(stand, &["tempo/charge"]);
     both.config["rules"][0]["pay"]["pay_to"] = json!([merchant, partner]);

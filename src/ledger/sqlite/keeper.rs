@@ -5,16 +5,26 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
+
 use crate::ledger::PostError;
 
 use super::shared::Shared;
 use super::store;
 use super::verify;
 
+/// The lowest priority there is (nice(2)). The log's length is bounded all the same: see `writer`.
+const NICE: i32 = 19;
+
 /// Runs until the writer ends.
 pub(super) fn run(path: &Path, shared: &Shared, verify_first: bool, asked: &Receiver<()>) {
     if verify_first {
         inspect(path, shared);
+    }
+    // Payers wait for the writer: what is woken for them goes first where both want one processor.
+    if let Err(error) = setpriority_process(Some(gettid()), NICE) {
+        tracing::debug!(%error, "the ledger's keeper has the priority of its writer");
     }
     let connection = store::connect(path);
     while asked.recv().is_ok() {

@@ -20,12 +20,18 @@ impl Term for Payable {
     }
 
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
-        let refuse = |detail| Err(Refusal::new(Reason::AmountInvalid, detail));
         match ask.price {
             // Prices round up, so only an amount of zero has this one. A signature over nothing buys
             // nothing, and still proves who the payer is.
-            Some(Usd(0)) => refuse("the amount is zero: nothing to pay"),
-            None => refuse("the amount has no price that can be counted"),
+            Some(Usd(0)) => {
+                let detail = "the amount is zero: nothing to pay";
+                Err(Refusal::new(Reason::AmountInvalid, detail))
+            }
+            // More than there is money. It is well written, so it is no other matter than a smaller one.
+            None => {
+                let detail = "the price is beyond any budget";
+                Err(Refusal::new(Reason::OverRequestCap, detail))
+            }
             Some(_) => Ok(()),
         }
     }

@@ -120,7 +120,7 @@ impl Term for PayTo {
         match self {
             Self::Listed(list) if !payees.iter().all(|payee| list.contains(payee)) => {
                 let detail = "the recipient is not on the rule's list";
-                Err(Refusal::new(Reason::RecipientNotAllowed, detail))
+                Err(Refusal::new(Reason::RecipientChanged, detail))
             }
             Self::Any | Self::FirstSeen(_) if payees.iter().any(nobody_signs) => {
                 let detail = "no key can sign for the recipient: name it in the rule's list if it is a program's";

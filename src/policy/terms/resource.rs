@@ -38,25 +38,42 @@ pub(in crate::policy) fn is_of(asked: &Asked, resource: &str) -> Option<bool> {
     Some(port_ok && host.is_some_and(|host| host == *asked.host))
 }
 
-/// Host and written port of an absolute http or https URL; the host is `None` when it is no host
-/// name. Anything else (a path, a tool's name, `mcp://…`) names no host, so nothing can be compared.
+/// Host and written port of an absolute URL, or of one that only leaves out its scheme; the host is `None` when it
+/// is no host name. Anything else (a path, a tool's name, `mcp://…`) names no host, so nothing can be compared.
+/// Blanks around it and slashes of either kind are taken as browsers take them (WHATWG URL section 4.4).
 ///
 /// Only a port that is written counts, and `http` is taken like `https`: a server behind a TLS
 /// terminator does not know how it is reached.
 fn origin(resource: &str) -> Option<(Option<String>, Option<u16>)> {
-    let lower = |prefix: &str| {
-        let start = resource.get(..prefix.len());
-        start.is_some_and(|s| s.eq_ignore_ascii_case(prefix))
+    let blank = |c: char| c <= ' ';
+    let slash = ['/', '\\'];
+    let resource = resource.trim_matches(blank);
+    let (scheme, rest) = match resource.split_once(':') {
+        Some((scheme, rest)) if is_scheme(scheme) => (scheme.to_ascii_lowercase(), rest),
+        _ => (String::new(), resource),
     };
-    if !lower("http://") && !lower("https://") {
-        return None;
-    }
-    let Ok(uri) = resource.parse::<Uri>() else {
+    let authority = match &*scheme {
+        "http" | "https" => rest.trim_start_matches(slash),
+        // Names of tools and of their resources (MCP).
+        "mcp" => return None,
+        _ => rest.strip_prefix(slash)?.strip_prefix(slash)?,
+    };
+    let authority = authority.split(['/', '\\', '?', '#']).next();
+    let Ok(uri) = format!("https://{}/", authority.unwrap_or_default()).parse::<Uri>() else {
         // It wants to be a URL, and which host it means is anybody's guess.
         return Some((None, None));
     };
     let host = uri.host().and_then(|host| normalise_host(host).ok());
-    let default = if lower("https://") { 443 } else { 80 };
+    let default = match &*scheme {
+        "http" | "ws" => 80,
+        _ => 443,
+    };
     let port = uri.port_u16().filter(|port| *port != default);
     Some((host, port))
+}
+
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &str) -> bool {
+    let of_scheme = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(of_scheme)
 }

@@ -449,7 +449,6 @@ impl Signed {
 fn classes(answer: &Answer) -> Vec<String> {
     let reason = answer.reason().unwrap_or_default();
     let class = match reason.as_str() {
-        "recipient_not_allowed" => "recipient_changed",
         "denied_by_rule" => "host_not_allowed",
         "over_budget" | "session_expired" => "over_session_cap",
         _ if matches!(answer.status, 502 | 504) => "transport_error",

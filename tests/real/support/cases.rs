@@ -54,7 +54,7 @@ impl File {
         if version.is_some_and(|v| v != "adv402/1") {
             return Err(format!("{}: not an adv402/1 file", path.display()));
         }
-        let key = sha256(b"adv402 test wallet (worthless, tests only)");
+        let key = sha256(b"adv402 test wallet");
         let defaults = doc.get("defaults").cloned().unwrap_or(Json::Null);
         let payer = super::chain::payer(&key);
         let cases = doc.get("cases").map(Json::items).unwrap_or_default();
