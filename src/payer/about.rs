@@ -236,7 +236,9 @@ impl About {
     /// Is the answer of another kind than the merchant said that it sells (threat X-14)? Streams of events are
     /// taken for whatever they carry.
     pub(super) fn is_another_kind(&self, content_type: &str) -> bool {
-        let Some(promised) = &self.statement.sells else {
+        // What carries the answer of a tool is not what the tool sells.
+        let tool = self.statement.asked.tool.is_some();
+        let Some(promised) = self.statement.sells.as_ref().filter(|_| !tool) else {
             return false;
         };
         let kinds = |list: &str| -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +13,11 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::activity::Activity;
+use super::copies::Share;
 use super::evidence::Watched as Evidence;
 use super::expect::{Held, Last};
 use super::headers;
+use super::pool::Place;
 use super::rpc::Woven;
 use super::tee::Tee;
 use super::timer::{Lent, Spare};
@@ -37,12 +39,22 @@ pub(super) enum BodyError {
 /// What comes from one side, with a bound on its silences.
 pub(super) struct Stream {
     incoming: Incoming,
-    idle: Duration,
+    /// Milliseconds.
+    idle: u64,
+    /// When either body of its exchange last moved, where both may.
+    both: Option<Arc<Activity>>,
     /// Only while waiting: a body whose bytes are there costs no timer.
     silence: Option<Lent>,
     timer: Spare,
-    /// Of an answer that came before the request's body was asked for.
-    _last: Option<Last>,
+    _tail: Option<Box<Tail>>,
+}
+
+/// What ends with the body of an answer.
+pub(super) enum Tail {
+    /// Its connection: it came before the request's body was asked for.
+    Last(#[expect(dead_code, reason = "it is dropped")] Last),
+    /// Its place among the requests of its connection.
+    Place(#[expect(dead_code, reason = "it is dropped")] Place),
 }
 
 impl Stream {
@@ -50,16 +62,23 @@ impl Stream {
     pub(super) fn new(incoming: Incoming, idle: Duration, timer: &Spare) -> Self {
         Self {
             incoming,
-            idle,
+            idle: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+            both: None,
             silence: None,
             timer: timer.clone(),
-            _last: None,
+            _tail: None,
         }
     }
 
-    /// The body of an answer after which its connection ends.
-    pub(super) fn last(mut self, last: Option<Last>) -> Self {
-        self._last = last;
+    /// A body of an exchange in which the other one moves too: it is silent when both are.
+    pub(super) fn beside(mut self, both: Option<Arc<Activity>>) -> Self {
+        self.both = both;
+        self
+    }
+
+    /// The body of an answer with which that ends.
+    pub(super) fn followed_by(mut self, tail: Option<Tail>) -> Self {
+        self._tail = tail.map(Box::new);
         self
     }
 
@@ -67,6 +86,9 @@ impl Stream {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(mut frame) => {
                 self.silence = None;
+                if let Some(both) = &self.both {
+                    both.moved();
+                }
                 if let Some(Ok(frame)) = &mut frame
                     && let Some(trailers) = frame.trailers_mut()
                 {
@@ -75,10 +97,17 @@ impl Stream {
                 Poll::Ready(frame.map(|f| f.map_err(BodyError::Connection)))
             }
             Poll::Pending => {
-                let begin = || self.timer.until(Instant::now() + self.idle);
+                let idle = Duration::from_millis(self.idle);
+                let begin = || self.timer.until(Instant::now() + idle);
                 let silence = self.silence.get_or_insert_with(begin);
-                let over = Pin::new(silence).poll(cx);
-                over.map(|()| Some(Err(BodyError::Idle)))
+                loop {
+                    ready!(Pin::new(&mut *silence).poll(cx));
+                    let moved = self.both.as_ref().map(|both| both.last() + idle);
+                    match moved.filter(|until| *until > Instant::now()) {
+                        Some(until) => silence.reset(until),
+                        None => return Poll::Ready(Some(Err(BodyError::Idle))),
+                    }
+                }
             }
         }
     }
@@ -238,6 +267,8 @@ pub(super) struct Pieces {
     pub(super) trailers: Option<HeaderMap>,
     /// Why it has no end: whoever gets it must not take what is here for all of it.
     pub(super) broken: Option<BodyError>,
+    /// What they take of the memory that there is for copies.
+    pub(super) held: Option<Arc<Share>>,
     /// Before its error there was time to write what came before it.
     pub(super) paused: bool,
 }
@@ -256,6 +287,7 @@ impl Pieces {
     pub(super) fn copy(&self) -> Option<Self> {
         (self.rest.is_none() && self.broken.is_none()).then(|| Self {
             first: self.first.clone(),
+            held: self.held.clone(),
             rest: None,
             trailers: self.trailers.clone(),
             broken: None,

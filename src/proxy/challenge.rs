@@ -11,6 +11,7 @@ use http::{HeaderMap, Response, header, response};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Body, BodyError, Pieces, Stream};
+use super::copies::{Gathered, Share};
 use super::framing;
 use crate::payment::{Challenge, Problem, Reason};
 use crate::protocol;
@@ -100,6 +101,7 @@ fn mentions_x402(json: &[u8]) -> bool {
 /// The beginning of a body, or all of it.
 pub(super) struct Part {
     pieces: VecDeque<Bytes>,
+    share: Option<Share>,
     trailers: Option<HeaderMap>,
     rest: Option<Stream>,
     broken: Option<BodyError>,
@@ -119,6 +121,7 @@ impl Part {
     pub(super) fn empty() -> Self {
         Self {
             pieces: VecDeque::new(),
+            share: None,
             trailers: None,
             rest: None,
             broken: None,
@@ -126,34 +129,51 @@ impl Part {
         }
     }
 
-    pub(super) async fn read(mut stream: Stream, most: usize, time: Duration) -> Self {
+    /// Reads up to `most` bytes for so long.
+    pub(super) async fn read(stream: Stream, most: usize, time: Duration) -> Self {
+        Self::read_within(stream, (most, None), time).await
+    }
+
+    /// The same, and no more than this share may grow to.
+    pub(super) async fn read_within(
+        mut stream: Stream,
+        (most, mut share): (usize, Option<Share>),
+        time: Duration,
+    ) -> Self {
         let deadline = Instant::now() + time;
-        let mut part = Self::empty();
+        let (mut part, mut gathered) = (Self::empty(), Gathered::default());
         let mut length = 0usize;
-        loop {
+        let rest = loop {
             part.end = match timeout_at(deadline, stream.frame()).await {
                 Err(_) => End::TooSlow,
-                Ok(None) => return part,
+                Ok(None) => break None,
                 Ok(Some(Err(error))) => {
                     // Asked once more, the stream would end as if it were whole.
                     (part.end, part.broken) = (End::Broken, Some(error));
-                    return part;
+                    break None;
                 }
                 Ok(Some(Ok(frame))) => {
+                    let mut room = true;
                     if let Some(data) = frame.data_ref() {
                         length = length.saturating_add(data.len());
-                        part.pieces.push_back(data.clone());
+                        room = share.as_mut().is_none_or(|s| s.grow(data.len()));
+                        gathered.push(data);
                     } else if let Ok(trailers) = frame.into_trailers() {
                         part.trailers = Some(trailers);
                     }
-                    if length <= most {
+                    if length <= most && room {
                         continue;
                     }
                     End::TooLong
                 }
             };
-            part.rest = Some(stream);
-            return part;
+            break Some(stream);
+        };
+        Self {
+            pieces: gathered.take(),
+            share,
+            rest,
+            ..part
         }
     }
 
@@ -214,6 +234,7 @@ impl From<Part> for Pieces {
     fn from(part: Part) -> Self {
         Self {
             first: part.pieces,
+            held: part.share.map(Arc::new),
             rest: part.rest,
             trailers: part.trailers,
             broken: part.broken,

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::eyeballs::first_of;
 use super::failure::UpstreamError;
+use super::lookups::Lookups;
 use super::own::Own;
 use super::parent::{self, Parent, ParentFailure};
 use super::tally::Count;
@@ -28,15 +29,17 @@ pub(super) struct Dialer {
     /// What we call ourselves to a parent.
     pub(super) mark: Arc<Mark>,
     pub(super) connect_timeout: Duration,
+    pub(super) lookups: Lookups,
     /// Connections that were asked of it.
     pub(super) dialled: Count,
 }
 
 impl Dialer {
     /// A connected socket to an address that was checked, without Nagle's delay.
-    /// `trail`: the proxies before us, for one behind us.
+    /// `session` asks; `trail`: the proxies before us, for one behind us.
     pub(super) async fn connect(
         &self,
+        session: &Arc<str>,
         target: &Target,
         trail: &Trail,
     ) -> Result<TcpStream, UpstreamError> {
@@ -49,7 +52,7 @@ impl Dialer {
         if let Some(parent) = parent {
             return self.through(parent, target, trail).await;
         }
-        let addresses = self.addresses(target).await?;
+        let addresses = self.addresses(session, target).await?;
         let connected = timeout(self.connect_timeout, first_of(addresses)).await;
         let connected = connected.map_err(|_| UpstreamError::ConnectTimeout)?;
         let stream = connected.map_err(UpstreamError::Connect)?;
@@ -87,7 +90,11 @@ impl Dialer {
         Ok(tunnel?)
     }
 
-    async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, UpstreamError> {
+    async fn addresses(
+        &self,
+        session: &Arc<str>,
+        target: &Target,
+    ) -> Result<Vec<SocketAddr>, UpstreamError> {
         if let Some(pinned) = self.egress.pinned(&target.host, target.port) {
             return match self.own.listens(pinned) {
                 true => Err(UpstreamError::Forbidden),
@@ -99,14 +106,15 @@ impl Dialer {
         }
         let found: Vec<SocketAddr> = match target.address() {
             Some(address) => vec![SocketAddr::new(address, target.port)],
-            None => timeout(
-                self.connect_timeout,
-                tokio::net::lookup_host((&*target.host, target.port)),
-            )
-            .await
-            .map_err(|_| UpstreamError::DnsTimeout)?
-            .map_err(|_| UpstreamError::Dns)?
-            .collect(),
+            None => {
+                let found = self
+                    .lookups
+                    .find(session, (target.host.to_string(), target.port));
+                let found = timeout(self.connect_timeout, found).await;
+                found
+                    .map_err(|_| UpstreamError::DnsTimeout)?
+                    .map_err(|_| UpstreamError::Dns)?
+            }
         };
         if found.is_empty() {
             return Err(UpstreamError::Dns);
@@ -151,6 +159,9 @@ fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Where Azure tells virtual machines about themselves, an address like any other to look at.
+const WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// Reachable by anyone on the internet: not private, loopback, link-local, metadata, multicast or
 /// reserved (IANA special-purpose registries; threat S-01).
 fn is_public(address: IpAddr) -> bool {
@@ -169,6 +180,7 @@ fn is_public(address: IpAddr) -> bool {
                 || (a == 198 && (b == 18 || b == 19))
                 || (a == 198 && b == 51 && c == 100)
                 || (a == 203 && b == 0 && c == 113)
+                || v4 == WIRE_SERVER
                 || a >= 224)
         }
         IpAddr::V6(v6) => {
@@ -216,6 +228,8 @@ mod tests {
             "2002:7f00:1::",
             "2001:db8::1",
             "2001::1",
+            "168.63.129.16",
+            "64:ff9b::a83f:8110",
         ] {
             assert!(!is_public(canonical(inside.parse().unwrap())), "{inside}");
         }

@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::activity::Activity;
 use super::body::{Body, Stream};
 use super::challenge::{self, Demand};
 use super::framing;
@@ -32,14 +34,18 @@ use crate::tls::Trust;
 pub(super) struct Question {
     pub(super) parts: Parts,
     body: Option<Stream>,
+    /// When it or its answer last moved, where it has a body.
+    both: Option<Arc<Activity>>,
 }
 
 impl Question {
     pub(super) fn new(conn: &Conn, request: Request<Incoming>) -> Self {
         let (parts, body) = request.into_parts();
+        let both = (!body.is_end_stream()).then(Activity::new);
         Self {
             parts,
-            body: Some(conn.body(body)),
+            body: Some(conn.body(body).beside(both.clone())),
+            both,
         }
     }
 
@@ -73,10 +79,15 @@ async fn answered(conn: &Arc<Conn>, question: &mut Question) -> Response<Body> {
     if version < Version::HTTP_2 && !conn.heads.next() {
         return refused(ClientError::Framing, version);
     }
-    let mut route = match Route::of(conn, &question.parts).await {
+    let mut route = match Route::of(conn, &mut question.parts).await {
         Ok(route) => route,
         Err(e) => return refused(e, version),
     };
+    if headers::ends_here(&mut question.parts) {
+        let mut answer = Response::new(Body::Empty);
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        return answer;
+    }
     let span = route.begin(conn, &question.parts);
     let answer = forwarded(conn, &route, question).await;
     if let Some(span) = span {
@@ -125,6 +136,7 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
         };
     }
     let answer = conn.stream(answer);
+    let answer = answer.map(|stream| stream.beside(question.both.take()));
     if token.is_none() && rpc::may_ask(conn, route, &replay, &answer) {
         return Box::pin(rpc::answered(conn, route.clone(), replay, answer)).await;
     }
@@ -162,7 +174,8 @@ fn split(
 ) -> (Option<Quote>, (Request<Body>, Replay)) {
     let (policy, target) = (conn.proxy.payer.policy(), &route.target);
     let payable = policy.payable(&target.host, target.port);
-    let limit = payable.then_some(conn.proxy.limits.replay_body);
+    let proxy = &conn.proxy;
+    let limit = payable.then(|| (proxy.limits.replay_body, proxy.copies.share()));
     let (parts, body) = question.taken();
     let quote = match payable && !held {
         true => prepay::quoted(conn, route, &parts, body.as_ref()),
@@ -232,11 +245,12 @@ pub(super) struct Route {
 impl Route {
     /// Pins the request to its destination (threat T-03): CONNECT, SNI, certificate and
     /// `Host` or `:authority` are one name, or nothing is forwarded.
-    async fn of(conn: &Conn, parts: &Parts) -> Result<Self, ClientError> {
+    async fn of(conn: &Conn, parts: &mut Parts) -> Result<Self, ClientError> {
         if matches!(parts.method, Method::TRACE | Method::CONNECT) {
             return Err(ClientError::Method);
         }
         framing::request(parts)?;
+        framing::one_length(&mut parts.headers).ok_or(ClientError::Framing)?;
         let name = conn.proxy.via.as_deref();
         if parts.headers.contains_key(header::VIA) && conn.proxy.mark.is_in(&parts.headers, name) {
             return Err(ClientError::Loop);
@@ -286,7 +300,13 @@ impl Route {
                 }
             }
         };
-        route.pinned(parts).map(|()| route)
+        match route.pinned(parts) {
+            // Only inside a tunnel there is another connection that it could have come on (RFC 9110 section 15.5.20).
+            Err(ClientError::Misdirected) if matches!(conn.way, Way::Open) => {
+                Err(ClientError::Host)
+            }
+            pinned => pinned.map(|()| route),
+        }
     }
 
     /// Finds out where the exchange stands in a trace, and begins its span if somebody traces it. The

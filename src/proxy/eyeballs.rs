@@ -5,11 +5,27 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// How long one address may hang before the next is tried beside it (RFC 8305 section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// What was sent and is not confirmed for so long went nowhere: the path is dead. Without this bound the system tries
+/// for a quarter of an hour, and all that share an HTTP/2 connection wait with it.
+const UNCONFIRMED: Duration = Duration::from_secs(30);
+/// A connection that is silent for so long is asked whether it is still there.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// A path that died is noticed (tcp(7)).
+fn watched(stream: &TcpStream) -> io::Result<()> {
+    let unconfirmed = u32::try_from(UNCONFIRMED.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(stream, unconfirmed)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, SILENT)?;
+    Ok(())
+}
 
 /// The first address that answers, without Nagle's delay. One that fails makes way at once, one that
 /// is silent after a moment; the caller says how long all of them together may take.
@@ -27,6 +43,7 @@ pub(super) async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream
             Some(attempt) = attempts.join_next() => match attempt {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
+                    watched(&stream)?;
                     return Ok(stream);
                 }
                 Ok(Err(e)) => last = e,
@@ -131,6 +148,9 @@ mod tests {
         ];
         let stream = first_of(many).await.unwrap();
         assert!(stream.nodelay().unwrap(), "small writes do not wait");
+        let unconfirmed = sockopt::tcp_user_timeout(&stream).unwrap();
+        assert_eq!(u128::from(unconfirmed), UNCONFIRMED.as_millis());
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
         assert!(begun.elapsed() < NEXT_ADDRESS, "{:?}", begun.elapsed());
         let error = first_of(vec![refuses]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -45,16 +45,21 @@ pub(super) fn response(head: &mut response::Parts) -> Result<(), UpstreamError> 
     if !only_chunked(&head.headers) || coded && head.headers.contains_key(CONTENT_LENGTH) {
         return Err(UpstreamError::Protocol);
     }
-    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    one_length(&mut head.headers).ok_or(UpstreamError::Protocol)
+}
+
+/// Lengths that agree become one line; `None` when they do not.
+pub(super) fn one_length(headers: &mut HeaderMap) -> Option<()> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let plain = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
     match (lengths.next(), lengths.next()) {
-        (None, _) => return Ok(()),
-        (Some(one), None) if plain(one) => return Ok(()),
+        (None, _) => return Some(()),
+        (Some(one), None) if plain(one) => return Some(()),
         (Some(_), _) => {}
     }
-    let one = same(&head.headers).ok_or(UpstreamError::Protocol)?;
-    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(one));
-    Ok(())
+    let one = same(headers)?;
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(one));
+    Some(())
 }
 
 /// The length that all of the values agree on.

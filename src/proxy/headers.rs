@@ -1,7 +1,7 @@
 //! Which header fields cross the proxy (RFC 9110 section 7.6.1), and which never do.
 
-use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Version, request};
 
 use crate::protocol;
 
@@ -113,6 +113,25 @@ pub(super) fn clean(headers: &mut HeaderMap) -> Option<HeaderValue> {
 /// (RFC 7838). HTTP/3 is not proxied.
 pub(super) fn keep_here(headers: &mut HeaderMap) {
     remove_if(headers, |name| *name == header::ALT_SVC);
+}
+
+/// Counts this proxy as one of those that may send an OPTIONS on (RFC 9110 section 7.6.2). True where none may: it is
+/// for us then.
+pub(super) fn ends_here(parts: &mut request::Parts) -> bool {
+    if parts.method != Method::OPTIONS {
+        return false;
+    }
+    let left = parts.headers.get(header::MAX_FORWARDS);
+    let left = left.and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
+    match left.map(|left| left.checked_sub(1)) {
+        None => false,
+        Some(None) => true,
+        Some(Some(left)) => {
+            let left = HeaderValue::from(left);
+            parts.headers.insert(header::MAX_FORWARDS, left);
+            false
+        }
+    }
 }
 
 /// Adds this proxy to the way that a message came (RFC 9110 section 7.6.3).

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// waiting: whoever does not read it has its answer in the closed connection.
 const TURNED_AWAY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+
+/// How long a client that has asked for nothing yet may take to do so when the process ends.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A listener, and what those who come through it know.
 pub enum Door {
@@ -138,7 +142,15 @@ impl Proxy {
                         let (proxy, manner) = (Arc::clone(&self), door.manner());
                         clients.spawn(async move {
                             let (_permit, _seat) = (permit, seat);
-                            let service = Box::pin(proxy.receive(arrived, manner)).await;
+                            let mut draining = proxy.draining.clone();
+                            let mut service = pin!(Box::pin(proxy.receive(arrived, manner)));
+                            let service = tokio::select! {
+                                service = &mut service => service,
+                                // Whoever asks for nothing yet is not waited for.
+                                () = turned(&mut draining) => timeout(LAST_WORD, service)
+                                    .await
+                                    .unwrap_or(Ok(None)),
+                            };
                             let served = match service {
                                 Ok(Some(service)) => service.await,
                                 Ok(None) => Ok(()),

@@ -19,6 +19,7 @@ mod body;
 mod challenge;
 mod client;
 mod connect;
+mod copies;
 mod copy;
 mod crowd;
 mod dial;
@@ -35,6 +36,7 @@ mod interim;
 mod io;
 mod lane;
 mod listen;
+mod lookups;
 mod own;
 mod parent;
 mod pool;
@@ -117,6 +119,7 @@ pub struct Proxy {
     pool: Arc<pool::Pool>,
     lanes: lane::Lanes,
     limits: Limits,
+    copies: Arc<copies::Budget>,
     refusals: Refusals,
     via: Option<Arc<str>>,
     mark: Arc<trail::Mark>,
@@ -168,6 +171,7 @@ impl Proxy {
                 own: own::Own::new(parts.own_ports),
                 mark: Arc::clone(&mark),
                 connect_timeout: parts.limits.connect_timeout,
+                lookups: lookups::Lookups::default(),
                 dialled: tally::Count::default(),
             },
             tls: parts.upstream_tls,
@@ -189,6 +193,7 @@ impl Proxy {
             allow_from: parts.allow_from,
             connections: Arc::new(Semaphore::new(parts.limits.connections)),
             redirected: Mutex::default(),
+            copies: copies::Budget::new(parts.limits.replay_bodies),
             limits: parts.limits,
             refusals: parts.refusals,
             via: parts.via.map(Arc::from),

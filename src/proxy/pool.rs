@@ -1,6 +1,7 @@
 //! Idle upstream connections. Keyed by session, so that no session rides another's connection.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,56 @@ pub(super) enum Spoken {
     OnlyH1,
 }
 
+/// Requests at once on one connection of HTTP/2; further ones take another. No fewer are allowed by servers that do as
+/// RFC 9113 section 6.5.2 asks, and one more than a server allows would wait for another's end.
+const STREAMS: usize = 100;
+
+/// A place among the requests of one connection.
+#[derive(Clone)]
+pub(super) struct Place {
+    _taken: Arc<Taken>,
+}
+
+struct Taken(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(streams: &Arc<AtomicUsize>) -> Self {
+        streams.fetch_add(1, Ordering::Relaxed);
+        Self {
+            _taken: Arc::new(Taken(Arc::clone(streams))),
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One connection of HTTP/2 of a session and host, or the place where it will be once somebody opened it.
+#[derive(Clone)]
+struct Line {
+    cell: Arc<OnceCell<Spoken>>,
+    /// Requests on it.
+    streams: Arc<AtomicUsize>,
+    used: Instant,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self {
+            cell: Arc::default(),
+            streams: Arc::default(),
+            used: Instant::now(),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.cell.get(), Some(Spoken::H2(sender)) if sender.is_closed())
+    }
+}
+
 /// Connections kept in all, of each version: about 20 KiB each.
 const IDLE_TOTAL: usize = 1024;
 
@@ -44,7 +95,7 @@ const IDLE_TOTAL: usize = 1024;
 struct Shelves {
     h1: HashMap<Key, Vec<(H1, Instant)>>,
     h1_total: usize,
-    h2: HashMap<Key, (Arc<OnceCell<Spoken>>, Instant)>,
+    h2: HashMap<Key, Vec<Line>>,
     /// Hosts that refused a handshake for HTTP/1.1.
     not_h1: HashSet<Key>,
 }
@@ -52,7 +103,8 @@ struct Shelves {
 impl Shelves {
     /// Makes room. Whoever uses that connection goes on with it; the next one opens another.
     fn forget_oldest(&mut self) {
-        let oldest = self.h2.iter().min_by_key(|(_, (_, used))| *used);
+        let used = |lines: &[Line]| lines.iter().map(|line| line.used).max();
+        let oldest = self.h2.iter().min_by_key(|(_, lines)| used(lines));
         if let Some(key) = oldest.map(|(key, _)| key.clone()) {
             self.h2.remove(&key);
         }
@@ -82,10 +134,12 @@ impl Pool {
     /// Connections that are kept: idle ones of HTTP/1.1, and all of HTTP/2.
     pub(super) fn kept(&self) -> (usize, usize) {
         let shelves = self.lock();
-        let h2 = shelves.h2.values();
-        let open =
-            h2.filter(|(cell, _)| matches!(cell.get(), Some(Spoken::H2(s)) if !s.is_closed()));
-        (shelves.h1_total, open.count())
+        let h2 = shelves.h2.values().flatten();
+        let open = h2.filter(|line| matches!(line.cell.get(), Some(Spoken::H2(_))));
+        (
+            shelves.h1_total,
+            open.filter(|line| !line.is_closed()).count(),
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelves> {
@@ -120,23 +174,30 @@ impl Pool {
         }
     }
 
-    /// The place where the HTTP/2 connection of this key is, or will be once somebody opened it.
-    pub(super) fn h2(&self, key: &Key) -> Arc<OnceCell<Spoken>> {
+    /// Where an HTTP/2 connection of this key is, or will be once somebody opened it, that has room for one more
+    /// request; and its place there.
+    pub(super) fn h2(&self, key: &Key) -> (Arc<OnceCell<Spoken>>, Place) {
         let mut shelves = self.lock();
-        if let Some((cell, used)) = shelves.h2.get_mut(key)
-            && !matches!(cell.get(), Some(Spoken::H2(sender)) if sender.is_closed())
-        {
-            *used = Instant::now();
-            return Arc::clone(cell);
-        }
         if shelves.h2.len() >= IDLE_TOTAL && !shelves.h2.contains_key(key) {
             shelves.forget_oldest();
         }
-        let cell = Arc::new(OnceCell::new());
-        shelves
-            .h2
-            .insert(key.clone(), (Arc::clone(&cell), Instant::now()));
-        cell
+        // Looked up by a borrowed key first: most requests find what they need.
+        let lines = match shelves.h2.get_mut(key) {
+            Some(lines) => lines,
+            None => shelves.h2.entry(key.clone()).or_default(),
+        };
+        lines.retain(|line| !line.is_closed());
+        let room = |line: &Line| line.streams.load(Ordering::Relaxed) < STREAMS;
+        let at = lines.iter().position(room).unwrap_or(lines.len());
+        if at == lines.len() {
+            lines.push(Line::new());
+        }
+        let Some(line) = lines.get_mut(at) else {
+            let line = Line::new();
+            return (line.cell, Place::take(&line.streams));
+        };
+        line.used = Instant::now();
+        (Arc::clone(&line.cell), Place::take(&line.streams))
     }
 
     /// Remembers that a host speaks HTTP/2 only, so that no agent of HTTP/1.1 asks it in vain again.
@@ -162,9 +223,9 @@ impl Pool {
             !shelf.is_empty()
         });
         shelves.h1_total = shelves.h1.values().map(Vec::len).sum();
-        shelves.h2.retain(|_, (cell, used)| {
-            let closed = matches!(cell.get(), Some(Spoken::H2(sender)) if sender.is_closed());
-            !closed && used.elapsed() < idle
+        shelves.h2.retain(|_, lines| {
+            lines.retain(|line| !line.is_closed() && line.used.elapsed() < idle);
+            !lines.is_empty()
         });
     }
 }
@@ -227,7 +288,12 @@ mod tests {
         let (mut sender, end) = connection().await;
         sender.ready().await.unwrap();
         pool.put(a.clone(), sender);
-        drop(pool.h2(&a));
+        let places: Vec<_> = (0..=STREAMS).map(|_| pool.h2(&a)).collect();
+        let cells: HashSet<_> = places.iter().map(|(cell, _)| Arc::as_ptr(cell)).collect();
+        assert_eq!(cells.len(), 2, "one more than one connection carries");
+        drop(places);
+        let (one, two) = (pool.h2(&a).0, pool.h2(&a).0);
+        assert!(Arc::ptr_eq(&one, &two) && pool.lock().h2[&a].len() == 2);
         pool.sweep();
         assert_eq!(pool.lock().h1_total, 0, "too old");
         assert_eq!(pool.lock().h2.len(), 0, "too old");

@@ -10,6 +10,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
 use tokio::time::timeout;
 
 use super::body::{Body, Pieces, Stream};
+use super::copies::Share;
 use super::exchange::Route;
 use super::tee::{self, Kept, NotReplayable};
 use super::upgrade::Upgrade;
@@ -137,23 +138,23 @@ impl Replay {
     pub(super) fn split(
         parts: Parts,
         stream: Option<Stream>,
-        limit: Option<usize>,
+        limit: Option<(usize, Share)>,
     ) -> (Request<Body>, Self) {
         let stream = stream.filter(|stream| !stream.is_end());
-        let bodyless = stream.is_none();
+        let (bodyless, payable) = (stream.is_none(), limit.is_some());
         let (body, copy) = match (stream, limit) {
             (None, _) => (Body::Empty, Copy::Empty),
             (Some(stream), None) => (Body::Stream(stream), Copy::Not),
-            (Some(stream), Some(limit)) => {
-                let (tee, kept) = tee::tee(stream, limit);
+            (Some(stream), Some((limit, share))) => {
+                let (tee, kept) = tee::tee(stream, limit, share);
                 (Body::Tee(Box::new(tee)), Copy::Kept(kept))
             }
         };
         let replay = Self {
-            head: Head::of(&parts, bodyless || limit.is_some()),
+            head: Head::of(&parts, bodyless || payable),
             upgrade: None,
             call: None,
-            payable: limit.is_some(),
+            payable,
             body: copy,
         };
         (Request::from_parts(parts, body), replay)

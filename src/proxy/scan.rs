@@ -45,6 +45,15 @@ impl Scan {
         }
     }
 
+    /// Is the next byte within a head?
+    pub(super) fn in_head(&self) -> bool {
+        match self.at {
+            At::Start { empty } => !empty,
+            At::Line | At::Cr | At::Name(..) | At::Length(_) | At::Rest => true,
+            At::Body { .. } | At::Size { .. } | At::Trailer { .. } => false,
+        }
+    }
+
     /// Looks at what came; `whole` hears of each head that ends, and whether it has two ends.
     pub(super) fn feed(&mut self, mut bytes: &[u8], mut whole: impl FnMut(bool)) {
         while let Some((first, rest)) = bytes.split_first() {

@@ -18,15 +18,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::activity::{Noted, Pulse};
-use super::ahead::{Ahead, Heads};
-use super::body::{Body, Stream};
+use super::ahead::{Ahead, HeadTimer, Heads};
+use super::body::{Body, Stream, Tail};
 use super::exchange::{Question, exchange};
 use super::expect::Last;
 use super::headers;
 use super::interim::Preceded;
 use super::lane::Lane;
+use super::pool::Place;
 use super::rouse::Roused;
-use super::timer::Spare;
 use super::tunnel::Passage;
 use super::{Proxy, turned};
 use crate::payment::Session;
@@ -56,8 +56,10 @@ impl Conn {
 
     /// An answer whose body has its bound on silence.
     pub(super) fn stream(&self, mut answer: Response<Incoming>) -> Response<Stream> {
-        let last = answer.extensions_mut().remove::<Last>();
-        answer.map(|incoming| self.body(incoming).last(last))
+        let extensions = answer.extensions_mut();
+        let last = extensions.remove::<Last>().map(Tail::Last);
+        let tail = last.or_else(|| extensions.remove::<Place>().map(Tail::Place));
+        answer.map(|incoming| self.body(incoming).followed_by(tail))
     }
 
     /// Adds our name to a message of this version, if the operator gave us one.
@@ -128,7 +130,7 @@ where
     let limits = &conn.proxy.limits;
     let mut builder = http1::Builder::new();
     builder
-        .timer(Spare::default())
+        .timer(HeadTimer::new(&conn.heads))
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.header_count)
         .max_header_size(limits.header_bytes)

@@ -1,6 +1,5 @@
 //! A request body that streams to the upstream and leaves a bounded copy behind, for a paid retry.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -10,12 +9,14 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::Notify;
 
 use super::body::{Pieces, Polled, Stream};
+use super::copies::{Gathered, Share};
 
 /// What has been sent so far of a request body, kept for a second sending.
 #[derive(Default)]
 struct Copy {
-    pieces: VecDeque<Bytes>,
+    pieces: Gathered,
     length: usize,
+    share: Option<Share>,
     trailers: Option<HeaderMap>,
     state: CopyState,
     /// Given back by an upstream connection that ended before it took the whole body.
@@ -54,12 +55,14 @@ impl Shared {
         }
         if let Some(data) = frame.data_ref() {
             copy.length = copy.length.saturating_add(data.len());
-            if copy.length > self.limit {
+            let room = copy.share.as_mut().is_none_or(|s| s.grow(data.len()));
+            if copy.length > self.limit || !room {
                 copy.state = CopyState::TooLong;
-                copy.pieces = VecDeque::new();
+                copy.pieces = Gathered::default();
+                copy.share = None;
                 self.changed.notify_one();
             } else {
-                copy.pieces.push_back(data.clone());
+                copy.pieces.push(data);
             }
         } else if let Some(trailers) = frame.trailers_ref() {
             copy.trailers = Some(trailers.clone());
@@ -79,7 +82,7 @@ impl Shared {
 /// Why a body cannot be sent a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotReplayable {
-    /// Longer than the limit.
+    /// Longer than the limit, or more than is kept of all requests together.
     TooLong,
     /// The agent stopped sending.
     Broken,
@@ -93,11 +96,16 @@ pub(super) struct Tee {
     copy: Arc<Shared>,
 }
 
-/// Splits a request body into what is sent now and what is kept, at most `limit` bytes of it.
-pub(super) fn tee(source: Stream, limit: usize) -> (Tee, Kept) {
+/// Splits a request body into what is sent now and what is kept: at most `limit` bytes of it, and as many as its
+/// share may grow to.
+pub(super) fn tee(source: Stream, limit: usize, share: Share) -> (Tee, Kept) {
+    let copy = Copy {
+        share: Some(share),
+        ..Copy::default()
+    };
     let copy = Arc::new(Shared {
         limit,
-        copy: Mutex::default(),
+        copy: Mutex::new(copy),
         changed: Notify::new(),
     });
     let kept = Kept {
@@ -164,7 +172,8 @@ impl Kept {
                     CopyState::Broken => return Err(NotReplayable::Broken),
                     CopyState::Whole => {
                         return Ok(Pieces {
-                            first: std::mem::take(&mut copy.pieces),
+                            held: copy.share.take().map(Arc::new),
+                            first: copy.pieces.take(),
                             rest: None,
                             trailers: copy.trailers.take(),
                             broken: None,

@@ -4,9 +4,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use hyper::rt;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A place for one timer that is not in use.
@@ -68,32 +66,10 @@ impl Drop for Lent {
     }
 }
 
-impl rt::Sleep for Lent {}
-
-/// For the HTTP library, which sets one for each head that it waits for.
-impl rt::Timer for Spare {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(self.until(Instant::now() + duration))
-    }
-
-    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(self.until(deadline.into()))
-    }
-
-    fn now(&self) -> std::time::Instant {
-        Instant::now().into_std()
-    }
-
-    fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: std::time::Instant) {
-        match sleep.as_mut().downcast_mut_pin::<Lent>() {
-            Some(mut lent) => lent.reset(deadline.into()),
-            None => *sleep = self.sleep_until(deadline),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -111,12 +87,6 @@ mod tests {
             assert!(began.elapsed() >= after * tick && began.elapsed() < 90 * tick);
             drop(other);
         }
-        let timer: &dyn rt::Timer = &spare;
-        let mut sleep = timer.sleep(5 * tick);
-        timer.reset(&mut sleep, (Instant::now() + 7 * tick).into_std());
-        let began = Instant::now();
-        sleep.await;
-        assert!(began.elapsed() >= 7 * tick - tick / 2);
     }
 
     async fn futures_now(future: &mut Lent) -> Poll<()> {

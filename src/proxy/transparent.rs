@@ -159,7 +159,7 @@ async fn blind(
     let mut upstream = match proxy
         .upstream
         .dialer
-        .connect(target, &Trail::default())
+        .connect(&Arc::from(""), target, &Trail::default())
         .await
     {
         Ok(upstream) => upstream,

@@ -131,13 +131,22 @@ async fn blind(
     proxy: Arc<Proxy>,
     mut stream: Client,
     first: Bytes,
-    Passage { target, trail, .. }: Passage,
+    Passage {
+        target,
+        trail,
+        session,
+    }: Passage,
 ) -> io::Result<Option<Service>> {
     let Some(place) = Place::take(&proxy) else {
         let answer = ClientError::Crowded.response();
         return connect::answer(&mut stream, answer).await.map(|()| None);
     };
-    let mut upstream = match proxy.upstream.dialer.connect(&target, &trail).await {
+    let mut upstream = match proxy
+        .upstream
+        .dialer
+        .connect(&session.id.0, &target, &trail)
+        .await
+    {
         Ok(upstream) => upstream,
         Err(e) => {
             let answer = refuse::gateway(&e);

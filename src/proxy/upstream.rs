@@ -26,7 +26,7 @@ use super::framing;
 use super::headers;
 use super::interim;
 use super::lane::Lane;
-use super::pool::{H1, H2, Key, Pool, Spoken};
+use super::pool::{H1, H2, Key, Place, Pool, Spoken};
 use super::replay::Head;
 use super::target::Target;
 use crate::settings::Limits;
@@ -105,14 +105,14 @@ impl Upstream {
     async fn over_h2(
         &self,
         key: &Key,
-        mut sender: H2,
+        (mut sender, place): (H2, Place),
         request: &mut Request<Body>,
         again: Option<&Head>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         absolute_form(request, &key.target)?;
         if sender.ready().await.is_ok() {
             match sender.try_send_request(taken(request)).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok(placed(response, place)),
                 // A stream that was reset on a living connection is an answer of sorts.
                 Err(failed) => {
                     let again = again.filter(|_| sender.is_closed());
@@ -121,9 +121,10 @@ impl Upstream {
                 }
             }
         }
-        let mut fresh = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
+        drop(place);
+        let (mut fresh, place) = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
         fresh.ready().await?;
-        Ok(fresh.send_request(taken(request)).await?)
+        Ok(placed(fresh.send_request(taken(request)).await?, place))
     }
 
     async fn over_h1(
@@ -208,7 +209,10 @@ impl Upstream {
     }
 
     async fn dial_h1(&self, key: &Key) -> Result<H1, UpstreamError> {
-        let tcp = self.dialer.connect(&key.target, &key.trail).await?;
+        let tcp = self
+            .dialer
+            .connect(&key.session, &key.target, &key.trail)
+            .await?;
         if !key.secure {
             return self.start_h1(tcp).await;
         }
@@ -216,18 +220,21 @@ impl Upstream {
         self.start_h1(tls).await
     }
 
-    /// The session's HTTP/2 connection, or `None` when the host speaks HTTP/1.1 only.
-    async fn h2(&self, key: &Key) -> Result<Option<H2>, UpstreamError> {
-        let cell = self.pool.h2(key);
+    /// A connection of HTTP/2 of the session and a place on it, or `None` when the host speaks HTTP/1.1 only.
+    async fn h2(&self, key: &Key) -> Result<Option<(H2, Place)>, UpstreamError> {
+        let (cell, place) = self.pool.h2(key);
         let spoken = cell.get_or_try_init(|| Box::pin(self.open_h2(key))).await?;
         Ok(match spoken {
-            Spoken::H2(sender) => Some(sender.clone()),
+            Spoken::H2(sender) => Some((sender.clone(), place)),
             Spoken::OnlyH1 => None,
         })
     }
 
     async fn open_h2(&self, key: &Key) -> Result<Spoken, UpstreamError> {
-        let tcp = self.dialer.connect(&key.target, &key.trail).await?;
+        let tcp = self
+            .dialer
+            .connect(&key.session, &key.target, &key.trail)
+            .await?;
         let tls = self.handshake(key, tcp, true).await?;
         if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
             let sender = self.start_h1(tls).await?;
@@ -303,6 +310,12 @@ impl Upstream {
 /// Is the last response over, or almost?
 async fn settled(sender: &mut H1) -> bool {
     matches!(timeout(SETTLE, sender.ready()).await, Ok(Ok(())))
+}
+
+/// An answer whose body holds its place among those of its connection.
+fn placed(mut response: Response<Incoming>, place: Place) -> Response<Incoming> {
+    response.extensions_mut().insert(place);
+    response
 }
 
 /// The request, for whoever sends it.

@@ -14,6 +14,9 @@ pub struct Limits {
     /// Most bytes of a request body that are kept for the second sending. API calls are smaller;
     /// what is longer still streams, but cannot be paid for. Default 1 MiB.
     pub replay_body: usize,
+    /// Most bytes that are kept of all request bodies together; beyond, more stream and cannot be paid for. Default
+    /// 32 MiB: a quarter of a small sidecar's memory.
+    pub replay_bodies: usize,
     /// Most bytes of a 402 body that are read in search of terms. Honest challenges have a few
     /// kilobytes; base64 images in them a few hundred. Default 1 MiB.
     pub challenge_body: usize,
@@ -123,6 +126,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             replay_body: MIB,
+            replay_bodies: 32 * MIB,
             challenge_body: MIB,
             requirements: 32,
             header_bytes: 96 * KIB,
@@ -182,6 +186,12 @@ impl Limits {
     fn read_sizes(&mut self, section: &mut Section) -> Result<(), SectionError> {
         for (key, limit, least, most) in [
             ("replay_body", &mut self.replay_body, 0, 1024 * MIB),
+            (
+                "replay_bodies",
+                &mut self.replay_bodies,
+                0,
+                1024 * 1024 * MIB,
+            ),
             ("challenge_body", &mut self.challenge_body, KIB, 64 * MIB),
             ("header_bytes", &mut self.header_bytes, 8 * KIB, 16 * MIB),
         ] {

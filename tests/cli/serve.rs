@@ -36,6 +36,23 @@ fn it_starts_says_where_and_stops() {
 }
 
 #[test]
+fn it_waits_for_nobody_who_has_asked_for_nothing() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    let silent = std::net::TcpStream::connect(service.proxy()).unwrap();
+    let mut tunnel = std::net::TcpStream::connect(service.proxy()).unwrap();
+    std::io::Write::write_all(&mut tunnel, b"CONNECT a.test:443 HTTP/1.1\r\n\r\n").unwrap();
+    let mut said = [0; 12];
+    std::io::Read::read_exact(&mut tunnel, &mut said).unwrap();
+    assert_eq!(&said, b"HTTP/1.1 200");
+    let began = std::time::Instant::now();
+    assert_eq!(service.stop(), Some(0));
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    drop((silent, tunnel));
+}
+
+#[test]
 fn a_second_one_is_refused_with_one_line() {
     let home = Home::ready();
     let service = home.serve(&[]);

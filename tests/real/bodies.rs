@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::agent::Ask;
 use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::{Proxy, Setup};
+use crate::support::shop;
 
+const LONG: Duration = Duration::from_secs(20);
 const GIB: u64 = 1 << 30;
 /// More than this on top of the start is a body that was kept.
 const GROWTH_KIB: u64 = 48 * 1024;
@@ -119,4 +122,30 @@ fn a_gibibyte_up() {
         assert!(grown < GROWTH_KIB, "{version}: memory grew by {grown} KiB");
     }
     assert_eq!(merchant.seen().len(), 2);
+}
+
+/// What is kept of all bodies together has a bound; what is beyond it streams, and is not paid for.
+#[test]
+fn copies_have_a_bound_together() {
+    let merchant = Merchant::start(|seen, out| match seen.payment().is_some() {
+        true => shop::sell("sold", out),
+        false => shop::ask(&shop::challenge(), out),
+    });
+    let mut setup = shop::setup(&merchant);
+    setup.config["limits"] = serde_json::json!({ "replay_bodies": "64 KiB" });
+    let proxy = setup.start();
+    let post = |length: usize| {
+        let mut ask = Ask::get(&format!("https://{}/v1/x", shop::HOST));
+        ask.method = "POST".into();
+        ask.body = vec![b'x'; length];
+        proxy.agent(LONG).send(&ask).unwrap()
+    };
+    let answer = post(100 << 10);
+    assert_eq!(answer.reason().as_deref(), Some("body_not_replayable"));
+    // Each gives back what it took.
+    for _ in 0..4 {
+        let answer = post(40 << 10);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "sold"));
+    }
+    assert_eq!(shop::payments(&merchant).len(), 4);
 }

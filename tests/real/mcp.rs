@@ -88,6 +88,8 @@ fn reply(seen: &Seen, out: &mut dyn Write, result: &Value) -> io::Result<After> 
                 ": end\n\n".into(),
             ],
         ),
+        // As a gateway sends it that waits for the end: the length of all of it in front.
+        "/counted" => page(out, "text/event-stream", &(event(&note) + &event(&message))),
         "/mixed" if payment(seen).is_none() => events(out, &[event(&note), event(&message)]),
         _ => page(out, "application/json", &message.to_string()),
     }
@@ -166,7 +168,7 @@ fn assert_nothing_paid(merchant: &Merchant, proxy: &Proxy) {
 
 #[test]
 fn a_tool_is_bought_in_every_form_of_answer() {
-    for path in ["/json", "/events", "/progress", "/mixed"] {
+    for path in ["/json", "/events", "/progress", "/mixed", "/counted"] {
         let (merchant, setup) = server(|seen, out| reply(seen, out, &goods()));
         let proxy = setup.start();
         let body = r#"{ "jsonrpc":"2.0", "params":{"name":"search","arguments":{"z":1.50,"a":"\u00e9"}},"method":"tools/call","id":41 }"#;
@@ -209,6 +211,11 @@ fn a_tool_is_bought_in_every_form_of_answer() {
             _ => {
                 assert!(text.contains("notifications/progress"), "{path}: {text}");
                 assert!(text.contains(": farepass-payment: "), "{path}: {text}");
+                assert_eq!(
+                    answer.one("content-length"),
+                    None,
+                    "{path}: it is another body"
+                );
             }
         }
         assert!(

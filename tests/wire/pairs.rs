@@ -348,3 +348,61 @@ async fn a_merchant_without_a_common_protocol_is_told_apart() {
         (502, "tls_error")
     );
 }
+
+/// A stream in one direction is as alive as one in both: silence is when nothing moves either way.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_silent_side_ends_nothing() {
+    const TICKS: u32 = 15;
+    let tick = std::time::Duration::from_millis(200);
+    let ticking = move |request: Request<Incoming>| async move {
+        let (feed, body) = mpsc::channel(1);
+        tokio::spawn(async move {
+            // Kept: the agent's side stays open.
+            let _asked = request;
+            for n in 0..TICKS {
+                let _ = feed.send(Frame::data(Bytes::from(format!("{n},")))).await;
+                tokio::time::sleep(tick).await;
+            }
+            tokio::time::sleep(20 * tick).await;
+        });
+        Ok::<_, Infallible>(Response::new(Fed(body)))
+    };
+    let origin = Origin::start(&["h2", "http/1.1"], move |wire, _| async move {
+        let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+        let _ = server
+            .serve_connection(TokioIo::new(wire.io), service_fn(ticking))
+            .await;
+    })
+    .await;
+    let proxy = Proxy::start(&origin, |config| {
+        config["limits"] = serde_json::json!({ "idle_timeout": "1s" });
+    })
+    .await;
+    let agent = proxy.agent();
+    for version in ["h2", "http/1.1"] {
+        let mut sender = Sender::open(&agent, "free.wire.test", version).await;
+        let (feed, body) = mpsc::channel(1);
+        let request = request(Method::POST, "free.wire.test", "/", version, Fed(body));
+        feed.send(Frame::data(Bytes::from("once"))).await.unwrap();
+        let mut body = sender.send(request).await.into_body();
+        let mut got = String::new();
+        let expected: String = (0..TICKS).map(|n| format!("{n},")).collect();
+        while got.len() < expected.len() {
+            let frame = soon("a tick", body.frame()).await;
+            let frame = frame.unwrap_or_else(|| panic!("{version}: it ended: {got}"));
+            let frame = frame.unwrap_or_else(|e| panic!("{version}: {e} after {got}"));
+            got += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
+        }
+        assert_eq!(got, expected, "{version}");
+        // Now neither side moves.
+        let began = std::time::Instant::now();
+        let end = soon("the end of the silence", body.frame()).await;
+        assert!(!matches!(end, Some(Ok(_))), "{version}: {end:?}");
+        assert!(
+            began.elapsed() < 18 * tick,
+            "{version}: {:?}",
+            began.elapsed()
+        );
+        drop(feed);
+    }
+}

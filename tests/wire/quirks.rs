@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::support::agent::Agent;
+use crate::support::h2::{DATA, END_HEADERS, END_STREAM, H2, HEADERS, frame, request};
 use crate::support::message::Message;
 use crate::support::origin::{Origin, Then, answer};
 use crate::support::proxy::Proxy;
@@ -450,4 +451,93 @@ async fn a_long_poll_waits() {
     .await;
     let mut wire = proxy.agent().tls("free.wire.test", &["http/1.1"]).await;
     assert_eq!(get(&mut wire, "free.wire.test", "").await.text(), "late");
+}
+
+/// Agents think between their requests. Only a head that has begun has to come soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_may_wait_for_its_next_request() {
+    let origin = mirror().await;
+    let proxy = Proxy::start(&origin, |config| {
+        config["limits"] = json!({ "header_timeout": "1s" });
+    })
+    .await;
+    let mut wire = proxy.agent().tunnel("free.wire.test:80").await;
+    for _ in 0..2 {
+        let answer = get(&mut wire, "free.wire.test", "").await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+    }
+    wire.write(b"GET /x HTT").await.unwrap();
+    let begun = tokio::time::Instant::now();
+    soon("the end of a head that does not end", wire.rest()).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_proxy_answers_for_itself() {
+    let origin = mirror().await;
+    let proxy = Proxy::start(&origin, |_| {}).await;
+    let agent = proxy.agent();
+    let ask = async |head: &str| {
+        let mut wire = agent.plain().await;
+        wire.write(head.as_bytes()).await.unwrap();
+        soon("an answer", wire.response("OPTIONS")).await.unwrap()
+    };
+    // RFC 9110 section 7.6.2: each that sends it on counts, the last that may answers.
+    let count = |n: &str| {
+        let field = format!("Max-Forwards: {n}\r\n");
+        format!("OPTIONS http://free.wire.test/ HTTP/1.1\r\nHost: free.wire.test\r\n{field}\r\n")
+    };
+    let answer = ask(&count("3")).await;
+    assert!(
+        answer.text().contains("max-forwards: 2\n") || answer.text().contains("Max-Forwards: 2\n"),
+        "{answer:?}"
+    );
+    let answer = ask(&count("0")).await;
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (204, ""),
+        "{answer:?}"
+    );
+    // RFC 9110 section 15.5.20: a proxy never says 421 of itself.
+    let answer =
+        ask("OPTIONS http://free.wire.test/ HTTP/1.1\r\nHost: pay.wire.test\r\n\r\n").await;
+    assert_eq!(
+        (answer.status(), answer.reason().as_str()),
+        (400, "host_field_invalid")
+    );
+}
+
+/// RFC 9110 section 8.6: lengths that agree are sent on as one.
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_lengths_of_http_2_become_one() {
+    let origin = mirror().await;
+    let proxy = Proxy::start(&origin, |_| {}).await;
+    let mut h2 = H2::connect(&proxy.agent(), "free.wire.test").await;
+    let lengths = [("content-length", "4"), ("content-length", "04")];
+    let head = frame(HEADERS, END_HEADERS, 1, &request("POST", "/x", &lengths));
+    h2.send(&[head, frame(DATA, END_STREAM, 1, b"body")].concat())
+        .await;
+    let mut text = String::new();
+    soon("an answer", async {
+        while let Some(frame) = h2.next().await {
+            if frame.kind == DATA {
+                text += &String::from_utf8_lossy(&frame.payload);
+            }
+            if frame.stream == 1 && frame.flags & END_STREAM != 0 {
+                return;
+            }
+        }
+    })
+    .await;
+    let lengths: Vec<_> = text
+        .lines()
+        .filter(|l| l.to_lowercase().starts_with("content-length"))
+        .collect();
+    assert_eq!(lengths.len(), 1, "{text}");
+    assert!(lengths[0].ends_with(": 4"), "{text}");
 }

@@ -71,7 +71,10 @@ pub(super) async fn capture(
     parts.headers.remove(header::EXPECT);
     let most = conn.proxy.limits.replay_body;
     let part = match body {
-        Some(body) => Part::read(body, most, PATIENCE).await,
+        Some(body) => {
+            let share = conn.proxy.copies.share();
+            Part::read_within(body, (most, Some(share)), PATIENCE).await
+        }
         None => Part::empty(),
     };
     let whole = match part.end {
@@ -177,8 +180,7 @@ impl Buyer {
                 let conn = Arc::clone(&self.conn);
                 let kept = again(&head);
                 let woven = Woven::new(|out| woven::first(self, kept, events, raw, out));
-                let body = Body::Woven(Box::new(woven));
-                delivered(&conn, Response::from_parts(head, body))
+                woven.answers(&conn, head)
             }
         }
     }

@@ -108,8 +108,7 @@ impl Paid {
             Event::Other(raw) => {
                 let (conn, head) = (Arc::clone(&self.conn), again(&self.head));
                 let woven = Woven::new(|out| self.weave(events, raw, out));
-                let body = Body::Woven(Box::new(woven));
-                delivered(&conn, Response::from_parts(head, body))
+                woven.answers(&conn, head)
             }
         }
     }

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Response, response};
+use http::{Response, header, response};
 use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
 
 use super::events::{Event, Events};
-use super::{Buyer, Kind, told};
+use super::{BOUND, Buyer, Kind, told};
 use crate::protocol::jsonrpc::Call;
 use crate::proxy::body::{Body, BodyError, Polled};
+use crate::proxy::exchange::delivered;
+use crate::proxy::serve::Conn;
 
 /// Where the parts of the stream go. Its other end is gone when the agent is.
 pub(super) struct Out(mpsc::Sender<Result<Frame<Bytes>, BodyError>>);
@@ -55,6 +57,19 @@ impl Woven {
             weaver: Some(Mutex::new(Box::pin(weave(Out(out))))),
             frames,
         }
+    }
+
+    /// The answer with this head. Whatever the merchant said of the bytes and their number is of another body.
+    pub(super) fn answers(self, conn: &Conn, mut head: response::Parts) -> Response<Body> {
+        for name in [header::CONTENT_LENGTH, header::ETAG, header::ACCEPT_RANGES] {
+            head.headers.remove(name);
+        }
+        // It is in no coding, or it would not have been read.
+        for name in BOUND {
+            head.headers.remove(name);
+        }
+        let body = Body::Woven(Box::new(self));
+        delivered(conn, Response::from_parts(head, body))
     }
 
     pub(in crate::proxy) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {

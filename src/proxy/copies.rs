@@ -1,0 +1,124 @@
+//! Parts of bodies that are kept in memory: as few pieces as bytes, and a bound on all of them together (threat D-06).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+/// A piece that is shorter is copied: kept as it is, each byte of it could hold a buffer of the connection.
+const SMALL: usize = 2048;
+/// Copied pieces are put together up to so many bytes.
+const BLOCK: usize = 8192;
+
+/// Pieces in the order of their coming.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pieces: VecDeque<Bytes>,
+    small: BytesMut,
+}
+
+impl Gathered {
+    pub(super) fn push(&mut self, piece: &Bytes) {
+        if piece.len() >= SMALL {
+            self.close();
+            self.pieces.push_back(piece.clone());
+            return;
+        }
+        if self.small.len() + piece.len() > BLOCK {
+            self.close();
+        }
+        self.small.extend_from_slice(piece);
+    }
+
+    fn close(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push_back(self.small.split().freeze());
+        }
+    }
+
+    /// All of them; nothing is left.
+    pub(super) fn take(&mut self) -> VecDeque<Bytes> {
+        self.close();
+        self.small = BytesMut::new();
+        std::mem::take(&mut self.pieces)
+    }
+}
+
+/// How many bytes may be kept by now, of all requests together.
+pub(super) struct Budget(AtomicUsize);
+
+/// Bytes that somebody keeps; given back when they are dropped.
+pub(super) struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(bytes)))
+    }
+
+    /// A share of nothing, which may grow.
+    pub(super) fn share(self: &Arc<Self>) -> Share {
+        Share {
+            budget: Arc::clone(self),
+            bytes: 0,
+        }
+    }
+}
+
+impl Share {
+    /// Takes more, if there is so much.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let left = |left: usize| left.checked_sub(bytes);
+        let taken = (self.budget.0).fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        if taken.is_ok() {
+            self.bytes += bytes;
+        }
+        taken.is_ok()
+    }
+
+    /// Gives all of it back.
+    pub(super) fn clear(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.budget.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_become_few() {
+        let mut gathered = Gathered::default();
+        let text: Vec<u8> = (0..40_000u32).map(|n| n.to_le_bytes()[0]).collect();
+        let (small, large) = text.split_at(30_000);
+        for piece in small.chunks(1).chain(large.chunks(SMALL)) {
+            gathered.push(&Bytes::copy_from_slice(piece));
+        }
+        let pieces = gathered.take();
+        assert!(pieces.len() < 12, "{}", pieces.len());
+        assert_eq!(pieces.iter().flatten().copied().collect::<Vec<u8>>(), text);
+        assert!(gathered.take().is_empty());
+    }
+
+    #[test]
+    fn a_budget_holds_and_what_is_dropped_is_given_back() {
+        let budget = Budget::new(10);
+        let (mut one, mut other) = (budget.share(), budget.share());
+        assert!(one.grow(6) && other.grow(4));
+        assert!(!other.grow(1));
+        drop(one);
+        assert!(other.grow(6) && !other.grow(1));
+        other.clear();
+        assert!(other.grow(10));
+    }
+}
