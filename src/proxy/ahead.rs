@@ -52,10 +52,10 @@ impl Heads {
     }
 
     /// Until when the head that is on its way must be whole, if it may take so long; `None` while there is none.
-    fn due(&self, patience: Duration) -> Option<Instant> {
+    fn due(&self, now: Instant, patience: Duration) -> Option<Instant> {
         if self.seen.load(Ordering::Relaxed) == 0 {
             // A client that asks for nothing at all.
-            return Some(Instant::now());
+            return Some(now);
         }
         let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         begun.map(|begun| begun + patience)
@@ -162,7 +162,7 @@ impl Future for HeadSleep {
         loop {
             ready!(Pin::new(&mut self.lent).poll(cx));
             let (now, patience) = (Instant::now(), self.patience);
-            match self.heads.due(patience) {
+            match self.heads.due(now, patience) {
                 Some(due) if due <= now => return Poll::Ready(()),
                 Some(due) => self.lent.reset(due),
                 None => self.lent.reset(now + patience),
@@ -237,9 +237,9 @@ mod tests {
         assert!(took >= patience && took < long, "{took:?}");
         // Its end, and the beginning of the next, in one piece.
         hear(b"\r\n\r\nGET / ").await;
-        assert!(heads.due(patience).unwrap() > Instant::now());
+        assert!(heads.due(begun, patience).unwrap() > Instant::now());
         hear(b"HTTP/1.1\r\n\r\n").await;
-        assert_eq!(heads.due(patience), None);
+        assert_eq!(heads.due(begun, patience), None);
     }
 
     #[test]

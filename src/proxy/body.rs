@@ -16,6 +16,7 @@ use super::activity::Activity;
 use super::copies::Share;
 use super::evidence::Watched as Evidence;
 use super::expect::{Held, Last};
+use super::h2::Received;
 use super::headers;
 use super::pool::Place;
 use super::rpc::Woven;
@@ -28,6 +29,9 @@ pub(super) enum BodyError {
     /// The connection it came on failed.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
+    /// The stream it came on failed.
+    #[error(transparent)]
+    Stream(#[from] ::h2::Error),
     /// Nothing came for `limits.idle_timeout`.
     #[error("the body was silent for too long")]
     Idle,
@@ -36,9 +40,44 @@ pub(super) enum BodyError {
     Unwanted,
 }
 
+/// What comes from one side, in either version.
+pub(super) enum Source {
+    Http1(Incoming),
+    Http2(Received),
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        match self {
+            Self::Http1(incoming) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                Poll::Ready(frame.map(|f| f.map_err(BodyError::Connection)))
+            }
+            Self::Http2(received) => {
+                let frame = ready!(received.poll(cx));
+                Poll::Ready(frame.map(|f| f.map_err(BodyError::Stream)))
+            }
+        }
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        match self {
+            Self::Http1(incoming) => incoming.is_end_stream(),
+            Self::Http2(received) => received.is_end(),
+        }
+    }
+
+    fn size(&self) -> SizeHint {
+        match self {
+            Self::Http1(incoming) => incoming.size_hint(),
+            Self::Http2(received) => received.size(),
+        }
+    }
+}
+
 /// What comes from one side, with a bound on its silences.
 pub(super) struct Stream {
-    incoming: Incoming,
+    source: Source,
     /// Milliseconds.
     idle: u64,
     /// When either body of its exchange last moved, where both may.
@@ -59,9 +98,9 @@ pub(super) enum Tail {
 
 impl Stream {
     /// A body that may be silent for at most `idle`, by this timer.
-    pub(super) fn new(incoming: Incoming, idle: Duration, timer: &Spare) -> Self {
+    pub(super) fn new(source: Source, idle: Duration, timer: &Spare) -> Self {
         Self {
-            incoming,
+            source,
             idle: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
             both: None,
             silence: None,
@@ -83,7 +122,7 @@ impl Stream {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match self.source.poll(cx) {
             Poll::Ready(mut frame) => {
                 self.silence = None;
                 if let Some(both) = &self.both {
@@ -94,7 +133,7 @@ impl Stream {
                 {
                     headers::clean_trailers(trailers);
                 }
-                Poll::Ready(frame.map(|f| f.map_err(BodyError::Connection)))
+                Poll::Ready(frame)
             }
             Poll::Pending => {
                 let idle = Duration::from_millis(self.idle);
@@ -118,11 +157,11 @@ impl Stream {
     }
 
     pub(super) fn is_end(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end()
     }
 
     pub(super) fn size(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.source.size()
     }
 }
 

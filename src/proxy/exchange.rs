@@ -1,15 +1,12 @@
 //! One request, from the agent's question to the agent's answer. The whole product in one function.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body::Body as _;
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 
 use super::activity::Activity;
-use super::body::{Body, Stream};
+use super::body::{Body, Source, Stream};
 use super::challenge::{self, Demand};
 use super::framing;
 use super::headers;
@@ -39,9 +36,9 @@ pub(super) struct Question {
 }
 
 impl Question {
-    pub(super) fn new(conn: &Conn, request: Request<Incoming>) -> Self {
+    pub(super) fn new(conn: &Conn, request: Request<Source>) -> Self {
         let (parts, body) = request.into_parts();
-        let both = (!body.is_end_stream()).then(Activity::new);
+        let both = (!body.is_end()).then(Activity::new);
         Self {
             parts,
             body: Some(conn.body(body).beside(both.clone())),
@@ -145,23 +142,13 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
         return match &token {
             Some(token) => reuse::told(conn, answer, token),
             None => {
-                unasked(conn, route, answer.headers());
+                conn.lane.unasked(&route.target, answer.headers());
                 delivered(conn, answer)
             }
         };
     }
     replay.upgrade = upgrade;
     Box::pin(demanded(conn, route.clone(), (replay, refused), answer)).await
-}
-
-/// A receipt for nothing moves no sum; the operator hears of it once for each connection (threat X-20).
-fn unasked(conn: &Conn, route: &Route, headers: &HeaderMap) {
-    let claims = |name: &str| headers.contains_key(name);
-    if protocol::RECEIPT_HEADERS.iter().any(|name| claims(name))
-        && !conn.lane.told.swap(true, Ordering::Relaxed)
-    {
-        tracing::warn!(target = %route.target, "a receipt came with an answer that nobody paid for; it is ignored");
-    }
 }
 
 /// The request, and what a second sending of it needs where some rule could pay; and terms, where it could
@@ -232,6 +219,24 @@ pub(super) fn delivered(conn: &Conn, mut response: Response<Body>) -> Response<B
     response
 }
 
+/// May this request be sent on at all, wherever it goes?
+fn forwardable(conn: &Conn, parts: &mut Parts) -> Result<(), ClientError> {
+    framing::request(parts)?;
+    framing::one_length(&mut parts.headers).ok_or(ClientError::Framing)?;
+    let name = conn.proxy.via.as_deref();
+    if parts.headers.contains_key(header::VIA) && conn.proxy.mark.is_in(&parts.headers, name) {
+        return Err(ClientError::Loop);
+    }
+    if parts
+        .uri
+        .authority()
+        .is_some_and(|a| a.as_str().contains('@'))
+    {
+        return Err(ClientError::UserInfo);
+    }
+    Ok(())
+}
+
 /// Where one request goes and who pays: the tunnel's name, or the URI's on an open connection.
 #[derive(Clone)]
 pub(super) struct Route {
@@ -249,19 +254,7 @@ impl Route {
         if matches!(parts.method, Method::TRACE | Method::CONNECT) {
             return Err(ClientError::Method);
         }
-        framing::request(parts)?;
-        framing::one_length(&mut parts.headers).ok_or(ClientError::Framing)?;
-        let name = conn.proxy.via.as_deref();
-        if parts.headers.contains_key(header::VIA) && conn.proxy.mark.is_in(&parts.headers, name) {
-            return Err(ClientError::Loop);
-        }
-        if parts
-            .uri
-            .authority()
-            .is_some_and(|a| a.as_str().contains('@'))
-        {
-            return Err(ClientError::UserInfo);
-        }
+        forwardable(conn, parts)?;
         let route = match &conn.way {
             Way::Tunnel { passage, secure } => Self {
                 session: conn.proxy.doorkeeper.again(&passage.session).await,

@@ -110,6 +110,12 @@ impl UpstreamError {
     }
 }
 
+impl From<h2::Error> for UpstreamError {
+    fn from(_: h2::Error) -> Self {
+        Self::Closed
+    }
+}
+
 impl From<hyper::Error> for UpstreamError {
     fn from(error: hyper::Error) -> Self {
         if error.is_parse() {

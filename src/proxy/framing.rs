@@ -57,13 +57,13 @@ pub(super) fn one_length(headers: &mut HeaderMap) -> Option<()> {
         (Some(one), None) if plain(one) => return Some(()),
         (Some(_), _) => {}
     }
-    let one = same(headers)?;
+    let one = length(headers)?;
     headers.insert(CONTENT_LENGTH, HeaderValue::from(one));
     Some(())
 }
 
 /// The length that all of the values agree on.
-fn same(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
         for text in value.to_str().ok()?.split(',') {

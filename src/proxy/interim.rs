@@ -1,16 +1,17 @@
 //! Interim answers (RFC 9110 section 15.2), which a proxy must hand on. The HTTP library has no call for
 //! them, so their heads go into the agent's stream beside it: only where all that it wrote is out, and
-//! never once it has the answer that follows them. HTTP/1.1 only.
+//! never once it has the answer that follows them. On HTTP/2 (`Sink`) they are frames of their stream.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
 
 use super::body::Body;
 use super::expect::Gate;
@@ -19,6 +20,12 @@ use super::io::{Around, writes_through};
 
 /// Interim answers to one request that are handed on; a merchant that goes on and on is cut short.
 const HEADS_MAX: u32 = 128;
+
+/// How many of them wait for the task of a stream.
+const HEADS_WAITING: usize = 16;
+
+/// What each takes at least, of `WAITING_MAX`: so that no more of them are said on a stream than on a connection.
+const HEAD_ROOM: usize = WAITING_MAX / HEADS_MAX as usize;
 
 /// Bytes of them that wait for an agent which does not read.
 const WAITING_MAX: usize = 16 * 1024;
@@ -137,11 +144,7 @@ impl Interim {
 
     /// The head as the agent gets it.
     fn head(&self, status: StatusCode, version: Version, fields: &HeaderMap) -> Vec<u8> {
-        let mut fields = fields.clone();
-        headers::clean_interim(&mut fields);
-        if let Some(name) = &self.via {
-            headers::via(&mut fields, version, name);
-        }
+        let fields = cleaned(fields, version, self.via.as_deref());
         let reason = status.canonical_reason().unwrap_or_default();
         let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
         for (name, value) in &fields {
@@ -164,26 +167,116 @@ impl Interim {
     }
 }
 
-/// Has what an upstream says before its answer to this request handed on. Its 100 is for the `gate`, where
-/// there is one; our own listener says it then. 101 is an answer.
+/// For what is said before the answer on one stream of HTTP/2; goes with the request.
+#[derive(Clone)]
+pub(super) struct Sink(Arc<Said>);
+
+struct Said {
+    heads: mpsc::Sender<Response<()>>,
+    /// Bytes of fields that may still be said.
+    room: AtomicUsize,
+    via: Option<Arc<str>>,
+}
+
+impl Sink {
+    /// One, and where its heads come out.
+    pub(super) fn new(via: Option<&Arc<str>>) -> (Self, mpsc::Receiver<Response<()>>) {
+        let (heads, said) = mpsc::channel(HEADS_WAITING);
+        let sink = Self(Arc::new(Said {
+            heads,
+            room: AtomicUsize::new(WAITING_MAX),
+            via: via.cloned(),
+        }));
+        (sink, said)
+    }
+
+    fn say(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
+        let fields = cleaned(fields, version, self.0.via.as_deref());
+        let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        let size = HEAD_ROOM + fields.iter().map(length).sum::<usize>();
+        let left = |room: usize| room.checked_sub(size);
+        let room = (self.0.room).fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        if room.is_ok() {
+            let mut head = Response::new(());
+            (*head.status_mut(), *head.headers_mut()) = (status, fields);
+            let _ = self.0.heads.try_send(head);
+        }
+    }
+}
+
+/// Who hears what an upstream says before its answer to one request.
+pub(super) struct Listener {
+    agent: Option<Agent>,
+    gate: Option<Arc<Gate>>,
+}
+
+enum Agent {
+    /// Of HTTP/1, and the number of its request.
+    Connection(Arc<Interim>, u64),
+    Stream(Sink),
+}
+
+/// Who hears it for this request, if anybody does.
+pub(super) fn listener(
+    request: &Request<Body>,
+    interim: Option<&Arc<Interim>>,
+    gate: Option<&Arc<Gate>>,
+) -> Option<Listener> {
+    let connection = interim.and_then(|i| Some(Agent::Connection(Arc::clone(i), i.turn()?)));
+    let stream = || request.extensions().get().cloned().map(Agent::Stream);
+    let agent = connection.or_else(stream);
+    (agent.is_some() || gate.is_some()).then(|| Listener {
+        agent,
+        gate: gate.cloned(),
+    })
+}
+
+impl Listener {
+    /// The upstream's 100 is for the `gate`, where there is one; our own listener says it then. 101 is an answer.
+    pub(super) fn hear(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        if status == StatusCode::CONTINUE
+            && let Some(gate) = &self.gate
+        {
+            gate.wanted();
+            // HTTP/2 has no listener that says it for us.
+            if !matches!(self.agent, Some(Agent::Stream(_))) {
+                return;
+            }
+        }
+        match &self.agent {
+            Some(Agent::Connection(interim, turn)) => {
+                interim.say(*turn, &interim.head(status, version, fields));
+            }
+            Some(Agent::Stream(sink)) => sink.say(status, version, fields),
+            None => {}
+        }
+    }
+}
+
+/// Has what an upstream of HTTP/1 says before its answer to this request handed on.
 pub(super) fn hear(
     request: &mut Request<Body>,
     interim: Option<&Arc<Interim>>,
     gate: Option<&Arc<Gate>>,
 ) {
-    let agent = interim.and_then(|interim| Some((Arc::clone(interim), interim.turn()?)));
-    let gate = gate.cloned();
-    if agent.is_none() && gate.is_none() {
-        return;
+    if let Some(listener) = listener(request, interim, gate) {
+        hyper::ext::on_informational(request, move |said| {
+            listener.hear(said.status(), said.version(), said.headers());
+        });
     }
-    hyper::ext::on_informational(request, move |said| match (said.status(), &gate, &agent) {
-        (StatusCode::SWITCHING_PROTOCOLS, _, _) => {}
-        (StatusCode::CONTINUE, Some(gate), _) => gate.wanted(),
-        (status, _, Some((interim, turn))) => {
-            interim.say(*turn, &interim.head(status, said.version(), said.headers()));
-        }
-        (_, _, None) => {}
-    });
+}
+
+/// Fields of an interim answer as an agent gets them.
+fn cleaned(fields: &HeaderMap, version: Version, via: Option<&str>) -> HeaderMap {
+    let mut fields = fields.clone();
+    headers::clean_interim(&mut fields);
+    if let Some(name) = via {
+        headers::via(&mut fields, version, name);
+    }
+    fields
 }
 
 /// An agent's stream with the interim answers in it.

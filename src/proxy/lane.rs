@@ -1,13 +1,17 @@
 //! One client connection's way to its upstreams.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+use http::HeaderMap;
 
 use super::Proxy;
 use super::interim::Interim;
 use super::pool::{H1, Key, Pool};
+use super::target::Target;
 use super::timer::Spare;
+use crate::protocol::RECEIPT_HEADERS;
 
 /// One client connection's way to its upstreams.
 pub(super) struct Lane {
@@ -21,7 +25,7 @@ pub(super) struct Lane {
     /// For the wait for an answer.
     pub(super) timer: Spare,
     /// Was the operator told of a receipt that nobody paid for?
-    pub(super) told: AtomicBool,
+    told: AtomicBool,
     /// For the silences of a body. Apart, as a timer that is set to an earlier time takes a lock.
     pub(super) silence: Spare,
 }
@@ -51,6 +55,15 @@ impl Lane {
             proxy.lanes.add(&lane);
         }
         lane
+    }
+
+    /// A receipt for nothing moves no sum; the operator hears of it once for each connection (threat X-20).
+    pub(super) fn unasked(&self, target: &Target, headers: &HeaderMap) {
+        let mut known = RECEIPT_HEADERS.iter();
+        if known.any(|name| headers.contains_key(*name)) && !self.told.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%target, "a receipt came with an answer that nobody paid for; it is ignored");
+        }
     }
 
     /// The connection of the last request, if this one goes to the same place; others find it otherwise.

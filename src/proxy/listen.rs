@@ -142,15 +142,7 @@ impl Proxy {
                         let (proxy, manner) = (Arc::clone(&self), door.manner());
                         clients.spawn(async move {
                             let (_permit, _seat) = (permit, seat);
-                            let mut draining = proxy.draining.clone();
-                            let mut service = pin!(Box::pin(proxy.receive(arrived, manner)));
-                            let service = tokio::select! {
-                                service = &mut service => service,
-                                // Whoever asks for nothing yet is not waited for.
-                                () = turned(&mut draining) => timeout(LAST_WORD, service)
-                                    .await
-                                    .unwrap_or(Ok(None)),
-                            };
+                            let service = proxy.welcome(arrived, manner).await;
                             let served = match service {
                                 Ok(Some(service)) => service.await,
                                 Ok(None) => Ok(()),
@@ -184,6 +176,20 @@ impl Proxy {
     fn sweep(&self) {
         self.pool.sweep();
         self.flood.sweep();
+    }
+
+    /// Finds out what a client wants. Whoever asks for nothing is not waited for when the process drains.
+    async fn welcome(
+        self: Arc<Self>,
+        arrived: Arrived,
+        manner: Manner,
+    ) -> io::Result<Option<Service>> {
+        let mut draining = self.draining.clone();
+        let mut service = pin!(Box::pin(self.receive(arrived, manner)));
+        tokio::select! {
+            service = &mut service => service,
+            () = turned(&mut draining) => timeout(LAST_WORD, service).await.unwrap_or(Ok(None)),
+        }
     }
 
     async fn receive(

@@ -30,6 +30,7 @@ mod eyeballs;
 mod failure;
 mod flood;
 mod framing;
+mod h2;
 mod headers;
 mod identify;
 mod interim;

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use tokio::sync::OnceCell;
 
 use super::body::Body;
+use super::h2;
 use super::tally::Tally;
 use super::target::Target;
 use super::trail::Trail;
@@ -27,7 +28,7 @@ pub(super) struct Key {
 }
 
 pub(super) type H1 = http1::SendRequest<Body>;
-pub(super) type H2 = http2::SendRequest<Body>;
+pub(super) type H2 = h2::ask::Sender;
 
 /// What one attempt at HTTP/2 found out about a host.
 #[derive(Clone)]

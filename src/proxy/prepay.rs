@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use http::request::Parts;
 use http::{Request, Response, header};
-use hyper::body::Incoming;
 
-use super::body::{Body, Pieces, Stream};
+use super::body::{Body, Pieces, Source, Stream};
 use super::challenge::{self, Demand};
 use super::exchange::Route;
 use super::purchase::{Agent, not_replayable, refused, send, watched};
@@ -103,7 +102,7 @@ pub(super) async fn first(
 /// changed.
 pub(super) async fn asked_again(
     conn: &Conn,
-    (response, payload): (Response<Incoming>, &http::HeaderValue),
+    (response, payload): (Response<Source>, &http::HeaderValue),
     settled: Settled,
     (advance, told): (Advance, Refusal),
 ) -> Response<Body> {

@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::sync::OwnedMutexGuard;
 
-use super::body::{Body, Pieces};
+use super::body::{Body, Pieces, Source};
 use super::challenge::Asks;
 use super::exchange::Route;
 use super::failure::UpstreamError;
@@ -327,7 +326,7 @@ pub(super) async fn send(
 /// An answer whose body is still to come.
 pub(super) fn whole(
     conn: &Conn,
-    answer: Result<Response<Incoming>, UpstreamError>,
+    answer: Result<Response<Source>, UpstreamError>,
 ) -> Result<Response<Pieces>, UpstreamError> {
     answer.map(|response| conn.stream(response).map(Pieces::from))
 }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::sync::OwnedMutexGuard;
 
-use super::body::Body;
+use super::body::{Body, Source};
 use super::exchange::{Route, delivered};
 use super::purchase::carry;
 use super::refuse;
@@ -36,7 +35,7 @@ pub(super) fn held(conn: &Conn, route: &Route, parts: &Parts) -> Option<Box<Cred
 /// What came of the first sending of a request.
 pub(super) struct Came {
     /// To the request with a token that was taken, or to the one without.
-    pub(super) answer: Response<Incoming>,
+    pub(super) answer: Response<Source>,
     /// The token that was taken.
     pub(super) token: Option<Box<Credential>>,
     /// The one that was not.
@@ -160,7 +159,7 @@ async fn send(
     conn: &Arc<Conn>,
     route: &Route,
     mut request: Request<Body>,
-) -> Result<Response<Incoming>, Response<Body>> {
+) -> Result<Response<Source>, Response<Body>> {
     let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
     let sent = upstream.send(&conn.lane, &key, &mut request, None);
     sent.await.map_err(|e| refuse::gateway(&e))

@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::activity::{Noted, Pulse};
 use super::ahead::{Ahead, HeadTimer, Heads};
-use super::body::{Body, Stream, Tail};
+use super::body::{Body, Source, Stream, Tail};
 use super::exchange::{Question, exchange};
 use super::expect::Last;
+use super::h2::serve::Connection;
 use super::headers;
 use super::interim::Preceded;
 use super::lane::Lane;
@@ -50,16 +51,16 @@ pub(super) struct Conn {
 
 impl Conn {
     /// A body with its bound on silence.
-    pub(super) fn body(&self, incoming: Incoming) -> Stream {
-        Stream::new(incoming, self.proxy.limits.idle_timeout, &self.lane.silence)
+    pub(super) fn body(&self, source: Source) -> Stream {
+        Stream::new(source, self.proxy.limits.idle_timeout, &self.lane.silence)
     }
 
     /// An answer whose body has its bound on silence.
-    pub(super) fn stream(&self, mut answer: Response<Incoming>) -> Response<Stream> {
+    pub(super) fn stream(&self, mut answer: Response<Source>) -> Response<Stream> {
         let extensions = answer.extensions_mut();
         let last = extensions.remove::<Last>().map(Tail::Last);
         let tail = last.or_else(|| extensions.remove::<Place>().map(Tail::Place));
-        answer.map(|incoming| self.body(incoming).followed_by(tail))
+        answer.map(|source| self.body(source).followed_by(tail))
     }
 
     /// Adds our name to a message of this version, if the operator gave us one.
@@ -151,22 +152,11 @@ fn h2<S>(conn: Conn, io: S) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = &conn.proxy.limits;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(limits.header_bytes_u32())
-        .max_pending_accept_reset_streams(limits.h2_resets)
-        .max_local_error_reset_streams(limits.h2_errors)
-        .auto_date_header(false);
     let bounds = Bounds::of(&conn.proxy);
-    let io = TokioIo::new(Noted::new(io, &bounds.pulse));
+    let io = Noted::new(io, &bounds.pulse);
     let conn = Arc::new(conn);
-    let service = service_fn(move |request| answer(&conn, request));
-    let connection = builder.serve_connection(io, service);
-    let finish = http2::Connection::graceful_shutdown;
-    Box::pin(bounded(Box::pin(connection), finish, bounds))
+    let connection = Connection::new(Arc::clone(&conn), io, &conn.proxy.limits);
+    Box::pin(bounded(Box::pin(connection), Connection::finish, bounds))
 }
 
 /// As the HTTP library wants it. What the future keeps is taken apart before it begins: a future has room
@@ -176,18 +166,19 @@ fn answer(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
     let conn = Arc::clone(conn);
-    let mut question = Question::new(&conn, request);
+    let mut question = Question::new(&conn, request.map(Source::Http1));
     async move { Ok(exchange(&conn, &mut question).await) }
 }
 
 /// Serves until the client leaves or its bounds end it. These cost nothing while bytes move.
-async fn bounded<C>(
+async fn bounded<C, E>(
     mut connection: Pin<Box<C>>,
     finish: impl Fn(Pin<&mut C>),
     bounds: Bounds,
 ) -> io::Result<()>
 where
-    C: Future<Output = hyper::Result<()>>,
+    C: Future<Output = Result<(), E>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let end = pin!(bounds.end());
     let mut end = Roused::new(end);

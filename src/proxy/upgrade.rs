@@ -5,11 +5,10 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Response, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::body::Body;
+use super::body::{Body, Source};
 use super::failure::UpstreamError;
 use super::headers;
 use super::refuse::{self, ClientError};
@@ -50,7 +49,7 @@ fn nominate(headers: &mut HeaderMap, protocol: HeaderValue) {
 /// Hands the 101 over and joins the two streams; a 101 that nobody asked for is an error.
 pub(super) fn join(
     conn: &Conn,
-    response: &mut Response<Incoming>,
+    response: &mut Response<Source>,
     wanted: Option<Upgrade>,
 ) -> Result<(), Response<Body>> {
     let Some(Upgrade { client }) = wanted else {

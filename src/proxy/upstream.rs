@@ -11,18 +11,19 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::body::Body;
+use super::body::{Body, Source};
 use super::dial::Dialer;
 use super::expect::{self, Gate, Last};
 use super::failure::UpstreamError;
 use super::framing;
+use super::h2::ask;
 use super::headers;
 use super::interim;
 use super::lane::Lane;
@@ -51,7 +52,7 @@ impl Upstream {
         key: &Key,
         request: &mut Request<Body>,
         again: Option<&Head>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Source>, UpstreamError> {
         let again = again.filter(|_| request.body().is_end_stream());
         let activity = match request.body().is_end_stream() {
             true => None,
@@ -91,40 +92,45 @@ impl Upstream {
         key: &Key,
         request: &mut Request<Body>,
         again: Option<&Head>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Source>, UpstreamError> {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         if key.secure
             && (lane.h2 || !upgrade && self.pool.is_not_h1(key))
             && let Some(sender) = self.h2(key).await?
         {
-            return self.over_h2(key, sender, request, again).await;
+            // Boxed: a connection of HTTP/1 has room for this too.
+            return Box::pin(self.over_h2(lane, key, sender, request, again)).await;
         }
         self.over_h1(lane, key, request, again).await
     }
 
     async fn over_h2(
         &self,
+        lane: &Lane,
         key: &Key,
         (mut sender, place): (H2, Place),
         request: &mut Request<Body>,
         again: Option<&Head>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Source>, UpstreamError> {
         absolute_form(request, &key.target)?;
+        let listener = interim::listener(request, lane.interim.as_ref(), None);
         if sender.ready().await.is_ok() {
-            match sender.try_send_request(taken(request)).await {
+            match sender.send(taken(request), listener.as_ref()).await {
                 Ok(response) => return Ok(placed(response, place)),
                 // A stream that was reset on a living connection is an answer of sorts.
-                Err(failed) => {
+                Err(_) => {
                     let again = again.filter(|_| sender.is_closed());
-                    let form = |copy: &mut _| absolute_form(copy, &key.target);
-                    *request = unanswered(failed, again, form)?;
+                    let copy = again.and_then(Head::repeated);
+                    *request = copy.ok_or(UpstreamError::Closed)?;
+                    absolute_form(request, &key.target)?;
                 }
             }
         }
         drop(place);
         let (mut fresh, place) = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
         fresh.ready().await?;
-        Ok(placed(fresh.send_request(taken(request)).await?, place))
+        let response = fresh.send(taken(request), listener.as_ref()).await?;
+        Ok(placed(response, place))
     }
 
     async fn over_h1(
@@ -133,7 +139,7 @@ impl Upstream {
         key: &Key,
         request: &mut Request<Body>,
         again: Option<&Head>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Source>, UpstreamError> {
         let asked = request.version();
         origin_form(request, key)?;
         let gate = expect::hold(request, asked, self.limits.expect_timeout);
@@ -158,7 +164,7 @@ impl Upstream {
             Err(UpstreamError::NotH1) if !request.headers().contains_key(header::UPGRADE) => {
                 self.pool.note_not_h1(key);
                 let h2 = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
-                return Box::pin(self.over_h2(key, h2, request, again)).await;
+                return Box::pin(self.over_h2(lane, key, h2, request, again)).await;
             }
             dialled => dialled?,
         };
@@ -184,10 +190,10 @@ impl Upstream {
         mut sender: H1,
         gate: Option<Arc<Gate>>,
         response: Response<Incoming>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Source>, UpstreamError> {
         let (mut head, body) = response.into_parts();
         framing::response(&mut head)?;
-        let mut response = Response::from_parts(head, body);
+        let mut response = Response::from_parts(head, Source::Http1(body));
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
@@ -241,18 +247,7 @@ impl Upstream {
             self.pool.put(key.clone(), sender);
             return Ok(Spoken::OnlyH1);
         }
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_header_list_size(self.limits.header_bytes_u32())
-            .max_pending_accept_reset_streams(self.limits.h2_resets)
-            .max_local_error_reset_streams(self.limits.h2_errors)
-            .handshake(TokioIo::new(tls))
-            .await?;
-        tokio::spawn(async move {
-            if let Err(e) = connection.await {
-                tracing::debug!(error = %e, "upstream connection ended");
-            }
-        });
+        let sender = ask::connect(tls, &self.limits).await?;
         Ok(Spoken::H2(sender))
     }
 
@@ -313,7 +308,7 @@ async fn settled(sender: &mut H1) -> bool {
 }
 
 /// An answer whose body holds its place among those of its connection.
-fn placed(mut response: Response<Incoming>, place: Place) -> Response<Incoming> {
+fn placed(mut response: Response<Source>, place: Place) -> Response<Source> {
     response.extensions_mut().insert(place);
     response
 }

@@ -166,7 +166,6 @@ fn a_login_for_elsewhere_is_not_signed_and_the_request_is_paid() {
     for (changes, signed) in [
         (json!({}), 1),
         (json!({ "uri": "https://bank.example/" }), 0),
-        (json!({ "domain": "bank.example" }), 0),
         (json!({ "expirationTime": null }), 0),
         (json!({ "statement": "a\nURI: https://bank.example" }), 0),
     ] {
@@ -181,6 +180,19 @@ fn a_login_for_elsewhere_is_not_signed_and_the_request_is_paid() {
         assert_eq!(get(&proxy, "/y").text(), "premium");
         assert_eq!(shop::payments(&merchant).len(), paid + 1);
     }
+}
+
+/// Such a challenge was passed on from there (threat X-23).
+#[test]
+fn a_login_for_another_host_is_refused_with_its_challenge() {
+    let (merchant, setup) = shop_with(json!({ "domain": "bank.example" }), true);
+    let proxy = setup.start();
+    let refused = get(&proxy, "/x");
+    assert_eq!(refused.reason().as_deref(), Some("message_signing_refused"));
+    assert_eq!(
+        (shop::payments(&merchant).len(), logins(&merchant).len()),
+        (0, 0)
+    );
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! Interim answers (RFC 9110 section 15.2): what a merchant says before its answer reaches the agent before
 //! it, at once, and nothing else does.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
 use tokio::sync::Semaphore;
 
 use crate::expect::challenge;
@@ -217,5 +223,140 @@ async fn a_merchant_that_goes_on_and_on_is_cut_short() {
         }
     }
     assert!((1..=128).contains(&heard), "{heard}");
+    proxy.assert_well();
+}
+
+/// An agent of HTTP/2.
+async fn open_h2(proxy: &Proxy, host: &str) -> h2::client::SendRequest<Bytes> {
+    let wire = proxy.agent().tls(host, &["h2"]).await;
+    let (sender, connection) = h2::client::handshake(wire.io).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// What it hears before the answer, each word as it comes; and the answer's status, fields and body.
+async fn ask_h2(
+    sender: &h2::client::SendRequest<Bytes>,
+    (host, path): (&str, &str),
+    mut heard: impl FnMut(u16),
+) -> (Vec<Response<()>>, Response<String>) {
+    let request = http::Request::get(format!("https://{host}{path}"));
+    let mut sender = sender.clone().ready().await.unwrap();
+    let (mut answer, _) = sender
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    let mut said = vec![];
+    let answer = poll_fn(|cx| {
+        while let Poll::Ready(Some(head)) = answer.poll_informational(cx) {
+            let head = head.unwrap();
+            heard(head.status().as_u16());
+            said.push(head);
+        }
+        Pin::new(&mut answer).poll(cx)
+    });
+    let (head, mut body) = soon("an answer", answer).await.unwrap().into_parts();
+    let mut text = vec![];
+    while let Some(data) = soon("its body", body.data()).await {
+        text.extend_from_slice(&data.unwrap());
+    }
+    let text = String::from_utf8(text).unwrap();
+    (said, Response::from_parts(head, text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_of_http_2_hear_them_too() {
+    let go_on = Arc::new(Semaphore::new(0));
+    let origin = origin(Arc::clone(&go_on)).await;
+    let mut proxy = Proxy::start(&origin, |config| config["via"] = "hop".into()).await;
+    let sender = open_h2(&proxy, "free.wire.test").await;
+    for _ in 0..2 {
+        // The merchant goes on only when the agent has heard its word: none waits for the answer.
+        let heard = |_| go_on.add_permits(1);
+        let (said, answer) = ask_h2(&sender, ("free.wire.test", "/slow"), heard).await;
+        let status: Vec<_> = said.iter().map(|head| head.status().as_u16()).collect();
+        assert_eq!(status, [102, 103, 199]);
+        let fields: Vec<_> = said[1].headers().iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(fields, ["link", "link", "x-kept", "via"]);
+        assert_eq!(
+            (answer.status().as_u16(), answer.body().as_str()),
+            (200, "done")
+        );
+    }
+    let all = ["/1", "/2", "/3", "/4"].map(|path| {
+        let sender = sender.clone();
+        async move {
+            let (said, answer) = ask_h2(&sender, ("free.wire.test", path), |_| {}).await;
+            let paths: Vec<_> = said
+                .iter()
+                .map(|head| head.headers()["x-path"].clone())
+                .collect();
+            assert_eq!(
+                (paths, answer.body().as_str()),
+                (vec![path.parse().unwrap()], path)
+            );
+        }
+    });
+    for one in all.map(tokio::spawn) {
+        one.await.unwrap();
+    }
+    // Before the demand and before the answer that was paid for, as on HTTP/1.1.
+    let paying = open_h2(&proxy, "pay.wire.test").await;
+    let (said, answer) = ask_h2(&paying, ("pay.wire.test", "/402"), |_| {}).await;
+    let paid: Vec<_> = said
+        .iter()
+        .map(|head| head.headers()["x-paid"].clone())
+        .collect();
+    assert_eq!(paid, ["false", "true"]);
+    assert!(
+        answer.headers().contains_key("farepass-payment"),
+        "{answer:?}"
+    );
+    let (said, answer) = ask_h2(&sender, ("free.wire.test", "/flood"), |_| {}).await;
+    assert!((1..=128).contains(&said.len()), "{}", said.len());
+    assert_eq!(answer.status(), 200);
+    proxy.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merchants_of_http_2_are_heard_too() {
+    let origin = Origin::start(&["h2"], |wire, _| async move {
+        let mut connection = h2::server::handshake(wire.io).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            tokio::spawn(async move {
+                for word in ["one", "two"] {
+                    let hint = Response::builder().status(103).header("x-word", word);
+                    let hint = hint.header("payment-response", "forged");
+                    respond.send_informational(hint.body(()).unwrap()).unwrap();
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                let mut out = respond.send_response(Response::new(()), false).unwrap();
+                let path = Bytes::copy_from_slice(request.uri().path().as_bytes());
+                out.send_data(path, true).unwrap();
+            });
+        }
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let sender = open_h2(&proxy, "free.wire.test").await;
+    let (said, answer) = ask_h2(&sender, ("free.wire.test", "/a"), |_| {}).await;
+    let words: Vec<_> = said
+        .iter()
+        .map(|head| head.headers()["x-word"].clone())
+        .collect();
+    assert_eq!(words, ["one", "two"]);
+    assert!(!said[0].headers().contains_key("payment-response"));
+    assert_eq!(answer.body(), "/a");
+    // An agent of HTTP/1.1 at a merchant that speaks nothing else.
+    let mut wire = proxy.agent().tls("free.wire.test", &["http/1.1"]).await;
+    wire.write(b"GET /b HTTP/1.1\r\nHost: free.wire.test\r\n\r\n")
+        .await
+        .unwrap();
+    for word in ["one", "two"] {
+        let said = head(&mut wire).await;
+        assert_eq!((said.status(), said.one("x-word")), (103, Some(word)));
+    }
+    let mut said = head(&mut wire).await;
+    soon("a body", wire.body(&mut said, false)).await;
+    assert_eq!((said.status(), said.text().as_str()), (200, "/b"));
     proxy.assert_well();
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, response};
-use hyper::body::Incoming;
 
 use super::events::{Event, Events};
 use super::woven::{Out, Woven, pour};
@@ -13,7 +12,7 @@ use super::{Kind, again, read, told};
 use crate::payer::{Payer, Settled, Signed};
 use crate::protocol::jsonrpc::Call;
 use crate::protocol::mcp::Answer;
-use crate::proxy::body::{Body, Pieces, Stream};
+use crate::proxy::body::{Body, Pieces, Source, Stream};
 use crate::proxy::challenge::{End, Part};
 use crate::proxy::exchange::delivered;
 use crate::proxy::failure::UpstreamError;
@@ -40,7 +39,7 @@ struct Paid {
 pub(in crate::proxy) async fn paid(
     conn: &Arc<Conn>,
     call: &Arc<Call>,
-    answer: Result<Response<Incoming>, UpstreamError>,
+    answer: Result<Response<Source>, UpstreamError>,
     signed: Signed,
 ) -> Response<Body> {
     let payer = Arc::clone(&conn.proxy.payer);

@@ -211,13 +211,23 @@ fn atomic(usd: &str) -> u128 {
     format!("{whole}{part:0<6}").parse().unwrap_or(u128::MAX)
 }
 
-/// Every file of the state directory, read as text.
+/// Every file of the state directory, read as text; and the texts of the ledger, which are packed in its own. Of what is
+/// no text only the letters count: chance makes any two bytes.
 fn files(proxy: &Proxy) -> String {
     let entries = std::fs::read_dir(proxy.setup.state()).unwrap().flatten();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    entries
-        .map(|e| text(std::fs::read(e.path()).unwrap_or_default()))
-        .collect()
+    let text = |bytes: Vec<u8>| match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => {
+            let bytes = e.into_bytes().into_iter();
+            let letter = |b: u8| if b.is_ascii() { char::from(b) } else { '?' };
+            bytes.map(letter).collect()
+        }
+    };
+    let files = entries.map(|e| text(std::fs::read(e.path()).unwrap_or_default()));
+    let list = ["ledger", "list", "--json", "--denied", "--limit", "0"];
+    let listed = proxy.setup.run(&list);
+    assert!(listed.status.success(), "{listed:?}");
+    files.chain([text(listed.stdout)]).collect()
 }
 
 fn send(agent: &Agent, merchant: &Merchant, request: &Request) -> Vec<Turn> {

@@ -1,0 +1,175 @@
+//! Towards the merchant: one connection, which carries the requests of one session.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use http::{Method, Request, Response};
+use http_body::Body as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::received::Received;
+use super::{measure, pipe, strip};
+use crate::proxy::body::{Body, Source};
+use crate::proxy::interim::Listener;
+use crate::settings::Limits;
+
+/// What one stream, and all of a connection, may have on its way to us: answers are larger than requests.
+const STREAM_WINDOW: u32 = 2 << 20;
+const WINDOW: u32 = 5 << 20;
+/// Bytes that wait for the merchant on one stream.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// Sends requests on one connection.
+#[derive(Clone)]
+pub(in crate::proxy) struct Sender {
+    requests: SendRequest<Bytes>,
+    open: Arc<AtomicBool>,
+    /// When the last is gone the connection ends with its last stream.
+    _alive: mpsc::Sender<Infallible>,
+}
+
+/// Begins a connection.
+///
+/// # Errors
+/// When it ends before it began.
+pub(in crate::proxy) async fn connect<S>(io: S, limits: &Limits) -> Result<Sender, h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (requests, connection) = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(limits.header_bytes_u32())
+        .max_pending_accept_reset_streams(limits.h2_resets)
+        .max_local_error_reset_streams(Some(limits.h2_errors))
+        .enable_push(false)
+        .handshake(io)
+        .await?;
+    let (alive, all_gone) = mpsc::channel(1);
+    let open = Arc::new(AtomicBool::new(true));
+    drop(tokio::spawn(drive(connection, all_gone, Arc::clone(&open))));
+    Ok(Sender {
+        requests,
+        open,
+        _alive: alive,
+    })
+}
+
+/// Moves its frames until it ends.
+async fn drive<S>(
+    mut connection: Connection<S, Bytes>,
+    mut all_gone: mpsc::Receiver<Infallible>,
+    open: Arc<AtomicBool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut used = true;
+    let ended = poll_fn(|cx| {
+        // A connection that sleeps does not notice that nobody can ask anything any more.
+        if used && all_gone.poll_recv(cx).is_ready() {
+            used = false;
+        }
+        Pin::new(&mut connection).poll(cx)
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "upstream connection ended");
+    }
+    open.store(false, Ordering::Relaxed);
+}
+
+/// An upload that ends with whoever waits for its answer, until there is one.
+struct Upload(Option<JoinHandle<()>>);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Sender {
+    /// Does it take no more requests?
+    pub(in crate::proxy) fn is_closed(&self) -> bool {
+        !self.open.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it takes another request.
+    ///
+    /// # Errors
+    /// When it takes no more.
+    pub(in crate::proxy) async fn ready(&mut self) -> Result<(), h2::Error> {
+        let ready = poll_fn(|cx| self.requests.poll_ready(cx)).await;
+        if ready.is_err() {
+            self.open.store(false, Ordering::Relaxed);
+        }
+        ready
+    }
+
+    /// Sends a request and waits for the head of its answer. What comes before that `listener` hears.
+    ///
+    /// # Errors
+    /// When there is none. Whether the request arrived nobody knows.
+    pub(in crate::proxy) async fn send(
+        &mut self,
+        request: Request<Body>,
+        listener: Option<&Listener>,
+    ) -> Result<Response<Source>, h2::Error> {
+        let answer = self.answer(request, listener).await;
+        if answer.is_err() {
+            // It may have said that it goes away.
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(Err(_)) = self.requests.poll_ready(&mut cx) {
+                self.open.store(false, Ordering::Relaxed);
+            }
+        }
+        let (head, body) = answer?.into_parts();
+        let body = Source::Http2(Received::new(body, &head.headers));
+        Ok(Response::from_parts(head, body))
+    }
+
+    async fn answer(
+        &mut self,
+        request: Request<Body>,
+        listener: Option<&Listener>,
+    ) -> Result<Response<h2::RecvStream>, h2::Error> {
+        let (parts, body) = request.into_parts();
+        let mut head = Request::from_parts(parts, ());
+        strip(head.headers_mut());
+        let over = body.is_end_stream();
+        let means_it = matches!(*head.method(), Method::POST | Method::PUT | Method::PATCH);
+        if !over || means_it {
+            measure(head.headers_mut(), &body);
+        }
+        let (answer, out) = self.requests.send_request(head, over)?;
+        let mut upload = Upload(None);
+        if !over {
+            let mut sending = Box::pin(pipe::send(body, out));
+            // What is at hand needs no task.
+            let waits = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await;
+            upload.0 = waits.then(|| tokio::spawn(async move { drop(sending.await) }));
+        }
+        let mut answer = pin!(answer);
+        let answer = poll_fn(|cx| {
+            if let Some(listener) = listener {
+                while let Poll::Ready(Some(Ok(head))) = answer.poll_informational(cx) {
+                    listener.hear(head.status(), head.version(), head.headers());
+                }
+            }
+            answer.as_mut().poll(cx)
+        });
+        let answer = answer.await?;
+        // The merchant may answer while it is asked.
+        upload.0 = None;
+        Ok(answer)
+    }
+}

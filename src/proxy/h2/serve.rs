@@ -1,0 +1,146 @@
+//! Towards the agent: one connection, each of its streams an exchange of its own.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{Request, Response};
+use http_body::Body as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::received::Received;
+use super::{measure, pipe, strip};
+use crate::proxy::body::{Body, Source};
+use crate::proxy::exchange::{Question, exchange};
+use crate::proxy::interim::Sink;
+use crate::proxy::serve::Conn;
+use crate::settings::Limits;
+
+/// What a stream, and all of a connection, may have on its way to us.
+const WINDOW: u32 = 1 << 20;
+/// Bytes that wait for the agent on one stream.
+const SEND_BUFFER: usize = 400 << 10;
+
+/// One connection, from its preface on.
+pub(in crate::proxy) struct Connection<S> {
+    state: State<S>,
+    conn: Arc<Conn>,
+    /// It takes no more streams.
+    finishing: bool,
+}
+
+enum State<S> {
+    Begins(server::Handshake<S, Bytes>),
+    Serves(server::Connection<S, Bytes>),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(in crate::proxy) fn new(conn: Arc<Conn>, io: S, limits: &Limits) -> Self {
+        let handshake = server::Builder::new()
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_concurrent_streams(limits.h2_streams)
+            .max_header_list_size(limits.header_bytes_u32())
+            .max_pending_accept_reset_streams(limits.h2_resets)
+            .max_local_error_reset_streams(Some(limits.h2_errors))
+            .handshake(io);
+        Self {
+            state: State::Begins(handshake),
+            conn,
+            finishing: false,
+        }
+    }
+
+    /// Answers what was asked, and takes nothing more.
+    pub(in crate::proxy) fn finish(mut self: Pin<&mut Self>) {
+        if self.finishing {
+            return;
+        }
+        if let State::Serves(connection) = &mut self.state {
+            connection.graceful_shutdown();
+        }
+        self.finishing = true;
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
+    type Output = Result<(), h2::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            state,
+            conn,
+            finishing,
+        } = &mut *self;
+        loop {
+            match state {
+                State::Begins(handshake) => {
+                    let mut connection = ready!(Pin::new(handshake).poll(cx))?;
+                    if *finishing {
+                        connection.graceful_shutdown();
+                    }
+                    *state = State::Serves(connection);
+                }
+                State::Serves(connection) => match ready!(connection.poll_accept(cx)) {
+                    Some(Ok((request, respond))) => {
+                        drop(tokio::spawn(stream(Arc::clone(conn), request, respond)));
+                    }
+                    Some(Err(e)) => return Poll::Ready(Err(e)),
+                    None => return Poll::Ready(Ok(())),
+                },
+            }
+        }
+    }
+}
+
+/// One request and its answer. Ends early when the agent takes the request back.
+async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let (mut parts, body) = request.into_parts();
+    let body = Source::Http2(Received::new(body, &parts.headers));
+    let (sink, mut said) = Sink::new(conn.proxy.via.as_ref());
+    parts.extensions.insert(sink);
+    let answer = {
+        let mut question = Question::new(&conn, Request::from_parts(parts, body));
+        let mut exchanged = pin!(exchange(&conn, &mut question));
+        poll_fn(|cx| {
+            let answer = exchanged.as_mut().poll(cx);
+            // What came before the answer goes out before it.
+            while let Poll::Ready(Some(head)) = said.poll_recv(cx) {
+                let _ = respond.send_informational(head);
+            }
+            match answer {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+            }
+        })
+        .await
+    };
+    if let Some(answer) = answer
+        && let Err(error) = reply(respond, answer).await
+    {
+        tracing::debug!(%error, "a stream of an agent ended early");
+    }
+}
+
+async fn reply(mut respond: SendResponse<Bytes>, answer: Response<Body>) -> Result<(), h2::Error> {
+    let (parts, body) = answer.into_parts();
+    let mut head = Response::from_parts(parts, ());
+    strip(head.headers_mut());
+    let over = body.is_end_stream();
+    if !over {
+        measure(head.headers_mut(), &body);
+    }
+    match respond.send_response(head, over) {
+        Ok(_) if over => Ok(()),
+        Ok(out) => pipe::send(body, out).await,
+        Err(e) => {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            Err(e)
+        }
+    }
+}
