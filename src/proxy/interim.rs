@@ -5,13 +5,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc;
 
 use super::body::Body;
 use super::expect::Gate;
@@ -20,9 +19,6 @@ use super::io::{Around, writes_through};
 
 /// Interim answers to one request that are handed on; a merchant that goes on and on is cut short.
 const HEADS_MAX: u32 = 128;
-
-/// How many of them wait for the task of a stream.
-const HEADS_WAITING: usize = 16;
 
 /// What each takes at least, of `WAITING_MAX`: so that no more of them are said on a stream than on a connection.
 const HEAD_ROOM: usize = WAITING_MAX / HEADS_MAX as usize;
@@ -172,35 +168,61 @@ impl Interim {
 pub(super) struct Sink(Arc<Said>);
 
 struct Said {
-    heads: mpsc::Sender<Response<()>>,
-    /// Bytes of fields that may still be said.
-    room: AtomicUsize,
+    queue: Mutex<Queue>,
     via: Option<Arc<str>>,
 }
 
+struct Queue {
+    heads: Vec<Response<()>>,
+    /// Bytes that may still be said.
+    room: usize,
+    /// The stream's task.
+    task: Option<Waker>,
+}
+
 impl Sink {
-    /// One, and where its heads come out.
-    pub(super) fn new(via: Option<&Arc<str>>) -> (Self, mpsc::Receiver<Response<()>>) {
-        let (heads, said) = mpsc::channel(HEADS_WAITING);
-        let sink = Self(Arc::new(Said {
-            heads,
-            room: AtomicUsize::new(WAITING_MAX),
+    pub(super) fn new(via: Option<&Arc<str>>) -> Self {
+        let queue = Queue {
+            heads: vec![],
+            room: WAITING_MAX,
+            task: None,
+        };
+        Self(Arc::new(Said {
+            queue: Mutex::new(queue),
             via: via.cloned(),
-        }));
-        (sink, said)
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn say(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
         let fields = cleaned(fields, version, self.0.via.as_deref());
         let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
         let size = HEAD_ROOM + fields.iter().map(length).sum::<usize>();
-        let left = |room: usize| room.checked_sub(size);
-        let room = (self.0.room).fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
-        if room.is_ok() {
-            let mut head = Response::new(());
-            (*head.status_mut(), *head.headers_mut()) = (status, fields);
-            let _ = self.0.heads.try_send(head);
+        let mut queue = self.lock();
+        let Some(room) = queue.room.checked_sub(size) else {
+            return;
+        };
+        queue.room = room;
+        let mut head = Response::new(());
+        (*head.status_mut(), *head.headers_mut()) = (status, fields);
+        queue.heads.push(head);
+        let task = queue.task.clone();
+        drop(queue);
+        if let Some(task) = task {
+            task.wake();
         }
+    }
+
+    /// What was said since; wakes the task when there is more.
+    pub(super) fn said(&self, cx: &Context<'_>) -> Vec<Response<()>> {
+        let mut queue = self.lock();
+        if !queue.task.as_ref().is_some_and(|t| t.will_wake(cx.waker())) {
+            queue.task = Some(cx.waker().clone());
+        }
+        std::mem::take(&mut queue.heads)
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::received::Received;
-use super::{measure, pipe, strip};
+use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
 use crate::proxy::interim::Listener;
 use crate::settings::Limits;
@@ -72,8 +72,9 @@ async fn drive<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut used = true;
+    let (mut used, mut turn) = (true, Turn::default());
     let ended = poll_fn(|cx| {
+        ready!(turn.comes(cx));
         // A connection that sleeps does not notice that nobody can ask anything any more.
         if used && all_gone.poll_recv(cx).is_ready() {
             used = false;

@@ -2,6 +2,8 @@
 //! before the answer (RFC 9110 section 15.2), in both directions. Frames, windows and their bounds are the `h2`
 //! crate's.
 
+use std::task::{Context, Poll};
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 
@@ -22,6 +24,22 @@ const OF_CONNECTION: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
+
+/// Lets whoever is ready to write on a connection do so first, so that one call to the system takes all of it: woken,
+/// its task goes to the end of the queue once.
+#[derive(Default)]
+struct Turn(bool);
+
+impl Turn {
+    fn comes(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.0 = !self.0;
+        if self.0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+}
 
 fn strip(headers: &mut HeaderMap) {
     for name in &OF_CONNECTION {

@@ -13,7 +13,7 @@ use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::received::Received;
-use super::{measure, pipe, strip};
+use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
 use crate::proxy::exchange::{Question, exchange};
 use crate::proxy::interim::Sink;
@@ -31,6 +31,7 @@ pub(in crate::proxy) struct Connection<S> {
     conn: Arc<Conn>,
     /// It takes no more streams.
     finishing: bool,
+    turn: Turn,
 }
 
 enum State<S> {
@@ -53,6 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             state: State::Begins(handshake),
             conn,
             finishing: false,
+            turn: Turn::default(),
         }
     }
 
@@ -76,7 +78,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
             state,
             conn,
             finishing,
+            turn,
         } = &mut *self;
+        ready!(turn.comes(cx));
         loop {
             match state {
                 State::Begins(handshake) => {
@@ -102,15 +106,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
 async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let (mut parts, body) = request.into_parts();
     let body = Source::Http2(Received::new(body, &parts.headers));
-    let (sink, mut said) = Sink::new(conn.proxy.via.as_ref());
-    parts.extensions.insert(sink);
+    let sink = Sink::new(conn.proxy.via.as_ref());
+    parts.extensions.insert(sink.clone());
     let answer = {
         let mut question = Question::new(&conn, Request::from_parts(parts, body));
         let mut exchanged = pin!(exchange(&conn, &mut question));
         poll_fn(|cx| {
             let answer = exchanged.as_mut().poll(cx);
             // What came before the answer goes out before it.
-            while let Poll::Ready(Some(head)) = said.poll_recv(cx) {
+            for head in sink.said(cx) {
                 let _ = respond.send_informational(head);
             }
             match answer {
