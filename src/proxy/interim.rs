@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Body;
@@ -17,11 +17,12 @@ use super::expect::Gate;
 use super::headers;
 use super::io::{Around, writes_through};
 
+mod sink;
+
+pub(super) use sink::Sink;
+
 /// Interim answers to one request that are handed on; a merchant that goes on and on is cut short.
 const HEADS_MAX: u32 = 128;
-
-/// What each takes at least, of `WAITING_MAX`: so that no more of them are said on a stream than on a connection.
-const HEAD_ROOM: usize = WAITING_MAX / HEADS_MAX as usize;
 
 /// Bytes of them that wait for an agent which does not read.
 const WAITING_MAX: usize = 16 * 1024;
@@ -160,69 +161,6 @@ impl Interim {
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// For what is said before the answer on one stream of HTTP/2; goes with the request.
-#[derive(Clone)]
-pub(super) struct Sink(Arc<Said>);
-
-struct Said {
-    queue: Mutex<Queue>,
-    via: Option<Arc<str>>,
-}
-
-struct Queue {
-    heads: Vec<Response<()>>,
-    /// Bytes that may still be said.
-    room: usize,
-    /// The stream's task.
-    task: Option<Waker>,
-}
-
-impl Sink {
-    pub(super) fn new(via: Option<&Arc<str>>) -> Self {
-        let queue = Queue {
-            heads: vec![],
-            room: WAITING_MAX,
-            task: None,
-        };
-        Self(Arc::new(Said {
-            queue: Mutex::new(queue),
-            via: via.cloned(),
-        }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn say(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
-        let fields = cleaned(fields, version, self.0.via.as_deref());
-        let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-        let size = HEAD_ROOM + fields.iter().map(length).sum::<usize>();
-        let mut queue = self.lock();
-        let Some(room) = queue.room.checked_sub(size) else {
-            return;
-        };
-        queue.room = room;
-        let mut head = Response::new(());
-        (*head.status_mut(), *head.headers_mut()) = (status, fields);
-        queue.heads.push(head);
-        let task = queue.task.clone();
-        drop(queue);
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
-
-    /// What was said since; wakes the task when there is more.
-    pub(super) fn said(&self, cx: &Context<'_>) -> Vec<Response<()>> {
-        let mut queue = self.lock();
-        if !queue.task.as_ref().is_some_and(|t| t.will_wake(cx.waker())) {
-            queue.task = Some(cx.waker().clone());
-        }
-        std::mem::take(&mut queue.heads)
     }
 }
 
