@@ -33,6 +33,7 @@ mod x402_v1;
 mod x402_v2;
 
 pub use sign_in::{header as login_header, login};
+pub(crate) use x402_v1::speaks_x402;
 
 /// Every protocol. Order is preference between requirements that the policy likes equally.
 pub const PROTOCOLS: &[&dyn Protocol] =

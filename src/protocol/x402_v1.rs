@@ -148,7 +148,7 @@ pub(super) fn read(body: Option<&[u8]>, into: &mut Challenge) -> Result<(), Prob
 }
 
 /// A JSON object that mentions the version member: anything else is somebody else's 402.
-fn speaks_x402(body: &[u8]) -> bool {
+pub(crate) fn speaks_x402(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'{')
         && memchr::memmem::find(body, b"\"x402Version\"").is_some()
 }

@@ -41,31 +41,71 @@ impl Activity {
 /// Whether anything moved since somebody last looked: costs those who move next to nothing, and never
 /// a look at the clock.
 #[derive(Default)]
-pub(super) struct Pulse(AtomicBool);
+pub(super) struct Pulse {
+    moved: AtomicBool,
+    /// Something is to be written that is not out.
+    unsent: AtomicBool,
+}
 
 /// How often silence is looked for while it could become too long.
 const LOOKS: u32 = 8;
 
+/// Nothing that moves so seldom is worth memory which it does not need until it moves again.
+const LULL: Duration = Duration::from_millis(100);
+
 impl Pulse {
     fn beat(&self) {
         // Reading first: a line of memory that is only read stays in every processor's cache.
-        if !self.0.load(Ordering::Relaxed) {
-            self.0.store(true, Ordering::Relaxed);
+        if !self.moved.load(Ordering::Relaxed) {
+            self.moved.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Is all that somebody began to write out?
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.unsent.load(Ordering::Relaxed)
     }
 
     /// Ends once nothing has moved for `bound`, or up to an eighth longer.
     pub(super) async fn silence(&self, bound: Duration) {
-        let step = (bound / LOOKS).max(Duration::from_millis(1));
-        let mut last = Instant::now();
+        let mut silence = Silence::new(bound);
+        while !silence.look(self).await {}
+    }
+}
+
+/// How long nothing has moved. It is looked for more often at first, and the longer it lasts the less.
+pub(super) struct Silence {
+    bound: Duration,
+    last: Instant,
+    /// Until the next look.
+    step: Duration,
+    longest: Duration,
+}
+
+impl Silence {
+    /// From now on, up to this bound.
+    pub(super) fn new(bound: Duration) -> Self {
+        let longest = (bound / LOOKS).max(Duration::from_millis(1));
+        Self {
+            bound,
+            last: Instant::now(),
+            step: longest.min(LULL),
+            longest,
+        }
+    }
+
+    /// Ends after the next lull in which nothing moved. Is it beyond the bound?
+    pub(super) async fn look(&mut self, pulse: &Pulse) -> bool {
         loop {
-            sleep(step).await;
+            sleep(self.step).await;
             let now = Instant::now();
-            if self.0.swap(false, Ordering::Relaxed) {
-                last = now;
-            } else if now.duration_since(last) >= bound {
-                return;
+            if pulse.moved.swap(false, Ordering::Relaxed) {
+                self.last = now;
+                self.step = self.longest.min(LULL);
+                continue;
             }
+            self.step = self.longest.min(self.step * 2);
+            return now.duration_since(self.last) >= self.bound;
         }
     }
 }
@@ -98,8 +138,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
 }
 
 impl<S> Around for Noted<S> {
+    fn before(&mut self, _: &mut Context<'_>, flush: bool) -> Poll<io::Result<()>> {
+        if !flush {
+            self.pulse.unsent.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn wrote(&self) {
         self.pulse.beat();
+    }
+
+    fn flushed(&self) {
+        self.pulse.unsent.store(false, Ordering::Relaxed);
     }
 }
 

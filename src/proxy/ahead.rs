@@ -32,6 +32,8 @@ pub(super) struct Heads {
     doubtful: AtomicU64,
     /// What comes now is another protocol.
     over: AtomicBool,
+    /// What came last belongs to a request of which more is to come.
+    within: AtomicBool,
     /// Since when a head is on its way, where one is that did not come in one piece.
     begun: Mutex<Option<Instant>>,
 }
@@ -44,6 +46,15 @@ impl Heads {
         let doubtful = self.doubtful.load(Ordering::Relaxed);
         let seen = self.seen.load(Ordering::Relaxed);
         number <= seen && (doubtful == 0 || number < doubtful)
+    }
+
+    /// Was there a request, and has every one come whole and been served?
+    pub(super) fn all_served(&self) -> bool {
+        let seen = self.seen.load(Ordering::Relaxed);
+        seen > 0
+            && seen == self.served.load(Ordering::Relaxed)
+            && !self.within.load(Ordering::Relaxed)
+            && !self.over.load(Ordering::Relaxed)
     }
 
     /// After an upgrade nothing is HTTP any more.
@@ -118,6 +129,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
                 ended = true;
                 heads.whole(two_ends);
             });
+            heads.within.store(!scan.is_between(), Ordering::Relaxed);
             if ended || *in_head != scan.in_head() {
                 let before = std::mem::replace(in_head, scan.in_head());
                 if before || *in_head {

@@ -94,10 +94,6 @@ fn conclude(challenge: Challenge, head: response::Parts, body: Body) -> Demand {
     })
 }
 
-fn mentions_x402(json: &[u8]) -> bool {
-    memchr::memmem::find(json, b"\"x402Version\"").is_some()
-}
-
 /// The beginning of a body, or all of it.
 pub(super) struct Part {
     pieces: VecDeque<Bytes>,
@@ -214,7 +210,7 @@ impl Part {
         let mut bytes = self.pieces.iter().flatten();
         match bytes.find(|byte| !byte.is_ascii_whitespace()) {
             // What broke off in front of its terms has none.
-            Some(b'{') => self.end != End::Broken || mentions_x402(&self.bytes()),
+            Some(b'{') => self.end != End::Broken || protocol::speaks_x402(&self.bytes()),
             Some(_) => head.headers.contains_key(header::CONTENT_ENCODING),
             None => self.end != End::Whole,
         }

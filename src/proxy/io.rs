@@ -16,6 +16,9 @@ pub(super) trait Around {
 
     /// After bytes were written, or could not be.
     fn wrote(&self) {}
+
+    /// After everything that was written is out, or cannot be.
+    fn flushed(&self) {}
 }
 
 /// Writes to the `stream` inside.
@@ -35,7 +38,9 @@ macro_rules! writes_through {
 
             fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 ready!(self.before(cx, true))?;
-                Pin::new(&mut self.stream).poll_flush(cx)
+                let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+                self.flushed();
+                Poll::Ready(flushed)
             }
 
             fn poll_shutdown(
@@ -74,6 +79,14 @@ pub(super) struct Rewound<S> {
 impl<S> Rewound<S> {
     pub(super) fn new(first: Bytes, stream: S) -> Self {
         Self { first, stream }
+    }
+
+    /// Gives these back before anything else.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.first = match self.first.is_empty() {
+            true => bytes,
+            false => [bytes, std::mem::take(&mut self.first)].concat().into(),
+        };
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::Proxy;
 use super::interim::Interim;
@@ -57,11 +57,16 @@ impl Lane {
         lane
     }
 
+    /// Is neither the body of a request nor that of an answer on its way?
+    pub(super) fn has_no_body(&self) -> bool {
+        self.silence.is_alone()
+    }
+
     /// A receipt for nothing moves no sum; the operator hears of it once for each connection (threat X-20).
     pub(super) fn unasked(&self, target: &Target, headers: &HeaderMap) {
-        let mut known = RECEIPT_HEADERS.iter();
-        if known.any(|name| headers.contains_key(*name)) && !self.told.swap(true, Ordering::Relaxed)
-        {
+        // Compared, not looked up: an answer has few fields, and every answer comes through here.
+        let known = |name: &HeaderName| RECEIPT_HEADERS.contains(&name.as_str());
+        if headers.keys().any(known) && !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!(%target, "a receipt came with an answer that nobody paid for; it is ignored");
         }
     }

@@ -2,12 +2,13 @@
 //! servers are silent, whoever still waits; these threads also read the ledger. So there is a bound on them, and on
 //! those of one session.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::turns::Turns;
 
 /// At once, of all sessions together: a quarter of the threads there may be.
 const ALL: usize = 128;
@@ -17,14 +18,14 @@ const OF_SESSION: usize = 16;
 /// Those that are going on.
 pub(super) struct Lookups {
     all: Arc<Semaphore>,
-    sessions: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
+    sessions: Turns,
 }
 
 impl Default for Lookups {
     fn default() -> Self {
         Self {
             all: Arc::new(Semaphore::new(ALL)),
-            sessions: Mutex::default(),
+            sessions: Turns::new(OF_SESSION),
         }
     }
 }
@@ -52,26 +53,13 @@ impl Lookups {
     async fn place(
         &self,
         session: &Arc<str>,
-    ) -> io::Result<(Arc<Semaphore>, OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let own = self.of(session);
-        let first = Arc::clone(&own).acquire_owned().await;
+    ) -> io::Result<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let first = self.sessions.of(session).acquire_owned().await;
         let second = Arc::clone(&self.all).acquire_owned().await;
-        let (first, second) = (
+        Ok((
             first.map_err(io::Error::other)?,
             second.map_err(io::Error::other)?,
-        );
-        Ok((own, first, second))
-    }
-
-    fn of(&self, session: &Arc<str>) -> Arc<Semaphore> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = sessions.get(session).and_then(Weak::upgrade) {
-            return own;
-        }
-        sessions.retain(|_, own| own.strong_count() > 0);
-        let own = Arc::new(Semaphore::new(OF_SESSION));
-        sessions.insert(Arc::clone(session), Arc::downgrade(&own));
-        own
+        ))
     }
 }
 
@@ -97,12 +85,5 @@ mod tests {
         assert!(!found.unwrap().is_empty());
         held.pop();
         assert!(lookups.place(&greedy).await.is_ok());
-        drop(held);
-        lookups.of(&other);
-        assert_eq!(
-            lookups.sessions.lock().unwrap().len(),
-            1,
-            "who asks nothing is forgotten"
-        );
     }
 }

@@ -1,7 +1,7 @@
 //! The wire: from an accepted socket to an answered request. Read `exchange.rs` first.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -46,12 +46,14 @@ mod purchase;
 mod refuse;
 mod relay;
 mod replay;
+mod rest;
 mod reuse;
 mod rouse;
 mod rpc;
 mod scan;
 mod serve;
 mod sign_in;
+mod slices;
 mod socket;
 mod tally;
 mod target;
@@ -60,6 +62,7 @@ mod timer;
 mod trail;
 mod transparent;
 mod tunnel;
+mod turns;
 mod upgrade;
 mod upstream;
 
@@ -136,13 +139,11 @@ pub struct Proxy {
     tunnels: Arc<Semaphore>,
     /// One permit per exchange that is being paid; all of them together mean that none is.
     purchases: Arc<Semaphore>,
-    /// By session: who may pay now, and who waits (`limits.payments_in_flight`).
-    turns: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    /// Who may pay now, and who waits (`limits.payments_in_flight`): one session does not take every wallet
+    /// and connection.
+    turns: turns::Turns,
     draining: watch::Receiver<bool>,
 }
-
-/// Sessions whose turns are remembered; idle ones make room.
-const SESSIONS: usize = 1024;
 
 /// Exchanges that may be paid at once, all sessions together: each holds a request body.
 const PURCHASES: u32 = 4096;
@@ -194,13 +195,13 @@ impl Proxy {
             allow_from: parts.allow_from,
             connections: Arc::new(Semaphore::new(parts.limits.connections)),
             redirected: Mutex::default(),
+            turns: turns::Turns::new(parts.limits.payments_in_flight),
             copies: copies::Budget::new(parts.limits.replay_bodies),
             limits: parts.limits,
             refusals: parts.refusals,
             via: parts.via.map(Arc::from),
             mark,
             otel: parts.otel,
-            turns: Mutex::default(),
             purchases: Arc::new(Semaphore::new(PURCHASES as usize)),
             draining: parts.draining,
         })
@@ -209,17 +210,6 @@ impl Proxy {
     /// Waits until no exchange is being paid: each has its outcome in the ledger.
     pub async fn settled(&self) {
         let _ = self.purchases.acquire_many(PURCHASES).await;
-    }
-
-    /// One session does not take every wallet and connection: its payments wait for each other.
-    fn turns(&self, session: &Arc<str>) -> Arc<Semaphore> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if turns.len() >= SESSIONS {
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        }
-        let at_once = self.limits.payments_in_flight;
-        let turn = turns.entry(Arc::clone(session));
-        Arc::clone(turn.or_insert_with(|| Arc::new(Semaphore::new(at_once))))
     }
 
     /// Is this host tunnelled without being opened?

@@ -84,6 +84,11 @@ impl Line {
         }
     }
 
+    /// It, and a place on it.
+    fn taken(&self) -> (Arc<OnceCell<Spoken>>, Place) {
+        (Arc::clone(&self.cell), Place::take(&self.streams))
+    }
+
     fn is_closed(&self) -> bool {
         matches!(self.cell.get(), Some(Spoken::H2(sender)) if sender.is_closed())
     }
@@ -188,17 +193,15 @@ impl Pool {
             None => shelves.h2.entry(key.clone()).or_default(),
         };
         lines.retain(|line| !line.is_closed());
-        let room = |line: &Line| line.streams.load(Ordering::Relaxed) < STREAMS;
-        let at = lines.iter().position(room).unwrap_or(lines.len());
-        if at == lines.len() {
-            lines.push(Line::new());
+        let room = |line: &&mut Line| line.streams.load(Ordering::Relaxed) < STREAMS;
+        if let Some(line) = lines.iter_mut().find(room) {
+            line.used = Instant::now();
+            return line.taken();
         }
-        let Some(line) = lines.get_mut(at) else {
-            let line = Line::new();
-            return (line.cell, Place::take(&line.streams));
-        };
-        line.used = Instant::now();
-        (Arc::clone(&line.cell), Place::take(&line.streams))
+        let line = Line::new();
+        let taken = line.taken();
+        lines.push(line);
+        taken
     }
 
     /// Remembers that a host speaks HTTP/2 only, so that no agent of HTTP/1.1 asks it in vain again.

@@ -71,7 +71,7 @@ pub(super) async fn first(
     };
     let agent = Agent::new(&conn.proxy.payer);
     let waiting = Arc::clone(&agent.waiting);
-    let (turns, route) = (conn.proxy.turns(&asked.session.id.0), route.clone());
+    let (turns, route) = (conn.proxy.turns.of(&asked.session.id.0), route.clone());
     let task = tokio::spawn({
         let conn = Arc::clone(conn);
         async move {

@@ -65,7 +65,7 @@ pub(super) async fn purchase(
         let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
             return refuse::stopped();
         };
-        let turns = conn.proxy.turns(&purchase.asked.session.id.0);
+        let turns = conn.proxy.turns.of(&purchase.asked.session.id.0);
         let task = tokio::spawn({
             let conn = Arc::clone(conn);
             async move {

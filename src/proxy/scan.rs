@@ -54,6 +54,11 @@ impl Scan {
         }
     }
 
+    /// Does a request begin with the next byte?
+    pub(super) fn is_between(&self) -> bool {
+        self.at == At::Start { empty: true }
+    }
+
     /// Looks at what came; `whole` hears of each head that ends, and whether it has two ends.
     pub(super) fn feed(&mut self, mut bytes: &[u8], mut whole: impl FnMut(bool)) {
         while let Some((first, rest)) = bytes.split_first() {

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response, Version};
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::activity::{Noted, Pulse};
+use super::activity::{Noted, Pulse, Silence};
 use super::ahead::{Ahead, HeadTimer, Heads};
 use super::body::{Body, Source, Stream, Tail};
 use super::exchange::{Question, exchange};
@@ -27,6 +27,7 @@ use super::headers;
 use super::interim::Preceded;
 use super::lane::Lane;
 use super::pool::Place;
+use super::rest::Resting;
 use super::rouse::Roused;
 use super::tunnel::Passage;
 use super::{Proxy, turned};
@@ -124,6 +125,9 @@ where
     }
 }
 
+/// Who holds a connection on which nothing is asked: its service, what makes that, and who looks.
+const HOLDERS: usize = 3;
+
 fn h1<S>(conn: Conn, io: S) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -140,12 +144,24 @@ where
     let bounds = Bounds::of(&conn.proxy);
     let io = Noted::new(io, &bounds.pulse);
     let io = Preceded::new(io, conn.lane.interim.as_ref());
-    let io = TokioIo::new(Ahead::new(io, &conn.heads));
+    let io = Ahead::new(io, &conn.heads);
     let conn = Arc::new(conn);
-    let service = service_fn(move |request| answer(&conn, request));
-    let connection = builder.serve_connection(io, service).with_upgrades();
-    let finish = http1::UpgradeableConnection::graceful_shutdown;
-    Box::pin(bounded(Box::pin(connection), finish, bounds))
+    let asked = Arc::clone(&conn);
+    let wake = move |io| {
+        let conn = Arc::clone(&asked);
+        let service = service_fn(move |request| answer(&conn, request));
+        let connection = builder.serve_connection(TokioIo::new(io), service);
+        connection.with_upgrades()
+    };
+    let pulse = Arc::clone(&bounds.pulse);
+    let idle = move || {
+        Arc::strong_count(&conn) == HOLDERS
+            && conn.heads.all_served()
+            && conn.lane.has_no_body()
+            && pulse.is_flushed()
+    };
+    let connection = Resting::new(io, idle, wake);
+    Box::pin(bounded(connection, bounds))
 }
 
 fn h2<S>(conn: Conn, io: S) -> Service
@@ -156,7 +172,18 @@ where
     let io = Noted::new(io, &bounds.pulse);
     let conn = Arc::new(conn);
     let connection = Connection::new(Arc::clone(&conn), io, &conn.proxy.limits);
-    Box::pin(bounded(Box::pin(connection), Connection::finish, bounds))
+    Box::pin(bounded(Box::new(connection), bounds))
+}
+
+/// A connection that is served until it ends.
+pub(super) trait Serve {
+    fn poll_served(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Has what was asked answered, and takes nothing more.
+    fn finish(&mut self);
+
+    /// Keeps no more than it needs while nothing is asked.
+    fn rest(&mut self);
 }
 
 /// As the HTTP library wants it. What the future keeps is taken apart before it begins: a future has room
@@ -171,30 +198,25 @@ fn answer(
 }
 
 /// Serves until the client leaves or its bounds end it. These cost nothing while bytes move.
-async fn bounded<C, E>(
-    mut connection: Pin<Box<C>>,
-    finish: impl Fn(Pin<&mut C>),
-    bounds: Bounds,
-) -> io::Result<()>
-where
-    C: Future<Output = Result<(), E>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let end = pin!(bounds.end());
-    let mut end = Roused::new(end);
-    let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
-        Poll::Ready(served) => Poll::Ready(Ok(served)),
-        Poll::Pending => Pin::new(&mut end).poll(cx).map(Err),
-    });
-    match first.await {
-        Ok(served) => return served.map_err(io::Error::other),
-        Err(End::Now) => return Err(io::ErrorKind::TimedOut.into()),
-        Err(End::Finish) => {}
+async fn bounded(mut connection: impl Serve, mut bounds: Bounds) -> io::Result<()> {
+    loop {
+        let end = pin!(bounds.end());
+        let mut end = Roused::new(end);
+        let first = poll_fn(|cx| match connection.poll_served(cx) {
+            Poll::Ready(served) => Poll::Ready(Ok(served)),
+            Poll::Pending => Pin::new(&mut end).poll(cx).map(Err),
+        });
+        match first.await {
+            Ok(served) => return served,
+            Err(End::Now) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(End::Finish) => break,
+            Err(End::Lull) => connection.rest(),
+        }
     }
-    finish(connection.as_mut());
+    connection.finish();
     tokio::select! {
-        served = connection => served.map_err(io::Error::other),
-        () = bounds.silence() => Err(io::ErrorKind::TimedOut.into()),
+        served = poll_fn(|cx| connection.poll_served(cx)) => served,
+        () = bounds.pulse.silence(bounds.idle) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -204,11 +226,14 @@ enum End {
     Finish,
     /// Nobody is there to be answered.
     Now,
+    /// Not yet, but nothing moves.
+    Lull,
 }
 
 /// When a client connection must end, whatever its client wants.
 struct Bounds {
     pulse: Arc<Pulse>,
+    silence: Silence,
     idle: Duration,
     until: Instant,
     draining: watch::Receiver<bool>,
@@ -216,26 +241,26 @@ struct Bounds {
 
 impl Bounds {
     fn of(proxy: &Proxy) -> Self {
+        let idle = proxy.limits.connection_idle;
         Self {
             pulse: Arc::default(),
-            idle: proxy.limits.connection_idle,
+            silence: Silence::new(idle),
+            idle,
             until: Instant::now() + proxy.limits.connection_lifetime,
             draining: proxy.draining.clone(),
         }
     }
 
-    /// No byte has moved for too long: there is nobody to be polite to.
-    async fn silence(&self) {
-        self.pulse.silence(self.idle).await;
-    }
-
     /// It is silent or old, or the process drains.
-    async fn end(&self) -> End {
-        let mut draining = self.draining.clone();
+    async fn end(&mut self) -> End {
         tokio::select! {
-            () = turned(&mut draining) => End::Finish,
+            () = turned(&mut self.draining) => End::Finish,
             () = sleep_until(self.until) => End::Finish,
-            () = self.silence() => End::Now,
+            // No byte has moved for too long: there is nobody to be polite to.
+            silent = self.silence.look(&self.pulse) => match silent {
+                true => End::Now,
+                false => End::Lull,
+            }
         }
     }
 }

@@ -28,6 +28,11 @@ impl Spare {
         }
     }
 
+    /// Does nobody else have this place, or a timer from it?
+    pub(super) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     fn put(&self, sleep: Option<Pin<Box<Sleep>>>) -> Option<Pin<Box<Sleep>>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *kept, sleep)

@@ -15,6 +15,7 @@ use super::io::Rewound;
 use super::refuse::{self, ClientError};
 use super::relay::{Place, relay};
 use super::serve::Service;
+use super::slices::Sliced;
 use super::target::Target;
 use super::trail::Trail;
 use super::{Proxy, connect, serve};
@@ -107,7 +108,7 @@ pub(super) async fn intercept(
         Some(b"h2") => serve::Over::TlsH2,
         _ => serve::Over::TlsH1,
     };
-    Ok(serve::tunnelled(proxy, tls, passage, over))
+    Ok(serve::tunnelled(proxy, Sliced::new(tls), passage, over))
 }
 
 /// `unrecognized_name`, fatal (RFC 6066 section 3), in the clear as nothing is agreed yet: a client

@@ -17,6 +17,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
 
 use super::body::{Body, Source};
 use super::dial::Dialer;
@@ -29,6 +30,7 @@ use super::interim;
 use super::lane::Lane;
 use super::pool::{H1, H2, Key, Place, Pool, Spoken};
 use super::replay::Head;
+use super::slices::Sliced;
 use super::target::Target;
 use crate::settings::Limits;
 use crate::tls::{UpstreamTls, VerifyFailure, no_common_protocol, verify_failure};
@@ -242,7 +244,7 @@ impl Upstream {
             .connect(&key.session, &key.target, &key.trail)
             .await?;
         let tls = self.handshake(key, tcp, true).await?;
-        if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+        if tls.get().get_ref().1.alpn_protocol() != Some(b"h2") {
             let sender = self.start_h1(tls).await?;
             self.pool.put(key.clone(), sender);
             return Ok(Spoken::OnlyH1);
@@ -256,7 +258,7 @@ impl Upstream {
         key: &Key,
         tcp: TcpStream,
         h2: bool,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, UpstreamError> {
+    ) -> Result<Sliced<TlsStream<TcpStream>>, UpstreamError> {
         let name = ServerName::try_from(String::from(&*key.target.host))
             .map_err(|_| UpstreamError::Certificate(VerifyFailure::Name))?;
         if !key.trust.verified() {
@@ -270,7 +272,7 @@ impl Upstream {
         self.pool.tally.merchants.shaken(&shaken);
         match shaken {
             Err(_) => Err(UpstreamError::HandshakeTimeout),
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(stream)) => Ok(Sliced::new(stream)),
             Ok(Err(e)) => {
                 let other = match !h2 && no_common_protocol(&e) {
                     true => UpstreamError::NotH1,

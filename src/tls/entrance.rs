@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
@@ -12,6 +13,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::authority::TlsError;
+use super::crypto;
 use super::trust::pair;
 use super::upstream::crls;
 use crate::settings::{EntranceTls, Tls};
@@ -23,7 +25,7 @@ use crate::settings::{EntranceTls, Tls};
 /// When a file cannot be read or holds nothing of use, the key is open to others, or the two do not
 /// belong together.
 pub fn entrance(settings: &EntranceTls, tls: &Tls) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(crypto::provider());
     let crypto = |e: rustls::Error| TlsError::Crypto(e.to_string());
     let shown = pair(&settings.cert_file, &settings.key_file, &provider)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -44,7 +46,7 @@ pub fn entrance(settings: &EntranceTls, tls: &Tls) -> Result<ServerConfig, TlsEr
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        None => config.ticketer = aws_lc_rs::Ticketer::new().map_err(crypto)?,
+        None => config.ticketer = Ticketer::new().map_err(crypto)?,
     }
     Ok(config)
 }

@@ -8,6 +8,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::authority::{Authority, TlsError};
+use super::crypto::provider;
 use super::leaf::Leaves;
 
 /// Why a ClientHello is not answered.
@@ -59,12 +60,13 @@ impl Interceptor {
     pub fn new(authority: Arc<Authority>, leaves: usize) -> Result<Self, TlsError> {
         let leaves = Arc::new(Leaves::new(authority, leaves)?);
         let crypto = |e: rustls::Error| TlsError::Crypto(e.to_string());
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(crypto)?
-                .with_no_client_auth()
-                .with_cert_resolver(Arc::new(BySni(Arc::clone(&leaves))));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(crypto)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(BySni(Arc::clone(&leaves))));
+        // Client and proxy are neighbours: what is cheapest for both is right for both.
+        config.ignore_client_order = true;
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(crypto)?;
         // One ticket per handshake: agents open few connections at once.
         config.send_tls13_tickets = 1;

@@ -2,6 +2,7 @@
 //! verification of upstreams, which nothing switches off but a host's own line in the file.
 
 mod authority;
+mod crypto;
 mod describe;
 mod entrance;
 mod insecure;

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ServerConfig;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::authority::{Authority, TlsError};
+use super::crypto;
 use super::leaf::Leaves;
 use super::trust::certified;
 
@@ -57,7 +58,7 @@ impl Serving {
     /// # Errors
     /// When a file cannot be read or used, or others can read the key.
     pub fn files(chain: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(crypto::provider());
         let pair = certified(&chain, &key, &provider)?;
         let current = Arc::new(Current(Mutex::new(Arc::new(pair))));
         Ok(Self {
@@ -76,7 +77,7 @@ impl Serving {
     /// # Errors
     /// When the TLS library cannot make keys.
     pub fn signed_by(authority: Arc<Authority>, names: Vec<Arc<str>>) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(crypto::provider());
         let leaves = Leaves::new(authority, names.len())?;
         let minted = Arc::new(Minted { leaves, names });
         Ok(Self {

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use tokio_rustls::TlsConnector;
 
 use super::authority::{Authority, TlsError};
+use super::crypto;
 use super::describe::is_farepass;
 use super::insecure::Anyone;
 use super::trust::{Hosts, Trust};
@@ -56,7 +57,7 @@ impl UpstreamTls {
     /// # Errors
     /// When a file cannot be read or holds nothing of use, or a key is open to others.
     pub fn new(settings: &Tls, own: Option<&Authority>) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(crypto::provider());
         let roots = Arc::new(roots(settings, own)?);
         let crypto = |e: &dyn std::fmt::Display| TlsError::Crypto(e.to_string());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -9,6 +9,7 @@ mod lanes;
 mod limits;
 mod pairs;
 mod quirks;
+mod rests;
 mod support;
 mod vectors_request;
 mod vectors_response;

@@ -1,6 +1,7 @@
 //! Towards the agent: one connection, each of its streams an exchange of its own.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,7 @@ use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
 use crate::proxy::exchange::{Question, exchange};
 use crate::proxy::interim::Sink;
-use crate::proxy::serve::Conn;
+use crate::proxy::serve::{Conn, Serve};
 use crate::settings::Limits;
 
 /// What a stream, and all of a connection, may have on its way to us.
@@ -57,9 +58,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             turn: Turn::default(),
         }
     }
+}
 
-    /// Answers what was asked, and takes nothing more.
-    pub(in crate::proxy) fn finish(mut self: Pin<&mut Self>) {
+impl<S: AsyncRead + AsyncWrite + Unpin> Serve for Box<Connection<S>> {
+    fn finish(&mut self) {
         if self.finishing {
             return;
         }
@@ -68,23 +70,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.finishing = true;
     }
-}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
-    type Output = Result<(), h2::Error>;
+    /// Its streams come and go by themselves.
+    fn rest(&mut self) {}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self {
+    fn poll_served(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Connection {
             state,
             conn,
             finishing,
             turn,
-        } = &mut *self;
+        } = &mut **self;
         ready!(turn.comes(cx));
         loop {
             match state {
                 State::Begins(handshake) => {
-                    let mut connection = ready!(Pin::new(handshake).poll(cx))?;
+                    let connection = ready!(Pin::new(handshake).poll(cx));
+                    let mut connection = connection.map_err(io::Error::other)?;
                     if *finishing {
                         connection.graceful_shutdown();
                     }
@@ -94,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
                     Some(Ok((request, respond))) => {
                         drop(tokio::spawn(stream(Arc::clone(conn), request, respond)));
                     }
-                    Some(Err(e)) => return Poll::Ready(Err(e)),
+                    Some(Err(e)) => return Poll::Ready(Err(io::Error::other(e))),
                     None => return Poll::Ready(Ok(())),
                 },
             }
