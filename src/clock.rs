@@ -95,8 +95,10 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// How far back a budget looks. A window is a row of buckets; the oldest one counts whole, against
-/// the spender, so a rolling window is exact to 1/60 of its length.
+/// How far back a budget looks. What is spent counts in buckets, which have the second in which they end
+/// for their number: whatever the window was then and is now, what lies in it counts. Of a bucket that
+/// lies in it in part all of it counts, against the spender, so a rolling window is exact to 1/60 of its
+/// length and one that replaces another to as much as that one was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Window {
     /// The last so many seconds, at every moment.
@@ -112,25 +114,23 @@ pub enum Window {
     Always,
 }
 
+/// Seconds.
+const DAY: u64 = 86_400;
+
 impl Window {
-    /// First and last bucket that count at `now`.
+    /// The first bucket that counts at `now`, and the one in which is counted what is spent then.
     #[must_use]
     pub fn buckets(self, now: Timestamp) -> (u64, u64) {
-        match self {
-            Self::Rolling { seconds } => {
-                let width = (seconds / 60).max(1);
-                let now = now.secs();
-                (now.saturating_sub(seconds) / width, now / width)
-            }
-            Self::Day => (now.secs() / 86_400, now.secs() / 86_400),
-            Self::Month => {
-                let date = now.date();
-                let year = u64::try_from(date.year()).unwrap_or(0);
-                let month = year * 12 + u64::from(u8::from(date.month()) - 1);
-                (month, month)
-            }
-            Self::Always => (0, 0),
-        }
+        let width = match self {
+            Self::Rolling { seconds } => (seconds / 60).max(1),
+            Self::Day | Self::Month | Self::Always => DAY,
+        };
+        let first = match self {
+            Self::Always => 0,
+            _ => self.starts_at(now).secs().saturating_add(1),
+        };
+        let last = (now.secs() / width).saturating_add(1);
+        (first, last.saturating_mul(width))
     }
 
     /// When the calendar window that `now` is in began; a rolling one begins at no moment of its own.
@@ -140,7 +140,7 @@ impl Window {
             Self::Rolling { seconds } => {
                 Timestamp(now.0.saturating_sub(seconds.saturating_mul(1000)))
             }
-            Self::Day => Timestamp::from_secs(now.secs() / 86_400 * 86_400),
+            Self::Day => Timestamp::from_secs(now.secs() / DAY * DAY),
             Self::Month => {
                 let date = now.date().date();
                 let first = date.replace_day(1).unwrap_or(date);
@@ -157,7 +157,7 @@ impl Window {
     pub fn resets_at(self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Rolling { seconds } => Some(now.after_secs(seconds)),
-            Self::Day => Some(Timestamp::from_secs((now.secs() / 86_400 + 1) * 86_400)),
+            Self::Day => Some(Timestamp::from_secs((now.secs() / DAY + 1) * DAY)),
             Self::Month => {
                 let date = now.date();
                 let (year, month) = match date.month() {
@@ -278,5 +278,39 @@ mod tests {
         assert!(later <= then && then.0 < later.0 + 60_000);
         clock.not_before(future);
         assert!(clock.now() >= then, "it never steps back");
+    }
+
+    /// What was spent under one window counts under every other one that it lies in, and no longer than
+    /// for its bucket.
+    #[test]
+    fn a_window_that_replaces_another_loses_nothing_and_keeps_nothing_for_ever() {
+        let rolling = |seconds| Window::Rolling { seconds };
+        let all = [
+            rolling(1),
+            rolling(60),
+            rolling(3600),
+            rolling(DAY),
+            rolling(45 * DAY),
+            Window::Day,
+            Window::Month,
+            Window::Always,
+        ];
+        // Around the turn of a year.
+        let year = 1_798_761_600;
+        for (was, is) in all.iter().flat_map(|was| all.map(|is| (*was, is))) {
+            for spent in (0..40).map(|n| year - 2 * DAY + n * 10_801) {
+                let (_, bucket) = was.buckets(Timestamp::from_secs(spent));
+                for now in (0..60).map(|n| spent + n * n * 1009) {
+                    let now = Timestamp::from_secs(now);
+                    let (first, last) = is.buckets(now);
+                    let start = is.starts_at(now).secs();
+                    let counts = bucket >= first;
+                    assert!(counts || spent < start, "{was:?} {is:?} {spent} {now}");
+                    let over = is != Window::Always && bucket <= start;
+                    assert!(!(counts && over), "{was:?} {is:?} {spent} {now}");
+                    assert!(first <= last);
+                }
+            }
+        }
     }
 }

@@ -40,6 +40,7 @@ mod received;
 mod reconcile;
 mod record;
 mod refusals;
+mod refused;
 mod reserve;
 mod settle;
 mod sign;
@@ -64,6 +65,7 @@ use rates::Rates;
 pub use received::Received;
 pub use reconcile::{Finding, Outcome, Reconciler};
 pub use refusals::over_limit;
+use refused::Refused;
 pub use reserve::{known, route};
 pub use settle::{Recorded, Recourse, Settled};
 use sign_in::Logins;
@@ -142,6 +144,7 @@ pub struct Payer {
     logins: Logins,
     bells: Bells,
     rates: Rates,
+    refused: Refused,
     admin_url: String,
     stopped: Stopped,
 }
@@ -179,6 +182,7 @@ impl Payer {
             policy: RwLock::new(parts.policy),
             ledger: parts.ledger,
             wallets: parts.wallets,
+            refused: Refused::new(),
             rates: Rates::new(Arc::clone(&parts.clock)),
             bells: Bells::default(),
             admin_url: parts.admin_url,

@@ -9,8 +9,12 @@ use crate::money::Usd;
 use crate::policy::{Budget, Policy, Scope};
 use crate::settings::Span;
 
-/// Most accounts of one budget: a budget of each host has one for each host that was paid.
+/// Most accounts of one budget that are told, the fullest first: a budget of each host has one for each
+/// host that was paid.
 const ACCOUNTS_MAX: usize = 1000;
+
+/// Most that are looked at for it.
+const LOOKED_AT: usize = 20_000;
 
 /// One budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,9 +69,7 @@ async fn standing(
 ) -> Result<Standing, PostError> {
     let (first, last) = budget.window.buckets(now);
     let prefix = format!("budget:{}:", budget.name);
-    let counted = ledger
-        .accounts(&prefix, first.min(last), ACCOUNTS_MAX)
-        .await?;
+    let counted = ledger.accounts(&prefix, first.min(last), LOOKED_AT).await?;
     let used = |(_, counted): &(String, Counted)| counted.payments > 0;
     let account = |(name, counted): (String, Counted)| Account {
         whose: name.strip_prefix(&prefix).unwrap_or_default().to_owned(),
@@ -78,6 +80,7 @@ async fn standing(
     };
     let mut accounts: Vec<Account> = counted.into_iter().filter(used).map(account).collect();
     accounts.sort_by_key(|account| std::cmp::Reverse((account.spent, account.payments)));
+    accounts.truncate(ACCOUNTS_MAX);
     Ok(Standing {
         name: budget.name.clone(),
         scope: scope(budget.scope),

@@ -314,6 +314,8 @@ pub struct Conclusion<'a> {
 pub trait Sink: Send + Sync {
     /// Called once per change of state and per refusal, after the ledger has it.
     fn observe(&self, event: &SpendEvent);
+    /// Called for a refusal that is not recorded, as its session has had too many.
+    fn left_out(&self, _event: &SpendEvent) {}
     /// Called when the state is as before, but there is something new to look at in `flags`.
     fn flagged(&self, _event: &SpendEvent) {}
     /// Called when a step of a payment is over, with the time it took.

@@ -6,7 +6,7 @@ use crate::payment::PaymentId;
 /// Owner of a nonce that is stored already. By whom it was used does not matter to the judge.
 pub(in crate::ledger) const STORED: PaymentId = PaymentId(u128::MAX);
 
-/// A bucket is a count of seconds, days or months; [`verdict`] refuses what does not fit.
+/// A bucket has a second for its number; [`verdict`] refuses what does not fit.
 pub(in crate::ledger) fn bucket_number(bucket: u64) -> i64 {
     i64::try_from(bucket).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Payments against what their chains show. Only a chain confirms, and only a chain gives back: what
 //! it does not say leaves a payment as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub struct Reconciler {
     clock: Arc<dyn Clock>,
     sinks: Arc<[Arc<dyn Sink>]>,
     waiting: Mutex<Waiting>,
+    /// Dead payments of which their chains show nothing and never will.
+    unseen: Mutex<HashSet<PaymentId>>,
     endings: Endings,
 }
 
@@ -66,6 +68,7 @@ impl Reconciler {
             clock,
             sinks,
             waiting: Mutex::default(),
+            unseen: Mutex::default(),
             endings: Endings::default(),
         }
     }
@@ -104,6 +107,20 @@ impl Reconciler {
         self.waiting().put(id, Timestamp(0));
     }
 
+    /// Was its chain asked in vain, for the last time?
+    pub(super) fn is_unseen(&self, id: PaymentId) -> bool {
+        self.unseen().contains(&id)
+    }
+
+    /// It is closed.
+    pub(super) fn forget(&self, id: PaymentId) {
+        self.unseen().remove(&id);
+    }
+
+    fn unseen(&self) -> MutexGuard<'_, HashSet<PaymentId>> {
+        self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One round beside a running proxy: what is new in the ledger waits its turn, and some of what
     /// waits is looked at. Returns how many came to an end.
     ///
@@ -123,7 +140,12 @@ impl Reconciler {
                 Ok(finding) if finding.outcome.is_open() => {
                     self.waiting().later(*id, self.clock.now());
                 }
-                Ok(_) => ended += 1,
+                Ok(finding) => {
+                    if finding.outcome == Outcome::Unseen && finding.state != State::Settled {
+                        self.unseen().insert(*id);
+                    }
+                    ended += 1;
+                }
                 Err(error) => {
                     let left = due.iter().skip(i);
                     left.for_each(|id| self.waiting().later(*id, self.clock.now()));

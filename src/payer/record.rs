@@ -31,7 +31,7 @@ impl Payer {
         self.deny(about, refusal).await
     }
 
-    /// Best effort: a refusal that cannot be recorded is still a refusal.
+    /// Best effort: a refusal that cannot be recorded, or is one of too many, is still a refusal.
     pub(super) async fn deny(&self, mut about: About, refusal: Refusal) -> Refusal {
         let Some(id) = about.refused((self.fresh)().map(|(id, _)| id)) else {
             return refusal;
@@ -41,6 +41,10 @@ impl Payer {
         event.price = event.price.or(refusal.price);
         event.rule = event.rule.or_else(|| refusal.rule.clone());
         self.concludes(about.trace(), &about, &event, refusal.remaining);
+        if !self.refused.is_recorded(&event.session) {
+            self.sinks.iter().for_each(|sink| sink.left_out(&event));
+            return refusal;
+        }
         self.record(vec![Entry::Note { id }], event).await;
         refusal
     }

@@ -33,7 +33,8 @@ impl Payer {
         let open = self.ledger.open().await?;
         let mut dead = vec![];
         for (payment, event) in open.into_iter().filter(|(p, _)| p.until <= now) {
-            match self.reconciler.knows(&payment, &event) {
+            let unseen = self.reconciler.is_unseen(event.id);
+            match !unseen && self.reconciler.knows(&payment, &event) {
                 true => self.reconciler.want(event.id),
                 false => dead.push((event.id, self.seen(&event).await)),
             }
@@ -92,6 +93,7 @@ impl Payer {
             let (entry, event) = self.end(now, &last, payment.amount, *seen);
             self.record(vec![entry], event).await;
             failpoint::reach("after-close");
+            self.reconciler.forget(*id);
             closed += 1;
         }
         Ok(closed)
@@ -154,6 +156,8 @@ impl Payer {
             _ if claimed.is_some() => (false, SETTLED_AS_CLAIMED),
             (Some(true), _) => (false, "seen_on_chain"),
             (Some(false), _) => (true, "unused_on_chain"),
+            // That nothing is there to see proves nothing, whatever is done where nobody can look.
+            (None, _) if self.reconciler.is_unseen(id) => (false, "unseen_on_chain"),
             (None, Unproven::Release) => (true, "expired_unproven"),
             (None, Unproven::Count) => (false, "expired_unproven"),
         };

@@ -59,10 +59,11 @@ fn catalog(old: &Policy, new: &Policy, found: &mut Vec<String>) {
 
 /// The key of a budget that lets more through than before.
 fn looser(was: &Budget, is: &Budget) -> Option<&'static str> {
-    // Both make other accounts, in which nothing counts yet.
+    // Other accounts, in which nothing counts yet.
     if is.scope != was.scope {
         return Some("scope");
     }
+    // What was spent counts on, for another time than before.
     if is.window != was.window {
         return Some("window");
     }

@@ -38,18 +38,32 @@ pub(super) async fn client(proxy: Arc<Proxy>, mut stream: Client) -> io::Result<
                 let io = Rewound::new(buffer.freeze(), stream);
                 return Ok(Some(serve::plain(proxy, io, serve::Way::Open)));
             }
-            First::Broken => return answer(&mut stream, bad_request()).await.map(|()| None),
+            First::Broken => {
+                return told(bad_request(), &mut stream, &proxy)
+                    .await
+                    .map(|()| None);
+            }
             First::Connect(head) => head,
         };
         match admit(&proxy, &head).await {
             Ok(passage) => return tunnel::open(proxy, stream, buffer.freeze(), passage).await,
             // The client may ask again, now with credentials, on the same connection.
             Err(ClientError::Credentials) => {
-                answer(&mut stream, ClientError::Credentials.response()).await?;
+                told(ClientError::Credentials.response(), &mut stream, &proxy).await?;
             }
-            Err(e) => return answer(&mut stream, e.response()).await.map(|()| None),
+            Err(e) => return told(e.response(), &mut stream, &proxy).await.map(|()| None),
         }
     }
+}
+
+/// `answer`, to a client that may never read it.
+pub(super) async fn told(
+    what: Response<Body>,
+    stream: &mut Client,
+    proxy: &Proxy,
+) -> io::Result<()> {
+    let told = timeout(proxy.limits.header_timeout, answer(stream, what)).await;
+    told.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 async fn admit(proxy: &Proxy, head: &Head) -> Result<Passage, ClientError> {
@@ -132,7 +146,7 @@ fn bad_request() -> Response<Body> {
 }
 
 /// Writes a whole answer to CONNECT by hand: there is no tunnel, so no HTTP connection to carry it.
-pub(super) async fn answer(stream: &mut Client, response: Response<Body>) -> io::Result<()> {
+async fn answer(stream: &mut Client, response: Response<Body>) -> io::Result<()> {
     let (head, body) = response.into_parts();
     let body = match body {
         Body::Full(Some(bytes)) => bytes,

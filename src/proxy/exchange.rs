@@ -127,7 +127,7 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
         Err(failed) => return failed,
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return match upgrade::join(conn, &mut answer, upgrade) {
+        return match upgrade::join(conn, &route.session.id.0, &mut answer, upgrade) {
             Ok(()) => answer.map(|_| Body::Empty),
             Err(refusal) => refusal,
         };

@@ -83,13 +83,17 @@ impl Doorkeeper {
     /// it was not there before.
     pub(super) async fn again(&self, session: &Arc<Session>) -> Arc<Session> {
         match &self.own {
-            Some(own) if Arc::ptr_eq(session, &own.session) => {
-                match self.ledger.session(&session.id).await {
-                    Ok(Some(row)) => Arc::new(row.session),
-                    Ok(None) | Err(_) => Arc::clone(session),
-                }
-            }
+            Some(own) if Arc::ptr_eq(session, &own.session) => self.renewed(session).await,
             Some(_) | None => Arc::clone(session),
+        }
+    }
+
+    /// The same session as the ledger has it now: a connection may be older than what was made anew under
+    /// its name. For those that would pay.
+    pub(super) async fn renewed(&self, session: &Arc<Session>) -> Arc<Session> {
+        match self.ledger.session(&session.id).await {
+            Ok(Some(row)) => Arc::new(row.session),
+            Ok(None) | Err(_) => Arc::clone(session),
         }
     }
 }

@@ -137,6 +137,8 @@ pub struct Proxy {
     redirected: Mutex<HashSet<transparent::Ends>>,
     /// One permit per tunnel whose bytes are only copied.
     tunnels: Arc<Semaphore>,
+    /// Half of them are the most that one session has (threat D-07).
+    tunnels_of_session: turns::Turns,
     /// One permit per exchange that is being paid; all of them together mean that none is.
     purchases: Arc<Semaphore>,
     /// Who may pay now, and who waits (`limits.payments_in_flight`): one session does not take every wallet
@@ -192,6 +194,7 @@ impl Proxy {
             flood: flood::Flood::new(&parts.limits),
             crowd: crowd::Crowd::new(parts.limits.connections_per_client),
             tunnels: Arc::new(Semaphore::new(parts.limits.tunnels)),
+            tunnels_of_session: turns::Turns::new(parts.limits.tunnels.div_ceil(2)),
             allow_from: parts.allow_from,
             connections: Arc::new(Semaphore::new(parts.limits.connections)),
             redirected: Mutex::default(),

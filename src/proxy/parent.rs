@@ -19,13 +19,19 @@ const HEAD_MAX: usize = 16 * 1024;
 const FIELDS_MAX: usize = 64;
 
 /// Names that mean something else to every resolver: this machine, this network (RFC 6761, 6762, 8375,
-/// and what clouds call their own). A parent would look them up in its own neighbourhood.
+/// what clouds and clusters call their own, and what offices do, RFC 6762 appendix G). A parent would look them up in its own neighbourhood.
 const LOCAL: &[&str] = &[
     "localhost",
     "local",
     "internal",
     "home.arpa",
     "localdomain",
+    "svc",
+    "intranet",
+    "private",
+    "corp",
+    "home",
+    "lan",
     "invalid",
 ];
 
@@ -223,6 +229,8 @@ mod tests {
             "printer.local",
             "metadata.google.internal",
             "router.home.arpa",
+            "kubernetes.default.svc",
+            "wiki.corp",
         ] {
             assert!(is_local(local), "{local}");
         }

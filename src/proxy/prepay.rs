@@ -56,6 +56,7 @@ pub(super) async fn first(
     (first, replay): &mut (Request<Body>, Replay),
 ) -> Result<(), Response<Body>> {
     let mut asked = route.asked(&replay.head.method, &replay.head.uri);
+    asked.session = conn.proxy.doorkeeper.renewed(&asked.session).await;
     // Gives what is left of the body to the copy, which reads it to its end.
     *first = Request::new(Body::Empty);
     let request = match replay.fork().await {

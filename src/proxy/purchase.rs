@@ -46,7 +46,8 @@ pub(super) async fn purchase(
     (replay, refused_token): (Replay, Option<PaymentId>),
     asks: Asks,
 ) -> Response<Body> {
-    let asked = replay.asked(&route);
+    let mut asked = replay.asked(&route);
+    asked.session = conn.proxy.doorkeeper.renewed(&asked.session).await;
     if !route.trust(&conn.proxy).verified() {
         let refusal = Box::pin(conn.proxy.payer.refuse(&asked, unverified())).await;
         return refused(conn, &refusal, asks.original);
@@ -316,7 +317,7 @@ pub(super) async fn send(
     }
     if let Ok(response) = &mut answer
         && response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Err(refusal) = upgrade::join(conn, response, upgrade)
+        && let Err(refusal) = upgrade::join(conn, &key.session, response, upgrade)
     {
         return refusal;
     }

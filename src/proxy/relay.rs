@@ -12,16 +12,21 @@ use super::activity::{Noted, Pulse};
 use super::copy::both_ways;
 use super::{Proxy, turned};
 
-/// A place for one more tunnel; without one there is none.
-pub(super) struct Place(OwnedSemaphorePermit);
+/// A place for one more tunnel, among those of its session and among all; without one there is none.
+pub(super) struct Place {
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
 
 impl Place {
-    /// A free place, if there is one (`limits.tunnels`).
-    pub(super) fn take(proxy: &Proxy) -> Option<Self> {
-        Arc::clone(&proxy.tunnels)
-            .try_acquire_owned()
-            .ok()
-            .map(Self)
+    /// A free place, if there is one for this session (`limits.tunnels`).
+    pub(super) fn take(proxy: &Proxy, session: &Arc<str>) -> Option<Self> {
+        let own = proxy.tunnels_of_session.of(session);
+        let all = Arc::clone(&proxy.tunnels);
+        Some(Self {
+            _own: own.try_acquire_owned().ok()?,
+            _of_all: all.try_acquire_owned().ok()?,
+        })
     }
 }
 
@@ -32,7 +37,7 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let Place(_permit) = place;
+    let _place = place;
     let pulse = Arc::default();
     let (a, b) = (Noted::new(a, &pulse), Noted::new(b, &pulse));
     let mut draining = proxy.draining.clone();

@@ -53,7 +53,8 @@ pub(super) async fn client(
     };
     // Before the first byte: in some protocols the server speaks first.
     if proxy.passes(&address) {
-        return blind(proxy, stream, Bytes::new(), &address, (peer, meant)).await;
+        let ends = (peer, meant);
+        return blind(proxy, stream, Bytes::new(), (&session.id.0, &address), ends).await;
     }
     let Some((first, said)) = listen(&proxy, &mut stream).await? else {
         return Ok(None);
@@ -67,7 +68,8 @@ pub(super) async fn client(
             // A hidden name may be another than the one that is seen, so it passes no list of names.
             // Opened, the visible name is the one that is served, and the hidden one is never read.
             if !hello.encrypted && proxy.blind(&target) {
-                return blind(proxy, stream, first, &target, (peer, meant)).await;
+                let ends = (peer, meant);
+                return blind(proxy, stream, first, (&session.id.0, &target), ends).await;
             }
             let passage = Passage {
                 target,
@@ -142,7 +144,7 @@ async fn blind(
     proxy: Arc<Proxy>,
     stream: TcpStream,
     first: Bytes,
-    target: &Target,
+    (session, target): (&Arc<str>, &Target),
     came: Ends,
 ) -> io::Result<Option<Service>> {
     if ends(&proxy).contains(&came) {
@@ -152,14 +154,14 @@ async fn blind(
         );
         return Ok(None);
     }
-    let Some(place) = Place::take(&proxy) else {
+    let Some(place) = Place::take(&proxy, session) else {
         tracing::info!(%target, "closed a redirected connection: too many tunnels are open");
         return Ok(None);
     };
     let mut upstream = match proxy
         .upstream
         .dialer
-        .connect(&Arc::from(""), target, &Trail::default())
+        .connect(session, target, &Trail::default())
         .await
     {
         Ok(upstream) => upstream,

@@ -138,9 +138,11 @@ async fn blind(
         session,
     }: Passage,
 ) -> io::Result<Option<Service>> {
-    let Some(place) = Place::take(&proxy) else {
+    let Some(place) = Place::take(&proxy, &session.id.0) else {
         let answer = ClientError::Crowded.response();
-        return connect::answer(&mut stream, answer).await.map(|()| None);
+        return connect::told(answer, &mut stream, &proxy)
+            .await
+            .map(|()| None);
     };
     let mut upstream = match proxy
         .upstream
@@ -151,7 +153,9 @@ async fn blind(
         Ok(upstream) => upstream,
         Err(e) => {
             let answer = refuse::gateway(&e);
-            return connect::answer(&mut stream, answer).await.map(|()| None);
+            return connect::told(answer, &mut stream, &proxy)
+                .await
+                .map(|()| None);
         }
     };
     stream.write_all(ESTABLISHED).await?;

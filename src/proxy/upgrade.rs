@@ -49,13 +49,14 @@ fn nominate(headers: &mut HeaderMap, protocol: HeaderValue) {
 /// Hands the 101 over and joins the two streams; a 101 that nobody asked for is an error.
 pub(super) fn join(
     conn: &Conn,
+    session: &Arc<str>,
     response: &mut Response<Source>,
     wanted: Option<Upgrade>,
 ) -> Result<(), Response<Body>> {
     let Some(Upgrade { client }) = wanted else {
         return Err(refuse::gateway(&UpstreamError::Protocol));
     };
-    let Some(place) = Place::take(&conn.proxy) else {
+    let Some(place) = Place::take(&conn.proxy, session) else {
         return Err(ClientError::Crowded.response());
     };
     conn.heads.stop();

@@ -35,7 +35,8 @@ pub struct Limits {
     /// half of them to the others. Default 5,000.
     pub connections_per_client: usize,
     /// Most tunnels whose bytes are only copied: hosts that are not opened, and connections after an
-    /// upgrade such as WebSocket. Each keeps two sockets and up to four buffers. Default 2,000.
+    /// upgrade such as WebSocket; one session has half of them at most. Each keeps two sockets and up to
+    /// four buffers. Default 4,000.
     pub tunnels: usize,
     /// From the first byte of a request to the end of its head, and from the accepted connection to
     /// the first byte. Slow senders must not hold connections. Default 30 s.
@@ -133,7 +134,7 @@ impl Default for Limits {
             header_count: 100,
             connections: 10_000,
             connections_per_client: 5_000,
-            tunnels: 2_000,
+            tunnels: 4_000,
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),

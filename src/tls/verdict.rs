@@ -58,7 +58,9 @@ impl VerifyFailure {
             Self::UnknownRoot => "no trusted authority signed the certificate",
             Self::Revoked => "the certificate was revoked",
             Self::Revocation => "the revocation list of its issuer cannot be relied on",
-            Self::Purpose => "the certificate is not for servers",
+            Self::Purpose => {
+                "the certificate is not for servers: it may be an authority's own, as many self-signed ones are"
+            }
             Self::Constraints => "whoever signed the certificate may not sign it",
             Self::Signature => "a signature of the certificate is wrong or too weak",
             Self::Extension => "the certificate demands something that is not understood",
@@ -124,8 +126,7 @@ fn verdict(problem: &CertificateError) -> VerifyFailure {
 fn path(problem: &webpki::Error) -> VerifyFailure {
     use webpki::Error as E;
     match problem {
-        E::CaUsedAsEndEntity
-        | E::EndEntityUsedAsCa
+        E::EndEntityUsedAsCa
         | E::NameConstraintViolation
         | E::MalformedNameConstraint
         | E::InvalidNetworkMaskConstraint
@@ -137,7 +138,8 @@ fn path(problem: &webpki::Error) -> VerifyFailure {
             VerifyFailure::Signature
         }
         E::UnsupportedCriticalExtension => VerifyFailure::Extension,
-        E::EmptyEkuExtension => VerifyFailure::Purpose,
+        // Self-signed by `openssl req -x509`, most of all.
+        E::EmptyEkuExtension | E::CaUsedAsEndEntity => VerifyFailure::Purpose,
         _ => VerifyFailure::Invalid,
     }
 }

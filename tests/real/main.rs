@@ -49,6 +49,7 @@ mod pods;
 mod postgres;
 mod prepay;
 mod reconcile;
+mod renewed;
 mod retries;
 mod reuse;
 mod rotation;

@@ -221,6 +221,10 @@ impl Sink for Metrics {
         }
     }
 
+    fn left_out(&self, event: &SpendEvent) {
+        self.observe(event);
+    }
+
     fn took(&self, step: Step, time: Duration, _trace: Option<&Trace>) {
         let own = STEPS.iter().position(|s| *s == step);
         let latency = own.and_then(|i| self.steps.get(i));

@@ -1,5 +1,6 @@
 //! Questions to the tables. Each is one statement, and so one state of them, or one transaction.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -36,6 +37,9 @@ const BY_SECRET: &str = "SELECT id, body, changed FROM farepass_session WHERE se
 const SESSIONS: &str = "SELECT id, body FROM farepass_session";
 const COUNTED_FROM: &str = "SELECT account, bucket, amount, payments FROM farepass_counted
   WHERE account = $1 AND bucket >= $2";
+/// Of many at once: a question for each would take a round trip for each.
+const COUNTED_OF: &str = "SELECT account, bucket, amount, payments FROM farepass_counted
+  WHERE account = ANY($1) ORDER BY account";
 /// From name to name, so that buckets of long ago are skipped, not read.
 const ACCOUNTS: &str = "
 WITH RECURSIVE name(account) AS (
@@ -185,20 +189,38 @@ impl Desk {
             (&first as _, Type::INT8),
             (&most as _, Type::INT8),
         ];
-        let found = self.link.ask(ACCOUNTS, &values).await?;
-        let mut names: Vec<(String, Counted)> = vec![];
-        for row in &found {
-            let ((name, _), counted) = rows::counted(row)?;
-            match names.last_mut() {
-                Some((last, sum)) if *last == name => {
-                    let impossible = || Fault::Records(format!("the sum of {name} does not fit"));
-                    *sum = sum.plus(counted).ok_or_else(impossible)?;
-                }
-                Some(_) | None => names.push((name, counted)),
-            }
-        }
-        Ok(names)
+        by_name(&self.link.ask(ACCOUNTS, &values).await?)
     }
+
+    async fn all_sessions(&self) -> Result<Vec<SessionRow>, Fault> {
+        let rows = self.link.ask(SESSIONS, &[]).await?;
+        let opened = rows.iter().map(|row| Ok(rows::session(row)?.1));
+        let opened: Vec<Opened> = opened.collect::<Result<_, Fault>>()?;
+        let account = |opened: &Opened| Limit::session(&opened.session).account;
+        let accounts: Vec<String> = opened.iter().map(account).collect();
+        let values = [(&accounts as _, Type::TEXT_ARRAY)];
+        let sums = by_name(&self.link.ask(COUNTED_OF, &values).await?)?;
+        let sums: HashMap<String, Counted> = sums.into_iter().collect();
+        let sum = |account: &String| sums.get(account).copied().unwrap_or_default();
+        let with = opened.iter().zip(&accounts);
+        Ok(with.map(|(o, a)| SessionRow::new(o, sum(a))).collect())
+    }
+}
+
+/// The sums of rows that come in the order of their accounts.
+fn by_name(found: &[tokio_postgres::Row]) -> Result<Vec<(String, Counted)>, Fault> {
+    let mut names: Vec<(String, Counted)> = vec![];
+    for row in found {
+        let ((name, _), counted) = rows::counted(row)?;
+        match names.last_mut() {
+            Some((last, sum)) if *last == name => {
+                let impossible = || Fault::Records(format!("the sum of {name} does not fit"));
+                *sum = sum.plus(counted).ok_or_else(impossible)?;
+            }
+            Some(_) | None => names.push((name, counted)),
+        }
+    }
+    Ok(names)
 }
 
 pub(super) fn recorded(seq: i64, hash: &[u8], event: &str) -> Result<Recorded, Fault> {
@@ -235,11 +257,7 @@ impl Reader for Desk {
     }
 
     async fn sessions(&self) -> Result<Vec<SessionRow>, PostError> {
-        let mut all = vec![];
-        for row in &self.link.ask(SESSIONS, &[]).await? {
-            let (_, opened) = rows::session(row)?;
-            all.push(self.row(&opened).await?);
-        }
+        let mut all = self.all_sessions().await?;
         all.sort_by_key(|row| std::cmp::Reverse(row.session.created));
         Ok(all)
     }

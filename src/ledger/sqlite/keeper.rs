@@ -3,7 +3,8 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
@@ -20,7 +21,7 @@ const NICE: i32 = 19;
 /// Runs until the writer ends.
 pub(super) fn run(path: &Path, shared: &Shared, verify_first: bool, asked: &Receiver<()>) {
     if verify_first {
-        inspect(path, shared);
+        inspect(path, shared, asked);
     }
     // Payers wait for the writer: what is woken for them goes first where both want one processor.
     if let Err(error) = setpriority_process(Some(gettid()), NICE) {
@@ -38,12 +39,35 @@ pub(super) fn run(path: &Path, shared: &Shared, verify_first: bool, asked: &Rece
     }
 }
 
+/// Tries at a look through the whole ledger, and the pause before the second; each later one is twice as long.
+const LOOKS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Records that contradict each other end all payments, also when it takes a while to find them.
-fn inspect(path: &Path, shared: &Shared) {
-    let report = store::connect_reader(path).and_then(|c| verify::verify(&c));
+fn inspect(path: &Path, shared: &Shared, asked: &Receiver<()>) {
+    let look = || store::connect_reader(path).and_then(|c| verify::verify(&c));
+    let mut report = look();
+    for again in 0..LOOKS {
+        match &report {
+            Err(fault) if !fault.is_damage() => {
+                tracing::warn!(%fault, "the ledger could not be verified; it is tried again");
+                // Whoever asks for something meanwhile asks again.
+                if asked.recv_timeout(PAUSE * (1 << again)) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+                report = look();
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
     let problem = match report {
         Ok(report) => report.problems.into_iter().next(),
-        Err(fault) => fault.is_damage().then(|| fault.to_string()),
+        Err(fault) => {
+            if !fault.is_damage() {
+                tracing::error!(%fault, "the ledger was not verified: run `farepass ledger verify`");
+            }
+            fault.is_damage().then(|| fault.to_string())
+        }
     };
     if let Some(problem) = problem {
         tracing::error!(problem, "the ledger is damaged; nothing is paid");

@@ -18,6 +18,10 @@ use crate::wallet::{Standing, Wallet};
 /// Reason of a payment that its wallet says came to nothing.
 const FAILED: &str = "payment_failed";
 
+/// Reason of a payment that its wallet did not know when nobody could pay it any more. It may be another
+/// node's word than the one that was asked to pay, so whoever asks again is answered anew.
+const UNKNOWN: &str = "payment_unknown";
+
 impl Reconciler {
     /// The wallet that was asked for this payment, and the hash it knows it by.
     pub(super) fn node(
@@ -94,10 +98,12 @@ fn follows(
     };
     match (standing, payment.stage) {
         (Some(Standing::Made { fee_msat }), _) => Ok(made(payment, event, fee_msat)),
-        (Some(Standing::Failed), Stage::Reserved) => Ok(released(event, Because::NeverSigned)),
+        (Some(Standing::Failed), Stage::Reserved) => {
+            Ok(released(event, Because::NeverSigned, FAILED))
+        }
         // Nobody has heard of it, and by now nobody would pay its invoice.
         (Some(Standing::Missing), Stage::Reserved) if surely >= payment.until => {
-            Ok(released(event, Because::Expired { now: surely }))
+            Ok(released(event, Because::Expired { now: surely }, UNKNOWN))
         }
         (Some(Standing::Failed | Standing::Missing), Stage::Released) => {
             open(Outcome::Released, "the wallet did not make it")
@@ -152,11 +158,11 @@ fn made(payment: &Payment, mut event: SpendEvent, fee_msat: Option<u64>) -> Conc
     }
 }
 
-fn released(mut event: SpendEvent, because: Because) -> Conclusion {
+fn released(mut event: SpendEvent, because: Because, reason: &str) -> Conclusion {
     let id = event.id;
     event.state = State::Released;
     event.charged = None;
-    event.reason = Some(FAILED.into());
+    event.reason = Some(reason.into());
     Conclusion {
         entry: Entry::Release { id, because },
         event,

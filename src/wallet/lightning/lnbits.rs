@@ -31,6 +31,13 @@ struct Status {
     details: Option<Payment>,
 }
 
+/// `Payment does not exist.`
+#[derive(Default, Deserialize)]
+struct Missing {
+    #[serde(default)]
+    detail: String,
+}
+
 impl Node for Lnbits {
     fn pay(&self, base: &str, invoice: &Invoice, _fee_most: u64) -> Question {
         let body = json!({ "out": true, "bolt11": &*invoice.text });
@@ -58,8 +65,13 @@ impl Node for Lnbits {
     }
 
     fn looked(&self, status: StatusCode, body: &[u8]) -> Said {
+        // Its own word: an unknown key, or whatever stands before it, is answered with 404 too.
         if status == StatusCode::NOT_FOUND {
-            return Said::Missing;
+            let told: Missing = serde_json::from_slice(body).unwrap_or_default();
+            return match told.detail.to_ascii_lowercase().contains("payment") {
+                true => Said::Missing,
+                false => Said::Unclear("a 404 that is about no payment"),
+            };
         }
         let found: Option<Status> = serde_json::from_slice(body).ok();
         let Some(found) = found.filter(|_| status.is_success()) else {

@@ -65,7 +65,7 @@ impl Node for Lnd {
     fn looked(&self, status: StatusCode, body: &[u8]) -> Said {
         match (newest(body), status) {
             (Some(said), _) => said,
-            (None, StatusCode::NOT_FOUND) => Said::Missing,
+            (None, StatusCode::NOT_FOUND) if is_missing(body) => Said::Missing,
             (None, _) => Said::Unclear("an answer without a payment"),
         }
     }
@@ -86,6 +86,19 @@ fn refused(status: StatusCode, body: &[u8]) -> bool {
     };
     matches!(status.as_u16(), 400 | 401 | 403 | 404)
         || !status.is_success() && told.as_ref().is_some_and(macaroon)
+}
+
+/// gRPC's code for what is not there.
+const NOT_FOUND: u64 = 5;
+
+/// Is it the node that knows of no such payment? A 404 of whatever stands before it says nothing about one.
+fn is_missing(body: &[u8]) -> bool {
+    let told: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = told.get("error").unwrap_or(&told);
+    let mut codes = [error.get("code"), error.get("grpc_code")]
+        .into_iter()
+        .flatten();
+    codes.any(|code| code.as_u64() == Some(NOT_FOUND))
 }
 
 /// What the last line says that holds a payment.

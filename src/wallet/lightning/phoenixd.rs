@@ -74,8 +74,12 @@ impl Node for Phoenixd {
     }
 
     fn looked(&self, status: StatusCode, body: &[u8]) -> Said {
+        // Its own has no body; that of whatever stands before it has one.
         if status == StatusCode::NOT_FOUND {
-            return Said::Missing;
+            return match body.trim_ascii().is_empty() {
+                true => Said::Missing,
+                false => Said::Unclear("a 404 that is not the node's"),
+            };
         }
         let outgoing: Option<Outgoing> = serde_json::from_slice(body).ok();
         let Some(outgoing) = outgoing.filter(|_| status.is_success()) else {

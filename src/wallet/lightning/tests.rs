@@ -54,7 +54,12 @@ fn lnd_says_it_in_its_last_line() {
     );
     assert_eq!(said(lnd, 200, flight), Said::Pending);
     assert!(matches!(said(lnd, 200, failed), Said::Failed(_)));
-    assert_eq!(looked(lnd, 404, r#"{"code":5}"#), Said::Missing);
+    for own in [r#"{"code":5}"#, r#"{"error":{"grpc_code":5}}"#] {
+        assert_eq!(looked(lnd, 404, own), Said::Missing);
+    }
+    for others in ["", "<html>", "{}", r#"{"code":12}"#, "[5]"] {
+        assert!(matches!(looked(lnd, 404, others), Said::Unclear(_)));
+    }
     let wrong = r#"{"code":2,"message":"verification failed: signature mismatch"}"#;
     assert!(matches!(said(lnd, 500, wrong), Said::Failed(_)));
     let other = r#"{"code":2,"message":"the node is being shut down"}"#;
@@ -119,6 +124,8 @@ fn phoenixd_fails_with_a_reason() {
     let open = r#"{"isPaid":false,"createdAt":1}"#;
     assert_eq!(looked(phoenixd, 200, open), Said::Pending);
     assert_eq!(looked(phoenixd, 404, ""), Said::Missing);
+    let others = looked(phoenixd, 404, "default backend - 404");
+    assert!(matches!(others, Said::Unclear(_)));
 }
 
 #[test]
@@ -138,7 +145,11 @@ fn lnbits_counts_fees_below_zero() {
     let failed = r#"{"paid":false,"status":"failed","details":{"status":"failed"}}"#;
     assert!(matches!(looked(lnbits, 200, failed), Said::Failed(_)));
     assert_eq!(looked(lnbits, 200, r#"{"paid":false}"#), Said::Pending);
-    assert_eq!(looked(lnbits, 404, ""), Said::Missing);
+    let own = r#"{"detail":"Payment does not exist."}"#;
+    assert_eq!(looked(lnbits, 404, own), Said::Missing);
+    for others in ["", "<html>", r#"{"detail":"Wallet not found."}"#] {
+        assert!(matches!(looked(lnbits, 404, others), Said::Unclear(_)));
+    }
 }
 
 #[test]

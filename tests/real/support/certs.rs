@@ -168,6 +168,7 @@ const NAME: &str = "certificate_name";
 const EXPIRED: &str = "certificate_expired";
 const UNKNOWN: &str = "certificate_unknown_root";
 const CONSTRAINTS: &str = "certificate_constraints";
+const PURPOSE: &str = "certificate_purpose";
 const SIGNATURE: &str = "certificate_signature";
 
 /// Cases as they are added: the label of the host, the reason, the certificate for the host.
@@ -236,6 +237,14 @@ fn chains(cases: &mut Cases, root: &Signer, own: &Signer) {
         let leaf = params.self_signed(&key).unwrap();
         CertifiedKey::new(vec![leaf.der().clone()], signing(&key))
     });
+    // As `openssl req -x509` makes them.
+    cases.add("self-signed-authority", PURPOSE, |host| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let leaf = params.self_signed(&key).unwrap();
+        CertifiedKey::new(vec![leaf.der().clone()], signing(&key))
+    });
     let stranger = authority("unknown root", None, |_| {});
     cases.add("unknown-root", UNKNOWN, |host| stranger.leaf(host, |_| {}));
     let namesake = authority("good root", None, |_| {});
@@ -262,7 +271,7 @@ fn paths(cases: &mut Cases, root: &Signer) {
     cases.add("no-authority-bit", CONSTRAINTS, |host| {
         no_bit.leaf(host, |_| {})
     });
-    cases.add("authority-as-leaf", CONSTRAINTS, |host| {
+    cases.add("authority-as-leaf", PURPOSE, |host| {
         root.leaf(host, |p| {
             p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         })
@@ -295,7 +304,6 @@ fn paths(cases: &mut Cases, root: &Signer) {
 
 /// Purposes, extensions, revocation. Returns the revocation lists.
 fn contents(cases: &mut Cases, root: &Signer) -> String {
-    const PURPOSE: &str = "certificate_purpose";
     cases.add("client-only", PURPOSE, |host| {
         root.leaf(host, |p| {
             p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -176,6 +176,31 @@ fn the_chain_confirms_a_tempo_charge_by_its_memo() {
     assert!(fine && all.is_empty(), "{all:?} {said}");
 }
 
+/// Signed, and never sent: no log will ever tell of it, and none proves that nothing was taken.
+#[test]
+fn what_the_chain_never_shows_is_closed_and_counts() {
+    let Some(stand) = mpp_stand() else { return };
+    let mut asking = setup(stand, &["tempo/charge"]);
+    asking.config["rpc"] = json!({ NETWORK: stand.tempo_node() });
+    asking.config["unproven"] = json!("release");
+    let mut proxy = asking.start();
+    assert!(proxy.stop().success());
+    assert!(proxy.start_to_die("before-send:1"));
+    let ask = Ask::get(&format!("{SHOP}/tempo/sponsored"));
+    assert!(proxy.agent(LONG).send(&ask).is_err());
+    until("the end", LONG, || proxy.ended());
+    proxy.start_again();
+    let closed = until("the last word", 3 * LONG, || {
+        stand.tempo("mine", "8");
+        let row = proxy.ledger().rows[0].clone();
+        (row["state"] == "settled").then_some(row)
+    });
+    assert_eq!(closed["reason"], "unseen_on_chain");
+    assert_eq!(closed["charged"], "0.01 USD");
+    assert!(moved(stand, &proxy.payer()).0.is_empty());
+    proxy.assert_verifies();
+}
+
 #[test]
 fn killed_around_the_signature_and_the_request_it_pays_at_most_once() {
     let Some(stand) = mpp_stand() else { return };
