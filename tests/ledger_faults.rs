@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use farepass::budget::{Because, Entry};
@@ -126,8 +127,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Why neither the owner nor a reader opens it. The reader comes first and changes nothing.
 fn refusal(state: &Path) -> String {
-    ledger::open(state).err().expect("refused").to_string()
+    let reader = ledger::read(state).err().expect("refused");
+    let owner = ledger::open(state).err().expect("refused");
+    assert_eq!(reader, owner);
+    owner.to_string()
 }
 
 #[tokio::test]
@@ -140,15 +145,39 @@ async fn a_lost_ledger_is_not_a_first_start() {
         if empty {
             fs::write(&file, "").unwrap();
         }
-        let error = ledger::open(&state(&dir)).err().unwrap();
-        assert!(matches!(error, OpenError::Damaged(_)), "{error}");
-        assert!(error.to_string().contains("is missing"), "{error}");
+        let text = refusal(&state(&dir));
+        assert!(text.starts_with("the ledger is damaged: "), "{text}");
+        assert!(text.contains("is missing"), "{text}");
         if !empty {
             fs::write(&file, &kept).unwrap();
         }
     }
     fs::remove_file(state(&dir).join("installed")).unwrap();
+    let none = ledger::read(&state(&dir)).err().unwrap();
+    assert!(matches!(none, OpenError::Missing(_)), "{none}");
     ledger::open(&state(&dir)).expect("the operator accepted the loss");
+}
+
+/// The marker is written over all the time, and never read as a loss.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_beside_a_busy_owner_is_never_alarmed() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    let (at, done) = (state(&dir), Arc::new(AtomicBool::new(false)));
+    let over = Arc::clone(&done);
+    let reader = std::thread::spawn(move || {
+        let mut read = 0;
+        while !over.load(Ordering::Relaxed) {
+            ledger::read(&at)?;
+            read += 1;
+        }
+        Ok::<_, OpenError>(read)
+    });
+    for id in 100..600 {
+        ledger.post(reserve(id, 1)).await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(reader.join().unwrap().unwrap() > 10);
 }
 
 #[tokio::test]

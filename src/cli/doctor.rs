@@ -31,8 +31,8 @@ Examples:
                                                       must not be reachable without the proxy")]
 pub(super) struct Doctor {
     /// An address that programs must not reach without the proxy; can be given again
-    #[arg(long, value_name = "HOST:PORT")]
-    direct: Vec<String>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = bypass::target)]
+    direct: Vec<bypass::Target>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -63,10 +63,10 @@ impl Doctor {
         all.extend(clock::look(config).await);
         all.extend(names::look(config).await);
         all.extend(admin::look(config).await);
-        all.extend(variables::look(config, &given));
+        all.extend(variables::look(config, &given).await);
         all.extend(trust::look(config, &given));
         all.extend(runtimes::look(config, &given).await);
-        all.extend(bypass::look(&self.direct).await);
+        all.extend(bypass::look(config, &self.direct).await);
         all
     }
 }

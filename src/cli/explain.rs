@@ -155,7 +155,8 @@ impl Explain {
     }
 }
 
-/// The newest open session of the agent, else a new one as the configuration makes it.
+/// The newest open session of the agent, else a new one as the configuration makes it. That of clients
+/// without credentials is the one that the ledger has, also when it is over: nobody gets another.
 pub(super) async fn session(
     config: &Config,
     book: Option<&dyn Reader>,
@@ -163,15 +164,19 @@ pub(super) async fn session(
     now: Timestamp,
 ) -> Result<Session, PostError> {
     let alive = |row: &SessionRow| !row.closed && now < row.session.expires;
-    let known = match (book, agent) {
-        (None, _) => None,
-        (Some(book), None) => book.session(&SessionId(sessions::DEFAULT.into())).await?,
+    let mut known = match (book, agent) {
+        (None, _) | (Some(_), None) => None,
         (Some(book), Some(agent)) => {
             let rows = book.sessions().await?.into_iter();
             rows.filter(alive).find(|row| *row.session.agent == *agent)
         }
     };
-    if let Some(row) = known.filter(alive) {
+    if let (None, Some(book)) = (&known, book)
+        && agent.is_none_or(|agent| agent == sessions::DEFAULT)
+    {
+        known = book.session(&SessionId(sessions::DEFAULT.into())).await?;
+    }
+    if let Some(row) = known {
         return Ok(row.session);
     }
     Ok(Session {

@@ -18,7 +18,8 @@ use crate::config::{Config, ConfigError};
 use crate::ledger::{Filter, OpenError, Reader};
 use crate::money::Usd;
 use crate::payment::SessionId;
-use crate::settings::{Entrance, Listen};
+use crate::settings::{Entrance, Listen, UpstreamProxy};
+use crate::tls;
 
 mod child;
 mod environment;
@@ -86,7 +87,9 @@ impl Run {
         let access = Access::gain(&source, wanted).await?;
         let files = folder.fill(&access.ca, &own_wgetrc())?;
         let given = |name: &str| std::env::var_os(name);
-        warn_of_proxy(terminal, &given);
+        if source.goes_directly() {
+            warn_of_proxy(terminal, &given);
+        }
         let settings = environment::environment(&given, &access.url, access.proxy, &files);
         let exit = child::run(&self.command, &settings, &mut signals).await;
         let (book, session, budget) = (
@@ -150,6 +153,12 @@ impl Source {
         Ok(config)
     }
 
+    /// Is there no parent proxy between Farepass and merchants?
+    fn goes_directly(&self) -> bool {
+        let config = self.load();
+        config.is_ok_and(|config| config.egress.upstream_proxy == UpstreamProxy::None)
+    }
+
     fn hint(&self, terminal: &Terminal) {
         if let Self::None(_) = self {
             terminal.say(
@@ -163,6 +172,7 @@ impl Source {
 struct Access {
     proxy: SocketAddr,
     url: Zeroizing<String>,
+    /// Every authority that it may sign with, PEM.
     ca: String,
     session: SessionId,
     budget: Usd,
@@ -219,9 +229,7 @@ impl Access {
     fn theirs(config: Config, client: Client, made: &Value) -> Result<Self, Failure> {
         let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap_or_default();
         let session = SessionId(text("id").into());
-        let path = config.tls.ca_dir.join("ca.pem");
-        let ca = std::fs::read_to_string(&path)
-            .map_err(|e| Failure::new(Exit::Failed, format_args!("{}: {e}", path.display())))?;
+        let ca = authorities(&config.tls.ca_dir)?;
         let proxy = plain(&client.beacon().proxy)?;
         Ok(Self {
             proxy,
@@ -259,6 +267,21 @@ fn plain(proxy: &Entrance) -> Result<SocketAddr, Failure> {
             ),
         )),
     }
+}
+
+/// The authority of a proxy that somebody else runs, PEM, and those that it replaced: that proxy may sign
+/// with the one that it started with, and its successor with the newest.
+fn authorities(dir: &Path) -> Result<String, Failure> {
+    let path = dir.join("ca.pem");
+    let mut all = std::fs::read_to_string(&path)
+        .map_err(|e| Failure::new(Exit::Failed, format_args!("{}: {e}", path.display())))?;
+    for (_, der) in tls::retired(dir)? {
+        if !all.ends_with('\n') {
+            all.push('\n');
+        }
+        all.push_str(&tls::pem(&der));
+    }
+    Ok(all)
 }
 
 /// A session in the proxy that owns the ledger.

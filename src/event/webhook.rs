@@ -135,8 +135,9 @@ impl Sink for Webhook {
 }
 
 impl Courier {
-    /// Runs until `over` turns true. What still waits then is tried once.
+    /// Runs until `over` turns true. What still waits then is tried once, first what was being tried.
     pub async fn run(mut self, mut over: watch::Receiver<bool>) {
+        let mut open = None;
         loop {
             let body = tokio::select! {
                 _ = over.wait_for(|over| *over) => break,
@@ -145,11 +146,18 @@ impl Courier {
             let Some(body) = body else { return };
             let id = id();
             tokio::select! {
-                _ = over.wait_for(|over| *over) => break,
-                () = self.deliver(&id, body) => {}
+                _ = over.wait_for(|over| *over) => {
+                    open = Some((id, body));
+                    break;
+                }
+                () = self.deliver(&id, body.clone()) => {}
             }
         }
         let farewell = async {
+            if let Some((id, body)) = open {
+                // It may have been taken already: whoever receives it knows it by its id.
+                let _ = self.send(&id, body).await;
+            }
             while let Ok(body) = self.queue.try_recv() {
                 // The last word: whoever does not take it finds it in the log.
                 let _ = self.send(&id(), body).await;
@@ -208,7 +216,65 @@ fn id() -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustls::RootCertStore;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::clock::Timestamp;
+
+    /// A service that takes nothing the first time. Gives what it was sent, each time.
+    async fn service() -> (Uri, mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let (heard, all) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut answer = "503 Service Unavailable";
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut text = String::new();
+                while !text.ends_with('}') {
+                    let mut some = [0; 4096];
+                    let read = stream.read(&mut some).await.unwrap();
+                    text.push_str(std::str::from_utf8(&some[..read]).unwrap());
+                }
+                let said = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+                stream.write_all(said.as_bytes()).await.unwrap();
+                heard.send(text).unwrap();
+                answer = "204 No Content";
+            }
+        });
+        (url.parse().unwrap(), all)
+    }
+
+    #[tokio::test]
+    async fn what_is_being_tried_at_the_end_is_tried_once_more() {
+        let (url, mut heard) = service().await;
+        let fetch = Fetch::new(Arc::new(RootCertStore::empty())).unwrap();
+        let (sink, courier) = open(fetch, url, Secret::read(&[b'x'; 24]).unwrap());
+        let (over, ends) = watch::channel(false);
+        let running = tokio::spawn(courier.run(ends));
+        for what in ["first", "second"] {
+            sink.notice(&Notice::Unfrozen {
+                time: Timestamp(1),
+                what: what.into(),
+            });
+        }
+        let field = |text: &str| {
+            let mut lines = text.lines().map(str::to_ascii_lowercase);
+            lines.find(|line| line.starts_with("webhook-id: "))
+        };
+        let refused = heard.recv().await.unwrap();
+        assert!(refused.contains("first"), "{refused}");
+        over.send(true).unwrap();
+        running.await.unwrap();
+        let again = heard.recv().await.unwrap();
+        assert!(again.contains("first"), "{again}");
+        assert_eq!(field(&again), field(&refused), "the same notice");
+        let second = heard.recv().await.unwrap();
+        assert!(second.contains("second"), "{second}");
+        assert_ne!(field(&second), field(&refused));
+    }
 
     /// The example of the Standard Webhooks specification, computed independently.
     #[test]

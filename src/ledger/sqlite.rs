@@ -41,7 +41,7 @@ mod tables;
 mod verify;
 mod writer;
 
-use checks::{check, found_or_made, version};
+use checks::{check, check_beside, found_or_made};
 use group::{Job, Reply};
 use packed::Packed;
 use shared::Shared;
@@ -80,12 +80,9 @@ impl From<Fault> for OpenError {
 }
 
 fn read(opening: &Opening) -> Result<Arc<dyn Reader>, OpenError> {
-    let path = Place::new(&opening.state_dir).ledger();
-    if !path.exists() {
-        return Err(OpenError::Missing(path));
-    }
-    version(&store::connect_reader(&path)?)?;
-    Ok(Arc::new(read::File::new(&path)))
+    let place = Place::new(&opening.state_dir);
+    check_beside(&place)?;
+    Ok(Arc::new(read::File::new(&place.ledger())))
 }
 
 impl Sqlite {

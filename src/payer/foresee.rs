@@ -1,5 +1,6 @@
 //! What would come of a question now: the policy's answer, and what the ledger says to it. Reads only.
 
+use super::refusals::session_closed;
 use super::{frozen, known, over_limit, route};
 use crate::budget::facts::key;
 use crate::budget::{Counted, Frozen};
@@ -48,8 +49,8 @@ pub async fn foresee(
     };
     let refusal = match &answer.outcome {
         Err(refusal) => Some(refusal.clone()),
-        Ok(approval) => match freeze(book, &question.host, &session.agent).await? {
-            Some(frozen) => Some(frozen),
+        Ok(approval) => match stopped(book, session, &question.host).await? {
+            Some(stopped) => Some(stopped),
             None => beyond(approval, &limits),
         },
     };
@@ -89,6 +90,22 @@ async fn counted(
         limits.push((limit.clone(), counted));
     }
     Ok(limits)
+}
+
+/// The session's end, or a freeze.
+async fn stopped(
+    book: Option<&dyn Reader>,
+    session: &Session,
+    host: &str,
+) -> Result<Option<Refusal>, PostError> {
+    let row = match book {
+        Some(book) => book.session(&session.id).await?,
+        None => None,
+    };
+    match row {
+        Some(row) if row.closed => Ok(Some(session_closed())),
+        Some(_) | None => freeze(book, host, &session.agent).await,
+    }
 }
 
 /// What the operator froze that this would be under.

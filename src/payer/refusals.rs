@@ -39,6 +39,11 @@ pub(super) fn of_ledger(problem: &PostError) -> Refusal {
     }
 }
 
+/// Nothing is paid in it any more.
+pub(super) fn session_closed() -> Refusal {
+    Refusal::new(Reason::SessionClosed, "the session is closed")
+}
+
 fn of_reject(reject: &Reject, price: Usd) -> Refusal {
     match reject {
         Reject::OverLimit { limit, counted } => over_limit(limit, counted, price),
@@ -46,9 +51,7 @@ fn of_reject(reject: &Reject, price: Usd) -> Refusal {
             let detail = format!("the session expired at {at}");
             Refusal::new(Reason::SessionExpired, detail)
         }
-        Reject::SessionClosed | Reject::NoSuchSession => {
-            Refusal::new(Reason::SessionClosed, "the session is closed")
-        }
+        Reject::SessionClosed | Reject::NoSuchSession => session_closed(),
         Reject::Overflow => {
             let detail = "the amount is more than any budget holds";
             Refusal::new(Reason::OverRequestCap, detail)

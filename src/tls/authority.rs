@@ -14,6 +14,7 @@ use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
+use super::succession::{finish, retired};
 use crate::wallet::secret_file::{self, SecretFileError};
 
 /// One year: long enough to be forgotten about, short enough that a lost key dies (threat T-06).
@@ -105,11 +106,13 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Opens `ca.pem` and `ca-key.pem` in `dir`, or makes them when neither is there.
+    /// Opens `ca.pem` and `ca-key.pem` in `dir`, or makes them when neither is there. A rotation that was
+    /// interrupted between the two is finished first.
     ///
     /// # Errors
     /// When a file cannot be used, or the key is readable by others.
     pub fn open_or_create(dir: &Path) -> Result<Self, TlsError> {
+        finish(dir)?;
         let (certificate, key) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
         match (certificate.exists(), key.exists()) {
             (false, false) => create(dir, &certificate, &key)?,
@@ -126,11 +129,7 @@ impl Authority {
     /// When a file cannot be used, or the key is readable by others.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let pem = fs::read_to_string(certificate).map_err(|e| TlsError::file(certificate, e))?;
-        let key_pem = secret_file::read_text(key).map_err(|error| match error {
-            SecretFileError::Exposed { path, mode } => TlsError::Exposed { path, mode },
-            other => TlsError::Secret(other),
-        })?;
-        let pair = KeyPair::from_pem(&key_pem).map_err(|e| TlsError::unusable(key, e))?;
+        let pair = KeyPair::from_pem(&read_key(key)?).map_err(|e| TlsError::unusable(key, e))?;
         Self::assemble(pem, pair, certificate)
     }
 
@@ -214,66 +213,6 @@ impl Authority {
     }
 }
 
-/// Certificates that were replaced: `ca-<first digits of the fingerprint>.pem` beside the one in use.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn retired(dir: &Path) -> Result<Vec<(PathBuf, CertificateDer<'static>)>, TlsError> {
-    let mut found = vec![];
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        Err(e) => return Err(TlsError::file(dir, e)),
-    };
-    for entry in entries {
-        let path = entry.map_err(|e| TlsError::file(dir, e))?.path();
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .unwrap_or_default();
-        if !name.starts_with("ca-") || !name.ends_with(".pem") || name.starts_with("ca-key") {
-            continue;
-        }
-        let pem = fs::read(&path).map_err(|e| TlsError::file(&path, e))?;
-        if let Ok(certificate) = CertificateDer::from_pem_slice(&pem) {
-            found.push((path, certificate));
-        }
-    }
-    found.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(found)
-}
-
-/// Puts a new authority in the place of the one in `dir`, which is kept beside it under another name.
-/// Returns the two files that were kept. Whatever happens in between, no key is lost.
-///
-/// # Errors
-/// When there is none, or a file cannot be written.
-pub fn rotate(dir: &Path) -> Result<[PathBuf; 2], TlsError> {
-    let (certificate, key) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
-    let pem = fs::read_to_string(&certificate).map_err(|e| TlsError::file(&certificate, e))?;
-    let der = CertificateDer::from_pem_slice(pem.as_bytes())
-        .map_err(|_| TlsError::unusable(&certificate, "not a PEM certificate"))?;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
-    let name = hex::encode(digest.as_ref().get(..4).unwrap_or_default());
-    let kept = [
-        dir.join(format!("ca-{name}.pem")),
-        dir.join(format!("ca-key-{name}.pem")),
-    ];
-    let (new, new_key) = (dir.join("ca.pem.new"), dir.join("ca-key.pem.new"));
-    create(dir, &new, &new_key)?;
-    for (old, kept) in [(&certificate, &kept[0]), (&key, &kept[1])] {
-        match fs::hard_link(old, kept) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(TlsError::file(kept, e));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    fs::rename(&new_key, &key).map_err(|e| TlsError::file(&key, e))?;
-    fs::rename(&new, &certificate).map_err(|e| TlsError::file(&certificate, e))?;
-    Ok(kept)
-}
-
 struct Facts {
     ca: bool,
     public_key: Vec<u8>,
@@ -290,6 +229,27 @@ fn facts(der: &CertificateDer<'_>) -> Option<Facts> {
     })
 }
 
+/// Are the two files a pair? Not when one is missing, or the certificate is none.
+///
+/// # Errors
+/// When the key is there and cannot be read.
+pub(super) fn is_pair(certificate: &Path, key: &Path) -> Result<bool, TlsError> {
+    let pem = fs::read(certificate).unwrap_or_default();
+    let known = CertificateDer::from_pem_slice(&pem).ok();
+    let Some(known) = known.as_ref().and_then(facts).filter(|_| key.exists()) else {
+        return Ok(false);
+    };
+    let pair = KeyPair::from_pem(&read_key(key)?).map_err(|e| TlsError::unusable(key, e))?;
+    Ok(known.public_key == rcgen::PublicKeyData::subject_public_key_info(&pair))
+}
+
+fn read_key(key: &Path) -> Result<Zeroizing<String>, TlsError> {
+    secret_file::read_text(key).map_err(|error| match error {
+        SecretFileError::Exposed { path, mode } => TlsError::Exposed { path, mode },
+        other => TlsError::Secret(other),
+    })
+}
+
 /// A serial number nobody can guess: 16 random bytes, positive.
 pub(super) fn serial() -> Result<SerialNumber, TlsError> {
     let mut bytes = [0; 16];
@@ -298,7 +258,8 @@ pub(super) fn serial() -> Result<SerialNumber, TlsError> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn create(dir: &Path, certificate: &Path, key: &Path) -> Result<(), TlsError> {
+/// Makes both files, or neither.
+pub(super) fn create(dir: &Path, certificate: &Path, key: &Path) -> Result<(), TlsError> {
     let crypto = |e: rcgen::Error| TlsError::Crypto(e.to_string());
     let serial = serial()?;
     let install = hex::encode(serial.to_bytes())
@@ -328,16 +289,20 @@ fn create(dir: &Path, certificate: &Path, key: &Path) -> Result<(), TlsError> {
         made.map_err(|e| TlsError::file(dir, e))?;
     }
     write_new(key, private.as_bytes(), 0o600)?;
-    write_new(certificate, signed.pem().as_bytes(), 0o644)
+    write_new(certificate, signed.pem().as_bytes(), 0o644).inspect_err(|_| {
+        // Alone it would be half an authority, which nothing starts with.
+        let _ = fs::remove_file(key);
+    })
 }
 
 /// Never overwrites: two processes that start at once do not mix their halves.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
-    let write = || {
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|e| TlsError::file(path, e))
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(mode).open(path);
+    let mut file = file.map_err(|e| TlsError::file(path, e))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|e| {
+        let _ = fs::remove_file(path);
+        TlsError::file(path, e)
+    })
 }

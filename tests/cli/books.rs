@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Ended, Home, SHOP, Street, there_is};
+use crate::support::{Ended, Home, SHOP, Street, there_is, until};
 
 fn secret_of(url: &str) -> &str {
     let (_, rest) = url.split_once("://").unwrap();
@@ -229,6 +229,64 @@ fn a_damaged_ledger_is_exit_code_5() {
     let verified = home.farepass(["ledger", "verify"]);
     assert_eq!(verified.code, Some(5), "{verified:?}");
     assert!(verified.err.contains("damaged"), "{verified:?}");
+}
+
+/// Without the ledger, or with an older one, nobody is told that nothing was spent.
+#[test]
+fn a_lost_or_rolled_back_ledger_is_exit_code_5() {
+    let home = Home::ready();
+    home.farepass(["session", "create"]).ok();
+    let file = home.at(".farepass/ledger.db");
+    let old = fs::read(&file).unwrap();
+    home.farepass(["session", "create"]).ok();
+    let reads = |words: &str| {
+        for command in [
+            &["ledger", "verify"][..],
+            &["ledger", "list"],
+            &["spend"],
+            &["session", "list"],
+        ] {
+            home.farepass(command).failed(5, &[words]);
+        }
+    };
+    fs::write(&file, &old).unwrap();
+    reads("rolled back or cut");
+    fs::remove_file(&file).unwrap();
+    reads("is missing");
+    // The operator accepts it.
+    fs::remove_file(home.at(".farepass/installed")).unwrap();
+    home.farepass(["ledger", "list"]).ok();
+}
+
+/// What every request gets, not what one would get in a new session.
+#[test]
+fn a_session_that_is_over_is_explained_as_it_is() {
+    let home = Home::ready();
+    let explain = |agent: &[&str]| {
+        let url = "https://api.example.com/v1/x";
+        home.farepass(["explain", url, "--json"].iter().chain(agent))
+    };
+    assert_eq!(explain(&[]).ok().json()["decision"], "pay");
+    home.farepass(["session", "create", "--default"]).ok();
+    assert_eq!(explain(&[]).ok().json()["session"], "default");
+    home.farepass(["session", "close", "default"]).ok();
+    for agent in [&[][..], &["--agent", "default"]] {
+        let closed = explain(agent);
+        assert_eq!(closed.code, Some(3), "{closed:?}");
+        let page = closed.json();
+        assert_eq!(
+            (&page["reason"], &page["session"]),
+            (&"session_closed".into(), &"default".into())
+        );
+    }
+    home.farepass(["session", "create", "--default", "--expires", "1s"])
+        .ok();
+    let expired = until("the end of a session", || {
+        Some(explain(&[])).filter(|ended| ended.code == Some(3))
+    });
+    assert_eq!(expired.json()["reason"], "session_expired");
+    // Another agent gets one of its own.
+    assert_eq!(explain(&["--agent", "bot"]).ok().json()["session"], "new");
 }
 
 #[test]

@@ -90,6 +90,40 @@ fn the_systems_store_trusts_it_when_asked_and_no_longer_when_not() {
     );
 }
 
+/// Debian's own hook gives Java what the system trusts, and takes nothing out again.
+#[test]
+fn java_trusts_it_no_longer_when_the_system_does_not() {
+    let home = Home::ready();
+    let hook = fs::exists("/etc/ca-certificates/update.d/jks-keystore").unwrap_or(false);
+    let store = fs::exists("/etc/ssl/certs/java/cacerts").unwrap_or(false);
+    if !hook || !store || !there_is("keytool") {
+        eprintln!("SKIPPED: no Java of Debian's");
+        return;
+    }
+    let Some(ended) = in_a_copy_of_the_store(
+        &home,
+        r#"known() { keytool -list -storepass changeit -keystore /etc/ssl/certs/java/cacerts | grep -c debian:farepass- || :; }
+        known
+        "$F" ca install > done
+        known
+        "$F" ca uninstall --print > plan
+        known
+        "$F" ca uninstall > done
+        known
+        cmp plan done
+        "$F" ca uninstall"#,
+    ) else {
+        return;
+    };
+    let ended = ended.ok();
+    assert_eq!(ended.out, "0\n1\n1\n0\n", "{ended:?}");
+    let plan = home.read("plan");
+    assert!(
+        plan.starts_with("keytool ") && plan.contains(" -delete -alias debian:farepass-"),
+        "{plan}"
+    );
+}
+
 #[test]
 fn browsers_and_java_trust_it_when_asked() {
     let home = Home::ready();

@@ -146,6 +146,91 @@ fn a_direct_way_is_found_by_trying_it() {
 }
 
 #[test]
+fn what_cannot_be_tried_directly_is_not_well() {
+    let home = Home::ready();
+    for bad in ["192.0.2.7", "https://api.example.com:443"] {
+        home.farepass(["doctor", "--direct", bad])
+            .failed(2, &["HOST:PORT"]);
+    }
+    let bypass = |target: &str| {
+        let findings = home
+            .farepass(["doctor", "--json", "--direct", target])
+            .json();
+        about(&findings, "bypass")[0].clone()
+    };
+    let mistyped = bypass("no-such-name.invalid:443");
+    assert_eq!(mistyped["state"], "unknown", "{mistyped}");
+    assert!(mistyped.to_string().contains("does not resolve"));
+    // Where the network redirects to the proxy, it is the proxy that answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap().to_string();
+    transparent(&home);
+    let answered = bypass(&open);
+    assert_eq!(answered["state"], "unknown", "{answered}");
+    assert!(answered.to_string().contains("listen.transparent"));
+}
+
+/// A home with a listener for redirected traffic.
+fn transparent(home: &Home) {
+    let text = home.read("farepass.yaml");
+    let text = text.replace(
+        "listen: { proxy: 127.0.0.1:0, admin: 127.0.0.1:0 }",
+        "listen: { proxy: 127.0.0.1:0, admin: 127.0.0.1:0, transparent: 127.0.0.1:4021 }",
+    );
+    fs::write(home.at("farepass.yaml"), text).unwrap();
+}
+
+/// Doctor with these variables and no other that matters.
+fn with(home: &Home, variables: &[(&str, &str)]) -> Ended {
+    let mut command = home.command(["doctor", "--json"]);
+    command.envs(variables.iter().copied());
+    Ended::of(command.output().unwrap())
+}
+
+#[test]
+fn redirected_programs_need_no_variable() {
+    let home = Home::ready();
+    wrong(&with(&home, &[]), "variables", &["go around the proxy"]);
+    transparent(&home);
+    let findings = with(&home, &[]).json();
+    for finding in about(&findings, "variables") {
+        assert_eq!(finding["state"], "unknown", "{finding}");
+        assert!(finding.to_string().contains("listen.transparent"));
+    }
+    let elsewhere = with(&home, &[("HTTPS_PROXY", "http://192.0.2.1:1")]);
+    wrong(&elsewhere, "variables", &["not this proxy"]);
+}
+
+#[test]
+fn a_name_of_the_proxys_address_leads_to_it() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    let url = format!("http://localhost:{}", service.proxy().port());
+    let findings = with(&home, &[("HTTPS_PROXY", &url), ("http_proxy", &url)]).json();
+    let variables = about(&findings, "variables");
+    assert!(
+        !variables.is_empty() && variables.iter().all(|f| f["state"] == "ok"),
+        "{findings:#}"
+    );
+}
+
+/// A slim image without certificates.
+#[test]
+fn nobody_to_believe_merchants_by_is_wrong() {
+    let home = Home::ready();
+    let (file, folder) = (home.at("none.pem"), home.at("none"));
+    fs::write(&file, "").unwrap();
+    fs::create_dir(&folder).unwrap();
+    let [file, folder] = [&file, &folder].map(|path| path.to_str().unwrap());
+    let ended = with(&home, &[("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folder)]);
+    wrong(
+        &ended,
+        "upstream tls",
+        &["0 roots", "ca-certificates", "tls.extra_roots"],
+    );
+}
+
+#[test]
 fn files_that_are_wrong_are_named_with_the_command_that_mends_them() {
     let home = Home::ready();
     let doctor = || home.farepass(["doctor", "--json"]);
@@ -180,6 +265,14 @@ fn a_damaged_ledger_is_told() {
         "ledger",
         &["farepass ledger verify"],
     );
+}
+
+#[test]
+fn a_lost_ledger_is_told() {
+    let home = Home::ready();
+    home.farepass(["session", "create"]).ok();
+    fs::remove_file(home.at(".farepass/ledger.db")).unwrap();
+    wrong(&with(&home, &[]), "ledger", &["is missing", "backup"]);
 }
 
 /// A program from the future: its own file is newer than the clock.

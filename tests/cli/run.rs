@@ -351,6 +351,54 @@ fn beside_a_service_its_proxy_is_used() {
     assert_eq!(service.stop(), Some(0));
 }
 
+/// The service signs with the old one until it is started again, its successor with the new one.
+#[test]
+fn beside_a_service_both_authorities_of_a_rotation_are_known() {
+    let street = Street::new();
+    let home = &street.home;
+    let service = home.serve(&[]);
+    home.farepass(["ca", "rotate"]).ok();
+    let count = "for file in \"$SSL_CERT_FILE\" \"$NODE_EXTRA_CA_CERTS\"; do cp \"$file\" .; done; ls \"$SSL_CERT_DIR\" | wc -l";
+    let ended = home.run(&[], count).ok();
+    assert_eq!(ended.out.trim(), "2", "each under its name");
+    let both = fs::read_dir(home.at("certs")).unwrap();
+    let both = both.map(|entry| entry.unwrap().path());
+    let both: Vec<_> = both
+        .filter(|path| !path.display().to_string().contains("ca-key"))
+        .collect();
+    assert_eq!(both.len(), 2);
+    for (file, path) in ["bundle.pem", "ca.pem"]
+        .iter()
+        .flat_map(|file| both.iter().map(move |path| (file, path)))
+    {
+        let pem = fs::read_to_string(path).unwrap();
+        assert!(home.read(file).contains(pem.trim()), "{file}: {path:?}");
+    }
+    if there_is("curl") {
+        let ended = home.run(&[], &format!("curl -sS {SHOP}/forecast")).ok();
+        assert!(ended.out.contains("14 °C"), "{ended:?}");
+    }
+    if there_is("java") && there_is("keytool") {
+        let list = "keytool -list -storepass changeit -keystore \"$(dirname \"$SSL_CERT_FILE\")/truststore.p12\" | grep -c 'trustedCertEntry'; grep -c 'BEGIN' \"$SSL_CERT_FILE\"";
+        let ended = home.run(&[], list).ok();
+        let lines: Vec<_> = ended.out.lines().collect();
+        assert_eq!(lines[0], lines[1], "as many as in the bundle: {ended:?}");
+    }
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn a_proxy_that_is_gone_through_is_not_called_unused() {
+    let home = Home::ready();
+    let mut command = home.command(["run", "--", "true"]);
+    let command = command.env("HTTPS_PROXY", "http://corp.example:3128");
+    let direct = Ended::of(command.output().unwrap()).ok();
+    assert!(direct.err.contains("$HTTPS_PROXY is not used"));
+    home.configure("egress: { upstream_proxy: environment }");
+    let through = Ended::of(command.output().unwrap()).ok();
+    assert!(!through.err.contains("is not used"), "{}", through.err);
+}
+
 /// Two at once: the second uses the first one's proxy, and outlives it.
 #[test]
 fn a_second_run_takes_over_when_the_first_ends() {

@@ -130,6 +130,10 @@ const SYSTEMS: &[(&str, &str, &[&str])] = &[
     ("/etc/pki/trust/anchors", "pem", &["update-ca-certificates"]),
 ];
 
+/// Where Debian's hook for `update-ca-certificates` puts what is installed, for Java. Who is taken out again
+/// stays there.
+const DEBIAN_JAVA: &str = "/etc/ssl/certs/java/cacerts";
+
 fn system() -> Result<(PathBuf, &'static str, Step), Failure> {
     let found = SYSTEMS.iter().find(|(dir, ..)| Path::new(dir).is_dir());
     let Some((dir, ending, update)) = found else {
@@ -178,10 +182,12 @@ impl Machine {
             Store::System => {
                 let (dir, ending, update) = system()?;
                 let there = dir.join(format!("{}.{ending}", one.label));
-                Ok(match there.exists() {
-                    true => vec![Step::Remove(there), update],
-                    false => vec![],
-                })
+                // Before the update, which may take it out one day.
+                let mut steps = debian_java(&one.label);
+                if there.exists() {
+                    steps.extend([Step::Remove(there), update]);
+                }
+                Ok(steps)
             }
             Store::Nss => {
                 let known = |dir: &Path| succeeds(&certutil_words(dir, &["-L", "-n", &one.label]));
@@ -223,13 +229,29 @@ impl Machine {
     }
 
     fn keytool(&self, words: &[&str]) -> Vec<OsString> {
-        let mut all: Vec<OsString> = ["keytool", "-storepass", "changeit"].map(Into::into).into();
-        all.extend(words.iter().map(Into::into));
-        match &self.keystore {
-            Some(file) => all.extend(["-keystore".into(), file.clone().into()]),
-            None => all.push("-cacerts".into()),
-        }
-        all
+        keytool(self.keystore.as_deref(), words)
+    }
+}
+
+/// Without a store of its own, Java's.
+fn keytool(keystore: Option<&Path>, words: &[&str]) -> Vec<OsString> {
+    let mut all: Vec<OsString> = ["keytool", "-storepass", "changeit"].map(Into::into).into();
+    all.extend(words.iter().map(Into::into));
+    match keystore {
+        Some(file) => all.extend(["-keystore".into(), file.into()]),
+        None => all.push("-cacerts".into()),
+    }
+    all
+}
+
+/// What takes a certificate out of Debian's store for Java, if the hook put it there.
+fn debian_java(label: &str) -> Vec<Step> {
+    let store = Path::new(DEBIAN_JAVA);
+    let alias = format!("debian:{label}.pem");
+    let words = |what: &str| keytool(Some(store), &[what, "-alias", &alias]);
+    match store.exists() && succeeds(&words("-list")) {
+        true => vec![Step::Run(words("-delete"))],
+        false => vec![],
     }
 }
 

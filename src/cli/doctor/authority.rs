@@ -43,13 +43,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         Err(e) => all.push(Finding::unknown("ca", e)),
     }
     all.push(match UpstreamTls::new(&config.tls, Some(&authority)) {
-        Ok(tls) => {
-            let roots = tls.roots().len();
-            Finding::ok(
-                "upstream tls",
-                format!("merchants are believed by {roots} roots"),
-            )
-        }
+        Ok(tls) => roots(tls.roots().len()),
         Err(e) => {
             let mend = format!("correct `tls:` in {}", config.file.display());
             Finding::wrong("upstream tls", e, mend)
@@ -60,6 +54,19 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         all.push(Finding::unknown("upstream tls", said));
     }
     all
+}
+
+/// Without any, no merchant can be believed.
+fn roots(number: usize) -> Finding {
+    let said = format!("merchants are believed by {number} roots");
+    match number {
+        0 => Finding::wrong(
+            "upstream tls",
+            said,
+            "install ca-certificates, or name a file in tls.extra_roots",
+        ),
+        _ => Finding::ok("upstream tls", said),
+    }
 }
 
 fn end(authority: &Authority) -> Finding {

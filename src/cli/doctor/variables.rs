@@ -1,11 +1,11 @@
 //! The variables that send programs through the proxy, and the holes in them.
 
-use std::net::SocketAddr;
-
 use super::finding::Finding;
-use crate::admin::Beacon;
 use crate::config::Config;
-use crate::settings::Entrance;
+
+mod here;
+
+use here::place;
 
 const CHECK: &str = "variables";
 
@@ -15,17 +15,26 @@ pub(super) const RUN: &str = "farepass run -- CMD";
 /// Reached directly by everybody, and never paid.
 const HARMLESS: &[&str] = &["localhost", "127.0.0.1", "::1", "[::1]"];
 
-pub(super) fn look(config: &Config, given: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
-    let mut all: Vec<Finding> = [
+pub(super) async fn look(config: &Config, given: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
+    let here = here::Here::of(config);
+    let mut all = vec![];
+    for (scheme, names) in [
         ("https", ["HTTPS_PROXY", "https_proxy"]),
         ("http", ["http_proxy", "HTTP_PROXY"]),
-    ]
-    .iter()
-    .map(|(scheme, names)| proxy(scheme, names, config, given))
-    .collect();
+    ] {
+        let set = names
+            .iter()
+            .filter_map(|name| Some((*name, given(name)?)))
+            .collect::<Vec<_>>();
+        all.push(match set.is_empty() {
+            true => unset(names, config),
+            false => proxy(scheme, &set, &here).await,
+        });
+    }
     // A second variable of the same meaning, for programs that prefer it.
     for name in ["ALL_PROXY", "all_proxy"] {
-        if let Some(url) = given(name).filter(|url| !ours(url, config)) {
+        let Some(url) = given(name) else { continue };
+        if !here.is_at(&url).await {
             let said = format!("${name} leads to {}", place(&url));
             all.push(Finding::wrong(CHECK, said, format!("unset {name}")));
         }
@@ -36,54 +45,32 @@ pub(super) fn look(config: &Config, given: &dyn Fn(&str) -> Option<String>) -> V
     all
 }
 
-fn proxy(
-    scheme: &str,
-    names: &[&str],
-    config: &Config,
-    given: &dyn Fn(&str) -> Option<String>,
-) -> Finding {
-    let set: Vec<_> = names
-        .iter()
-        .filter_map(|name| Some((*name, given(name)?)))
-        .collect();
-    if set.is_empty() {
-        let said = format!(
-            "neither ${} is set: programs started here go around the proxy",
-            names.join(" nor $")
-        );
-        return Finding::wrong(CHECK, said, RUN);
+/// What is redirected needs no variable, but only the network knows what that is.
+fn unset(names: [&str; 2], config: &Config) -> Finding {
+    let said = format!("neither ${} is set", names.join(" nor $"));
+    match config.listen.transparent.is_empty() {
+        true => Finding::wrong(
+            CHECK,
+            format!("{said}: programs started here go around the proxy"),
+            RUN,
+        ),
+        false => Finding::unknown(
+            CHECK,
+            format!(
+                "{said}: programs started here reach the proxy as far as the network redirects them to listen.transparent"
+            ),
+        ),
     }
-    match set.iter().find(|(_, url)| !ours(url, config)) {
-        Some((name, url)) => {
+}
+
+async fn proxy(scheme: &str, set: &[(&str, String)], here: &here::Here) -> Finding {
+    for (name, url) in set {
+        if !here.is_at(url).await {
             let said = format!("${name} leads to {}, which is not this proxy", place(url));
-            Finding::wrong(CHECK, said, RUN)
+            return Finding::wrong(CHECK, said, RUN);
         }
-        None => Finding::ok(CHECK, format!("{scheme} goes through the proxy")),
     }
-}
-
-/// Host and port of a URL: the rest may be a password.
-fn place(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or_default()
-}
-
-/// The proxy that runs here, or the one that the configuration describes. A program under `run` has one
-/// of its own, with a port that nobody else knows: loopback, and credentials of ours.
-fn ours(url: &str, config: &Config) -> bool {
-    let Ok(at) = place(url).parse::<SocketAddr>() else {
-        return false;
-    };
-    let known = Beacon::seen(&config.state_dir).map(|beacon| beacon.proxy);
-    known
-        .iter()
-        .chain(&config.listen.proxy)
-        .filter_map(Entrance::address)
-        .any(|proxy| {
-            let everywhere = proxy.ip().is_unspecified() && at.ip().is_loopback();
-            proxy.port() == at.port() && (proxy.ip() == at.ip() || everywhere)
-        })
+    Finding::ok(CHECK, format!("{scheme} goes through the proxy"))
 }
 
 /// Every entry that is not this machine is a way around the policy.

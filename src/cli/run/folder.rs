@@ -17,11 +17,11 @@ pub(super) struct Folder {
 /// Where everything is.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
-    /// The authority's certificate alone.
+    /// The authority's certificate alone, or several while it is being replaced.
     pub(super) ca: PathBuf,
-    /// The platform's roots and the authority's certificate.
+    /// The platform's roots, and the same.
     pub(super) bundle: PathBuf,
-    /// The authority's certificate under OpenSSL's name for it.
+    /// The same, each under OpenSSL's name for it.
     pub(super) certs: PathBuf,
     /// For wget, which reads no variable.
     pub(super) wgetrc: PathBuf,
@@ -51,10 +51,11 @@ impl Folder {
         &self.path
     }
 
-    /// Writes every file. `ca` is the authority's certificate, PEM; `wgetrc` the user's own settings.
+    /// Writes every file. `ca` is the authority's certificate, PEM, or several; `wgetrc` the user's own
+    /// settings.
     ///
     /// # Errors
-    /// When a file cannot be written, or the certificate is none.
+    /// When a file cannot be written, or there is no certificate.
     pub(super) fn fill(&self, ca: &str, wgetrc: &str) -> io::Result<Files> {
         let at = |name: &str| self.path.join(name);
         let files = Files {
@@ -66,16 +67,27 @@ impl Folder {
             preload: at("node-preload.cjs"),
             truststore: at("truststore.p12"),
         };
-        let own = tls::describe(ca).ok_or_else(|| io::Error::other("the CA is no certificate"))?;
+        let each = ca.split_inclusive("-----END CERTIFICATE-----");
+        let own: Vec<_> = each.filter_map(tls::describe).map(|one| one.der).collect();
+        if own.is_empty() {
+            return Err(io::Error::other("the CA is no certificate"));
+        }
         let mut roots = tls::platform_roots();
         let bundle = tls::bundle(&roots, ca);
-        roots.push(own.der.clone());
+        roots.extend(own.iter().cloned());
         fs::create_dir(&files.certs)?;
         fs::create_dir(&files.php)?;
         write(&files.ca, ca)?;
         write(&files.bundle, bundle)?;
-        if let Some(hash) = tls::subject_hash(&own.der) {
-            write(&files.certs.join(format!("{hash}.0")), ca)?;
+        for der in &own {
+            let Some(hash) = tls::subject_hash(der) else {
+                continue;
+            };
+            // Each authority of ours has a name of its own, and one may be there twice.
+            let file = files.certs.join(format!("{hash}.0"));
+            if !file.exists() {
+                write(&file, tls::pem(der))?;
+            }
         }
         let bundle = files.bundle.display();
         write(

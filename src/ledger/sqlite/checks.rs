@@ -13,6 +13,9 @@ use super::verify;
 /// A ledger up to this long is verified before the first payment; a longer one beside it.
 const VERIFY_AT_START_MAX: u64 = 20_000;
 
+/// How often a reader looks at a marker that does not fit.
+const TRIES: u32 = 5;
+
 /// Everything that was checked before the threads start.
 pub(super) struct Checked {
     pub(super) marker: MarkerFile,
@@ -21,7 +24,7 @@ pub(super) struct Checked {
     pub(super) verify_later: bool,
 }
 
-pub(super) fn version(connection: &rusqlite::Connection) -> Result<(), OpenError> {
+fn version(connection: &rusqlite::Connection) -> Result<(), OpenError> {
     match store::version(connection)? {
         store::VERSION => Ok(()),
         older @ 1..store::VERSION => Err(OpenError::Storage(format!(
@@ -40,10 +43,7 @@ pub(super) fn found_or_made(place: &Place) -> Result<(), OpenError> {
         return Ok(());
     }
     if place.has_marker() {
-        return Err(OpenError::Damaged(format!(
-            "{} is missing, but a ledger was made here before. Bring it back from a backup; without it every budget would start anew. To accept that, delete the file `installed` beside it",
-            place.ledger().display()
-        )));
+        return Err(lost(place));
     }
     place.create()?;
     let mut random = [0; 16];
@@ -83,6 +83,44 @@ pub(super) fn check(place: &Place) -> Result<Checked, OpenError> {
     })
 }
 
+fn lost(place: &Place) -> OpenError {
+    OpenError::Damaged(format!(
+        "{} is missing, but a ledger was made here before. Bring it back from a backup; without it every budget would start anew. To accept that, delete the file `installed` beside it",
+        place.ledger().display()
+    ))
+}
+
+/// What a reader checks, beside an owner who may be writing both files. The owner writes the marker after the
+/// ledger, so it is read before: the ledger has what it says by then.
+pub(super) fn check_beside(place: &Place) -> Result<(), OpenError> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        match compare(place) {
+            // Read while it was being written over, half the old marker and half the new: only one that stays is wrong.
+            Err(OpenError::Damaged(_)) if tries > 0 => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+}
+
+fn compare(place: &Place) -> Result<(), OpenError> {
+    let (made, marker) = (place.has_marker(), place.read_marker());
+    if !place.has_ledger() {
+        return Err(match made {
+            true => lost(place),
+            false => OpenError::Missing(place.ledger()),
+        });
+    }
+    let connection = store::connect_reader(&place.ledger())?;
+    version(&connection)?;
+    let Some(marker) = marker else {
+        return Ok(());
+    };
+    let id = store::id(&connection)?;
+    matches_marker(&connection, &id, store::head(&connection)?, &marker)
+}
+
 /// The marker may be older than the ledger, never newer, and never of another one.
 fn matches_marker(
     connection: &rusqlite::Connection,
@@ -97,7 +135,7 @@ fn matches_marker(
     }
     let there = match marker.head.seq {
         0 => Some(Head::genesis(id).hash),
-        seq => store::record_at(connection, seq)?.map(|r| r.hash),
+        seq => store::hash_at(connection, seq)?,
     };
     if there != Some(marker.head.hash) {
         return Err(OpenError::Damaged(format!(

@@ -188,6 +188,14 @@ pub(super) fn record(row: &Row<'_>) -> Result<Record, Fault> {
     })
 }
 
+/// The hash of one record, by its number.
+pub(super) fn hash_at(connection: &Connection, seq: u64) -> Result<Option<Hash>, Fault> {
+    let sql = "SELECT hash FROM record WHERE seq = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([seq.cast_signed()])?;
+    rows.next()?.map(|row| hash(row, 0)).transpose()
+}
+
 /// One record, by its number.
 pub(super) fn record_at(connection: &Connection, seq: u64) -> Result<Option<Record>, Fault> {
     let sql = format!("SELECT {} FROM record r WHERE r.seq = ?1", record_columns());
