@@ -361,7 +361,8 @@ fn paths_and_ports_of_policy_and_manifest_agree() {
     let port = named(list(sidecar(&pod), "ports"), "health")["containerPort"]
         .as_u64()
         .unwrap();
-    assert_eq!(admin, format!("0.0.0.0:{port}"));
+    // Probes come by whichever family the cluster prefers.
+    assert_eq!(admin, format!("[::]:{port}"));
 }
 
 /// The overlay `transparent`: its patch of the pod.
@@ -375,7 +376,7 @@ fn patch() -> Value {
 #[test]
 fn the_redirect_is_written_first_and_by_nobody_who_stays() {
     let patch = patch();
-    let redirect = named(list(&patch, "initContainers"), "redirect");
+    let redirect = named(list(&patch, "initContainers"), "farepass-redirect");
     // It ends: the capability is gone before the agent starts.
     assert!(redirect["restartPolicy"].is_null());
     let rights = &redirect["securityContext"];
@@ -386,6 +387,11 @@ fn the_redirect_is_written_first_and_by_nobody_who_stays() {
     assert_eq!(mounts(redirect), ["redirect"].into());
     assert_eq!(list(&patch, "initContainers").len(), 1);
     assert!(patch["containers"].is_null(), "the agent gains nothing");
+    // Nor can it become the user that the rules let out.
+    let pod = pod();
+    let own = &agent(&pod)["securityContext"];
+    assert!(!matches!(own["runAsUser"].as_u64(), None | Some(0 | 1337)));
+    assert_eq!(own["allowPrivilegeEscalation"], false);
     let folder = deploy().join("k8s/transparent");
     let overlay = documents(&folder.join("kustomization.yaml")).remove(0);
     let generated = list(&overlay, "configMapGenerator").iter();
@@ -424,6 +430,58 @@ fn rules_policy_and_pod_agree_on_user_and_port() {
         .filter(|l| !base.lines().any(|b| b == *l))
         .collect();
     assert_eq!(added.len(), 2, "{added:?}");
+}
+
+#[test]
+fn port_53_leads_to_private_addresses_only() {
+    let rules = read(&deploy().join("k8s/transparent/redirect.nft"));
+    let dns = rules.lines().map(str::trim);
+    let dns: Vec<_> = dns.filter(|l| l.contains("dport 53 accept")).collect();
+    let [four, six] = &dns[..] else {
+        panic!("one rule for each family: {dns:?}");
+    };
+    let set = |rule: &str, family: &str| {
+        let rest = rule.strip_prefix(family).and_then(|r| r.split_once(" } "));
+        let (set, _) = rest.unwrap_or_else(|| panic!("to anybody: {rule}"));
+        set.split(", ").map(Value::from).collect::<Vec<_>>()
+    };
+    // The base's NetworkPolicy calls the same ones private.
+    let network = documents(&deploy().join("k8s/base/network.yaml")).remove(0);
+    let blocks = list(&network["spec"]["egress"][1], "to");
+    for (rule, family, block) in [
+        (four, "ip daddr { ", &blocks[0]),
+        (six, "ip6 daddr { ", &blocks[1]),
+    ] {
+        assert_eq!(set(rule, family), list(&block["ipBlock"], "except"));
+    }
+}
+
+/// A policy that selects a pod closes it to everybody whom no policy names.
+#[test]
+fn metrics_open_what_the_base_closes_and_close_nothing() {
+    let all = documents(&deploy().join("k8s/monitor/monitor.yaml"));
+    let opened = all.iter().find(|d| d["kind"] == "NetworkPolicy").unwrap();
+    let base = documents(&deploy().join("k8s/base/network.yaml")).remove(0);
+    assert_eq!(opened["spec"]["podSelector"], base["spec"]["podSelector"]);
+    assert!(!opened["spec"]["podSelector"]["matchLabels"].is_null());
+}
+
+/// Some API servers admit a class of the system outside of kube-system only where a quota names it.
+#[test]
+fn the_injectors_priority_has_a_quota() {
+    let all = documents(&deploy().join("k8s/injector/injector.yaml"));
+    let of = |kind: &str| all.iter().find(|d| d["kind"] == kind).unwrap();
+    let injector = &of("Deployment")["spec"];
+    let quota = &of("ResourceQuota")["spec"];
+    let [scope] = list(&quota["scopeSelector"], "matchExpressions") else {
+        panic!("one scope: {quota:?}");
+    };
+    assert_eq!(scope["scopeName"], "PriorityClass");
+    let class = injector["template"]["spec"]["priorityClassName"].clone();
+    assert_eq!(list(scope, "values"), [class]);
+    let pods: u64 = quota["hard"]["pods"].as_str().unwrap().parse().unwrap();
+    // In a rollout there is one more, beside those that still end.
+    assert!(pods > 2 * injector["replicas"].as_u64().unwrap());
 }
 
 /// The base's pod, without a volume of its own and with the way to the database.

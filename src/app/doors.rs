@@ -4,17 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::StartError;
+use super::listener::{BACKLOG, listen, redirected};
 use crate::custody;
 use crate::proxy::{Door, UnixDoor};
 use crate::settings::{Entrance, Listen, Tls};
 use crate::tls;
-
-/// Connections that may wait to be accepted; the system's own bound is usually lower.
-const BACKLOG: i32 = 4096;
 
 /// The listeners, and where they turned out to be.
 pub(super) struct Doors {
@@ -36,7 +33,7 @@ impl Doors {
         for entrance in &listen.proxy {
             let (door, at) = match (entrance, &config) {
                 (Entrance::Tls(at), Some(config)) => {
-                    let (listener, at) = bind(*at, Redirected::No)?;
+                    let (listener, at) = bind(*at)?;
                     (
                         Door::Secure(listener, Arc::clone(config)),
                         Entrance::Tls(at),
@@ -44,7 +41,7 @@ impl Doors {
                 }
                 // There is no TLS without `listen.tls`, and with it every address has it.
                 (Entrance::Plain(at) | Entrance::Tls(at), _) => {
-                    let (listener, at) = bind(*at, Redirected::No)?;
+                    let (listener, at) = bind(*at)?;
                     (Door::Proxy(listener), Entrance::Plain(at))
                 }
                 (Entrance::Unix(path), _) => {
@@ -60,11 +57,15 @@ impl Doors {
             data.push(door);
             proxy_at.push(at);
         }
-        let (admin, admin_at) = bind(listen.admin, Redirected::No)?;
+        let (admin, admin_at) = bind(listen.admin)?;
         for address in &listen.transparent {
-            let (listener, at) = bind(*address, Redirected::Yes)?;
+            let failed = failed(*address);
+            let Some(listener) = redirected(*address).map_err(failed)? else {
+                tracing::warn!(%address, "there is no IPv6 here, so nothing can arrive at this listener");
+                continue;
+            };
+            transparent_at.push(listener.local_addr().map_err(failed)?);
             data.push(Door::Transparent(listener));
-            transparent_at.push(at);
         }
         Ok(Self {
             data,
@@ -90,55 +91,15 @@ impl Doors {
     }
 }
 
-/// Does the network lead connections here that were meant for others?
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Redirected {
-    Yes,
-    No,
-}
-
-fn bind(
-    address: SocketAddr,
-    redirected: Redirected,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen {
+fn failed(address: SocketAddr) -> impl Fn(io::Error) -> StartError + Copy {
+    move |source| StartError::Listen {
         address: Entrance::Plain(address),
         source,
-    };
-    let listener = listener(address, redirected).map_err(failed)?;
-    let at = listener.local_addr().map_err(failed)?;
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listener = listen(address).map_err(failed(address))?;
+    let at = listener.local_addr().map_err(failed(address))?;
     Ok((listener, at))
-}
-
-fn listener(address: SocketAddr, redirected: Redirected) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    if redirected == Redirected::Yes {
-        receive_foreign(&socket, address)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// For TPROXY: connections whose destination is no address of this machine. It takes a capability
-/// (`CAP_NET_ADMIN` or `CAP_NET_RAW`) that REDIRECT does without, so a refusal is no error.
-fn receive_foreign(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    let permitted = match address {
-        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
-        // One family each: how to ask for the first destination depends on it.
-        SocketAddr::V6(_) => {
-            socket.set_only_v6(true)?;
-            socket.set_ip_transparent_v6(true)
-        }
-    };
-    if let Err(error) = permitted {
-        tracing::debug!(%address, %error, "TPROXY is not possible here; REDIRECT is");
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Command, Exit, Failure, Terminal};
 use crate::section::manifest;
+use crate::settings::Cidr;
 use crate::sidecar::{self, Form, Mode, Settings};
 
 /// Put the sidecar into Kubernetes manifests
@@ -44,6 +45,9 @@ pub(super) struct What {
     /// An image with the program `nft`, for --mode transparent
     #[arg(long, value_name = "IMAGE")]
     redirect_image: Option<String>,
+    /// A resolver on a public address, or a range of them, for --mode transparent; may be repeated
+    #[arg(long, value_name = "RANGE")]
+    resolver: Vec<Cidr>,
     /// The ConfigMap with farepass.yaml
     #[arg(long, value_name = "NAME", default_value = "farepass-config")]
     config_map: String,
@@ -85,6 +89,7 @@ impl From<What> for Settings {
         Self {
             image: what.image,
             redirect_image: what.redirect_image,
+            resolvers: what.resolver,
             config_map: what.config_map,
             wallet_secret: what.wallet_secret,
             mode: match what.mode {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -17,6 +16,7 @@ use super::inject::What;
 use super::terminal::Talk;
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::admission::{Admission, PATH};
+use crate::app;
 use crate::section::manifest;
 use crate::tls::{Authority, Serving};
 use crate::wallet::secret_file;
@@ -34,7 +34,7 @@ Examples:
   farepass webhook --cert-file /run/tls/tls.crt --key-file /run/tls/tls.key")]
 pub(super) struct Webhook {
     /// Where API servers connect to
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     listen: SocketAddr,
     /// A certificate chain, PEM
     #[arg(long, value_name = "FILE", requires = "key_file")]
@@ -174,7 +174,7 @@ async fn serve(
     admission: Arc<Admission>,
 ) -> Result<Exit, Failure> {
     let failed = |e| Failure::new(Exit::Failed, format_args!("cannot listen on {listen}: {e}"));
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let listener = app::listen(listen).map_err(failed)?;
     let at = listener.local_addr().map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

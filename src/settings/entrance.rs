@@ -1,7 +1,7 @@
 //! Where agents come in: an address, an address behind TLS, or a socket in a folder.
 
 use core::fmt;
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -32,16 +32,13 @@ pub enum Entrance {
 }
 
 /// Where programs on this machine reach a listener: one on all addresses is reached on this machine's
-/// own.
+/// own. By IPv4, which `[::]` takes as well: not every machine has a `::1`.
 #[must_use]
-pub fn here(mut at: SocketAddr) -> SocketAddr {
-    if at.ip().is_unspecified() {
-        at.set_ip(match at {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
+pub fn here(at: SocketAddr) -> SocketAddr {
+    match at.ip().is_unspecified() {
+        true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), at.port()),
+        false => at,
     }
-    at
 }
 
 impl Entrance {
@@ -232,7 +229,10 @@ mod tests {
             entrance.here().url(Some(("bot", "s3cret")))
         };
         assert_eq!(url("0.0.0.0:4020"), "http://bot:s3cret@127.0.0.1:4020");
-        assert_eq!(url("https://[::]:4020"), "https://bot:s3cret@[::1]:4020");
+        assert_eq!(
+            url("https://[::]:4020"),
+            "https://bot:s3cret@127.0.0.1:4020"
+        );
         assert_eq!(
             url("unix:/run/f/p.sock"),
             "http+unix://bot:s3cret@%2Frun%2Ff%2Fp.sock"

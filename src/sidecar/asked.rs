@@ -7,6 +7,7 @@ use super::{Denial, Form, Mode, PREFIX, Settings, text};
 use crate::money::Usd;
 use crate::payment::is_name;
 use crate::section::nearest;
+use crate::settings::Cidr;
 
 /// Annotations that a pod may carry, without their prefix.
 const KNOWN: &[&str] = &[
@@ -40,6 +41,7 @@ pub(super) enum Whose {
 pub(super) struct Asked {
     pub(super) image: String,
     pub(super) redirect_image: Option<String>,
+    pub(super) resolvers: Vec<Cidr>,
     pub(super) config_map: String,
     pub(super) wallet_secret: String,
     pub(super) form: Form,
@@ -85,6 +87,7 @@ impl Asked {
         Ok(Self {
             image: settings.image.clone(),
             redirect_image,
+            resolvers: settings.resolvers.clone(),
             config_map: or("config", &settings.config_map),
             wallet_secret: or("wallet", &settings.wallet_secret),
             form: settings.form,

@@ -67,15 +67,15 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
             files(container, &secret, asked)?;
             ports(container)?;
             privileges(spec, container)?;
-            if let Some(why) = may_be_root(spec, container) {
-                match asked.redirect_image {
-                    Some(_) => {
-                        return Err(Denial::new(format!(
-                            "{why}, so it could become the sidecar's user and go around the redirection"
-                        )));
-                    }
-                    None => warnings.push(why),
-                }
+            let why = may_be_root(spec, container);
+            if asked.redirect_image.is_none() {
+                warnings.extend(why);
+            } else if let Some(why) = why {
+                return Err(Denial::new(format!(
+                    "{why}, so it could become the sidecar's user and go around the redirection"
+                )));
+            } else {
+                led(spec, container)?;
             }
         }
     }
@@ -84,10 +84,15 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
 
 /// Refuses a debugging container that would get around the sidecar of a running pod.
 pub(super) fn guests(spec: &Value) -> Result<(), Denial> {
+    let mut init = entries(spec, "initContainers").iter().map(name);
+    let redirected = init.any(|name| name == super::REDIRECT);
     for container in entries(spec, "ephemeralContainers") {
         privileges(spec, container)?;
         if let Some(why) = may_be_root(spec, container) {
             return Err(Denial::new(why));
+        }
+        if redirected {
+            led(spec, container)?;
         }
         let ours = entries(container, "volumeMounts").iter().map(name);
         if let Some(volume) = ours.into_iter().find(|volume| parts::is_secret(volume)) {
@@ -177,9 +182,12 @@ fn ports(container: &Value) -> Result<(), Denial> {
     }
 }
 
-/// A container's setting, else the pod's.
+/// A container's setting, else the pod's. `null` is what is not there, as the API server reads it.
 fn setting<'a>(spec: &'a Value, container: &'a Value, key: &str) -> Option<&'a Value> {
-    let of = |value: &'a Value| value.get("securityContext")?.get(key);
+    let of = |value: &'a Value| {
+        let set = value.get("securityContext")?.get(key);
+        set.filter(|set| !set.is_null())
+    };
     of(container).or_else(|| of(spec))
 }
 
@@ -210,6 +218,25 @@ fn privileges(spec: &Value, container: &Value) -> Result<(), Denial> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Refuses who could be the sidecar's user behind a redirection, which lets that one out: by the user that
+/// an image names, or by a set-uid program in it.
+fn led(spec: &Value, container: &Value) -> Result<(), Denial> {
+    let of = name(container);
+    let user = setting(spec, container, "runAsUser").and_then(Value::as_u64);
+    if user.is_none() {
+        return Err(Denial::new(format!(
+            "container `{of}` has no securityContext.runAsUser, so its image could name the sidecar's user and go around the redirection"
+        )));
+    }
+    let gains = container.pointer("/securityContext/allowPrivilegeEscalation");
+    if gains.is_none_or(|gains| *gains != false) {
+        return Err(Denial::new(format!(
+            "container `{of}` lacks securityContext.allowPrivilegeEscalation: false, so it could become the sidecar's user and go around the redirection"
+        )));
+    }
+    Ok(())
 }
 
 /// May it run as root, or become another user? The sentence says so.

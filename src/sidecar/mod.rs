@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::settings::Cidr;
+
 mod asked;
 mod checks;
 mod grace;
@@ -66,6 +68,8 @@ pub struct Settings {
     pub image: String,
     /// An image with the program `nft`, for [`Mode::Transparent`].
     pub redirect_image: Option<String>,
+    /// Resolvers on public addresses, for [`Mode::Transparent`]: private ones are always asked.
+    pub resolvers: Vec<Cidr>,
     /// The ConfigMap with `farepass.yaml`.
     pub config_map: String,
     /// The Secret with what the wallets need.

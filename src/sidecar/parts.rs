@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::asked::{Asked, Whose};
 use super::{Form, NAME, REDIRECT, USER};
+use crate::settings::Cidr;
 
 /// The proxy port of `listen.proxy`: on the pod's loopback, so that no other pod spends this wallet.
 pub(super) const PROXY_URL: &str = "http://127.0.0.1:4020";
@@ -81,7 +82,7 @@ pub(super) fn init_containers(asked: &Asked) -> Vec<Value> {
         json!({
             "name": REDIRECT,
             "image": image,
-            "command": ["nft", rules()],
+            "command": ["nft", rules(&asked.resolvers)],
             "resources": { "requests": { "cpu": "10m", "memory": "16Mi" }, "limits": { "memory": "32Mi" } },
             "securityContext": {
                 // As another user the capability would not be effective.
@@ -98,15 +99,25 @@ pub(super) fn init_containers(asked: &Asked) -> Vec<Value> {
 }
 
 /// What the agent connects to arrives at the sidecar, and nobody but the sidecar leaves the pod: no
-/// other port, no QUIC. Names are resolved by the cluster. `deploy/k8s/transparent` says the same with
-/// the reasons.
-fn rules() -> String {
+/// other port, no QUIC. Names are resolved by the cluster, on private addresses and those given.
+/// `deploy/k8s/transparent` says the same with the reasons.
+fn rules(resolvers: &[Cidr]) -> String {
+    // A rule for each, since a set takes no ranges that overlap.
+    let public = resolvers.iter().map(|range| {
+        let range = range.to_string();
+        let family = if range.contains(':') { "ip6" } else { "ip" };
+        format!("{family} daddr {range} meta l4proto {{ tcp, udp }} th dport 53 accept; ")
+    });
+    let public: String = public.collect();
     format!(
         "table inet farepass {{ \
          chain led {{ type nat hook output priority -100; policy accept; \
          meta skuid {USER} return; fib daddr type local return; tcp dport {{ 80, 443 }} redirect to :4021; }}; \
          chain locked {{ type filter hook output priority 0; policy drop; \
-         fib daddr type local accept; meta skuid {USER} accept; udp dport 53 accept; tcp dport 53 accept; \
+         fib daddr type local accept; meta skuid {USER} accept; \
+         ip daddr {{ 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 }} \
+         meta l4proto {{ tcp, udp }} th dport 53 accept; \
+         ip6 daddr {{ fc00::/7, fe80::/10 }} meta l4proto {{ tcp, udp }} th dport 53 accept; {public}\
          ct state established,related accept; \
          icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit }} accept; \
          meta l4proto tcp reject with tcp reset; reject; }}; }}"

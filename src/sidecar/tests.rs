@@ -10,6 +10,7 @@ fn settings() -> Settings {
     Settings {
         image: "example/farepass:1".into(),
         redirect_image: Some("example/nft:1".into()),
+        resolvers: vec![],
         config_map: "farepass-config".into(),
         wallet_secret: "farepass-wallet".into(),
         mode: Mode::Explicit,

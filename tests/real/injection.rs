@@ -75,6 +75,14 @@ impl Webhook {
         }
     }
 
+    /// Its readiness probe: by address, so no name is said, and no certificate is verified.
+    fn is_ready(&self) -> bool {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--fail", "--insecure", "--noproxy", "*"]);
+        curl.arg(format!("https://{}/readyz", self.at));
+        curl.output().unwrap().stdout == b"ok\n"
+    }
+
     /// What curl gets, with the status as its last line.
     fn curl(&self, name: &str, path: &str, body: Option<&[u8]>) -> Result<(u16, String), String> {
         let mut curl = Command::new("curl");
@@ -267,6 +275,7 @@ fn what_is_refused_is_refused_with_a_sentence_and_the_rest_is_left_alone() {
         webhook.curl(SERVICE, "/readyz", None).unwrap(),
         (200, "ok\n".into())
     );
+    assert!(webhook.is_ready(), "a kubelet says no name");
     assert_eq!(webhook.curl(SERVICE, "/inject", None).unwrap().0, 405);
     assert_eq!(webhook.curl(SERVICE, "/other", None).unwrap().0, 404);
     let stranger = webhook.curl("evil.example", "/readyz", None).unwrap_err();
@@ -459,7 +468,7 @@ spec:
     metadata: { labels: { app: a }, annotations: { farepass.dev/budget: \"0.50 USD\" } }
     spec:
       securityContext: { runAsNonRoot: true, runAsUser: 1000 }
-      containers: [{ name: agent, image: x/agent:1, securityContext: { capabilities: { drop: [ALL] } } }]
+      containers: [{ name: agent, image: x/agent:1, securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } } }]
 ---
 apiVersion: apps/v1
 kind: StatefulSet
@@ -471,5 +480,5 @@ spec:
     metadata: { labels: { app: a }, annotations: { farepass.dev/state-claim: mine, farepass.dev/session: owner } }
     spec:
       securityContext: { runAsNonRoot: true, runAsUser: 1000 }
-      containers: [{ name: agent, image: x/agent:1, securityContext: { capabilities: { drop: [ALL] } } }]
+      containers: [{ name: agent, image: x/agent:1, securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } } }]
 ";

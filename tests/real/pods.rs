@@ -24,7 +24,11 @@ spec:
 ";
 
 fn pod() -> Value {
-    let args = ["--mode", "transparent", "--redirect-image", "x/nft:1"];
+    let mut args = vec!["--mode", "transparent", "--redirect-image", "x/nft:1"];
+    // Inside of what is open anyway, and beyond.
+    for resolver in ["10.96.0.0/12", "198.51.100.21", "2001:db8:b::21"] {
+        args.extend(["--resolver", resolver]);
+    }
     documents(&injected(&args, POD)).remove(0)
 }
 
@@ -62,17 +66,17 @@ fn told(out: &Output) -> String {
     text(&out.stdout) + &text(&out.stderr)
 }
 
-/// A datagram to the merchant's QUIC port: whether the far host heard it.
-fn is_heard(lab: &Lab, mut sender: Command) -> bool {
+/// A datagram to an address of the far host: whether it was heard there.
+fn is_heard(lab: &Lab, mut sender: Command, to: (&str, u16)) -> bool {
     const HEAR: &str = "import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('198.51.100.20', 443)); s.settimeout(3)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((sys.argv[1], int(sys.argv[2]))); s.settimeout(3)
 print('listens', flush=True)
 try: print(s.recv(99).decode())
 except TimeoutError: print('nothing')";
-    const SAY: &str = "printf hello > /dev/udp/198.51.100.20/443";
+    let (address, port) = (to.0, to.1.to_string());
     let mut ear = lab.on("upstream", "python3");
     let mut ear = ear
-        .args(["-c", HEAR])
+        .args(["-c", HEAR, address, &port])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -81,7 +85,8 @@ except TimeoutError: print('nothing')";
     std::io::BufRead::read_line(&mut heard, &mut line).unwrap();
     assert_eq!(line, "listens\n");
     // That it says no is as good as that it says nothing.
-    let _ = sender.args(["-c", SAY]).output().unwrap();
+    let say = format!("printf hello > /dev/udp/{address}/{port}");
+    let _ = sender.args(["-c", &say]).output().unwrap();
     line.clear();
     std::io::BufRead::read_line(&mut heard, &mut line).unwrap();
     ear.wait().unwrap();
@@ -110,7 +115,7 @@ fn an_agent_that_ignores_everything_is_governed_and_reaches_nothing_else() {
     assert_eq!(sidecar["securityContext"]["runAsUser"], PROXY_USER);
     let mut setup = lab.setup(stand, "agent", "-all");
     // As in deploy/k8s: all addresses, for the kubelet's probes.
-    setup.config["listen"]["admin"] = json!("0.0.0.0:4022");
+    setup.config["listen"]["admin"] = json!("[::]:4022");
     let mut proxy = setup.start();
     let agent = container(&pod, "containers", "agent");
     let run = |program: &str| inside(&lab, &pod, agent, program);
@@ -148,9 +153,13 @@ fn an_agent_that_ignores_everything_is_governed_and_reaches_nothing_else() {
         !fetch(other).is_ok_and(|a| a.status == 200),
         "no name, no rule"
     );
-    assert!(!is_heard(&lab, run("bash")), "UDP 443");
-    let sidecars = inside(&lab, &pod, sidecar, "bash");
-    assert!(is_heard(&lab, sidecars), "the far host does listen");
+    let sidecars = || inside(&lab, &pod, sidecar, "bash");
+    for port in [443, 53] {
+        let far = ("198.51.100.20", port);
+        assert!(!is_heard(&lab, run("bash"), far), "UDP {port}");
+        assert!(is_heard(&lab, sidecars(), far), "the far host does listen");
+    }
+    asks_resolvers_of_its_own_network_only(&lab, &run);
 
     cannot_get_at_the_sidecar(&lab, &proxy, &run, &curl);
 
@@ -158,6 +167,59 @@ fn an_agent_that_ignores_everything_is_governed_and_reaches_nothing_else() {
     proxy.kill();
     let lost = curl(&format!("{SHOP}/free"));
     assert!(fetch(lost).is_err());
+}
+
+/// As in a cluster of IPv4 alone: `[::1]` cannot be listened on, and `[::]` is what there is.
+#[test]
+fn a_pod_without_ipv6_is_led_all_the_same() {
+    let Some(stand) = stand::stand() else { return };
+    let Some(mut lab) = Lab::up(stand) else {
+        return;
+    };
+    let Some(()) = users() else { return };
+    let mut off = lab.on("agent", "sh");
+    off.args(["-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"]);
+    assert!(off.status().unwrap().success());
+    lab.rules("sidecar-deployed");
+    let mut setup = lab.setup(stand, "agent", "-all");
+    setup.config["listen"]["admin"] = json!("[::]:4022");
+    let proxy = setup.start();
+    let bought = fetch(lab.curl(&proxy, &format!("{SHOP}/v2/exact"))).unwrap();
+    assert_eq!(bought.status, 200, "{}", bought.text());
+    let probed = fetch(lab.curl(&proxy, "http://127.0.0.1:4022/readyz")).unwrap();
+    assert_eq!(probed.status, 200, "{}", probed.text());
+}
+
+/// Port 53 leads to private addresses, where resolvers are, and is no way out by TCP either.
+fn asks_resolvers_of_its_own_network_only(lab: &Lab, run: &dyn Fn(&str) -> Command) {
+    const RESOLVER: &str = "10.96.0.10";
+    for (host, words) in [
+        ("upstream", &["addr", "add", RESOLVER, "dev", "eth0"][..]),
+        ("proxy", &["route", "add", RESOLVER, "via", "198.51.100.20"]),
+    ] {
+        let out = lab.on(host, "ip").args(words).output().unwrap();
+        assert!(out.status.success(), "{words:?}: {}", told(&out));
+    }
+    assert!(is_heard(lab, run("bash"), (RESOLVER, 53)));
+    let named = "198.51.100.21";
+    assert!(is_heard(lab, run("bash"), (named, 53)), "--resolver");
+    assert!(!is_heard(lab, run("bash"), (named, 443)));
+    assert!(!is_heard(lab, run("bash"), (RESOLVER, 443)));
+    const LISTEN: &str = "import socket, time
+s = socket.create_server(('', 53)); print('listens', flush=True); time.sleep(60)";
+    let mut listener = lab.on("upstream", "python3");
+    listener.args(["-c", LISTEN]).stdout(Stdio::piped());
+    let mut listener = listener.spawn().unwrap();
+    let mut said = [0; 8];
+    std::io::Read::read_exact(listener.stdout.as_mut().unwrap(), &mut said).unwrap();
+    for (to, reached) in [(RESOLVER, true), ("198.51.100.20", false)] {
+        let dial = format!("> /dev/tcp/{to}/53");
+        let out = run("timeout").args(["5", "bash", "-c", &dial]).output();
+        let out = out.unwrap();
+        assert_eq!(out.status.success(), reached, "{to}: {}", told(&out));
+    }
+    listener.kill().unwrap();
+    listener.wait().unwrap();
 }
 
 /// Its operator's surface, its rules, its user and its secrets, although here it sees its processes.
