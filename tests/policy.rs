@@ -810,8 +810,14 @@ rules:
         (limits[2].amount, limits[2].payments),
         (Usd(u64::MAX), Some(3))
     );
-    assert_eq!(limits[1].first, limits[1].last, "a day is one bucket");
-    assert!(limits[0].first < limits[0].last, "a rolling window is many");
+    let span = |limit: &farepass::payment::Limit| limit.last - limit.first;
+    assert_eq!(
+        span(limits[1]),
+        86_399,
+        "today's bucket, and none before it"
+    );
+    // Of the last fifteen minutes, in pieces of fifteen seconds.
+    assert!((900..915).contains(&span(limits[0])), "{:?}", limits[0]);
 }
 
 #[test]

@@ -16,7 +16,6 @@ use crate::app;
 use crate::budget::{Asking, Frozen};
 use crate::clock::{self, Clock as _, Timestamp};
 use crate::config::Config;
-use crate::ledger::sessions::Named;
 use crate::ledger::{Ledger, OpenError, Opening, PostError};
 use crate::money::Network;
 use crate::payer::{self, Finding, Reconciler};
@@ -68,12 +67,11 @@ pub(super) async fn patiently<T>(
 }
 
 /// Opens a session, and gives it with its proxy URL.
-pub(super) async fn open_session(config: &Config, wanted: &Wanted) -> Result<Value, Failure> {
-    let usual = Usual {
-        budget: config.sessions.budget,
-        expires: config.sessions.expires,
-        named: Named::default(),
-    };
+pub(super) async fn open_session(
+    config: &Config,
+    usual: &Usual,
+    wanted: &Wanted,
+) -> Result<Value, Failure> {
     let (dir, opening) = (&config.state_dir, &config.opening()?);
     let body = serde_json::to_value(wanted).unwrap_or_default();
     patiently(async || {
@@ -81,7 +79,7 @@ pub(super) async fn open_session(config: &Config, wanted: &Wanted) -> Result<Val
             return Try::of(asked(dir, Method::POST, "sessions", &body).await);
         };
         let now = clock::System::starting_at(ledger.newest().await?).now();
-        let opened = sessions::open(&*ledger, now, &usual, wanted).await?;
+        let opened = sessions::open(&*ledger, now, usual, wanted).await?;
         ledger.flush().await?;
         Ok(Try::Got(opened.document(&config.listen.told())))
     })

@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 
 use super::table::{Table, plain, width};
 use super::{Command, Exit, Failure, Terminal, owner, setup};
-use crate::admin::sessions::{self, Wanted};
+use crate::admin::sessions::{self, Usual, Wanted};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::ledger::SessionRow;
+use crate::ledger::sessions::{DEFAULT, Named};
 use crate::money::Usd;
 use crate::payment::SessionId;
 
@@ -68,12 +69,31 @@ struct Create {
     /// How long it lasts, as 60m [default: as sessions.default of the configuration]
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
-    /// The session of clients without credentials
+    /// The session of clients without credentials; with $FAREPASS_SESSION, $FAREPASS_AGENT and
+    /// $FAREPASS_BUDGET as `serve` has them
     #[arg(long, conflicts_with = "agent")]
     default: bool,
+    #[command(flatten)]
+    own: Own,
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What `serve` was told of the session of clients without credentials.
+#[derive(Debug, clap::Args)]
+struct Own {
+    #[arg(long = "own-session", hide = true, env = "FAREPASS_SESSION", default_value = DEFAULT, hide_env_values = true)]
+    session: String,
+    #[arg(long = "own-agent", hide = true, env = "FAREPASS_AGENT", default_value = DEFAULT, hide_env_values = true)]
+    agent: String,
+    #[arg(
+        long = "own-budget",
+        hide = true,
+        env = "FAREPASS_BUDGET",
+        hide_env_values = true
+    )]
+    budget: Option<Usd>,
 }
 
 impl Command for Session {
@@ -105,7 +125,16 @@ impl Create {
             expires: self.expires,
             default: self.default,
         };
-        let document = setup::wait(owner::open_session(config, &wanted))?;
+        let most = config.sessions.budget;
+        let usual = Usual {
+            budget: self.own.budget.map_or(most, |own| own.min(most)),
+            expires: config.sessions.expires,
+            named: Named {
+                id: self.own.session,
+                agent: self.own.agent,
+            },
+        };
+        let document = setup::wait(owner::open_session(config, &usual, &wanted))?;
         if self.json {
             return terminal.json(&document);
         }

@@ -9,20 +9,18 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use super::io::{Around, writes_through};
 use super::scan::Scan;
-use super::timer::{Lent, Spare};
 
 /// What is known of the heads on one connection.
-#[derive(Default)]
 pub(super) struct Heads {
     /// Heads that have come whole.
     seen: AtomicU64,
@@ -34,8 +32,25 @@ pub(super) struct Heads {
     over: AtomicBool,
     /// What came last belongs to a request of which more is to come.
     within: AtomicBool,
-    /// Since when a head is on its way, where one is that did not come in one piece.
+    /// Since when a head is on its way, where one is that did not come in one piece. The first one is
+    /// waited for from the beginning.
     begun: Mutex<Option<Instant>>,
+    /// There is one.
+    news: Notify,
+}
+
+impl Default for Heads {
+    fn default() -> Self {
+        Self {
+            seen: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            doubtful: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            within: AtomicBool::new(false),
+            begun: Mutex::new(Some(Instant::now())),
+            news: Notify::new(),
+        }
+    }
 }
 
 impl Heads {
@@ -62,21 +77,36 @@ impl Heads {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// Until when the head that is on its way must be whole, if it may take so long; `None` while there is none.
-    fn due(&self, now: Instant, patience: Duration) -> Option<Instant> {
-        if self.seen.load(Ordering::Relaxed) == 0 {
-            // A client that asks for nothing at all.
-            return Some(now);
+    /// Ends when a head has been on its way for longer than `patience`, or the first one not come at all. How long
+    /// a connection may wait for its next request is not its matter, and a head in one piece costs no timer.
+    pub(super) async fn late(&self, patience: Duration) {
+        loop {
+            let news = self.news.notified();
+            let begun = *self.lock();
+            match begun.map(|begun| begun + patience) {
+                Some(due) if due <= Instant::now() => return,
+                Some(due) => sleep_until(due).await,
+                None => news.await,
+            }
         }
-        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        begun.map(|begun| begun + patience)
+    }
+
+    /// The one that is late has as much time again.
+    pub(super) fn again(&self) {
+        if let Some(begun) = &mut *self.lock() {
+            *begun = Instant::now();
+        }
     }
 
     fn begins(&self, in_head: bool) {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        if in_head != begun.is_some() {
-            *begun = in_head.then(Instant::now);
+        *self.lock() = in_head.then(Instant::now);
+        if in_head {
+            self.news.notify_one();
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn whole(&self, two_ends: bool) {
@@ -92,7 +122,7 @@ impl Heads {
 pub(super) struct Ahead<S> {
     stream: S,
     scan: Scan,
-    /// Did the last bytes end within a head?
+    /// Is a head waited for: the first one, or one that the last bytes ended in?
     in_head: bool,
     heads: Arc<Heads>,
 }
@@ -102,7 +132,7 @@ impl<S> Ahead<S> {
         Self {
             stream,
             scan: Scan::new(),
-            in_head: false,
+            in_head: true,
             heads: Arc::clone(heads),
         }
     }
@@ -130,10 +160,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
                 heads.whole(two_ends);
             });
             heads.within.store(!scan.is_between(), Ordering::Relaxed);
-            if ended || *in_head != scan.in_head() {
+            // One more piece of a head makes it no younger.
+            let begins = scan.in_head() && !*in_head;
+            if ended || begins {
                 let before = std::mem::replace(in_head, scan.in_head());
                 if before || *in_head {
-                    heads.begins(false);
                     heads.begins(*in_head);
                 }
             }
@@ -143,72 +174,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
 }
 
 impl<S> Around for Ahead<S> {}
-
-/// The timer of the HTTP library for the heads on this connection. The library sets it when a request could begin; it
-/// ends `patience` after one did. How long a connection may wait for its next request is not its matter.
-#[derive(Clone)]
-pub(super) struct HeadTimer {
-    spare: Spare,
-    heads: Arc<Heads>,
-}
-
-impl HeadTimer {
-    pub(super) fn new(heads: &Arc<Heads>) -> Self {
-        Self {
-            spare: Spare::default(),
-            heads: Arc::clone(heads),
-        }
-    }
-}
-
-struct HeadSleep {
-    lent: Lent,
-    heads: Arc<Heads>,
-    patience: Duration,
-}
-
-impl Future for HeadSleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(Pin::new(&mut self.lent).poll(cx));
-            let (now, patience) = (Instant::now(), self.patience);
-            match self.heads.due(now, patience) {
-                Some(due) if due <= now => return Poll::Ready(()),
-                Some(due) => self.lent.reset(due),
-                None => self.lent.reset(now + patience),
-            }
-        }
-    }
-}
-
-impl rt::Sleep for HeadSleep {}
-
-impl rt::Timer for HeadTimer {
-    fn sleep(&self, patience: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(HeadSleep {
-            lent: self.spare.until(Instant::now() + patience),
-            heads: Arc::clone(&self.heads),
-            patience,
-        })
-    }
-
-    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn rt::Sleep>> {
-        self.sleep(deadline.saturating_duration_since(std::time::Instant::now()))
-    }
-
-    fn now(&self) -> std::time::Instant {
-        Instant::now().into_std()
-    }
-
-    fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: std::time::Instant) {
-        match sleep.as_mut().downcast_mut_pin::<HeadSleep>() {
-            Some(mut sleep) => sleep.lent.reset(deadline.into()),
-            None => *sleep = self.sleep_until(deadline),
-        }
-    }
-}
 
 writes_through!(Ahead);
 
@@ -223,10 +188,10 @@ mod tests {
     async fn only_a_head_that_has_begun_is_waited_for_in_vain() {
         let patience = Duration::from_millis(80);
         let (heads, long) = (Arc::new(Heads::default()), 5 * patience);
-        let timer = HeadTimer::new(&heads);
         let start = Instant::now();
-        rt::Timer::sleep(&timer, patience).await;
-        assert!(start.elapsed() < long, "a client that asks for nothing");
+        heads.late(patience).await;
+        let took = start.elapsed();
+        assert!(took < long, "a client that asks for nothing: {took:?}");
 
         let (mut client, near) = duplex(1000);
         let mut near = Ahead::new(near, &heads);
@@ -235,23 +200,30 @@ mod tests {
             let mut heard = vec![0; text.len()];
             near.read_exact(&mut heard).await.unwrap();
         };
+        hear(b"\r\n").await;
+        assert!(timeout(long, heads.late(patience)).await.is_ok(), "nor now");
         hear(b"GET / HTTP/1.1\r\n\r\n").await;
-        let waits = timeout(long, rt::Timer::sleep(&timer, patience)).await;
+        let waits = timeout(long, heads.late(patience)).await;
         assert!(waits.is_err(), "a connection may wait for its next request");
-        // Two pieces of one head, of which the second makes it no younger.
+        // It is noticed by whoever waits already; and of two pieces the second makes it no younger.
+        let mut late = Box::pin(heads.late(patience));
+        assert!(timeout(patience / 2, &mut late).await.is_err());
         hear(b"GET / HT").await;
         let begun = Instant::now();
-        let mut sleep = rt::Timer::sleep(&timer, patience);
-        assert!(timeout(patience / 2, &mut sleep).await.is_err());
+        assert!(timeout(patience / 2, &mut late).await.is_err());
         hear(b"TP/1.1\r\nA: b").await;
-        sleep.await;
+        late.await;
         let took = begun.elapsed();
         assert!(took >= patience && took < long, "{took:?}");
+        heads.again();
+        assert!(timeout(patience / 2, heads.late(patience)).await.is_err());
         // Its end, and the beginning of the next, in one piece.
+        tokio::time::sleep(patience).await;
         hear(b"\r\n\r\nGET / ").await;
-        assert!(heads.due(begun, patience).unwrap() > Instant::now());
+        assert!(timeout(patience / 2, heads.late(patience)).await.is_err());
         hear(b"HTTP/1.1\r\n\r\n").await;
-        assert_eq!(heads.due(begun, patience), None);
+        assert!(timeout(long, heads.late(patience)).await.is_err());
+        assert!(heads.lock().is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! HTTP towards the client: one hyper connection, whose requests all go to `exchange`.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::activity::{Noted, Pulse, Silence};
-use super::ahead::{Ahead, HeadTimer, Heads};
+use super::ahead::{Ahead, Heads};
 use super::body::{Body, Source, Stream, Tail};
 use super::exchange::{Question, exchange};
 use super::expect::Last;
@@ -125,8 +125,8 @@ where
     }
 }
 
-/// Who holds a connection on which nothing is asked: its service, what makes that, and who looks.
-const HOLDERS: usize = 3;
+/// Who holds a connection on which nothing is asked: its service, what makes that, and two who look.
+const HOLDERS: usize = 4;
 
 fn h1<S>(conn: Conn, io: S) -> Service
 where
@@ -135,17 +135,18 @@ where
     let limits = &conn.proxy.limits;
     let mut builder = http1::Builder::new();
     builder
-        .timer(HeadTimer::new(&conn.heads))
-        .header_read_timeout(limits.header_timeout)
+        // Heads have a bound of ours, which costs nothing where they come in one piece (`Bounds`).
+        .header_read_timeout(None)
         .max_headers(limits.header_count)
         .max_header_size(limits.header_bytes)
         .preserve_header_case(true)
         .auto_date_header(false);
-    let bounds = Bounds::of(&conn.proxy);
+    let mut bounds = Bounds::of(&conn.proxy);
     let io = Noted::new(io, &bounds.pulse);
     let io = Preceded::new(io, conn.lane.interim.as_ref());
     let io = Ahead::new(io, &conn.heads);
     let conn = Arc::new(conn);
+    bounds.heads = Some(Arc::clone(&conn));
     let asked = Arc::clone(&conn);
     let wake = move |io| {
         let conn = Arc::clone(&asked);
@@ -154,12 +155,7 @@ where
         connection.with_upgrades()
     };
     let pulse = Arc::clone(&bounds.pulse);
-    let idle = move || {
-        Arc::strong_count(&conn) == HOLDERS
-            && conn.heads.all_served()
-            && conn.lane.has_no_body()
-            && pulse.is_flushed()
-    };
+    let idle = move || !answers(&conn) && conn.heads.all_served() && pulse.is_flushed();
     let connection = Resting::new(io, idle, wake);
     Box::pin(bounded(connection, bounds))
 }
@@ -173,6 +169,11 @@ where
     let conn = Arc::new(conn);
     let connection = Connection::new(Arc::clone(&conn), io, &conn.proxy.limits);
     Box::pin(bounded(Box::new(connection), bounds))
+}
+
+/// Is something asked on this connection of HTTP/1, and not answered to its end?
+fn answers(conn: &Arc<Conn>) -> bool {
+    Arc::strong_count(conn) > HOLDERS || !conn.lane.has_no_body()
 }
 
 /// A connection that is served until it ends.
@@ -200,17 +201,21 @@ fn answer(
 /// Serves until the client leaves or its bounds end it. These cost nothing while bytes move.
 async fn bounded(mut connection: impl Serve, mut bounds: Bounds) -> io::Result<()> {
     loop {
-        let end = pin!(bounds.end());
-        let mut end = Roused::new(end);
-        let first = poll_fn(|cx| match connection.poll_served(cx) {
-            Poll::Ready(served) => Poll::Ready(Ok(served)),
-            Poll::Pending => Pin::new(&mut end).poll(cx).map(Err),
-        });
-        match first.await {
+        let ended = {
+            let end = pin!(bounds.end());
+            let mut end = Roused::new(end);
+            poll_fn(|cx| match connection.poll_served(cx) {
+                Poll::Ready(served) => Poll::Ready(Ok(served)),
+                Poll::Pending => Pin::new(&mut end).poll(cx).map(Err),
+            })
+            .await
+        };
+        match ended {
             Ok(served) => return served,
             Err(End::Now) => return Err(io::ErrorKind::TimedOut.into()),
             Err(End::Finish) => break,
             Err(End::Lull) => connection.rest(),
+            Err(End::Late) => bounds.late()?,
         }
     }
     connection.finish();
@@ -228,6 +233,8 @@ enum End {
     Now,
     /// Not yet, but nothing moves.
     Lull,
+    /// A head took too long.
+    Late,
 }
 
 /// When a client connection must end, whatever its client wants.
@@ -237,6 +244,8 @@ struct Bounds {
     idle: Duration,
     until: Instant,
     draining: watch::Receiver<bool>,
+    /// Of HTTP/1: whose heads are waited for.
+    heads: Option<Arc<Conn>>,
 }
 
 impl Bounds {
@@ -248,12 +257,29 @@ impl Bounds {
             idle,
             until: Instant::now() + proxy.limits.connection_lifetime,
             draining: proxy.draining.clone(),
+            heads: None,
         }
     }
 
-    /// It is silent or old, or the process drains.
+    /// While an answer goes out, the next head is not waited for yet.
+    fn late(&self) -> io::Result<()> {
+        match &self.heads {
+            Some(conn) if answers(conn) => conn.heads.again(),
+            Some(_) | None => return Err(io::ErrorKind::TimedOut.into()),
+        }
+        Ok(())
+    }
+
+    /// It is silent or old, a head is late, or the process drains.
     async fn end(&mut self) -> End {
+        let heads = async {
+            match &self.heads {
+                Some(conn) => conn.heads.late(conn.proxy.limits.header_timeout).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
+            () = heads => End::Late,
             () = turned(&mut self.draining) => End::Finish,
             () = sleep_until(self.until) => End::Finish,
             // No byte has moved for too long: there is nobody to be polite to.

@@ -109,6 +109,25 @@ fn the_default_session_is_renewed_when_it_is_over() {
     home.farepass(create).ok();
 }
 
+/// In a pod it has the pod's name, which every command there is told as `serve` is.
+#[test]
+fn the_default_session_of_a_pod_is_renewed_by_its_name() {
+    let home = Home::ready();
+    let mut command = home.command(["session", "create", "--default", "--json"]);
+    command.env("FAREPASS_SESSION", "pod-7");
+    command.env("FAREPASS_AGENT", "bot");
+    command.env("FAREPASS_BUDGET", "0.25 USD");
+    let out = command.output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let rows = home.farepass(["session", "list", "--json"]).ok().json();
+    let of = |row: &serde_json::Value| {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        [text("id"), text("agent"), text("budget")]
+    };
+    let all: Vec<_> = rows.as_array().unwrap().iter().map(of).collect();
+    assert_eq!(all, [["pod-7", "bot", "0.25 USD"]]);
+}
+
 /// The same commands beside a running proxy, which owns the ledger.
 #[test]
 fn a_running_proxy_is_asked() {
