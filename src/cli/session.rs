@@ -83,11 +83,12 @@ struct Create {
 /// What `serve` was told of the session of clients without credentials.
 #[derive(Debug, clap::Args)]
 struct Own {
-    #[arg(long = "own-session", hide = true, env = "FAREPASS_SESSION", default_value = DEFAULT, hide_env_values = true)]
+    #[arg(id = "own_session", long = "own-session", hide = true, env = "FAREPASS_SESSION", default_value = DEFAULT, hide_env_values = true)]
     session: String,
-    #[arg(long = "own-agent", hide = true, env = "FAREPASS_AGENT", default_value = DEFAULT, hide_env_values = true)]
+    #[arg(id = "own_agent", long = "own-agent", hide = true, env = "FAREPASS_AGENT", default_value = DEFAULT, hide_env_values = true)]
     agent: String,
     #[arg(
+        id = "own_budget",
         long = "own-budget",
         hide = true,
         env = "FAREPASS_BUDGET",
