@@ -1,5 +1,5 @@
 //! One secp256k1 key in memory: wiped when dropped, without `Debug`, and never trusted to have
-//! signed right until its own signature was checked.
+//! signed right once: a signature leaves when it was computed twice.
 
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature};
 use secp256k1::{All, Message, PublicKey, Secp256k1, SecretKey};
@@ -29,12 +29,18 @@ impl Key {
         let curve = Secp256k1::new();
         let mut key = SecretKey::from_slice(secret.expose_secret()).map_err(|_| NotAKey)?;
         let public = PublicKey::from_secret_key(&curve, &key);
+        let message = Message::from_digest([0x5a; 32]);
+        let signature = curve.sign_ecdsa_recoverable(&message, &key);
         key.non_secure_erase();
-        Ok(Self {
-            address: address(&public),
-            secret,
-            curve,
-        })
+        // Whoever signs wrong every time would agree with itself below.
+        match curve.recover_ecdsa(&message, &signature) {
+            Ok(recovered) if recovered == public => Ok(Self {
+                address: address(&public),
+                secret,
+                curve,
+            }),
+            Ok(_) | Err(_) => Err(NotAKey),
+        }
     }
 
     /// The account it signs for.
@@ -49,16 +55,21 @@ impl Key {
 
     /// r ‖ s ‖ v over a digest: nonce by RFC 6979, low s, v 27 or 28.
     ///
+    /// A fault while signing can give the key away, so no signature leaves unchecked. The nonce is no random
+    /// number, so the same comes twice; recovering the key would cost more, above all a table of a megabyte
+    /// that takes the place of everything else in the cache.
+    ///
     /// # Errors
-    /// When the signature does not recover to our own address. It never leaves this function then.
+    /// When the two differ. Neither leaves this function then.
     pub(super) fn sign(&self, digest: [u8; 32]) -> Result<[u8; 65], WalletError> {
         let declined = |detail: &str| WalletError::Declined(detail.into());
         let message = Message::from_digest(digest);
         let mut key = SecretKey::from_slice(self.secret.expose_secret())
             .map_err(|_| declined("the key is damaged"))?;
-        let signature = self.curve.sign_ecdsa_recoverable(&message, &key);
+        let signed = [(); 2].map(|()| self.curve.sign_ecdsa_recoverable(&message, &key));
         key.non_secure_erase();
-        self.check(&message, &signature)?;
+        let signature =
+            agreed(signed).ok_or_else(|| declined("it was not signed the same twice"))?;
         let (id, compact) = signature.serialize_compact();
         let v = u8::try_from(id.to_i32()).ok().filter(|id| *id < 2);
         let v = v.ok_or_else(|| declined("the signature cannot be written with v 27 or 28"))?;
@@ -68,19 +79,11 @@ impl Key {
         last.copy_from_slice(&[27 + v]);
         Ok(bytes)
     }
+}
 
-    /// A fault while signing can give the key away, so no signature leaves unchecked.
-    fn check(
-        &self,
-        message: &Message,
-        signature: &RecoverableSignature,
-    ) -> Result<(), WalletError> {
-        let recovered = self.curve.recover_ecdsa(message, signature);
-        if recovered.is_ok_and(|public| address(&public) == self.address) {
-            return Ok(());
-        }
-        Err(WalletError::Declined("the signature is not our own".into()))
-    }
+/// Both of them, if they are one.
+fn agreed([one, other]: [RecoverableSignature; 2]) -> Option<RecoverableSignature> {
+    (one == other).then_some(one)
 }
 
 /// Somebody else's signature over this digest, made uniform: low s, v 27 or 28. Takes v 0 and 1 too.
@@ -142,18 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_of_somebody_else_does_not_leave() {
-        let key = |byte: u8| Key::new(SecretBox::new(Box::new([byte; 32]))).unwrap();
-        let (ours, theirs) = (key(1), key(2));
+    fn a_signature_that_was_not_made_twice_does_not_leave() {
+        let key = Key::new(SecretBox::new(Box::new([1; 32]))).unwrap();
+        let secret = SecretKey::from_slice(&[1; 32]).unwrap();
         let message = Message::from_digest([9; 32]);
-        let secret = SecretKey::from_slice(&[2; 32]).unwrap();
-        let signature = theirs.curve.sign_ecdsa_recoverable(&message, &secret);
-        assert!(theirs.check(&message, &signature).is_ok());
-        assert!(ours.check(&message, &signature).is_err());
-        let (id, compact) = signature.serialize_compact();
+        let sound = key.curve.sign_ecdsa_recoverable(&message, &secret);
+        assert_eq!(agreed([sound, sound]), Some(sound));
+        let (id, compact) = sound.serialize_compact();
         let flipped = RecoveryId::from_i32(id.to_i32() ^ 1).unwrap();
         let flipped = RecoverableSignature::from_compact(&compact, flipped).unwrap();
-        assert!(theirs.check(&message, &flipped).is_err());
+        assert_eq!(agreed([sound, flipped]), None);
+        for bit in 0..512 {
+            let mut faulty = compact;
+            faulty[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(faulty) = RecoverableSignature::from_compact(&faulty, id) {
+                assert_eq!(agreed([faulty, sound]), None, "bit {bit}");
+            }
+        }
     }
 
     #[test]

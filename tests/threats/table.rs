@@ -597,7 +597,7 @@ pub(crate) const TABLE: &[Threat] = &[
         Shown(&[
             "tests/wallet.rs::a_wallet_signs_for_its_own_address_on_its_own_networks",
             "tests/payer/control.rs::every_scope_has_its_own_account",
-            "src/wallet/key.rs::a_signature_of_somebody_else_does_not_leave",
+            "src/wallet/key.rs::digests_are_signed_as_the_vectors_say",
         ]),
     ),
     (
