@@ -14,7 +14,7 @@ use crate::ledger::sessions::{self as book, Draft, Named};
 use crate::ledger::{Ledger, PostError, SessionRow};
 use crate::money::Usd;
 use crate::payment::SessionId;
-use crate::settings::{Entrance, Span};
+use crate::settings::{Entrance, Sessions, Span};
 
 /// The agent of a session that was asked for without one.
 const AGENT: &str = "agent";
@@ -46,6 +46,22 @@ pub struct Usual {
     pub expires: Duration,
     /// Whose session clients without credentials are in.
     pub named: Named,
+}
+
+impl Usual {
+    /// As configured. A budget that was asked for may only be less than the configured one.
+    #[must_use]
+    pub fn new(sessions: &Sessions, named: Named, budget: Option<Usd>) -> Self {
+        let most = sessions.budget;
+        if let Some(asked) = budget.filter(|asked| *asked > most) {
+            tracing::warn!(%asked, configured = %most, "a budget above sessions.default is not given; the configured one is");
+        }
+        Self {
+            budget: budget.map_or(most, |asked| asked.min(most)),
+            expires: sessions.expires,
+            named,
+        }
+    }
 }
 
 /// Why there is no such session.

@@ -67,7 +67,7 @@ impl Ground {
         }
         let doors = Doors::open(&config.listen, &config.tls)?;
         let token = Token::read_or_create(&config.state_dir)?;
-        let usual = usual(config, options);
+        let usual = Usual::new(&config.sessions, options.named.clone(), options.budget);
         let (own_session, own) = match (&options.own_session, &options.default_session) {
             (Some(wanted), _) => Some(sessions::draft(clock.now(), &usual, wanted)?).unzip(),
             (None, None) if config.sessions.without_credentials => {
@@ -118,20 +118,6 @@ fn book(config: &Config) -> Result<(Option<ledger::Held>, Arc<dyn Ledger>), Star
     let held = config.ledger.as_ref();
     let held = held.map(|_| ledger::hold(&config.state_dir)).transpose()?;
     Ok((held, config.open_ledger()?))
-}
-
-/// What sessions get. A budget that was asked for may only be less than the configured one.
-fn usual(config: &Config, options: &Options) -> Usual {
-    let most = config.sessions.budget;
-    let budget = options.budget.unwrap_or(most);
-    if budget > most {
-        tracing::warn!(asked = %budget, configured = %most, "a budget above sessions.default is not given; the configured one is");
-    }
-    Usual {
-        budget: budget.min(most),
-        expires: config.sessions.expires,
-        named: options.named.clone(),
-    }
 }
 
 fn default_session(usual: &Usual, now: Timestamp) -> Result<Draft, StartError> {

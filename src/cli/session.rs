@@ -126,15 +126,11 @@ impl Create {
             expires: self.expires,
             default: self.default,
         };
-        let most = config.sessions.budget;
-        let usual = Usual {
-            budget: self.own.budget.map_or(most, |own| own.min(most)),
-            expires: config.sessions.expires,
-            named: Named {
-                id: self.own.session,
-                agent: self.own.agent,
-            },
+        let named = Named {
+            id: self.own.session,
+            agent: self.own.agent,
         };
+        let usual = Usual::new(&config.sessions, named, self.own.budget);
         let document = setup::wait(owner::open_session(config, &usual, &wanted))?;
         if self.json {
             return terminal.json(&document);

@@ -8,18 +8,15 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 
 use crate::support::certs::{Signer, authority};
 use crate::support::curl;
 use crate::support::http::{self, Answer};
-use crate::support::merchant::{provider, roots};
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::{needs, shop, until};
+use crate::support::{needs, shop, tls, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,32 +37,19 @@ fn socket(setup: &Setup) -> PathBuf {
 
 /// One GET to the shop through the socket, by hand: CONNECT, TLS, the question.
 fn get(proxy: &Proxy, credentials: Option<&str>) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket(&proxy.setup))?;
+    let stream = UnixStream::connect(socket(&proxy.setup))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let name = format!("{}:443", shop::HOST);
     let fields: Vec<(String, String)> = credentials
         .map(|c| ("Proxy-Authorization".to_owned(), format!("Basic {c}")))
         .into_iter()
         .collect();
-    let start = format!("CONNECT {name} HTTP/1.1");
-    http::write_head(&mut stream, &start, &fields)?;
-    let opened = http::read_answer(&mut BufReader::with_capacity(1, &mut stream), "CONNECT")?;
-    if opened.status != 200 {
-        return Ok(opened);
-    }
-    let config = rustls::ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots(&proxy.ca()))
-        .with_no_client_auth();
-    let host = ServerName::try_from(shop::HOST).unwrap();
-    let tls = rustls::ClientConnection::new(Arc::new(config), host).unwrap();
-    let mut tls = rustls::StreamOwned::new(tls, stream);
-    http::write_head(
-        &mut tls,
-        "GET /x HTTP/1.1",
-        &[("Host".into(), shop::HOST.into())],
-    )?;
+    let config = tls::trusting(&proxy.ca(), &[]);
+    let mut tls = match tls::tunnel(stream, (shop::HOST, &fields), config)? {
+        Ok(tls) => tls,
+        Err(answer) => return Ok(answer),
+    };
+    let host = [("Host".into(), shop::HOST.into())];
+    http::write_head(&mut tls, "GET /x HTTP/1.1", &host)?;
     http::read_answer(&mut BufReader::new(tls), "GET")
 }
 

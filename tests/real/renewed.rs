@@ -2,37 +2,24 @@
 
 use std::io::BufReader;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use serde_json::json;
 
 use crate::support::http::{self, Answer};
-use crate::support::merchant::{provider, roots};
 use crate::support::proxy::Proxy;
-use crate::support::{shop, until};
+use crate::support::{shop, tls, until};
 
 type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
 /// A tunnel to the shop.
 fn tunnel(proxy: &Proxy) -> Tls {
-    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    let stream = TcpStream::connect(proxy.address()).unwrap();
     let patience = Some(Duration::from_secs(20));
     stream.set_read_timeout(patience).unwrap();
-    let start = format!("CONNECT {}:443 HTTP/1.1", shop::HOST);
-    http::write_head(&mut stream, &start, &[]).unwrap();
-    let opened = http::read_answer(&mut BufReader::with_capacity(1, &mut stream), "CONNECT");
-    let opened = opened.unwrap();
-    assert_eq!(opened.status, 200);
-    let config = rustls::ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots(&proxy.ca()))
-        .with_no_client_auth();
-    let host = ServerName::try_from(shop::HOST).unwrap();
-    let tls = rustls::ClientConnection::new(Arc::new(config), host).unwrap();
-    rustls::StreamOwned::new(tls, stream)
+    let config = tls::trusting(&proxy.ca(), &[]);
+    let opened = tls::tunnel(stream, (shop::HOST, &[]), config);
+    opened.unwrap().expect("200")
 }
 
 fn get(tls: &mut Tls, path: &str) -> Answer {

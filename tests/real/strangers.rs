@@ -1,21 +1,19 @@
 //! What an agent or a merchant slips into a message, and what of it arrives (threats, H-03,
 //! H-04, H-08, H-09, H-10, H-11, X-04).
 
-use std::io::{BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 
 use crate::support::agent::Ask;
 use crate::support::http::{self, Answer};
-use crate::support::merchant::{After, Merchant, Seen, provider, roots};
+use crate::support::merchant::{After, Merchant, Seen};
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::{shop, until};
+use crate::support::{shop, tls, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,23 +31,13 @@ fn send(proxy: &Proxy, path: &str, fields: &[(&str, &str)]) -> Answer {
 /// A stream to the merchant through the proxy, opened by hand.
 fn tunnel(
     proxy: &Proxy,
-    protocol: &[u8],
+    protocol: &str,
 ) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
-    let mut socket = TcpStream::connect(proxy.address()).unwrap();
+    let socket = TcpStream::connect(proxy.address()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let name = format!("{}:443", shop::HOST);
-    http::write_head(&mut socket, &format!("CONNECT {name} HTTP/1.1"), &[]).unwrap();
-    let opened = http::read_answer(&mut BufReader::with_capacity(1, &mut socket), "CONNECT");
-    assert_eq!(opened.unwrap().status, 200);
-    let mut config = rustls::ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots(&proxy.ca()))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    let name = ServerName::try_from(shop::HOST).unwrap();
-    let tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    rustls::StreamOwned::new(tls, socket)
+    let config = tls::trusting(&proxy.ca(), &[protocol]);
+    let opened = tls::tunnel(socket, (shop::HOST, &[]), config);
+    opened.unwrap().expect("200")
 }
 
 #[test]
@@ -144,7 +132,7 @@ fn receipts_and_our_own_words_go_neither_way() {
         ("X-Mine", "kept"),
     ];
     // Raw, so that trailers are seen.
-    let mut stream = tunnel(&proxy, b"http/1.1");
+    let mut stream = tunnel(&proxy, "http/1.1");
     let host = ("Host".to_owned(), shop::HOST.to_owned());
     let te = ("TE".to_owned(), "trailers".to_owned());
     let close = ("Connection".to_owned(), "TE, close".to_owned());
@@ -273,7 +261,7 @@ fn a_paid_request_joins_split_cookies_like_any_other() {
         ("cookie", "a=1"),
         ("cookie", "b=2"),
     ];
-    let mut stream = tunnel(&proxy, b"h2");
+    let mut stream = tunnel(&proxy, "h2");
     let settings = frame(4, 0, 0, &[]);
     let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings].concat();
     stream.write_all(&hello).unwrap();
@@ -317,7 +305,7 @@ fn http2_knows_no_connection_header() {
             (":path", "/x"),
         ];
         let fields: Vec<_> = usual.into_iter().chain([extra]).collect();
-        let mut stream = tunnel(&proxy, b"h2");
+        let mut stream = tunnel(&proxy, "h2");
         let hello = [
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
             frame(4, 0, 0, &[]),

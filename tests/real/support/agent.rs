@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 
 use super::http::{self, Answer};
-use super::merchant;
 
 /// `scheme://[user@]host[:port]/path`, cut but not mended.
 #[derive(Clone, Debug)]
@@ -105,11 +104,7 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn new(proxy: SocketAddr, ca: &std::path::Path, deadline: Duration) -> Self {
-        let tls = rustls::ClientConfig::builder_with_provider(merchant::provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(merchant::roots(ca))
-            .with_no_client_auth();
+        let tls = super::tls::trusting(ca, &[]);
         Self {
             proxy,
             tls: Arc::new(tls),

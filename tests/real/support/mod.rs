@@ -24,6 +24,7 @@ pub(crate) mod schema;
 pub(crate) mod shop;
 pub(crate) mod signer;
 pub(crate) mod stand;
+pub(crate) mod tls;
 pub(crate) mod toll;
 pub(crate) mod wire;
 

@@ -19,8 +19,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::merchant;
-
 /// One request as the merchant saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Got {
@@ -171,13 +169,8 @@ impl Way {
 
     async fn ask(&self, names: Names<'_>, h2: bool) -> Result<Response<Bytes>, String> {
         let socket = self.tunnel(names.connect).await?;
-        let mut config = rustls::ClientConfig::builder_with_provider(merchant::provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(merchant::roots(&self.ca))
-            .with_no_client_auth();
-        let protocol: &[u8] = if h2 { b"h2" } else { b"http/1.1" };
-        config.alpn_protocols = vec![protocol.to_vec()];
+        let protocol = if h2 { "h2" } else { "http/1.1" };
+        let config = super::tls::trusting(&self.ca, &[protocol]);
         let name = ServerName::try_from(names.sni.to_owned()).unwrap();
         let tls = TlsConnector::from(Arc::new(config)).connect(name, socket);
         let tls = tls.await.map_err(|e| format!("handshake: {e}"))?;
