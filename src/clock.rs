@@ -72,6 +72,10 @@ impl FromStr for Timestamp {
             10 => format!("{text}T00:00:00Z"),
             _ => text.to_owned(),
         };
+        // The library takes any byte between the day and the time, also a line break.
+        if !matches!(whole.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
+            return Err(NotMoment);
+        }
         let date = OffsetDateTime::parse(&whole, &Rfc3339).map_err(|_| NotMoment)?;
         let millis = date.unix_timestamp_nanos() / 1_000_000;
         u64::try_from(millis).map(Self).map_err(|_| NotMoment)
@@ -278,6 +282,18 @@ mod tests {
         assert!(later <= then && then.0 < later.0 + 60_000);
         clock.not_before(future);
         assert!(clock.now() >= then, "it never steps back");
+    }
+
+    #[test]
+    fn a_moment_is_written_as_one() {
+        let moment = |text: &str| text.parse::<Timestamp>().ok();
+        let eight = moment("2027-01-15T08:00:00Z");
+        assert!(eight.is_some());
+        assert_eq!(moment("2027-01-15t08:00:00z"), eight);
+        assert_eq!(moment("2027-01-15 08:00:00Z"), eight);
+        for between in ['x', '\n', '\r', '\t', '\0', '\u{1b}', '1', 'Z', 'ü'] {
+            assert_eq!(moment(&format!("2027-01-15{between}08:00:00Z")), None);
+        }
     }
 
     /// What was spent under one window counts under every other one that it lies in, and no longer than

@@ -250,7 +250,7 @@ impl Payer {
     /// # Errors
     /// The refusal that the agent is to be told; also for a wallet or ledger that is not there.
     pub async fn authorize(&self, asked: &Asked, challenge: &Challenge) -> Result<Signed, Refusal> {
-        match self.consider(asked, challenge).await {
+        match self.consider(asked, challenge, None).await {
             Ok(signed) => Ok(signed),
             Err(Unpaid::Refused(refusal)) => Err(refusal),
             Err(Unpaid::Pending(pending)) => Err(self.unanswered(*pending).await),
@@ -258,13 +258,20 @@ impl Payer {
     }
 
     /// Decides, reserves, signs. Everything that can fail without money comes before the
-    /// reservation. Every refusal is recorded.
+    /// reservation. Every refusal is recorded. `waiting`: who wants the answer; it learns of the payment before
+    /// the wallet is asked, which may take longer than its patience.
     ///
     /// # Errors
     /// The refusal that the agent is to be told, or that a person was asked and may answer yet.
-    pub async fn consider(&self, asked: &Asked, challenge: &Challenge) -> Result<Signed, Unpaid> {
+    pub async fn consider(
+        &self,
+        asked: &Asked,
+        challenge: &Challenge,
+        waiting: Option<&Waiting>,
+    ) -> Result<Signed, Unpaid> {
         let (policy, began) = (self.policy(), Instant::now());
         let mut about = About::new(asked, &policy, self.clock.now());
+        self.reread(asked).await;
         match self.known(&policy, asked) {
             Ok(None) => {}
             Ok(Some(again)) => {
@@ -315,6 +322,9 @@ impl Payer {
                 return Err(self.refused(about, refusal).await);
             }
         };
+        if let Some(waiting) = waiting {
+            waiting.is_for(about.id());
+        }
         let signed = self.sign(about, asked, &plan, remaining).await;
         signed.map_err(Unpaid::Refused)
     }

@@ -400,6 +400,16 @@ fn each_fault_of_a_single_offer_has_its_own_reason() {
             Reason::ResourceMismatch,
         ),
         (
+            "X-06 tab in the middle",
+            |r| r.resource = Some("/\t/victim.test/x".into()),
+            Reason::ResourceMismatch,
+        ),
+        (
+            "X-06 line break in the scheme",
+            |r| r.resource = Some("ht\ntps://vic\rtim.test/x".into()),
+            Reason::ResourceMismatch,
+        ),
+        (
             "X-06 user info",
             |r| {
                 r.resource = Some("https://api.good.test@victim.test/x".into());

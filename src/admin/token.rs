@@ -85,13 +85,18 @@ impl Token {
                 let mut random = Zeroizing::new([0; 32]);
                 getrandom::fill(&mut *random).map_err(|e| io::Error::other(e.to_string()))?;
                 let text = Zeroizing::new(hex::encode(*random));
+                // Whole or not at all: half a token would stop every later start.
+                let new = path.with_extension("token.new");
                 let mut options = fs::OpenOptions::new();
+                let _ = fs::remove_file(&new);
                 let mut file = options
                     .write(true)
                     .create_new(true)
                     .mode(0o600)
-                    .open(&path)?;
-                writeln!(file, "{}", *text)
+                    .open(&new)?;
+                writeln!(file, "{}", *text)?;
+                file.sync_all()?;
+                fs::rename(&new, &path)
             };
             write().map_err(|source| TokenError::File {
                 path: path.clone(),
@@ -132,5 +137,26 @@ impl Token {
         let mut value = http::HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);
         Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A start that was cut short leaves nothing that stops the next one.
+    #[test]
+    fn a_token_is_written_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("admin.token.new"), "half").unwrap();
+        let made = Token::read_or_create(dir.path()).unwrap();
+        let again = Token::read_or_create(dir.path()).unwrap();
+        assert_eq!(made.0.expose_secret(), again.0.expose_secret());
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        // What somebody else put there is not thrown away.
+        fs::write(dir.path().join(NAME), "").unwrap();
+        let read = Token::read_or_create(dir.path());
+        assert!(matches!(read, Err(TokenError::Unusable { .. })));
     }
 }

@@ -71,15 +71,71 @@ pub(super) fn refusal((id, until): (PaymentId, Timestamp), claimed: bool) -> Ref
     }
 }
 
+/// All of them. One request may have been paid by several agents at once, each on its own account.
+#[derive(Default)]
+struct Table {
+    by_request: HashMap<RequestKey, Vec<Held>>,
+    count: usize,
+}
+
+impl Table {
+    fn of(&self, request: RequestKey) -> &[Held] {
+        self.by_request.get(&request).map_or(&[], Vec::as_slice)
+    }
+
+    fn has(&self, request: RequestKey, id: PaymentId) -> bool {
+        self.of(request).iter().any(|held| held.id == id)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Held> {
+        self.by_request.values().flatten()
+    }
+
+    /// Keeps of one request what is to be kept.
+    fn retain(&mut self, request: RequestKey, keep: impl FnMut(&Held) -> bool) {
+        if let Some(own) = self.by_request.get_mut(&request) {
+            let before = own.len();
+            own.retain(keep);
+            self.count = self.count.saturating_sub(before - own.len());
+            if own.is_empty() {
+                self.by_request.remove(&request);
+            }
+        }
+    }
+
+    fn bury(&mut self, now: Timestamp) {
+        self.by_request.retain(|_, own| {
+            own.retain(|held| now < held.until);
+            !own.is_empty()
+        });
+        self.count = self.by_request.values().map(Vec::len).sum();
+    }
+
+    /// In the place of what was known of the same payment.
+    fn put(&mut self, request: RequestKey, mut held: Held) {
+        let own = self.by_request.entry(request).or_default();
+        match own.iter_mut().find(|known| known.id == held.id) {
+            Some(known) => {
+                held.resends = known.resends;
+                *known = held;
+            }
+            None => {
+                own.push(held);
+                self.count += 1;
+            }
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Outstanding {
-    held: Mutex<HashMap<RequestKey, Held>>,
+    held: Mutex<Table>,
     /// Requests that are being paid right now, and who waits for them.
     flying: Mutex<HashMap<RequestKey, Vec<Weak<Waiting>>>>,
 }
 
 impl Outstanding {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestKey, Held>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,31 +169,37 @@ impl Outstanding {
         })
     }
 
-    /// Was this very request paid before, with an outcome that nobody knows?
+    /// Was this very request paid before, with an outcome that nobody knows? Of several payments each gets its
+    /// turn: first the one that was sent the least often, and of those the oldest.
     ///
     /// # Errors
-    /// The refusal, when the payload cannot or must not be sent again.
+    /// The refusal, when no payload can or must be sent again.
     pub(super) fn find(
         &self,
         request: RequestKey,
         now: Timestamp,
     ) -> Result<Option<Again>, Refusal> {
         let mut all = self.lock();
-        let Some(held) = all.get_mut(&request) else {
+        all.retain(request, |held| now < held.until);
+        let Some(own) = all.by_request.get_mut(&request) else {
             return Ok(None);
         };
-        if held.until <= now {
-            all.remove(&request);
-            return Ok(None);
-        }
-        if let Some(again) = &held.again
-            && again.on_unknown == OnUnknown::ResendSame
-            && held.resends < RESENDS
-        {
-            held.resends += 1;
+        let sendable = own.iter_mut().filter_map(Held::sendable);
+        if let Some((again, resends)) = sendable.min_by_key(|(_, resends)| **resends) {
+            *resends += 1;
             return Ok(Some(again.clone()));
         }
-        Err(refusal((held.id, held.until), held.claimed))
+        let last = own.iter().max_by_key(|held| held.until);
+        last.map_or(Ok(None), |held| {
+            Err(refusal((held.id, held.until), held.claimed))
+        })
+    }
+
+    /// Which payment of this request was another process's, as far as is known here?
+    pub(super) fn recalled(&self, request: RequestKey) -> Vec<PaymentId> {
+        let all = self.lock();
+        let own = all.of(request).iter();
+        own.filter(|h| h.again.is_none()).map(|h| h.id).collect()
     }
 
     /// May one more payment of this session end without an answer?
@@ -146,10 +208,10 @@ impl Outstanding {
     /// The refusal, while there are too many.
     pub(super) fn room(&self, session: &SessionId, now: Timestamp) -> Result<(), Refusal> {
         let all = self.lock();
-        if all.len() < SHARE {
+        if all.count < SHARE {
             return Ok(());
         }
-        let living = all.values().filter(|held| now < held.until);
+        let living = all.all().filter(|held| now < held.until);
         let (mut total, mut own) = (0, 0);
         for held in living {
             total += 1;
@@ -168,7 +230,7 @@ impl Outstanding {
 
     /// Does `find` have anything to say about this request?
     pub(super) fn has(&self, request: RequestKey, now: Timestamp) -> bool {
-        self.lock().get(&request).is_some_and(|h| now < h.until)
+        self.lock().of(request).iter().any(|h| now < h.until)
     }
 
     /// Remembers a payment whose exchange ended without a usable answer.
@@ -189,10 +251,10 @@ impl Outstanding {
 
     /// The same of what a crash or restart left open, as far as there is room.
     pub(super) fn recall(&self, request: RequestKey, left: Left, now: Timestamp) {
-        let full = |all: &HashMap<_, _>| all.len() >= REMEMBERED && !all.contains_key(&request);
+        let full = |all: &Table| all.count >= REMEMBERED && !all.has(request, left.id);
         let mut all = self.lock();
         if full(&all) {
-            all.retain(|_, held| held.until > now);
+            all.bury(now);
         }
         if !full(&all) {
             drop(all);
@@ -200,9 +262,9 @@ impl Outstanding {
         }
     }
 
-    /// The request got what it was paid for: the next one like it is a new purchase.
-    pub(super) fn forget(&self, request: RequestKey) {
-        self.lock().remove(&request);
+    /// This payment brought the request what it was for. What else was paid for the same one is still owed.
+    pub(super) fn forget(&self, request: RequestKey, id: PaymentId) {
+        self.lock().retain(request, |held| held.id != id);
     }
 
     fn insert(&self, request: RequestKey, left: Left, again: Option<Again>, now: Timestamp) {
@@ -213,22 +275,27 @@ impl Outstanding {
             claimed,
         } = left;
         let mut all = self.lock();
-        if all.len() >= REMEMBERED {
-            all.retain(|_, held| held.until > now);
+        if all.count >= REMEMBERED {
+            all.bury(now);
         }
-        let resends = all
-            .get(&request)
-            .filter(|h| h.id == id)
-            .map_or(0, |h| h.resends);
         let held = Held {
             id,
             session,
             until,
-            resends,
+            resends: 0,
             claimed,
             again,
         };
-        all.insert(request, held);
+        all.put(request, held);
+    }
+}
+
+impl Held {
+    /// Its payload, and how often it was sent again, if it may be sent once more.
+    fn sendable(&mut self) -> Option<(&Again, &mut u8)> {
+        let again = self.again.as_ref()?;
+        let may = again.on_unknown == OnUnknown::ResendSame && self.resends < RESENDS;
+        may.then_some((again, &mut self.resends))
     }
 }
 
@@ -261,19 +328,20 @@ mod tests {
             let until = if n % 2 == 0 { soon } else { later };
             all.recall(request(n), left(n, until), now);
         }
-        assert_eq!(all.lock().len(), REMEMBERED);
+        assert_eq!(all.lock().count, REMEMBERED);
         assert!(
             all.find(request(1), now).is_err(),
             "what lives is not forgotten for another"
         );
         // What was known before keeps its place, also where there is no room.
-        all.recall(request(1), left(7, later), now);
+        all.recall(request(1), left(1, later.after_secs(1)), now);
         assert_eq!(
-            all.find(request(1), now).err().unwrap().payment,
-            Some(PaymentId(7))
+            all.find(request(1), now).err().unwrap().resets_at,
+            Some(later.after_secs(1))
         );
+        assert_eq!(all.lock().count, REMEMBERED);
         all.recall(request(most * 3), left(8, later), soon);
-        assert_eq!(all.lock().len(), REMEMBERED / 2 + 1, "the dead make room");
+        assert_eq!(all.lock().count, REMEMBERED / 2 + 1, "the dead make room");
         assert!(all.find(request(most * 3), soon).is_err());
 
         let all = Outstanding::default();
@@ -292,6 +360,17 @@ mod tests {
         }
         let other = SessionId("another".into());
         assert!(all.room(&other, now).is_err(), "nobody's is forgotten");
+
+        // One request that is paid again and again takes as much room as many.
+        let all = Outstanding::default();
+        for n in 0..most {
+            all.recall(request(0), left(n * 8, later), now);
+        }
+        assert!(all.room(&session(0), now).is_err());
+        all.forget(request(0), PaymentId(8));
+        assert_eq!(all.lock().count, REMEMBERED - 1);
+        assert!(all.find(request(0), later).is_ok_and(|none| none.is_none()));
+        assert_eq!(all.lock().count, 0);
 
         let waiting = Arc::new(Waiting::default());
         for n in 0..most * 2 {

@@ -77,12 +77,14 @@ impl Payer {
                 }
             };
             let offer = Arc::clone(&approval.requirement.offer);
+            let network = approval.requirement.network.clone();
             about.chosen(&approval);
             self.open(policy, asked, about, &approval, now)?;
             let recent = match approval.requirement.network.is_solana() {
                 true => Box::pin(self.recent(&approval)).await.map(Some),
                 false => Ok(None),
             };
+            let silent = recent.is_err();
             let planned = match recent {
                 Ok(recent) => self.plan(about, approval, recent),
                 Err(stuck) => Err(stuck),
@@ -92,7 +94,11 @@ impl Payer {
                 Err(Stuck::Offer(refusal)) => {
                     first.get_or_insert(refusal);
                     let others = &mut left.to_mut().requirements;
-                    others.retain(|r| !Arc::ptr_eq(&r.offer, &offer));
+                    // A merchant lists as many offers as it likes: no node is asked again for each of them.
+                    match silent {
+                        true => others.retain(|r| r.network != network),
+                        false => others.retain(|r| !Arc::ptr_eq(&r.offer, &offer)),
+                    }
                 }
                 Err(Stuck::All(refusal)) => return Err(refusal),
             }

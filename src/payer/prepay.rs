@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::{Method, StatusCode};
 
 use super::about::About;
-use super::{Payer, Signed, refusals};
+use super::{Payer, Signed, Waiting, refusals};
 use crate::clock::Timestamp;
 use crate::ledger::PostError;
 use crate::payment::{Asked, Challenge, Reason, Receipt, Refusal, Requirement, SessionId};
@@ -169,13 +169,22 @@ impl Payer {
         same.then_some(quote)
     }
 
-    /// Decides, reserves and signs on terms from before. `None`: the request goes without a payment, and
-    /// what the merchant then asks is decided on; nothing was recorded.
+    /// Decides, reserves and signs on terms from before, for the agent that waits. `None`: the request goes
+    /// without a payment, and what the merchant then asks is decided on; nothing was recorded.
     ///
     /// # Errors
     /// The refusal, where money may be held already: then there is no second try.
-    pub async fn prepay(&self, asked: &Asked, quote: &Quote) -> Result<Option<Signed>, Refusal> {
+    pub async fn prepay(
+        &self,
+        asked: &Asked,
+        quote: &Quote,
+        waiting: &Arc<Waiting>,
+    ) -> Result<Option<Signed>, Refusal> {
         let policy = self.policy();
+        // First: who asks the same again must find who asked before, also while the wallet is being asked.
+        if let Some(request) = asked.request {
+            self.begin(request, waiting);
+        }
         if !self.unburdened(&policy, asked) {
             return Ok(None);
         }
@@ -209,6 +218,7 @@ impl Payer {
                 return Err(self.deny(about, refusal).await);
             }
         };
+        waiting.is_for(about.id());
         let until = plan.until;
         let mut signed = self.sign(about, asked, &plan, remaining).await?;
         signed.advance = Some(Advance {

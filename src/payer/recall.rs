@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::event::export::Recorded;
 use crate::event::{Flag, SpendEvent, Standing, State};
 use crate::ledger::{Filter, PostError};
-use crate::payment::{Claim, Receipt, RequestKey};
+use crate::payment::{Asked, Claim, Receipt, RequestKey};
 
 /// No payload lives longer (`limits.validity`), and no record of one that lives is older than this and
 /// the skew of its clocks.
@@ -45,6 +45,22 @@ impl Payer {
             }
         }
         self.relearn().await
+    }
+
+    /// Looks once more at what was recalled of this request: meanwhile it may be over, above all where another
+    /// proxy had it on its way.
+    pub(super) async fn reread(&self, asked: &Asked) {
+        let Some(request) = asked.request else {
+            return;
+        };
+        for id in self.outstanding.recalled(request) {
+            // Without a ledger nothing is forgotten.
+            if let Ok(Some((_, event))) = self.ledger.booked(id).await
+                && over(&event)
+            {
+                self.outstanding.forget(request, id);
+            }
+        }
     }
 
     /// One by one, since an hour may hold many.
@@ -102,6 +118,15 @@ impl Payer {
 
 fn request(event: &SpendEvent) -> Option<RequestKey> {
     event.request.as_deref()?.parse().ok()
+}
+
+/// Would it not be recalled by now?
+fn over(event: &SpendEvent) -> bool {
+    match event.state {
+        State::Released | State::Denied => true,
+        State::Settled => event.standing() == Standing::Over,
+        State::Reserved | State::Unknown => delivered(event),
+    }
 }
 
 /// Did the agent get its answer whole, though without a receipt? Then the next one is a purchase, as it

@@ -169,7 +169,7 @@ impl Payer {
     ) -> Option<Recourse> {
         let request = request?;
         if arrives {
-            self.outstanding.forget(request);
+            self.outstanding.forget(request, again.about.id());
             return Some(Recourse(Box::new((request, again))));
         }
         self.outstanding.hold(request, again, self.surely());

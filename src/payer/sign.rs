@@ -130,9 +130,10 @@ impl Payer {
             .unwrap_or(paid.remaining);
         paid.charged = charged;
         paid.proven = Some(Proven { taken });
+        let id = about.id();
+        let _turn = self.reconciler.endings().answer(id).await;
         let mut event = about.event(self.clock.now(), State::Settled);
         paid.prove(&mut event);
-        let id = about.id();
         self.record(vec![Entry::Settle { id, charged }], event)
             .await;
         failpoint::reach("after-proof");
@@ -172,6 +173,7 @@ impl Payer {
             false => (Entry::Note { id: about.id() }, State::Unknown),
         };
         let refusal = refusals::of_wallet(problem, about.id(), now);
+        let _turn = self.reconciler.endings().answer(about.id()).await;
         let mut event = about.event(now, state);
         event.reason = Some(refusal.reason.code().into());
         self.concludes(asked.trace.as_ref(), &about, &event, None);

@@ -28,6 +28,11 @@ impl Waiting {
         self.gone.store(true, Ordering::Release);
     }
 
+    /// This payment is made for it.
+    pub(super) fn is_for(&self, payment: PaymentId) {
+        let _ = self.payment.set(payment);
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
@@ -86,7 +91,7 @@ impl Payer {
 impl Signed {
     /// The same payment, with the agent that waits for it.
     pub fn awaited(mut self, waiting: Arc<Waiting>) -> Self {
-        let _ = waiting.payment.set(self.id());
+        waiting.is_for(self.id());
         self.waiting = Some(waiting);
         self
     }

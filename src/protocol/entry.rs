@@ -30,7 +30,9 @@ pub(super) struct Dialect {
     pub(super) price: for<'a> fn(&Entry<'a>) -> Option<&'a RawValue>,
     /// What a network is called.
     pub(super) network: fn(&str) -> Option<Network>,
-    /// Does it have `upto` and Permit2?
+    /// Its schemes. Those of other protocols are no schemes of this one, whatever they are called there.
+    pub(super) schemes: &'static [&'static str],
+    /// Does it have Permit2?
     pub(super) permits: bool,
 }
 
@@ -149,9 +151,16 @@ fn read(dialect: &Dialect, raw: &str, shared: &Shared) -> Result<Requirement, Pr
     let entry: Entry<'_> = object(raw)?;
     let scheme = word(entry.scheme)
         .ok_or_else(|| Problem::new(Reason::MalformedChallenge, "an entry names no scheme"))?;
-    // Whatever else is odd about a scheme that nobody here speaks: that is why it is not paid.
     let unpaid = unpaid_scheme(dialect, &scheme);
-    fill(dialect, &entry, scheme, raw, shared).map_err(|problem| unpaid.unwrap_or(problem))
+    let foreign = scheme::knows(&scheme);
+    let filled = fill(dialect, &entry, scheme, raw, shared);
+    match unpaid {
+        None => filled,
+        // A rule that allows it means another protocol, which asks for it in another way.
+        Some(unpaid) if foreign => Err(unpaid),
+        // Whatever else is odd about a scheme that nobody here speaks: that is why it is not paid.
+        Some(unpaid) => filled.map_err(|_| unpaid),
+    }
 }
 
 /// Schemes that exist, and why none of their offers is taken.
@@ -169,8 +178,8 @@ const REFUSED: &[(&[&str], &str)] = &[
 /// Why nothing of this scheme is paid, whatever the offer.
 fn unpaid_scheme(dialect: &Dialect, scheme: &str) -> Option<Problem> {
     let detail = match scheme {
-        "upto" if !dialect.permits => "version 1 of the protocol has no scheme `upto`",
-        known if scheme::knows(known) => return None,
+        spoken if dialect.schemes.contains(&spoken) => return None,
+        "upto" => "version 1 of the protocol has no scheme `upto`",
         other => {
             let refused = REFUSED.iter().find(|(names, _)| names.contains(&other));
             refused.map_or("the payment scheme is not known", |(_, why)| why)

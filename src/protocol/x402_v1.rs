@@ -30,6 +30,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     protocol: "x402-v1",
     price: |entry| entry.max_amount_required,
     network: v1_network,
+    schemes: &["exact"],
     permits: false,
 };
 

@@ -29,6 +29,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     protocol: "x402-v2",
     price: |entry| entry.amount,
     network,
+    schemes: &["exact", "upto"],
     permits: true,
 };
 

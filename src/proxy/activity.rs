@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::io::{Around, writes_through};
 
@@ -16,6 +16,7 @@ use super::io::{Around, writes_through};
 pub(super) struct Activity {
     base: Instant,
     millis: AtomicU64,
+    over: AtomicBool,
 }
 
 impl Activity {
@@ -24,7 +25,18 @@ impl Activity {
         Arc::new(Self {
             base: Instant::now(),
             millis: AtomicU64::new(0),
+            over: AtomicBool::new(false),
         })
+    }
+
+    /// Nothing moves any more.
+    pub(super) fn end(&self) {
+        self.moved();
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     pub(super) fn moved(&self) {
@@ -51,7 +63,7 @@ pub(super) struct Pulse {
 const LOOKS: u32 = 8;
 
 /// Nothing that moves so seldom is worth memory which it does not need until it moves again.
-const LULL: Duration = Duration::from_millis(100);
+pub(super) const LULL: Duration = Duration::from_millis(100);
 
 impl Pulse {
     fn beat(&self) {
@@ -68,7 +80,7 @@ impl Pulse {
 
     /// Ends once nothing has moved for `bound`, or up to an eighth longer.
     pub(super) async fn silence(&self, bound: Duration) {
-        let mut silence = Silence::new(bound);
+        let mut silence = Silence::new(bound, bound);
         while !silence.look(self).await {}
     }
 }
@@ -77,19 +89,25 @@ impl Pulse {
 pub(super) struct Silence {
     bound: Duration,
     last: Instant,
-    /// Until the next look.
+    /// From one look to the next.
     step: Duration,
+    /// The next look. Kept here, as whoever waits for it is often interrupted, and must not begin anew.
+    next: Option<Instant>,
+    shortest: Duration,
     longest: Duration,
 }
 
 impl Silence {
-    /// From now on, up to this bound.
-    pub(super) fn new(bound: Duration) -> Self {
+    /// From now on, up to this bound. A lull of `lull` is of interest too.
+    pub(super) fn new(bound: Duration, lull: Duration) -> Self {
         let longest = (bound / LOOKS).max(Duration::from_millis(1));
+        let shortest = longest.min(lull);
         Self {
             bound,
             last: Instant::now(),
-            step: longest.min(LULL),
+            step: shortest,
+            next: None,
+            shortest,
             longest,
         }
     }
@@ -97,11 +115,14 @@ impl Silence {
     /// Ends after the next lull in which nothing moved. Is it beyond the bound?
     pub(super) async fn look(&mut self, pulse: &Pulse) -> bool {
         loop {
-            sleep(self.step).await;
+            let next = self.next.unwrap_or_else(|| Instant::now() + self.step);
+            self.next = Some(next);
+            sleep_until(next).await;
+            self.next = None;
             let now = Instant::now();
             if pulse.moved.swap(false, Ordering::Relaxed) {
                 self.last = now;
-                self.step = self.longest.min(LULL);
+                self.step = self.shortest;
                 continue;
             }
             self.step = self.longest.min(self.step * 2);

@@ -187,8 +187,17 @@ pub(super) enum Body {
     Evidence(Box<Evidence>),
     /// Made of more than one answer.
     Woven(Box<Woven>),
-    /// Any of these, with a note of when it last moved.
-    Watched(Box<Self>, Arc<Activity>),
+    /// Any of these, with a note of when it last moved, and when it ended.
+    Watched(Box<Self>, Noted),
+}
+
+/// A note of when a body moved. With the body it ends.
+pub(super) struct Noted(Arc<Activity>);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Body {
@@ -223,13 +232,11 @@ impl Body {
         }
     }
 
-    /// The same body, and a note of when it last moved.
+    /// The same body, and a note of when it last moved and ended.
     pub(super) fn watched(self) -> (Self, Arc<Activity>) {
         let activity = Activity::new();
-        (
-            Self::Watched(Box::new(self), Arc::clone(&activity)),
-            activity,
-        )
+        let noted = Noted(Arc::clone(&activity));
+        (Self::Watched(Box::new(self), noted), activity)
     }
 
     /// A whole body of our own.
@@ -254,8 +261,10 @@ impl HttpBody for Body {
             Self::Woven(woven) => woven.poll(cx),
             Self::Watched(body, activity) => {
                 let polled = Pin::new(&mut **body).poll_frame(cx);
-                if polled.is_ready() {
-                    activity.moved();
+                match &polled {
+                    Poll::Ready(Some(Ok(_))) if !body.is_end_stream() => activity.0.moved(),
+                    Poll::Ready(_) => activity.0.end(),
+                    Poll::Pending => {}
                 }
                 polled
             }

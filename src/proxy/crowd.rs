@@ -67,6 +67,11 @@ impl Crowd {
         })
     }
 
+    /// Connections of all clients.
+    pub(super) fn size(&self) -> usize {
+        self.lock().values().sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Guest, usize>> {
         self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,6 +101,7 @@ mod tests {
         let _second = crowd.sit(at("::ffff:10.0.0.1")).unwrap();
         assert!(crowd.sit(at("10.0.0.1")).is_none());
         let _other = crowd.sit(at("10.0.0.2")).unwrap();
+        assert_eq!(crowd.size(), 3);
         drop(first);
         let again = crowd.sit(at("10.0.0.1"));
         assert!(again.is_some());

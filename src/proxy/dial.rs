@@ -17,9 +17,6 @@ use super::target::Target;
 use super::trail::{Mark, Trail};
 use crate::settings::Egress;
 
-/// Addresses of one name that are tried. More only delay the error.
-const ADDRESSES: usize = 8;
-
 /// Opens TCP connections within the operator's egress rules.
 pub(super) struct Dialer {
     pub(super) egress: Egress,
@@ -119,11 +116,7 @@ impl Dialer {
         if found.is_empty() {
             return Err(UpstreamError::Dns);
         }
-        let allowed: Vec<SocketAddr> = found
-            .into_iter()
-            .filter(|a| self.may_reach(*a))
-            .take(ADDRESSES)
-            .collect();
+        let allowed: Vec<SocketAddr> = found.into_iter().filter(|a| self.may_reach(*a)).collect();
         if allowed.is_empty() {
             return Err(UpstreamError::Forbidden);
         }

@@ -24,6 +24,8 @@ pub(super) struct Watched {
     needles: Needles,
     report: Option<Report>,
     recourse: Option<Recourse>,
+    /// All the bytes that were announced have come. Whoever counts them asks for nothing after that.
+    whole: bool,
     /// The end of an answer that was broken off, until it is noted that the agent does not have it.
     broken: Option<(JoinHandle<()>, Polled)>,
 }
@@ -62,6 +64,7 @@ impl Watched {
                 received,
             }),
             recourse: record.recourse,
+            whole: false,
             broken: None,
             stream,
         };
@@ -83,12 +86,14 @@ impl Watched {
                 } else if let Some(trailers) = frame.trailers_ref() {
                     self.look_at(trailers);
                 }
+                self.whole = self.stream.size_hint().exact() == Some(0);
                 if self.stream.is_end() {
                     self.end();
                 }
             }
             None => self.end(),
             Some(Err(_)) => {
+                self.whole = false;
                 if let Some(noted) = self.broken_off() {
                     self.broken = Some((noted, polled));
                     return self.noted(cx);
@@ -159,6 +164,9 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        if self.whole {
+            self.end();
+        }
         // The agent left, or the merchant broke off: a length without a digest.
         if let Some(report) = self.report.take() {
             drop(report.send());

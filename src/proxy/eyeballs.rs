@@ -12,6 +12,9 @@ use tokio::task::JoinSet;
 /// How long one address may hang before the next is tried beside it (RFC 8305 section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
+/// Addresses of one name that are tried, of both families if it has both. More only delay the error.
+const ADDRESSES: usize = 8;
+
 /// What was sent and is not confirmed for so long went nowhere: the path is dead. Without this bound the system tries
 /// for a quarter of an hour, and all that share an HTTP/2 connection wait with it.
 const UNCONFIRMED: Duration = Duration::from_secs(30);
@@ -64,7 +67,7 @@ fn in_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let mut all = vec![];
     loop {
         let pair = (one.next(), other.next());
-        if pair == (None, None) {
+        if pair == (None, None) || all.len() >= ADDRESSES {
             return all;
         }
         all.extend(pair.0);
@@ -93,6 +96,15 @@ mod tests {
         let one = ["1.1.1.1:1", "2.2.2.2:1"].map(at);
         assert_eq!(in_turns(one.to_vec()), one);
         assert_eq!(in_turns(vec![]), []);
+        let v6 = (1..=9).map(|n| at(&format!("[::{n}]:1")));
+        let v4 = (1..=4).map(|n| at(&format!("1.1.1.{n}:1")));
+        let turns = in_turns(v6.chain(v4).collect());
+        assert_eq!(turns.len(), ADDRESSES);
+        assert_eq!(
+            turns.iter().filter(|a| a.is_ipv4()).count(),
+            4,
+            "none is cut off for the other family"
+        );
     }
 
     /// An address that takes no more connections and does not say so: its queue is full.

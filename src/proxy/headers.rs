@@ -49,14 +49,19 @@ pub(super) fn clean_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
 
 /// `clean` for what a merchant sends: nobody speaks in our name to the agent (threat H-10).
 pub(super) fn clean_response(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    clean_status(headers);
+    clean(headers)
+}
+
+/// Removes a `Proxy-Status` that names us (RFC 9209; in trailers too: section 2).
+fn clean_status(fields: &mut HeaderMap) {
     let forged = |line: &HeaderValue| {
         let text = line.as_bytes().to_ascii_lowercase();
         memchr::memmem::find(&text, b"farepass").is_some()
     };
-    if headers.get_all(&PROXY_STATUS).iter().any(forged) {
-        remove_if(headers, |name| name == PROXY_STATUS);
+    if fields.get_all(&PROXY_STATUS).iter().any(forged) {
+        remove_if(fields, |name| name == PROXY_STATUS);
     }
-    clean(headers)
 }
 
 /// `clean_response` for what a merchant says before its answer (RFC 9110 section 15.2): nothing about
@@ -75,6 +80,7 @@ pub(super) fn clean_interim(headers: &mut HeaderMap) {
 /// Removes from trailers what decides about messages and money: those who read it there would read
 /// something else than those who do not (RFC 9110 section 6.5.1, threat H-08).
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    clean_status(trailers);
     remove_if(trailers, |name| {
         HOP_BY_HOP.iter().chain(&PROTECTED).any(|n| n == name)
             || is_ours(name)

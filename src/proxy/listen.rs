@@ -133,8 +133,8 @@ impl Proxy {
                         let guest = arrived.guest();
                         let Some(seat) = self.crowd.sit(guest) else {
                             self.pool.tally.turned_away.one();
-                            // TLS has not begun, and words before it would be no HTTP.
-                            if !matches!(door, Door::Secure(..)) {
+                            // Where TLS is to begin, words before it would be no HTTP.
+                            if matches!(door, Door::Proxy(_) | Door::Unix(_)) {
                                 arrived.tell(TURNED_AWAY);
                             }
                             continue;

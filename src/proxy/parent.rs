@@ -162,8 +162,13 @@ pub(super) async fn tunnel(
     let asked = async {
         let unreachable = |_| ParentFailure::Unreachable;
         stream.write_all(request).await.map_err(unreachable)?;
-        let head = head(&mut stream).await?;
-        ParentFailure::of(status(&head)?)
+        loop {
+            let status = status(&head(&mut stream).await?)?;
+            // What comes before the answer is none (RFC 9110 section 15.2).
+            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                return ParentFailure::of(status);
+            }
+        }
     };
     let answered = timeout(patience, asked).await;
     answered.map_err(|_| ParentFailure::Timeout)??;
@@ -269,6 +274,31 @@ mod tests {
             };
             let (rest, ()) = tokio::join!(read, write);
             assert_eq!(rest, b"bytes of the host", "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_parent_says_before_its_answer_is_no_answer() {
+        use tokio::net::TcpListener;
+        let hints = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+        let switching = Err(ParentFailure::Refused(StatusCode::SWITCHING_PROTOCOLS));
+        for (said, told) in [
+            (format!("{hints}HTTP/1.1 200 OK\r\n\r\n"), Ok(())),
+            (
+                format!("{hints}HTTP/1.1 407 Who\r\n\r\n"),
+                Err(ParentFailure::Credentials),
+            ),
+            ("HTTP/1.1 101 Other\r\n\r\n".into(), switching),
+            (hints.into(), Err(ParentFailure::Protocol)),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let at = listener.local_addr().unwrap();
+            let (client, server) = tokio::join!(TcpStream::connect(at), listener.accept());
+            let (client, (mut server, _)) = (client.unwrap(), server.unwrap());
+            server.write_all(said.as_bytes()).await.unwrap();
+            server.shutdown().await.unwrap();
+            let tunnel = tunnel(client, b"CONNECT", Duration::from_secs(20)).await;
+            assert_eq!(tunnel.map(drop), told, "{said}");
         }
     }
 }

@@ -59,7 +59,8 @@ pub(super) async fn first(
     asked.session = conn.proxy.doorkeeper.renewed(&asked.session).await;
     // Gives what is left of the body to the copy, which reads it to its end.
     *first = Request::new(Body::Empty);
-    let request = match replay.fork().await {
+    // No 402 has come, so the agent may take its time.
+    let request = match replay.fork(None).await {
         Ok(request) => request,
         Err(why) => {
             let refusal = conn.proxy.payer.refuse(&asked, not_replayable(why)).await;
@@ -79,16 +80,13 @@ pub(super) async fn first(
             let _in_flight = permit;
             let _turn = turns.acquire().await;
             let (payer, began) = (&conn.proxy.payer, Instant::now());
-            let signed = match payer.prepay(&asked, &quote).await {
+            let signed = match payer.prepay(&asked, &quote, &waiting).await {
                 Ok(Some(signed)) => signed,
                 Ok(None) => return Ok(request),
                 Err(refusal) => {
                     return Err(refuse::refused(&refusal, conn.proxy.refusals.status));
                 }
             };
-            if let Some(request) = asked.request {
-                payer.begin(request, &waiting);
-            }
             let signed = signed.awaited(waiting).at(replay::target(request.uri()));
             Err(send(&conn, &route, signed, request, None, began).await)
         }

@@ -160,14 +160,15 @@ async fn considered(
     conn: &Conn,
     asked: &Asked,
     asks: &Asks,
-    patient: bool,
+    (agent, patient): (&Waiting, bool),
 ) -> Result<Signed, Unpaid> {
     let payer = &conn.proxy.payer;
-    if patient {
-        return payer.consider(asked, &asks.challenge).await;
+    match payer.consider(asked, &asks.challenge, Some(agent)).await {
+        Err(Unpaid::Pending(pending)) if !patient => {
+            Err(Unpaid::Refused(payer.unanswered(*pending).await))
+        }
+        considered => considered,
     }
-    let authorized = payer.authorize(asked, &asks.challenge).await;
-    authorized.map_err(Unpaid::Refused)
 }
 
 /// Leaves of the demand what fits the request. Where tokens are sold, waits for its turn, which may bring
@@ -219,7 +220,7 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
         Ok(sale) => sale,
         Err(answer) => return answer.into(),
     };
-    let considered = considered(conn, &asked, &asks, patient).await;
+    let considered = considered(conn, &asked, &asks, (&agent, patient)).await;
     match (considered, again) {
         // Of a payload from before: the agent did not bring credentials then, and does now.
         (Ok(signed), Some(request)) if is_in_the_way(&request, &signed, asks.within.as_deref()) => {

@@ -50,7 +50,7 @@ fn digest(body: &Body) -> [u8; 32] {
 }
 
 /// An agent that is still sending its body when the 402 came gets this long to end it.
-const UPLOAD: Duration = Duration::from_secs(30);
+pub(super) const UPLOAD: Duration = Duration::from_secs(30);
 
 /// What is kept of a request while its first sending streams.
 pub(super) struct Replay {
@@ -91,6 +91,14 @@ impl Head {
             uri: parts.uri.clone(),
             version: parts.version,
             fields: whole.then(fields),
+        }
+    }
+
+    /// Asks for an answer in no coding.
+    pub(super) fn uncoded(&mut self) {
+        if let Some(fields) = &mut self.fields {
+            let identity = HeaderValue::from_static("identity");
+            fields.headers.insert(header::ACCEPT_ENCODING, identity);
         }
     }
 
@@ -226,8 +234,12 @@ impl Replay {
         self.key(session, host, request.headers(), request.body())
     }
 
-    /// The same request once more, without giving up what another one needs.
-    pub(super) async fn fork(&mut self) -> Result<Request<Body>, NotReplayable> {
+    /// The same request once more, without giving up what another one needs. `patience` bounds the wait for the
+    /// rest of its body, beside the bound on its silences.
+    pub(super) async fn fork(
+        &mut self,
+        patience: Option<Duration>,
+    ) -> Result<Request<Body>, NotReplayable> {
         let fields = self.head.fields.as_ref().filter(|_| self.payable);
         let Fields {
             mut headers,
@@ -235,7 +247,10 @@ impl Replay {
         } = fields.cloned().ok_or(NotReplayable::NotKept)?;
         headers.remove(header::EXPECT);
         self.body = match std::mem::replace(&mut self.body, Copy::Not) {
-            Copy::Kept(kept) => Copy::Whole(Box::new(whole(kept).await?)),
+            Copy::Kept(kept) => Copy::Whole(Box::new(match patience {
+                Some(patience) => whole(kept, patience).await?,
+                None => kept.whole().await?,
+            })),
             other => other,
         };
         let body = match &self.body {
@@ -273,7 +288,7 @@ impl Replay {
             Copy::Empty => Body::Empty,
             Copy::Not => return Err(NotReplayable::NotKept),
             Copy::Long => return Err(NotReplayable::TooLong),
-            Copy::Kept(kept) => Body::Pieces(Box::new(whole(kept).await?)),
+            Copy::Kept(kept) => Body::Pieces(Box::new(whole(kept, UPLOAD).await?)),
             Copy::Whole(pieces) => Body::Pieces(pieces),
         };
         let key = self.key(session, host, &headers, &body);
@@ -291,8 +306,8 @@ impl Replay {
     }
 }
 
-async fn whole(kept: Kept) -> Result<Pieces, NotReplayable> {
-    let whole = timeout(UPLOAD, kept.whole()).await;
+async fn whole(kept: Kept, patience: Duration) -> Result<Pieces, NotReplayable> {
+    let whole = timeout(patience, kept.whole()).await;
     whole.map_err(|_| NotReplayable::Broken)?
 }
 

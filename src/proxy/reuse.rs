@@ -12,7 +12,7 @@ use super::body::{Body, Source};
 use super::exchange::{Route, delivered};
 use super::purchase::carry;
 use super::refuse;
-use super::replay::{Replay, twin};
+use super::replay::{Replay, UPLOAD, twin};
 use super::serve::Conn;
 use super::upgrade::Upgrade;
 use crate::payer::{Credential, refuses};
@@ -91,7 +91,7 @@ async fn with_token(
     tracing::debug!(payment = %token.id, host = %asked.host, "a paid token is no longer taken");
     let answer = match answer.status() {
         StatusCode::PAYMENT_REQUIRED => answer,
-        _ => match replay.fork().await {
+        _ => match replay.fork(Some(UPLOAD)).await {
             Ok(request) => send(conn, route, request).await?,
             Err(_) => return Err(bound(conn, &asked).await),
         },

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::activity::{Noted, Pulse, Silence};
+use super::activity::{LULL, Noted, Pulse, Silence};
 use super::ahead::{Ahead, Heads};
 use super::body::{Body, Source, Stream, Tail};
 use super::exchange::{Question, exchange};
@@ -141,7 +141,7 @@ where
         .max_header_size(limits.header_bytes)
         .preserve_header_case(true)
         .auto_date_header(false);
-    let mut bounds = Bounds::of(&conn.proxy);
+    let mut bounds = Bounds::of(&conn.proxy, LULL);
     let io = Noted::new(io, &bounds.pulse);
     let io = Preceded::new(io, conn.lane.interim.as_ref());
     let io = Ahead::new(io, &conn.heads);
@@ -164,7 +164,7 @@ fn h2<S>(conn: Conn, io: S) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let bounds = Bounds::of(&conn.proxy);
+    let bounds = Bounds::of(&conn.proxy, conn.proxy.limits.connection_idle);
     let io = Noted::new(io, &bounds.pulse);
     let conn = Arc::new(conn);
     let connection = Connection::new(Arc::clone(&conn), io, &conn.proxy.limits);
@@ -249,11 +249,12 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of(proxy: &Proxy) -> Self {
+    /// A connection that rests wants to hear of lulls this long.
+    fn of(proxy: &Proxy, lull: Duration) -> Self {
         let idle = proxy.limits.connection_idle;
         Self {
             pulse: Arc::default(),
-            silence: Silence::new(idle),
+            silence: Silence::new(idle, lull),
             idle,
             until: Instant::now() + proxy.limits.connection_lifetime,
             draining: proxy.draining.clone(),

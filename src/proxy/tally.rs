@@ -114,10 +114,8 @@ impl Proxy {
     /// Adds its families to a page of metrics.
     pub fn render(&self, page: &mut Page) {
         let tally = &self.pool.tally;
-        let left = self.connections.available_permits();
-        let most = self.limits.connections;
-        page.single(&CONNECTIONS, most.saturating_sub(left));
-        page.single(&CONNECTIONS_MAX, most);
+        page.single(&CONNECTIONS, self.crowd.size());
+        page.single(&CONNECTIONS_MAX, self.limits.connections);
         page.family(&ACCEPTED);
         page.sample(&ACCEPTED, &["served"], tally.accepted.now());
         page.sample(&ACCEPTED, &["turned_away"], tally.turned_away.now());

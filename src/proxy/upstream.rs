@@ -66,22 +66,24 @@ impl Upstream {
             }
         };
         let mut answer = pin!(self.answer(lane, key, request, again));
-        let mut until = Instant::now() + self.limits.upstream_total;
-        let mut timer = lane.timer.until(until);
+        let total = self.limits.upstream_total;
+        let uploading = total.max(self.limits.idle_timeout);
+        let mut timer = lane.timer.until(Instant::now() + total);
         poll_fn(|cx| {
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
                 return Poll::Ready(answer);
             }
             while Pin::new(&mut timer).poll(cx).is_ready() {
-                // The time runs from the end of the upload, not from its start.
-                let moved = activity
-                    .as_ref()
-                    .map(|a| a.last() + self.limits.upstream_total);
-                match moved {
-                    Some(moved) if moved > until => until = moved,
-                    Some(_) | None => return Poll::Ready(Err(UpstreamError::FirstByteTimeout)),
+                let now = Instant::now();
+                // The time runs from the end of the upload, which until then may pause like any body.
+                let until = activity.as_ref().map(|upload| match upload.is_over() {
+                    true => upload.last() + total,
+                    false => upload.last() + uploading,
+                });
+                match until.filter(|until| *until > now) {
+                    Some(until) => timer.reset(until.min(now + total)),
+                    None => return Poll::Ready(Err(UpstreamError::FirstByteTimeout)),
                 }
-                timer.reset(until);
             }
             Poll::Pending
         })
@@ -203,6 +205,10 @@ impl Upstream {
             response.extensions_mut().insert(Last::of(gate));
             return Ok(response);
         }
+        if response.version() == Version::HTTP_10 {
+            // The library would speak that version on it from now on, which has no bodies of unknown length.
+            return Ok(response);
+        }
         if lane.h2 {
             let (pool, key) = (Arc::clone(&self.pool), key.clone());
             tokio::spawn(async move {
@@ -245,8 +251,11 @@ impl Upstream {
             .await?;
         let tls = self.handshake(key, tcp, true).await?;
         if tls.get().get_ref().1.alpn_protocol() != Some(b"h2") {
-            let sender = self.start_h1(tls).await?;
-            self.pool.put(key.clone(), sender);
+            let mut sender = self.start_h1(tls).await?;
+            // Whoever looks for it at once must find it ready.
+            if sender.ready().await.is_ok() {
+                self.pool.put(key.clone(), sender);
+            }
             return Ok(Spoken::OnlyH1);
         }
         let sender = ask::connect(tls, &self.limits).await?;

@@ -249,7 +249,7 @@ rules:
 
 async fn waiting(stage: &Stage, amount: &str) -> farepass::payer::Pending {
     let asked = stage.asked("api.example.com");
-    match stage.payer.consider(&asked, &challenge(amount)).await {
+    match stage.payer.consider(&asked, &challenge(amount), None).await {
         Err(Unpaid::Pending(pending)) => *pending,
         Err(Unpaid::Refused(refusal)) => panic!("{refusal}"),
         Ok(_) => panic!("paid without a question"),

@@ -119,6 +119,37 @@ async fn what_an_agent_has_or_left_is_bought_anew_after_a_restart() {
     }
 }
 
+/// Another process had it on its way when this one started, and brought it since, or half of it.
+#[tokio::test]
+async fn what_was_on_its_way_at_the_start_is_looked_up_again() {
+    for (seen, brought) in [
+        (received(true, false), true),
+        (received(false, true), false),
+    ] {
+        let stage = Stage::usual().await;
+        let signed = stage
+            .payer
+            .authorize(&stage.again(), &challenge("1000"))
+            .await;
+        let signed = signed.unwrap();
+        let (other, refusal) = stage.asks_again().await;
+        assert_eq!(refusal.unwrap().payment, Some(signed.id()));
+        let headers = receipt(&paid());
+        let answer = (StatusCode::OK, &headers);
+        let settled = stage.payer.settle(signed, Some(answer)).await;
+        stage
+            .payer
+            .received(*settled.record.event, seen.clone())
+            .await;
+        if seen.broken_off {
+            stage.payer.broken_off(settled.record.recourse.unwrap());
+        }
+        stage.ledger.flush().await.unwrap();
+        let again = other.authorize(&stage.again(), &challenge("1000")).await;
+        assert_eq!(again.is_ok(), brought, "{seen:?}");
+    }
+}
+
 /// Owed once, then fetched with the same payload: paid off.
 #[tokio::test]
 async fn what_was_fetched_later_is_owed_no_more() {

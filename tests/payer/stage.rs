@@ -57,6 +57,8 @@ pub(crate) struct Scripted {
     pub(crate) networks: Vec<Network>,
     pub(crate) seen: Mutex<Vec<State>>,
     pub(crate) chain: Option<bool>,
+    /// Whoever has this lets it wait.
+    pub(crate) gate: tokio::sync::Mutex<()>,
 }
 
 #[async_trait]
@@ -80,6 +82,7 @@ impl Wallet for Scripted {
     async fn sign(&self, _: &Instruction) -> Result<Signature, WalletError> {
         let rows = self.ledger.payments(Filter::default()).await.unwrap();
         self.seen.lock().unwrap().push(rows[0].state);
+        let _open = self.gate.lock().await;
         self.answer
             .lock()
             .unwrap()
@@ -171,6 +174,7 @@ impl Setup {
             ledger: Arc::clone(&ledger),
             networks: vec![NETWORK.parse().unwrap()],
             seen: Mutex::default(),
+            gate: tokio::sync::Mutex::default(),
             chain: self.chain,
         });
         let wanted = Wanted {

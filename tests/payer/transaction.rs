@@ -520,6 +520,111 @@ async fn two_agents_that_both_wait_buy_twice() {
     assert_eq!(stage.spent().await.1, 2);
 }
 
+/// Both waited, and one of them got nothing for its money: that is owed still.
+#[tokio::test]
+async fn an_answer_to_one_of_two_leaves_the_other_owed() {
+    let stage = Stage::usual().await;
+    let headers = receipt(&paid());
+    let whole = Some((StatusCode::OK, &headers));
+    let (first, _one) = stage.under_way().await;
+    let (second, _two) = stage.under_way().await;
+    let lost = (first.id(), first.payload.value.clone());
+    stage.payer.settle(first, None).await;
+    stage.payer.settle(second, whole).await;
+    assert_eq!(stage.exchange(1, whole).await.unwrap(), lost);
+    assert_eq!(stage.spent().await.1, 2, "none is paid a third time");
+
+    let (third, _one) = stage.under_way().await;
+    let (fourth, _two) = stage.under_way().await;
+    let mut both = vec![third.id(), fourth.id()];
+    stage.payer.settle(fourth, None).await;
+    stage.payer.settle(third, None).await;
+    let mut brought = vec![];
+    for _ in 0..2 {
+        brought.push(stage.exchange(1, whole).await.unwrap().0);
+    }
+    both.sort_unstable();
+    brought.sort_unstable();
+    assert_eq!(brought, both, "each is brought once");
+    assert_eq!(stage.spent().await.1, 4);
+    let anew = stage.exchange(1, whole).await.unwrap();
+    assert!(!both.contains(&anew.0), "nothing is owed any more");
+}
+
+/// A wallet may take longer than an agent waits.
+#[tokio::test]
+async fn an_agent_that_left_while_the_wallet_was_asked_is_known_by_its_payment() {
+    let stage = Stage::usual().await;
+    let busy = stage.wallet.gate.lock().await;
+    let waiting = Arc::new(Waiting::default());
+    stage.payer.begin(RequestKey([1; 32]), &waiting);
+    let (payer, asked) = (Arc::clone(&stage.payer), stage.retryable());
+    let of = Arc::clone(&waiting);
+    let first = tokio::spawn(async move {
+        payer
+            .consider(&asked, &challenge("1000"), Some(&of))
+            .await
+            .map(|signed| signed.id())
+            .map_err(|_| ())
+    });
+    while stage.wallet.seen.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    waiting.leave();
+    let refusal = stage.exchange(1, None).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::OutcomeUnknown);
+    drop(busy);
+    let id = first.await.unwrap().unwrap();
+    assert_eq!(refusal.payment, Some(id), "it is told which payment it is");
+    assert_eq!(stage.spent().await.1, 1);
+}
+
+/// The same where the payment goes with the first request.
+#[tokio::test]
+async fn an_agent_that_left_a_payment_in_advance_buys_no_second_one() {
+    const POLICY: &str = "
+rules:
+  - name: api
+    match: { hosts: [api.example.com] }
+    pay: { max: \"0.10 USD\", prepay: true, networks: [eip155:84532] }
+";
+    let stage = Setup {
+        policy: POLICY,
+        ..Setup::default()
+    };
+    let stage = stage.stage().await;
+    let headers = receipt(&paid());
+    let asked = stage.retryable();
+    let signed = stage.payer.authorize(&asked, &challenge("1000")).await;
+    let signed = signed.unwrap().at("/v1/x");
+    let whole = Some((StatusCode::OK, &headers));
+    stage.payer.settle(signed, whole).await;
+    let quote = stage.payer.quote(&asked, "/v1/x").expect("terms");
+
+    let busy = stage.wallet.gate.lock().await;
+    let waiting = Arc::new(Waiting::default());
+    let (payer, of, same) = (
+        Arc::clone(&stage.payer),
+        Arc::clone(&waiting),
+        quote.clone(),
+    );
+    let question = asked.clone();
+    let first = tokio::spawn(async move {
+        let signed = payer.prepay(&question, &same, &of).await;
+        signed.is_ok_and(|signed| signed.is_some())
+    });
+    while stage.wallet.seen.lock().unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    waiting.leave();
+    let again = Arc::new(Waiting::default());
+    let second = stage.payer.prepay(&asked, &quote, &again).await;
+    assert!(second.unwrap().is_none(), "it goes without a payment");
+    drop(busy);
+    assert!(first.await.unwrap());
+    assert_eq!(stage.spent().await.1, 2);
+}
+
 /// Nobody waits any more when it would be signed: nothing is.
 #[tokio::test]
 async fn an_agent_that_left_before_the_signature_pays_nothing() {

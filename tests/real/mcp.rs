@@ -79,6 +79,7 @@ fn reply(seen: &Seen, out: &mut dyn Write, result: &Value) -> io::Result<After> 
     let note = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": { "progress": 1 } });
     match seen.path() {
         "/events" => events(out, &[event(&message)]),
+        "/whole" => page(out, "text/event-stream", &event(&message)),
         "/progress" => events(
             out,
             &[
@@ -168,7 +169,14 @@ fn assert_nothing_paid(merchant: &Merchant, proxy: &Proxy) {
 
 #[test]
 fn a_tool_is_bought_in_every_form_of_answer() {
-    for path in ["/json", "/events", "/progress", "/mixed", "/counted"] {
+    for path in [
+        "/json",
+        "/events",
+        "/whole",
+        "/progress",
+        "/mixed",
+        "/counted",
+    ] {
         let (merchant, setup) = server(|seen, out| reply(seen, out, &goods()));
         let proxy = setup.start();
         let body = r#"{ "jsonrpc":"2.0", "params":{"name":"search","arguments":{"z":1.50,"a":"\u00e9"}},"method":"tools/call","id":41 }"#;
@@ -195,7 +203,10 @@ fn a_tool_is_bought_in_every_form_of_answer() {
             second.head.one("authorization"),
             Some("Bearer the agent's own")
         );
-        let row = row(&proxy, "settled");
+        let row = until("all of it in the books", LONG, || {
+            let row = row(&proxy, "settled");
+            row["delivery"]["digest"].is_string().then_some(row)
+        });
         assert_eq!(row["receipt"], "claimed", "{path}: {row}");
         assert_eq!(
             (&row["flags"], &row["protocol"]),
@@ -204,7 +215,7 @@ fn a_tool_is_bought_in_every_form_of_answer() {
         assert_eq!(proxy.ledger().sum(&["settled"]), 10_000);
         let text = answer.text();
         match path {
-            "/json" | "/events" => {
+            "/json" | "/events" | "/whole" => {
                 let header = answer.one("farepass-payment").unwrap();
                 assert!(header.contains("; transaction=\"0x5a"), "{header}");
             }
@@ -226,6 +237,48 @@ fn a_tool_is_bought_in_every_form_of_answer() {
         let again = post(&proxy, path, &body.replace("41", "42"));
         assert_eq!(told(&again)["id"], 42);
         assert_eq!(payments(&merchant, &proxy).len(), 2);
+    }
+}
+
+/// A stream that has begun has no coding, so what goes on in it must have none.
+#[test]
+fn what_goes_on_in_a_stream_is_asked_for_without_a_coding() {
+    for stubborn in [false, true] {
+        let (merchant, setup) = server(move |seen, out| {
+            let message = answer(seen, &goods()).to_string();
+            let accepted = seen.head.one("accept-encoding").unwrap_or_default();
+            if !stubborn && !accepted.contains("gzip") {
+                return page(out, "application/json", &message);
+            }
+            let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+            packed.write_all(message.as_bytes())?;
+            let packed = packed.finish()?;
+            let length = packed.len();
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip";
+            write!(out, "{head}\r\nContent-Length: {length}\r\n\r\n")?;
+            out.write_all(&packed)?;
+            Ok(After::Keep)
+        });
+        let proxy = setup.start();
+        let mut ask = Ask::get(&format!("https://{}/mixed", shop::HOST));
+        ask.method = "POST".into();
+        ask.body = call(&json!(1), "search").into_bytes();
+        let fields = [
+            ("Content-Type", "application/json"),
+            ("Accept-Encoding", "gzip"),
+        ];
+        ask.fields.extend(fields.map(|(n, v)| (n.into(), v.into())));
+        let answer = proxy.agent(LONG).send(&ask).unwrap();
+        let message = told(&answer);
+        match stubborn {
+            false => assert_eq!(
+                message["result"]["content"][0]["text"], "sold",
+                "{answer:?}"
+            ),
+            true => assert!(message["error"].is_object(), "readable: {answer:?}"),
+        }
+        assert_eq!(payments(&merchant, &proxy).len(), 1);
     }
 }
 

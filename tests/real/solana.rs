@@ -2,7 +2,9 @@
 //! something else than they should.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -16,6 +18,7 @@ use crate::support::agentcore::{State, Twist};
 use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::{Proxy, Setup};
+use crate::support::shop as till;
 use crate::support::stand::{Stand, request, stand};
 
 pub(crate) const DEVNET: &str = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1";
@@ -336,6 +339,32 @@ pub(crate) fn shop(entries: Vec<Value>) -> Merchant {
 
 fn ask(proxy: &Proxy, n: usize) -> Answer {
     proxy.get(&format!("https://shop.stand.test/{n}"))
+}
+
+/// A merchant lists as many offers as it likes; a node that says nothing is waited for once.
+#[test]
+fn a_node_that_hangs_is_not_waited_for_with_every_offer() {
+    let node = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut setup = Setup::new();
+    let at = format!("http://{}", node.local_addr().unwrap());
+    join_solana(&mut setup, &at);
+    let merchant = Merchant::start(|_, out| {
+        let terms = json!({
+            "x402Version": 2,
+            "resource": { "url": "https://shop.stand.test/0" },
+            "accepts": vec![entry(&json!({})); 6],
+        });
+        till::ask(&terms, out)
+    });
+    setup.root(&merchant.root);
+    setup.resolve("shop.stand.test:443", merchant.tls.port().into());
+    let proxy = setup.start();
+    let begun = Instant::now();
+    let refused = ask(&proxy, 0);
+    assert_eq!(refused.reason().as_deref(), Some("wallet_unavailable"));
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    assert_eq!(merchant.seen().len(), 1);
 }
 
 #[test]

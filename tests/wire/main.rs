@@ -11,5 +11,6 @@ mod pairs;
 mod quirks;
 mod rests;
 mod support;
+mod uploads;
 mod vectors_request;
 mod vectors_response;

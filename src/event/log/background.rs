@@ -96,25 +96,30 @@ const CHUNK: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Until the last sender is gone. Lines that wait together are written together; those of a write that
-/// fails are counted, and the next ones are tried again.
+/// fails are counted, and the next ones are tried again, on a line of their own.
 fn write_all(
     writer: &mut dyn Write,
     (lines, pause): (&Receiver<Vec<u8>>, &Receiver<()>),
     lost: &AtomicU64,
 ) {
+    let mut torn = false;
     while let Ok(mut chunk) = lines.recv() {
         let mut count = 1;
+        if torn {
+            // What came of the last write may be half a line: it ends here.
+            chunk.insert(0, b'\n');
+        }
         while chunk.len() < CHUNK
             && let Ok(line) = lines.try_recv()
         {
             chunk.extend_from_slice(&line);
             count += 1;
         }
-        if writer
+        torn = writer
             .write_all(&chunk)
             .and_then(|()| writer.flush())
-            .is_err()
-        {
+            .is_err();
+        if torn {
             lost.fetch_add(count, Ordering::Relaxed);
         }
         // Nobody sends here: it waits for the time, or for the end.

@@ -225,6 +225,45 @@ fn a_broken_pipe_is_told() {
     );
 }
 
+/// A disk that is full in the middle of the first line, and has room again.
+struct Full(Kept, u8);
+
+impl io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.1 = self.1.saturating_add(1);
+        match self.1 {
+            1 => self.0.write(&bytes[..bytes.len().min(9)]),
+            2 => Err(io::ErrorKind::StorageFull.into()),
+            _ => self.0.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn half_a_line_spoils_none_after_it() {
+    let (events, errors) = (Kept::default(), Kept::default());
+    let to = Destination::Writer(Box::new(Full(events.clone(), 0)));
+    let logs = subscriber(options("info", Format::Text, to, &errors)).unwrap();
+    tracing::dispatcher::with_default(&logs.dispatch, || {
+        logs.sink.observe(&spend(State::Reserved));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while events.text().len() < 9 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        logs.sink.observe(&spend(State::Settled));
+    });
+    drop(logs);
+    let events = events.text();
+    let lines: Vec<_> = events.lines().collect();
+    assert_eq!(lines.len(), 2, "{events}");
+    let whole: SpendEvent = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!(whole.state, State::Settled);
+}
+
 #[test]
 fn a_bad_filter_is_an_error() {
     let errors = Kept::default();

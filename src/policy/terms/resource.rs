@@ -40,14 +40,19 @@ pub(in crate::policy) fn is_of(asked: &Asked, resource: &str) -> Option<bool> {
 
 /// Host and written port of an absolute URL, or of one that only leaves out its scheme; the host is `None` when it
 /// is no host name. Anything else (a path, a tool's name, `mcp://…`) names no host, so nothing can be compared.
-/// Blanks around it and slashes of either kind are taken as browsers take them (WHATWG URL section 4.4).
+/// Blanks around it, tabs and line breaks anywhere and slashes of either kind are taken as browsers take them
+/// (WHATWG URL section 4.4).
 ///
 /// Only a port that is written counts, and `http` is taken like `https`: a server behind a TLS
 /// terminator does not know how it is reached.
 fn origin(resource: &str) -> Option<(Option<String>, Option<u16>)> {
     let blank = |c: char| c <= ' ';
     let slash = ['/', '\\'];
-    let resource = resource.trim_matches(blank);
+    let unseen = ['\t', '\n', '\r'];
+    let seen = resource
+        .contains(unseen)
+        .then(|| resource.replace(unseen, ""));
+    let resource = seen.as_deref().unwrap_or(resource).trim_matches(blank);
     let (scheme, rest) = match resource.split_once(':') {
         Some((scheme, rest)) if is_scheme(scheme) => (scheme.to_ascii_lowercase(), rest),
         _ => (String::new(), resource),

@@ -189,6 +189,11 @@ fn every_broken_challenge_has_its_reason() {
             "expires",
         ),
         (
+            with(&[("expires", "2026-12-01x08:00:00Z")]),
+            Reason::MalformedChallenge,
+            "expires",
+        ),
+        (
             with(&[("digest", "sha-512=:AAAA:")]),
             Reason::MalformedChallenge,
             "SHA-256",

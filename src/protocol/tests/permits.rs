@@ -221,6 +221,9 @@ fn version_1_has_neither() {
             "0 transfer_method_unsupported",
         ),
         (json!({"scheme": "upto"}), "0 scheme_unsupported"),
+        (json!({"scheme": "evm/charge"}), "0 scheme_unsupported"),
+        (json!({"scheme": "tempo/charge"}), "0 scheme_unsupported"),
+        (json!({"scheme": "exact"}), "1"),
     ] {
         let mut entry = v1_entry();
         for (key, value) in changes.as_object().unwrap() {

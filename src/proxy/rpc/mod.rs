@@ -158,7 +158,7 @@ impl Buyer {
         self.answer(answer, response).await
     }
 
-    async fn of_events(self, head: response::Parts, stream: Stream) -> Response<Body> {
+    async fn of_events(mut self, head: response::Parts, stream: Stream) -> Response<Body> {
         let most = self.conn.proxy.limits.challenge_body;
         let mut events = Events::new(stream, Arc::clone(&self.call), most);
         match events.next().await {
@@ -179,6 +179,8 @@ impl Buyer {
             Event::Other(raw) => {
                 let conn = Arc::clone(&self.conn);
                 let kept = again(&head);
+                // What is bought goes on in the same stream, which has no coding.
+                self.replay.head.uncoded();
                 let woven = Woven::new(|out| woven::first(self, kept, events, raw, out));
                 woven.answers(&conn, head)
             }

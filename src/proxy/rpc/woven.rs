@@ -124,7 +124,9 @@ pub(super) async fn first(
 /// An answer of its own as the rest of a stream that has begun.
 pub(super) async fn pour(response: Response<Body>, call: &Call, out: &Out) -> Result<(), Gone> {
     let (head, mut body) = response.into_parts();
-    let kind = Kind::of(&head.headers).filter(|_| head.status.is_success());
+    // The stream that it goes on in has no coding.
+    let coded = head.headers.contains_key(header::CONTENT_ENCODING);
+    let kind = Kind::of(&head.headers).filter(|_| head.status.is_success() && !coded);
     let note = told::note(&head.headers);
     out.data(note).await?;
     match kind {
