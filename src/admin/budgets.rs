@@ -33,6 +33,12 @@ pub(super) struct Standing {
     /// Whose payments count together, and how much does; the fullest first. Whoever spent nothing
     /// has none.
     pub(super) accounts: Vec<Account>,
+    /// How many there are, of which `accounts` may have fewer.
+    #[serde(skip)]
+    pub(super) in_use: usize,
+    /// Payments of whichever has the most.
+    #[serde(skip)]
+    pub(super) most_payments: u32,
 }
 
 /// What counts together.
@@ -80,8 +86,12 @@ async fn standing(
     };
     let mut accounts: Vec<Account> = counted.into_iter().filter(used).map(account).collect();
     accounts.sort_by_key(|account| std::cmp::Reverse((account.spent, account.payments)));
+    let in_use = accounts.len();
+    let most_payments = accounts.iter().map(|account| account.payments).max();
     accounts.truncate(ACCOUNTS_MAX);
     Ok(Standing {
+        in_use,
+        most_payments: most_payments.unwrap_or_default(),
         name: budget.name.clone(),
         scope: scope(budget.scope),
         window: window(budget.window),

@@ -37,6 +37,9 @@ pub enum ClientError {
     /// The connection.
     #[error("the proxy at {0} does not answer: {1}")]
     Connection(SocketAddr, String),
+    /// It took the question, and what became of it is unknown.
+    #[error("the proxy at {0} does not answer; whether it did what was asked is not known")]
+    Silent(SocketAddr),
     /// It said no.
     #[error("{detail}")]
     Refused {
@@ -92,16 +95,26 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<Value, ClientError> {
-        let at = here(self.beacon.admin);
-        let lost = |why: String| ClientError::Connection(at, why);
         let patience = match path {
             "reconcile" => LONG_PATIENCE,
             _ => PATIENCE,
         };
+        self.ask_within(patience, method, path, body).await
+    }
+
+    async fn ask_within(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        let at = here(self.beacon.admin);
+        let lost = |why: String| ClientError::Connection(at, why);
         let asked = timeout(patience, self.exchange(method, path, body));
         let (status, text) = asked
             .await
-            .map_err(|_| lost("no answer in time".into()))?
+            .map_err(|_| ClientError::Silent(at))?
             .map_err(lost)?;
         let document: Value =
             serde_json::from_slice(&text).map_err(|_| lost("the answer is not JSON".into()))?;
@@ -193,5 +206,38 @@ async fn send(
             Ok(()) => talk.await,
             Err(e) => Err(e.to_string()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::settings::Entrance;
+
+    /// Whoever has the question may be doing what it asks, so it is not asked again.
+    #[tokio::test]
+    async fn a_proxy_that_says_nothing_is_told_from_one_that_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = |admin| Client {
+            beacon: Beacon {
+                pid: 1,
+                proxy: Entrance::Plain(admin),
+                admin,
+                started: Timestamp::default(),
+                passing: false,
+            },
+            token: Token::read_or_create(dir.path()).unwrap(),
+        };
+        let here = listener.local_addr().unwrap();
+        let moment = Duration::from_millis(200);
+        let silent = client(here);
+        let silent = silent.ask_within(moment, Method::POST, "freezes", &Value::Null);
+        assert!(matches!(silent.await, Err(ClientError::Silent(_))));
+        drop(listener);
+        let gone = client(here);
+        let gone = gone.ask_within(PATIENCE, Method::POST, "freezes", &Value::Null);
+        assert!(matches!(gone.await, Err(ClientError::Connection(..))));
     }
 }

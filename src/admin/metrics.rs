@@ -85,7 +85,7 @@ const REMAINING: Family = Family::gauge(
 const RATIO: Family = Family::gauge(
     "farepass_budget_used_ratio",
     BUDGET,
-    "How much of the limit is used in that account, by money or by payments: 1 is all of it.",
+    "How much of the limit is used in the fullest account, by money or by payments: 1 is all of it.",
 );
 const ACCOUNTS: Family = Family::gauge(
     "farepass_budget_accounts",
@@ -243,7 +243,7 @@ fn budgets(page: &mut Page, all: &[Standing]) {
             Some(dollars(left))
         }),
         (&RATIO, |b| Some(used(b))),
-        (&ACCOUNTS, |b| Some(b.accounts.len().to_string())),
+        (&ACCOUNTS, |b| Some(b.in_use.to_string())),
     ];
     for (family, column) in columns {
         page.family(family);
@@ -264,9 +264,8 @@ fn fullest(budget: &Standing) -> Usd {
 fn used(budget: &Standing) -> String {
     let part = |used: u64, of: u64| (u128::from(used) * 10_000).div_ceil(u128::from(of.max(1)));
     let money = budget.limit.map(|limit| part(fullest(budget).0, limit.0));
-    let most = budget.accounts.iter().map(|a| a.payments).max();
     let count = budget.payments_limit;
-    let count = count.map(|limit| part(most.unwrap_or(0).into(), limit.into()));
+    let count = count.map(|limit| part(budget.most_payments.into(), limit.into()));
     let ratio = money.max(count).unwrap_or_default();
     format!("{}.{:04}", ratio / 10_000, ratio % 10_000)
 }

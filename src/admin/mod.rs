@@ -41,6 +41,7 @@ mod query;
 mod reload;
 mod routes;
 pub mod sessions;
+mod stalled;
 mod token;
 
 use api::Question;
@@ -53,6 +54,7 @@ use problem::{Answer, Problem};
 pub use query::state;
 pub use reload::{Reload, Reloaded};
 use routes::Op;
+use stalled::Stalled;
 pub use token::{Token, TokenError};
 
 /// Connections at once: a person, a scraper, a few probes.
@@ -141,7 +143,7 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .max_buf_size(HEAD_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Stalled::new(stream, PATIENCE)), service);
         let mut served = std::pin::pin!(served);
         let served = tokio::select! {
             ended = served.as_mut() => ended,

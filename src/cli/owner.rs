@@ -46,7 +46,11 @@ impl<T> Try<T> {
             Err(error @ (ClientError::NoBeacon(_) | ClientError::Connection(..))) => {
                 Ok(Self::Busy(error))
             }
-            Err(error @ (ClientError::Token(_) | ClientError::Refused { .. })) => Err(error.into()),
+            Err(
+                error @ (ClientError::Token(_)
+                | ClientError::Silent(_)
+                | ClientError::Refused { .. }),
+            ) => Err(error.into()),
         }
     }
 }
@@ -267,4 +271,18 @@ async fn asked(
 ) -> Result<Value, ClientError> {
     let client = Client::beside(state_dir)?;
     client.ask(method, path, body).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session that was asked for twice would be two.
+    #[test]
+    fn what_may_have_been_done_is_not_asked_again() {
+        let at = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let busy = Try::<()>::of(Err(ClientError::Connection(at, "refused".into())));
+        assert!(matches!(busy, Ok(Try::Busy(_))));
+        assert!(Try::<()>::of(Err(ClientError::Silent(at))).is_err());
+    }
 }

@@ -182,6 +182,7 @@ impl From<ClientError> for Failure {
             }
             ClientError::NoBeacon(_)
             | ClientError::Connection(..)
+            | ClientError::Silent(_)
             | ClientError::Refused { .. } => Self::new(Exit::Failed, error),
         }
     }

@@ -65,15 +65,68 @@ impl Serialize for Stored<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::clock::Timestamp;
-    use crate::event::{Agreed, Delivery, Flag, State};
+    use crate::event::{Agreed, Delivery, Flag, Permitted, State, TempoSigned, Transacted};
     use crate::money::{Amount, Usd};
     use crate::payment::PaymentId;
 
     fn back(event: &SpendEvent) -> SpendEvent {
         let text = serde_json::to_string(&Stored(event)).unwrap();
         serde_json::from_str(&text).unwrap()
+    }
+
+    fn agreed() -> Agreed {
+        let word = || Some(String::new());
+        Agreed {
+            resource: word(),
+            expires: Some(Timestamp(9)),
+            solana: Some(Transacted::default()),
+            permit: Some(Permitted {
+                facilitator: word(),
+                ..Permitted::default()
+            }),
+            transaction: Some(TempoSigned {
+                fee_token: word(),
+                ..TempoSigned::default()
+            }),
+            ..Agreed::default()
+        }
+    }
+
+    /// The document of the API forbids what it does not name.
+    #[test]
+    fn the_api_names_every_field() {
+        use serde_json::{Value, to_value};
+        let text = include_str!("../admin/openapi/payments.json");
+        let document: Value = serde_json::from_str(text).unwrap();
+        let named = |schema: &str| {
+            let named = document[schema]["properties"].as_object().unwrap();
+            named.keys().cloned().collect::<BTreeSet<_>>()
+        };
+        let keys = |value: Value| {
+            let keys = value.as_object().unwrap();
+            keys.keys().cloned().collect::<BTreeSet<_>>()
+        };
+        let event = keys(to_value(full()).unwrap());
+        assert_eq!(named("SpendEvent"), event);
+        let place = ["record_seq", "record_hash"].map(str::to_owned);
+        assert_eq!(named("Record"), event.into_iter().chain(place).collect());
+        let agreed = to_value(agreed()).unwrap();
+        for (schema, value) in [
+            ("Transacted", &agreed["solana"]),
+            ("TempoSigned", &agreed["transaction"]),
+            ("Agreed", &agreed),
+            ("Delivery", &to_value(full().delivery).unwrap()),
+        ] {
+            let unnamed: Vec<_> = keys(value.clone())
+                .difference(&named(schema))
+                .cloned()
+                .collect();
+            assert!(unnamed.is_empty(), "{schema}: {unnamed:?}");
+        }
     }
 
     /// Every field says something.
@@ -111,7 +164,7 @@ mod tests {
             flags: vec![Flag::PriceChanged],
             confirmed: true,
             block: Some(0),
-            agreed: Some(Box::new(Agreed::default())),
+            agreed: Some(Box::new(agreed())),
             latency_ms: Some(0),
             trace_id: Some(word()),
             span_id: Some(word()),

@@ -410,3 +410,40 @@ fn there_are_so_many_streams_and_no_more() {
     drop(streams);
     until("a place", PATIENCE, || open().0.then_some(()));
 }
+
+/// Threats D-01 and K-01: whoever asks and never reads keeps its place for a moment only.
+#[test]
+fn clients_that_never_read_make_room() {
+    let (_merchant, proxy) = lively();
+    let question = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".repeat(2000);
+    let held: Vec<_> = (0..64)
+        .map(|_| {
+            let socket = socket2::Socket::new(
+                socket2::Domain::for_address(proxy.admin()),
+                socket2::Type::STREAM,
+                None,
+            );
+            let socket = socket.unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.connect(&proxy.admin().into()).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let mut stream = TcpStream::from(socket);
+            // As much as it takes: the rest is the proxy's to read, and it does not.
+            let _ = stream.write_all(question.as_bytes());
+            stream
+        })
+        .collect();
+    until("room for others", Duration::from_secs(60), || {
+        let mut socket = TcpStream::connect(proxy.admin()).ok()?;
+        socket.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        http::write_head(
+            &mut socket,
+            "GET /healthz HTTP/1.1",
+            &[("Host".into(), "127.0.0.1".into())],
+        )
+        .ok()?;
+        let answer = http::read_answer(&mut BufReader::new(socket), "GET").ok()?;
+        (answer.status == 200).then_some(())
+    });
+    drop(held);
+}

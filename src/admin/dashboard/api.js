@@ -32,16 +32,24 @@ export async function ask(path, method = "GET", body = undefined) {
   return document;
 }
 
+/** Ends when somebody may see this page. */
+const seen = () => document.hidden && new Promise((on) => document.addEventListener("visibilitychange", on, { once: true }));
+
 /**
- * Hears events until the page is closed, and takes a broken stream up where it ended.
+ * Hears events while the page is seen, and takes a broken stream up where it ended. A browser has six
+ * connections for all tabs of one origin: those that nobody looks at leave them to the others.
  * `told(kind, data)` is called for each, `state(alive)` when the stream begins or breaks.
  */
 export async function listen(told, state) {
   let last = null;
   for (;;) {
+    await seen();
+    const over = new AbortController();
+    const hide = () => document.hidden && over.abort();
+    document.addEventListener("visibilitychange", hide);
     try {
       const headers = fields(last === null ? {} : { "Last-Event-ID": last });
-      const answer = await fetch("/api/v1/events", { headers, cache: "no-store" });
+      const answer = await fetch("/api/v1/events", { headers, cache: "no-store", signal: over.signal });
       if (!answer.ok) throw new Refused(answer.status, "no stream");
       state(true);
       for await (const event of events(answer.body)) {
@@ -50,6 +58,8 @@ export async function listen(told, state) {
       }
     } catch (error) {
       if (error instanceof Refused && error.status === 401) return state(false);
+    } finally {
+      document.removeEventListener("visibilitychange", hide);
     }
     state(false);
     await new Promise((again) => setTimeout(again, 2000));

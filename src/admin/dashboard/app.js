@@ -2,12 +2,14 @@
 
 import { Refused, arrive, ask, listen } from "/api.js";
 import { chart } from "/chart.js";
-import { byId, el, money, put, usd } from "/dom.js";
+import { byId, el, made, money, put, usd } from "/dom.js";
 import * as limits from "/limits.js";
 import * as tables from "/tables.js";
 
 /** Newest events kept: of payments for the plot, of refusals for the list. */
 const KEPT = 5000;
+/** Refusals that are read at first. */
+const REFUSALS = 200;
 /** How long the list of questions stands still before it takes clicks, in milliseconds. */
 const STILL = 600;
 
@@ -57,7 +59,7 @@ function draw() {
 function tiles(events) {
   const today = new Date().setHours(0, 0, 0, 0);
   const counts = (p) => ["settled", "unknown", "reserved"].includes(p.state);
-  const spent = events.filter((p) => counts(p) && Date.parse(p.time) >= today);
+  const spent = events.filter((p) => counts(p) && made(p) >= today);
   const sum = (list) => list.reduce((all, p) => all + usd(p.charged), 0);
   const open = events.filter((p) => p.state === "unknown" || p.state === "reserved");
   const turned = newest(refused).filter((p) => Date.parse(p.time) >= today);
@@ -67,7 +69,7 @@ function tiles(events) {
     tile("spent today", money(sum(spent)), "", "#spend"),
     tile("payments today", spent.length, "", "#payments"),
     tile("outcome unknown", money(sum(open)), open.length > 0 ? "warn" : "", "#payments"),
-    tile("refused today", turned.length, "", "#refusals"),
+    tile("refused today", turned.length < REFUSALS ? turned.length : `${turned.length}+`, "", "#refusals"),
     tile("waiting for you", waiting.length, waiting.length > 0 ? "warn" : "", "#approvals"));
   document.title = waiting.length > 0 ? `(${waiting.length}) Farepass` : "Farepass";
 }
@@ -125,7 +127,7 @@ function standing() {
 }
 
 async function readPayments() {
-  const [payments, refusals] = await Promise.all([ask(`payments?limit=${KEPT}`), ask("refusals?limit=200")]);
+  const [payments, refusals] = await Promise.all([ask(`payments?limit=${KEPT}`), ask(`refusals?limit=${REFUSALS}`)]);
   for (const event of payments.reverse()) keep(event);
   for (const event of refusals.reverse()) keep(event);
   draw();
@@ -190,8 +192,8 @@ function heard(kind, data) {
 function alive(is) {
   byId("live").className = `pill ${is ? "quiet" : "warn"}`;
   put(byId("live"), is ? "live" : "not connected");
-  // What is in no stream may have changed meanwhile.
-  if (is) Promise.all([readHealth(), readApprovals(), readFreezes(), readLimits()]).catch(told);
+  // What is in no stream may have changed meanwhile, and a stream that heard nothing yet begins anew.
+  if (is) Promise.all([readHealth(), readPayments(), readApprovals(), readFreezes(), readLimits()]).catch(told);
 }
 
 function wire() {
@@ -231,7 +233,8 @@ async function begin() {
   }
   byId("main").hidden = false;
   wire();
-  await Promise.all([readPayments(), readApprovals(), readFreezes(), readLimits()]).catch(told);
+  await Promise.all([readApprovals(), readFreezes(), readLimits()]).catch(told);
+  draw();
   // A link to one question ends in its id.
   const asked = location.pathname.match(/^\/approvals\/(apr_[0-9a-f]+)$/)?.[1];
   if (asked) byId(asked)?.scrollIntoView();

@@ -1,6 +1,6 @@
 // Spend over time: bars in stacks, drawn by hand.
 
-import { el, money, svg, usd } from "/dom.js";
+import { el, made, money, svg, usd } from "/dom.js";
 
 const [HEIGHT, LEFT, BOTTOM, TOP] = [240, 72, 26, 12];
 const BARS = 60;
@@ -10,11 +10,11 @@ const SHOWN = 6;
 export function chart(payments, by, span, now = Date.now()) {
   const start = now - span * 1000;
   const counts = (p) => p.charged && p.state !== "released" && p.state !== "denied";
-  const here = payments.filter((p) => counts(p) && Date.parse(p.time) >= start);
+  const here = payments.filter((p) => counts(p) && made(p) >= start);
   const names = largest(here, by);
   const bars = Array.from({ length: BARS }, () => new Map());
   for (const payment of here) {
-    const at = Math.min(BARS - 1, Math.floor(((Date.parse(payment.time) - start) / (span * 1000)) * BARS));
+    const at = Math.min(BARS - 1, Math.floor(((made(payment) - start) / (span * 1000)) * BARS));
     const name = names.includes(payment[by]) ? payment[by] : "other";
     bars[at].set(name, (bars[at].get(name) ?? 0) + usd(payment.charged));
   }

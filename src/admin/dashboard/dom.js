@@ -49,6 +49,9 @@ export function money(number) {
   return `$${number.toFixed(digits)}`;
 }
 
+/** When a payment was made, whatever became of it later: its id begins with that (milliseconds). */
+export const made = (payment) => Number.parseInt(payment.id.slice(4, 16), 16);
+
 /** A time of today as a time, another one with its day. */
 export function when(text) {
   const at = new Date(text);

@@ -108,7 +108,7 @@ impl Otel {
             trace,
             id: span,
             parent: cause.map(|c| c.span),
-            state: cause.and_then(|_| headers.get("tracestate").cloned()),
+            state: cause.and_then(|_| state(headers)),
             began: Instant::now(),
         };
         let place = Trace {
@@ -123,6 +123,17 @@ impl Otel {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&span)
     }
+}
+
+/// Bytes of a `tracestate` that everybody must take (Trace Context section 3.3.1.5).
+const STATE_MAX: usize = 512;
+
+/// The agent's `tracestate`, unless it is one that collectors need not take, or
+/// cannot. A copy: the head that it came in is larger, and spans wait for their export.
+fn state(headers: &HeaderMap) -> Option<HeaderValue> {
+    let state = headers.get("tracestate")?.as_bytes();
+    let plain = state.len() <= STATE_MAX && state.iter().all(|b| (b' '..=b'~').contains(b));
+    HeaderValue::from_bytes(state).ok().filter(|_| plain)
 }
 
 /// The counters; without samples where nothing is exported.
@@ -355,5 +366,29 @@ impl Sink for Otel {
         if known.len() < UNDER_WAY {
             known.insert(trace.span, Known { since, attributes });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_kept_as_it_came_or_not_at_all() {
+        for (given, kept) in [
+            (&b"vendor=x,other=y"[..], true),
+            (&[b'x'; STATE_MAX], true),
+            (&[b'x'; STATE_MAX + 1], false),
+            (b"vend=\xff\xfe", false),
+            (b"a=1\tb", false),
+        ] {
+            let value = HeaderValue::from_bytes(given).unwrap();
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("tracestate"),
+                value.clone(),
+            )]);
+            assert_eq!(state(&headers), kept.then_some(value), "{given:?}");
+        }
+        assert_eq!(state(&HeaderMap::new()), None);
     }
 }
