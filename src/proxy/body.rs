@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::copies::Share;
@@ -18,10 +17,11 @@ use super::evidence::Watched as Evidence;
 use super::expect::{Held, Last};
 use super::h2::Received;
 use super::headers;
+use super::patience::Patience;
 use super::pool::Place;
 use super::rpc::Woven;
 use super::tee::Tee;
-use super::timer::{Lent, Spare};
+use super::timer::Spare;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -78,13 +78,7 @@ impl Source {
 /// What comes from one side, with a bound on its silences.
 pub(super) struct Stream {
     source: Source,
-    /// Milliseconds.
-    idle: u64,
-    /// When either body of its exchange last moved, where both may.
-    both: Option<Arc<Activity>>,
-    /// Only while waiting: a body whose bytes are there costs no timer.
-    silence: Option<Lent>,
-    timer: Spare,
+    patience: Patience,
     _tail: Option<Box<Tail>>,
 }
 
@@ -101,18 +95,20 @@ impl Stream {
     pub(super) fn new(source: Source, idle: Duration, timer: &Spare) -> Self {
         Self {
             source,
-            idle: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
-            both: None,
-            silence: None,
-            timer: timer.clone(),
+            patience: Patience::new(idle, timer),
             _tail: None,
         }
     }
 
     /// A body of an exchange in which the other one moves too: it is silent when both are.
     pub(super) fn beside(mut self, both: Option<Arc<Activity>>) -> Self {
-        self.both = both;
+        self.patience = self.patience.beside(both);
         self
+    }
+
+    /// When it or the other one last moved, where both may.
+    pub(super) fn both(&self) -> Option<&Arc<Activity>> {
+        self.patience.both()
     }
 
     /// The body of an answer with which that ends.
@@ -124,10 +120,7 @@ impl Stream {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
         match self.source.poll(cx) {
             Poll::Ready(mut frame) => {
-                self.silence = None;
-                if let Some(both) = &self.both {
-                    both.moved();
-                }
+                self.patience.moved();
                 if let Some(Ok(frame)) = &mut frame
                     && let Some(trailers) = frame.trailers_mut()
                 {
@@ -136,17 +129,8 @@ impl Stream {
                 Poll::Ready(frame)
             }
             Poll::Pending => {
-                let idle = Duration::from_millis(self.idle);
-                let begin = || self.timer.until(Instant::now() + idle);
-                let silence = self.silence.get_or_insert_with(begin);
-                loop {
-                    ready!(Pin::new(&mut *silence).poll(cx));
-                    let moved = self.both.as_ref().map(|both| both.last() + idle);
-                    match moved.filter(|until| *until > Instant::now()) {
-                        Some(until) => silence.reset(until),
-                        None => return Poll::Ready(Some(Err(BodyError::Idle))),
-                    }
-                }
+                ready!(self.patience.poll_over(cx));
+                Poll::Ready(Some(Err(BodyError::Idle)))
             }
         }
     }
@@ -229,6 +213,18 @@ impl Body {
             | Self::Evidence(_)
             | Self::Woven(_)
             | Self::Watched(..) => None,
+        }
+    }
+
+    /// When it or the other body of its exchange last moved, where both come from a peer.
+    pub(super) fn both(&self) -> Option<&Arc<Activity>> {
+        match self {
+            Self::Stream(stream) => stream.both(),
+            Self::Tee(tee) => tee.both(),
+            Self::Held(held) => held.both(),
+            Self::Pieces(pieces) => pieces.rest.as_ref()?.both(),
+            Self::Watched(body, _) => body.both(),
+            Self::Empty | Self::Full(_) | Self::Evidence(_) | Self::Woven(_) => None,
         }
     }
 

@@ -11,6 +11,7 @@ use http::{Request, Version, header};
 use http_body::{Body as _, SizeHint};
 use tokio::time::{Sleep, sleep};
 
+use super::activity::Activity;
 use super::body::{Body, BodyError, Polled};
 
 /// A body that waits for the upstream's word.
@@ -143,5 +144,9 @@ impl Held {
 
     pub(super) fn size(&self) -> SizeHint {
         self.body.size_hint()
+    }
+
+    pub(super) fn both(&self) -> Option<&Arc<Activity>> {
+        self.body.both()
     }
 }

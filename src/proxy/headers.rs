@@ -213,6 +213,13 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// Are these more than so many lines of a head? Cookies, which HTTP/2 may take apart, are one line (RFC 9113
+/// section 8.2.3).
+pub(super) fn exceed(headers: &HeaderMap, most: usize) -> bool {
+    let crumbs = || headers.get_all(header::COOKIE).iter().count();
+    headers.len() > most && headers.len() - crumbs().saturating_sub(1) > most
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,6 +40,7 @@ mod listen;
 mod lookups;
 mod own;
 mod parent;
+mod patience;
 mod pool;
 mod prepay;
 mod purchase;

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::sync::Notify;
 
+use super::activity::Activity;
 use super::body::{Pieces, Polled, Stream};
 use super::copies::{Gathered, Share};
 
@@ -127,6 +128,10 @@ impl Tee {
         self.source
             .as_ref()
             .map_or_else(SizeHint::default, Stream::size)
+    }
+
+    pub(super) fn both(&self) -> Option<&Arc<Activity>> {
+        self.source.as_ref()?.both()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {

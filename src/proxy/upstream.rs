@@ -119,8 +119,8 @@ impl Upstream {
         absolute_form(request, &key.target)?;
         let listener = interim::listener(request, lane.interim.as_ref(), None);
         if sender.ready().await.is_ok() {
-            match sender.send(taken(request), listener.as_ref()).await {
-                Ok(response) => return Ok(placed(response, place)),
+            match sender.send(taken(request), lane, listener.as_ref()).await {
+                Ok(response) => return self.placed(response, place),
                 // A stream that was reset on a living connection is an answer of sorts.
                 Err(_) => {
                     let again = again.filter(|_| sender.is_closed());
@@ -133,8 +133,21 @@ impl Upstream {
         drop(place);
         let (mut fresh, place) = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
         fresh.ready().await?;
-        let response = fresh.send(taken(request), listener.as_ref()).await?;
-        Ok(placed(response, place))
+        let response = fresh.send(taken(request), lane, listener.as_ref()).await?;
+        self.placed(response, place)
+    }
+
+    /// An answer whose body holds its place among those of its connection.
+    fn placed(
+        &self,
+        mut response: Response<Source>,
+        place: Place,
+    ) -> Result<Response<Source>, UpstreamError> {
+        if headers::exceed(response.headers(), self.limits.header_count) {
+            return Err(UpstreamError::Protocol);
+        }
+        response.extensions_mut().insert(place);
+        Ok(response)
     }
 
     async fn over_h1(
@@ -316,12 +329,6 @@ impl Upstream {
 /// Is the last response over, or almost?
 async fn settled(sender: &mut H1) -> bool {
     matches!(timeout(SETTLE, sender.ready()).await, Ok(Ok(())))
-}
-
-/// An answer whose body holds its place among those of its connection.
-fn placed(mut response: Response<Source>, place: Place) -> Response<Source> {
-    response.extensions_mut().insert(place);
-    response
 }
 
 /// The request, for whoever sends it.

@@ -347,6 +347,48 @@ async fn heads_are_bounded_both_ways() {
     proxy.assert_well();
 }
 
+/// Small fields cost most of what they take beside their bytes, and HTTP/2 counts only those.
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_are_counted_over_http_2_too() {
+    let (origin, _) = merchant(|stream| {
+        // As many as the stream's number says, in tens.
+        let count = usize::try_from(stream).unwrap() * 10;
+        let block = [field(":status", "200"), field("x", "1").repeat(count)].concat();
+        frame(HEADERS, WHOLE, stream, &block)
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let agent = proxy.agent();
+    for (fields, status) in [
+        (field("x", "1").repeat(90), 200),
+        (field("x", "1").repeat(101), 431),
+        (field("x", "1").repeat(2500), 431),
+        // These are one line.
+        (field("cookie", "a=1").repeat(150), 200),
+    ] {
+        let mut h2 = H2::connect(&agent, "free.wire.test").await;
+        let block = [request("GET", "/", &[]), fields].concat();
+        h2.send(&frame(HEADERS, WHOLE, 1, &block)).await;
+        let outcome = soon("an answer", h2.outcome(1)).await;
+        assert_eq!(outcome, Outcome::Status(status), "{} bytes", block.len());
+        assert!(soon("a PING", h2.lives()).await);
+    }
+    // The streams before took the first numbers of the connection to the merchant.
+    let (mut first, mut last) = (Message::default(), Message::default());
+    while first.status() != 502 {
+        last = std::mem::take(&mut first);
+        let mut wire = agent.tls("free.wire.test", &["http/1.1"]).await;
+        first = get(&mut wire, "/", "").await.unwrap();
+    }
+    assert_eq!(last.all("x").len(), 90);
+    assert_eq!(first.reason(), "protocol_error");
+    let mut h2 = H2::connect(&agent, "free.wire.test").await;
+    h2.send(&get_on(1)).await;
+    let outcome = soon("an answer", h2.outcome(1)).await;
+    assert_eq!(outcome, Outcome::Status(502));
+    proxy.assert_well();
+}
+
 /// What each of them sends, on a connection of its own, and how often. Whether it reads is its affair.
 fn floods() -> Vec<(&'static str, Vec<u8>, usize)> {
     let window = frame(WINDOW, 0, 1, &[0, 0, 0, 1]);

@@ -10,6 +10,7 @@ mod limits;
 mod pairs;
 mod quirks;
 mod rests;
+mod streams;
 mod support;
 mod uploads;
 mod vectors_request;

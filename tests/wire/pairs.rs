@@ -2,8 +2,6 @@
 //! what only one of the two knows.
 
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -15,26 +13,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::mpsc;
 
 use crate::support::agent::Agent;
+use crate::support::fed::Fed;
 use crate::support::h2;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
 use crate::support::soon;
 use crate::support::wire::Wire;
-
-/// A body that is sent frame by frame, when the test wants it.
-struct Fed(mpsc::Receiver<Frame<Bytes>>);
-
-impl Body for Fed {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
-    }
-}
 
 /// Sends every frame back as it comes, trailers too, and says how it was asked.
 async fn echo(request: Request<Incoming>) -> Result<Response<Incoming>, Infallible> {

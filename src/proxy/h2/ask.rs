@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
@@ -19,11 +20,14 @@ use super::received::Received;
 use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
 use crate::proxy::interim::Listener;
+use crate::proxy::lane::Lane;
+use crate::proxy::patience::Patience;
 use crate::settings::Limits;
 
-/// What one stream, and all of a connection, may have on its way to us: answers are larger than requests.
-const STREAM_WINDOW: u32 = 2 << 20;
-const WINDOW: u32 = 5 << 20;
+/// What one stream may have on its way to us: answers are larger than requests.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// What all of a connection may: a few agents that do not read must not stop the others of their session.
+const WINDOW: u32 = 16 << 20;
 /// Bytes that wait for the merchant on one stream.
 const SEND_BUFFER: usize = 1 << 20;
 
@@ -32,6 +36,8 @@ const SEND_BUFFER: usize = 1 << 20;
 pub(in crate::proxy) struct Sender {
     requests: SendRequest<Bytes>,
     open: Arc<AtomicBool>,
+    /// How long the merchant may take nothing of a body.
+    idle: Duration,
     /// When the last is gone the connection ends with its last stream.
     _alive: mpsc::Sender<Infallible>,
 }
@@ -60,6 +66,7 @@ where
     Ok(Sender {
         requests,
         open,
+        idle: limits.idle_timeout,
         _alive: alive,
     })
 }
@@ -123,9 +130,10 @@ impl Sender {
     pub(in crate::proxy) async fn send(
         &mut self,
         request: Request<Body>,
+        lane: &Lane,
         listener: Option<&Listener>,
     ) -> Result<Response<Source>, h2::Error> {
-        let answer = self.answer(request, listener).await;
+        let answer = self.answer(request, lane, listener).await;
         if answer.is_err() {
             // It may have said that it goes away.
             let mut cx = Context::from_waker(Waker::noop());
@@ -141,6 +149,7 @@ impl Sender {
     async fn answer(
         &mut self,
         request: Request<Body>,
+        lane: &Lane,
         listener: Option<&Listener>,
     ) -> Result<Response<h2::RecvStream>, h2::Error> {
         let (parts, body) = request.into_parts();
@@ -154,7 +163,9 @@ impl Sender {
         let (answer, out) = self.requests.send_request(head, over)?;
         let mut upload = Upload(None);
         if !over {
-            let mut sending = Box::pin(pipe::send(body, out));
+            // Given up, it ends with the answer, which has bounds of its own.
+            let patience = Patience::new(self.idle, &lane.silence);
+            let mut sending = Box::pin(pipe::send(body, out, patience));
             // What is at hand needs no task.
             let waits = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await;
             upload.0 = waits.then(|| tokio::spawn(async move { drop(sending.await) }));

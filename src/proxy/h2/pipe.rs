@@ -9,9 +9,19 @@ use h2::{Reason, SendStream};
 use http_body::Body as _;
 
 use crate::proxy::body::Body;
+use crate::proxy::patience::Patience;
 
-/// Sends all of it. `Err`: the peer wants no more, or there is no more; it was told.
-pub(super) async fn send(mut body: Body, mut out: SendStream<Bytes>) -> Result<(), h2::Error> {
+/// Most bytes that a stream claims at once of what its peer takes.
+const CLAIM: usize = 64 << 10;
+
+/// Sends all of it. `Err`: the peer wants no more or there is no more, of which it was told; or it took nothing for
+/// too long.
+pub(super) async fn send(
+    mut body: Body,
+    mut out: SendStream<Bytes>,
+    patience: Patience,
+) -> Result<(), h2::Error> {
+    let mut patience = patience.beside(body.both().cloned());
     loop {
         let next = poll_fn(|cx| {
             if let Poll::Ready(reset) = out.poll_reset(cx) {
@@ -30,10 +40,7 @@ pub(super) async fn send(mut body: Body, mut out: SendStream<Bytes>) -> Result<(
         match frame.into_data() {
             Ok(data) => {
                 let last = body.is_end_stream();
-                if !data.is_empty() {
-                    room(&mut out).await?;
-                }
-                out.send_data(data, last)?;
+                pour(data, last, &mut out, &mut patience).await?;
                 if last {
                     return Ok(());
                 }
@@ -47,20 +54,51 @@ pub(super) async fn send(mut body: Body, mut out: SendStream<Bytes>) -> Result<(
     }
 }
 
-/// Waits until the peer takes a byte more. No more is asked for: what one stream claims and does not use others miss.
-async fn room(out: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
-    out.reserve_capacity(1);
+/// Sends what the peer takes when it takes it, and nothing ahead: what waits in a queue waits without a bound.
+async fn pour(
+    mut data: Bytes,
+    last: bool,
+    out: &mut SendStream<Bytes>,
+    patience: &mut Patience,
+) -> Result<(), h2::Error> {
+    loop {
+        let room = match data.is_empty() {
+            true => 0,
+            false => room(data.len(), out, patience).await?,
+        };
+        let piece = data.split_to(room.min(data.len()));
+        let over = data.is_empty();
+        out.send_data(piece, last && over)?;
+        if over {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits until the peer takes some of so many bytes. All of that is to be sent at once: what one stream claims and
+/// does not use others miss.
+async fn room(
+    wanted: usize,
+    out: &mut SendStream<Bytes>,
+    patience: &mut Patience,
+) -> Result<usize, h2::Error> {
+    out.reserve_capacity(wanted.min(CLAIM));
     poll_fn(|cx| {
         if let Poll::Ready(reset) = out.poll_reset(cx) {
             return Poll::Ready(Err(reset.map_or_else(|e| e, Into::into)));
         }
         while out.capacity() == 0 {
-            match ready!(out.poll_capacity(cx)) {
-                Some(capacity) => drop(capacity?),
-                None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
+            match out.poll_capacity(cx) {
+                Poll::Ready(Some(capacity)) => drop(capacity?),
+                Poll::Ready(None) => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
+                Poll::Pending => {
+                    ready!(patience.poll_over(cx));
+                    return Poll::Ready(Err(Reason::CANCEL.into()));
+                }
             }
         }
-        Poll::Ready(Ok(()))
+        patience.rewarded();
+        Poll::Ready(Ok(out.capacity()))
     })
     .await
 }

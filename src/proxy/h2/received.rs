@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
@@ -44,8 +44,7 @@ impl Received {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                // The peer has said all that it wants to say (RFC 9113 section 8.1).
-                Some(Err(e)) if e.reason() == Some(Reason::NO_ERROR) => return Poll::Ready(None),
+                // NO_ERROR too: it is harmless after the end (RFC 9113 section 8.1), which is then all that is told here.
                 Some(Err(e)) => return Poll::Ready(Some(Err(e))),
                 None => self.only_trailers = true,
             }
@@ -63,6 +62,58 @@ impl Received {
             _ if self.is_end() => SizeHint::with_exact(0),
             UNKNOWN => SizeHint::default(),
             left => SizeHint::with_exact(left),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use h2::{Reason, client, server};
+    use http::Request;
+
+    use super::*;
+
+    /// What comes of an upload, and whether it is cut.
+    async fn upload(end: Option<Reason>) -> (usize, bool) {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let agent = tokio::spawn(async move {
+            let (mut sender, connection) = client::handshake(near).await.unwrap();
+            let moving = tokio::spawn(connection);
+            let (_answer, mut out) = sender
+                .send_request(Request::post("https://a.test/").body(()).unwrap(), false)
+                .unwrap();
+            out.send_data(Bytes::from("part"), end.is_none()).unwrap();
+            // Read by us before the reset is sent.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            if let Some(reason) = end {
+                out.send_reset(reason);
+            }
+            let _ = moving.await;
+        });
+        let mut connection = server::handshake(far).await.unwrap();
+        let (request, _respond) = connection.accept().await.unwrap().unwrap();
+        let moving = tokio::spawn(async move { while connection.accept().await.is_some() {} });
+        let mut body = Received::new(request.into_body(), &HeaderMap::new());
+        let mut length = 0;
+        let cut = loop {
+            match poll_fn(|cx| body.poll(cx)).await {
+                Some(Ok(frame)) => length += frame.into_data().unwrap().len(),
+                Some(Err(_)) => break true,
+                None => break false,
+            }
+        };
+        moving.abort();
+        agent.abort();
+        (length, cut)
+    }
+
+    #[tokio::test]
+    async fn only_the_end_of_a_stream_is_the_end_of_a_body() {
+        assert_eq!(upload(None).await, (4, false));
+        for reason in [Reason::NO_ERROR, Reason::CANCEL] {
+            assert_eq!(upload(Some(reason)).await, (4, true), "{reason:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -17,12 +17,16 @@ use super::received::Received;
 use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
 use crate::proxy::exchange::{Question, exchange};
+use crate::proxy::headers;
 use crate::proxy::interim::Sink;
+use crate::proxy::patience::Patience;
 use crate::proxy::serve::{Conn, Serve};
 use crate::settings::Limits;
 
-/// What a stream, and all of a connection, may have on its way to us.
-const WINDOW: u32 = 1 << 20;
+/// What one stream may have on its way to us.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// What all of a connection may: uploads that merchants do not read must not stop the others.
+const WINDOW: u32 = 4 << 20;
 /// Bytes that wait for the agent on one stream.
 const SEND_BUFFER: usize = 400 << 10;
 
@@ -43,7 +47,7 @@ enum State<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(in crate::proxy) fn new(conn: Arc<Conn>, io: S, limits: &Limits) -> Self {
         let handshake = server::Builder::new()
-            .initial_window_size(WINDOW)
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
             .max_concurrent_streams(limits.h2_streams)
@@ -106,6 +110,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serve for Box<Connection<S>> {
 
 /// One request and its answer. Ends early when the agent takes the request back.
 async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    if headers::exceed(request.headers(), conn.proxy.limits.header_count) {
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        drop(respond.send_response(head, true));
+        return;
+    }
     let (mut parts, body) = request.into_parts();
     let body = Source::Http2(Received::new(body, &parts.headers));
     let sink = Sink::new(conn.proxy.via.as_ref());
@@ -127,13 +137,17 @@ async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: Send
         .await
     };
     if let Some(answer) = answer
-        && let Err(error) = reply(respond, answer).await
+        && let Err(error) = reply(&conn, respond, answer).await
     {
         tracing::debug!(%error, "a stream of an agent ended early");
     }
 }
 
-async fn reply(mut respond: SendResponse<Bytes>, answer: Response<Body>) -> Result<(), h2::Error> {
+async fn reply(
+    conn: &Conn,
+    mut respond: SendResponse<Bytes>,
+    answer: Response<Body>,
+) -> Result<(), h2::Error> {
     let (parts, body) = answer.into_parts();
     let mut head = Response::from_parts(parts, ());
     strip(head.headers_mut());
@@ -143,7 +157,15 @@ async fn reply(mut respond: SendResponse<Bytes>, answer: Response<Body>) -> Resu
     }
     match respond.send_response(head, over) {
         Ok(_) if over => Ok(()),
-        Ok(out) => pipe::send(body, out).await,
+        Ok(out) => {
+            let patience = Patience::new(conn.proxy.limits.idle_timeout, &conn.lane.silence);
+            let sent = pipe::send(body, out, patience).await;
+            if sent.is_err() {
+                // Says something only where the agent took nothing for too long.
+                respond.send_reset(Reason::CANCEL);
+            }
+            sent
+        }
         Err(e) => {
             respond.send_reset(Reason::INTERNAL_ERROR);
             Err(e)

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use tokio::sync::mpsc;
+
 use super::agent::Agent;
+use super::origin::Origin;
 use super::wire::Wire;
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -190,6 +193,30 @@ impl H2 {
         }
         false
     }
+}
+
+/// A merchant that speaks nothing else and answers the head of a request on this stream with these bytes; and every
+/// frame that it is sent.
+pub(crate) async fn merchant(
+    answer: impl Fn(u32) -> Vec<u8> + Clone + Send + Sync + 'static,
+) -> (Origin, mpsc::UnboundedReceiver<Frame>) {
+    let (heard, frames) = mpsc::unbounded_channel();
+    let origin = Origin::start(&["h2"], move |mut wire, _| {
+        let (answer, heard) = (answer.clone(), heard.clone());
+        async move {
+            let _ = wire.exact(PREFACE.len()).await;
+            let mut merchant = H2 { wire };
+            merchant.send(&frame(SETTINGS, 0, 0, &[])).await;
+            while let Some(frame) = merchant.next().await {
+                if frame.kind == HEADERS {
+                    merchant.send(&answer(frame.stream)).await;
+                }
+                let _ = heard.send(frame);
+            }
+        }
+    })
+    .await;
+    (origin, frames)
 }
 
 fn code(payload: &[u8]) -> u32 {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) mod agent;
+pub(crate) mod fed;
 pub(crate) mod h2;
 pub(crate) mod message;
 pub(crate) mod origin;
