@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, USER_AGENT};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Request, Response, Uri};
@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+
+use crate::settings::port;
 
 mod h2;
 
@@ -73,6 +75,17 @@ pub enum FetchError {
     },
 }
 
+impl FetchError {
+    /// Is nobody there, or not in time?
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Connection { .. } | Self::Late { .. } => true,
+            Self::Url | Self::Crypto(_) | Self::Answer { .. } | Self::TooLong { .. } => false,
+        }
+    }
+}
+
 /// A client for services that the operator named. Cheap to clone.
 #[derive(Clone)]
 pub struct Fetch {
@@ -112,6 +125,30 @@ impl Fetch {
         deadline: Duration,
         most: usize,
     ) -> Result<Response<Bytes>, FetchError> {
+        self.send_until(Until::End, request, deadline, most).await
+    }
+
+    /// The same for an answer whose body is a stream of lines that may go on for long: it is read up to the
+    /// end of a line that says something, or to its own.
+    ///
+    /// # Errors
+    /// Those of [`Fetch::send`].
+    pub async fn send_for_line(
+        &self,
+        request: Request<Bytes>,
+        deadline: Duration,
+        most: usize,
+    ) -> Result<Response<Bytes>, FetchError> {
+        self.send_until(Until::Line, request, deadline, most).await
+    }
+
+    async fn send_until(
+        &self,
+        until: Until,
+        request: Request<Bytes>,
+        deadline: Duration,
+        most: usize,
+    ) -> Result<Response<Bytes>, FetchError> {
         let target = Target::of(request.uri()).ok_or(FetchError::Url)?;
         let end = Instant::now() + deadline;
         let late = || FetchError::Late {
@@ -121,7 +158,7 @@ impl Fetch {
             let stream = dial(&target, end).await?;
             let request = target.aim(request);
             if !target.secure {
-                return exchange(stream, request, &target, most).await;
+                return exchange(stream, request, &target, (until, most)).await;
             }
             let name = ServerName::try_from(target.host.clone()).map_err(|_| FetchError::Url)?;
             let stream = self.tls.connect(name, stream).await;
@@ -129,12 +166,21 @@ impl Fetch {
                 stream.map_err(|e| target.unreached(&e))?,
                 request,
                 &target,
-                most,
+                (until, most),
             )
             .await
         };
         timeout_at(end, asked).await.unwrap_or_else(|_| Err(late()))
     }
+}
+
+/// How much of a body is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// All of it.
+    End,
+    /// One line.
+    Line,
 }
 
 /// Where a request goes.
@@ -161,6 +207,7 @@ impl Target {
         if host.is_empty() {
             return None;
         }
+        let port = port(authority, if secure { 443 } else { 80 })?;
         let (_, plain) = authority
             .as_str()
             .rsplit_once('@')
@@ -168,9 +215,7 @@ impl Target {
         Some(Self {
             secure,
             host: host.to_owned(),
-            port: authority
-                .port_u16()
-                .unwrap_or(if secure { 443 } else { 80 }),
+            port,
             authority: plain.to_owned(),
             basic: basic(authority)?,
         })
@@ -285,7 +330,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     request: Request<Full<Bytes>>,
     target: &Target,
-    most: usize,
+    bounds: (Until, usize),
 ) -> Result<Response<Bytes>, FetchError> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_MAX)
@@ -293,7 +338,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         .await
         .map_err(|e| target.broken(&e))?;
     let answer = sender.send_request(request);
-    let (answer, _) = whole(answer, connection, target, most).await?;
+    let (answer, _) = whole(answer, connection, target, bounds).await?;
     Ok(answer)
 }
 
@@ -302,15 +347,12 @@ async fn whole(
     answer: impl Future<Output = hyper::Result<Response<Incoming>>>,
     connection: impl Future<Output = hyper::Result<()>>,
     target: &Target,
-    most: usize,
+    (until, most): (Until, usize),
 ) -> Result<(Response<Bytes>, HeaderMap), FetchError> {
     let talk = async {
         let (head, body) = answer.await.map_err(|e| target.broken(&e))?.into_parts();
-        match Limited::new(body, most).collect().await {
-            Ok(body) => {
-                let after = body.trailers().cloned().unwrap_or_default();
-                Ok((Response::from_parts(head, body.to_bytes()), after))
-            }
+        match read(Limited::new(body, most), until).await {
+            Ok((body, after)) => Ok((Response::from_parts(head, body), after)),
             Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(FetchError::TooLong {
                 host: target.name(),
                 most,
@@ -327,6 +369,23 @@ async fn whole(
             Err(e) => Err(target.broken(&e)),
         },
     }
+}
+
+type Trouble = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body and its trailers, as far as they are waited for.
+async fn read(mut body: Limited<Incoming>, until: Until) -> Result<(Bytes, HeaderMap), Trouble> {
+    let (mut read, mut after) = (BytesMut::new(), HeaderMap::new());
+    while let Some(frame) = body.frame().await {
+        match frame?.into_data() {
+            Ok(data) => read.extend_from_slice(&data),
+            Err(frame) => after = frame.into_trailers().unwrap_or_default(),
+        }
+        if until == Until::Line && read.trim_ascii_start().contains(&b'\n') {
+            break;
+        }
+    }
+    Ok((read.freeze(), after))
 }
 
 #[cfg(test)]

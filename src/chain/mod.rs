@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::evm::{Address, Charge};
-use crate::fetch::{Fetch, FetchError};
+use crate::fetch::Fetch;
 use crate::money::Network;
 use crate::solana::Blockhash;
 
 mod balance;
+mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod memo;
 mod permit;
 mod rpc;
@@ -19,6 +22,8 @@ mod solana;
 mod words;
 
 pub use balance::Held;
+pub use error::ChainError;
+use error::if_told;
 use rpc::Node;
 pub use rpc::{Endpoint, NotEndpoint};
 use solana::Cluster;
@@ -31,60 +36,6 @@ const DEPTH: u64 = 5;
 /// Seconds past its end after which an authorization is taken for dead. No block can be older than
 /// the one before it, so this is only for what a contract may count differently.
 const MARGIN: u64 = 60;
-
-/// Why the chain says nothing. Names hosts at most: URLs may hold credentials.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChainError {
-    /// No answer.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// Not an answer of a node.
-    #[error("{host} answers {method} with status {status}")]
-    Status {
-        /// Who was asked.
-        host: String,
-        /// What for.
-        method: &'static str,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// An error of JSON-RPC.
-    #[error("{host} refuses {method} with error {code}")]
-    Refused {
-        /// Who was asked.
-        host: String,
-        /// What for.
-        method: &'static str,
-        /// The code of JSON-RPC.
-        code: i64,
-    },
-    /// Not what was asked for.
-    #[error("the answer of {host} to {method} cannot be read")]
-    Unreadable {
-        /// Who was asked.
-        host: String,
-        /// What for.
-        method: &'static str,
-    },
-    /// Another chain than the configuration says.
-    #[error("{host} is a node of {found}, but was named for {network}")]
-    WrongChain {
-        /// Who was asked.
-        host: String,
-        /// The network of the configuration.
-        network: Network,
-        /// What it says it is.
-        found: String,
-    },
-    /// Two answers that cannot both be true.
-    #[error("the answers of {host} contradict each other: {what}")]
-    Contradiction {
-        /// Who was asked.
-        host: String,
-        /// What cannot be.
-        what: &'static str,
-    },
-}
 
 /// Who keeps the nonce of a signed transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,10 +253,17 @@ impl View {
         }
     }
 
+    /// Used, and how cannot be told.
+    fn spent(&self) -> Sight {
+        Sight::Spent {
+            block: self.deep.number,
+        }
+    }
+
     /// By whom, and how: from the transaction that the receipt names, else from the logs.
     async fn taken(&self, about: &Authorization) -> Result<Sight, ChainError> {
         if let Some(claimed) = about.claimed.as_deref().and_then(words::hash)
-            && let Some(receipt) = self.node.receipt(&claimed).await?
+            && let Some(receipt) = if_told(self.node.receipt(&claimed).await)?
             && receipt.block_number.0 <= self.deep.number
             && let Some(used) = receipt.used(about)
         {
@@ -313,7 +271,11 @@ impl View {
         }
         let nowhere = || self.node.contradiction("a used authorization is in no log");
         let found = self.search(about).await?.ok_or_else(nowhere)?;
-        let receipt = self.node.receipt(&found.transaction_hash).await?;
+        let receipt = match self.node.receipt(&found.transaction_hash).await {
+            // Whoever settles may do as much else as it likes in one transaction.
+            Err(error) if error.is_too_long() && !found.cancels() => return Ok(self.spent()),
+            receipt => receipt?,
+        };
         let (receipt, used) = receipt
             .and_then(|r| r.used(about).map(|used| (r, used)))
             .ok_or_else(|| self.node.contradiction("a log is in no transaction"))?;
@@ -343,3 +305,6 @@ impl View {
         search::find(&self.node, &self.deep, about).await
     }
 }
+
+#[cfg(test)]
+mod tests;

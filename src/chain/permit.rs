@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::words::{Bytes, Log, Receipt, Word, hash, word};
-use super::{Authorization, ChainError, Found, Sight, View, search};
+use super::{Authorization, ChainError, Found, Sight, View, if_told, search};
 use crate::evm::{Charge, keccak};
 
 /// Transactions that are looked into for one payment. A payer that pays one recipient more often than
@@ -76,22 +76,22 @@ impl View {
         charge: Charge,
     ) -> Result<Sight, ChainError> {
         if let Some(claimed) = about.claimed.as_deref().and_then(hash)
-            && let Some(sight) = self.settled_in(about, charge, &claimed).await?
+            && let Some(sight) = if_told(self.settled_in(about, charge, &claimed).await)?
         {
             return Ok(sight);
         }
         let logs = search::movements(&self.node, &self.deep, about).await?;
         for log in logs.iter().take(LOOKS) {
-            if let Some(sight) = self
-                .settled_in(about, charge, &log.transaction_hash)
-                .await?
-            {
-                return Ok(sight);
+            let hash = &log.transaction_hash;
+            match self.settled_in(about, charge, hash).await {
+                // Anybody can move nothing between these two, in a transaction of any length.
+                Err(error) if error.is_too_long() => {}
+                Err(error) => return Err(error),
+                Ok(Some(sight)) => return Ok(sight),
+                Ok(None) => {}
             }
         }
-        Ok(Sight::Spent {
-            block: self.deep.number,
-        })
+        Ok(self.spent())
     }
 
     /// What this transaction took, if it is the one.

@@ -18,6 +18,7 @@ use super::{Authorization, ChainError, Keeper};
 use crate::evm::{Address, PERMIT2, keccak};
 use crate::fetch::Fetch;
 use crate::money::Network;
+use crate::settings::port;
 
 /// For one answer. Nodes answer within a second; nobody waits for this.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -43,7 +44,8 @@ impl Endpoint {
         let uri: Uri = url.parse().map_err(|_| NotEndpoint)?;
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
         let host = uri.host().is_some_and(|h| !h.is_empty());
-        match scheme && host {
+        let port = uri.authority().and_then(|a| port(a, 443)).is_some();
+        match scheme && host && port {
             true => Ok(Self(url)),
             false => Err(NotEndpoint),
         }

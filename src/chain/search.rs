@@ -4,6 +4,7 @@
 use super::rpc::Node;
 use super::words::{Block, Log};
 use super::{Authorization, ChainError};
+use crate::fetch::FetchError;
 
 /// Seconds before its making from which on it is looked for: the chain's clock may differ from ours.
 const EARLIER: u64 = 900;
@@ -14,8 +15,9 @@ const ROW: u64 = 1000;
 /// Less than this is not tried.
 const ROW_MIN: u64 = 10;
 
-/// Most questions of one search: an hour's validity at four blocks a second has 15 rows of 1000.
-const QUESTIONS: u32 = 100;
+/// Most questions for logs in one search: an hour's validity has 225 rows of the shortest on a chain of two
+/// seconds, and 18 of the longest on one of a quarter of a second.
+const QUESTIONS: u32 = 250;
 
 /// The log that tells of it, up to block `end`; `None` when there is none.
 pub(super) async fn find(
@@ -23,30 +25,16 @@ pub(super) async fn find(
     end: &Block,
     about: &Authorization,
 ) -> Result<Option<Log>, ChainError> {
-    let mut left = QUESTIONS;
-    let since = about.since.saturating_sub(EARLIER);
-    let mut first = first_after(node, end, since, &mut left).await?;
-    let mut row = ROW;
-    while first <= end.number {
-        spend(node, &mut left)?;
-        let last = first.saturating_add(row - 1).min(end.number);
-        let mut found = match node.spendings(about, first, last).await {
-            // Some nodes refuse long rows.
-            Err(ChainError::Refused { .. }) if row > ROW_MIN => {
-                row /= 10;
-                continue;
-            }
-            other => other?,
-        };
+    let mut rows = Rows::of(node, end, about).await?;
+    while let Some((first, last)) = rows.next() {
+        rows.spend()?;
+        let logs = node.spendings(about, first, last).await;
+        let mut found = rows.answered(last, logs)?;
         match (found.pop(), found.is_empty()) {
             (Some(log), true) => return Ok(Some(log)),
             (Some(_), false) => return Err(node.contradiction("one nonce was spent twice")),
             (None, _) => {}
         }
-        if last == end.number || past(node, last, about, &mut left).await? {
-            return Ok(None);
-        }
-        first = last.saturating_add(1);
     }
     Ok(None)
 }
@@ -58,35 +46,83 @@ pub(super) async fn movements(
     end: &Block,
     about: &Authorization,
 ) -> Result<Vec<Log>, ChainError> {
-    let mut left = QUESTIONS;
-    let since = about.since.saturating_sub(EARLIER);
-    let mut first = first_after(node, end, since, &mut left).await?;
-    let (mut row, mut all) = (ROW, vec![]);
-    while first <= end.number && left > 1 {
-        left -= 1;
-        let last = first.saturating_add(row - 1).min(end.number);
-        match node.movements(about, first, last).await {
-            Err(ChainError::Refused { .. }) if row > ROW_MIN => {
-                row /= 10;
-                continue;
-            }
-            found => all.append(&mut found?),
-        }
-        if last == end.number || past(node, last, about, &mut left).await? {
-            break;
-        }
-        first = last.saturating_add(1);
+    let mut rows = Rows::of(node, end, about).await?;
+    let mut all = vec![];
+    while let Some((first, last)) = rows.next()
+        && rows.spend().is_ok()
+    {
+        let logs = node.movements(about, first, last).await;
+        all.append(&mut rows.answered(last, logs)?);
     }
     Ok(all)
 }
 
-/// The first block that is not older than `since`.
-async fn first_after(
-    node: &Node,
-    end: &Block,
-    since: u64,
-    left: &mut u32,
-) -> Result<u64, ChainError> {
+/// The blocks in which it can have been used, in rows as long as the node allows.
+struct Rows<'a> {
+    node: &'a Node,
+    first: u64,
+    last: u64,
+    length: u64,
+    left: u32,
+}
+
+impl<'a> Rows<'a> {
+    async fn of(node: &'a Node, end: &Block, about: &Authorization) -> Result<Self, ChainError> {
+        let since = about.since.saturating_sub(EARLIER);
+        // Permit2 still takes it in the second in which it ends.
+        let over = about.valid_before.saturating_add(1);
+        let first = first_after(node, end, since).await?;
+        let last = first_after(node, end, over).await?;
+        Ok(Self {
+            node,
+            first,
+            last: last.min(end.number),
+            length: ROW,
+            left: QUESTIONS,
+        })
+    }
+
+    /// The first and the last block of the next row.
+    fn next(&self) -> Option<(u64, u64)> {
+        let last = self.first.saturating_add(self.length - 1).min(self.last);
+        (self.first <= self.last).then_some((self.first, last))
+    }
+
+    /// The logs of the row that ends there: none yet when it has to be asked for in shorter ones.
+    fn answered(
+        &mut self,
+        last: u64,
+        logs: Result<Vec<Log>, ChainError>,
+    ) -> Result<Vec<Log>, ChainError> {
+        match logs {
+            // Some nodes refuse long rows.
+            Err(ChainError::Refused { .. } | ChainError::Fetch(FetchError::TooLong { .. }))
+                if self.length > ROW_MIN =>
+            {
+                self.length /= 10;
+                Ok(vec![])
+            }
+            Err(error) => Err(error),
+            Ok(logs) => {
+                self.first = last.saturating_add(1);
+                Ok(logs)
+            }
+        }
+    }
+
+    fn spend(&mut self) -> Result<(), ChainError> {
+        let endless = || ChainError::Endless {
+            host: self.node.host(),
+            most: QUESTIONS,
+        };
+        self.left = self.left.checked_sub(1).ok_or_else(endless)?;
+        Ok(())
+    }
+}
+
+/// The first block up to `end` that is not older than `since`, else the one after it. Whatever the numbers are,
+/// that takes 30 steps back and 62 halvings at most; for a payment of yesterday it takes some 20 questions.
+async fn first_after(node: &Node, end: &Block, since: u64) -> Result<u64, ChainError> {
     // Backwards with growing steps, since most payments are young.
     let (mut high, mut step) = (*end, 64u64);
     let mut low = loop {
@@ -96,7 +132,6 @@ async fn first_after(
         if high.number == 0 {
             return Ok(0);
         }
-        spend(node, left)?;
         let earlier = node.block(high.number.saturating_sub(step)).await?;
         in_order(node, &earlier, &high)?;
         if earlier.timestamp < since {
@@ -110,7 +145,6 @@ async fn first_after(
     }
     // `low` is too old, `high` is not.
     while high.number.saturating_sub(low.number) > 1 {
-        spend(node, left)?;
         let middle = node.block(low.number.midpoint(high.number)).await?;
         in_order(node, &low, &middle)?;
         in_order(node, &middle, &high)?;
@@ -122,28 +156,9 @@ async fn first_after(
     Ok(high.number)
 }
 
-/// From this block on it cannot be used.
-async fn past(
-    node: &Node,
-    block: u64,
-    about: &Authorization,
-    left: &mut u32,
-) -> Result<bool, ChainError> {
-    spend(node, left)?;
-    // Permit2 still takes it in the second in which it ends.
-    Ok(node.block(block).await?.timestamp > about.valid_before)
-}
-
 fn in_order(node: &Node, older: &Block, newer: &Block) -> Result<(), ChainError> {
     match older.timestamp <= newer.timestamp {
         true => Ok(()),
         false => Err(node.contradiction("an older block is younger")),
     }
-}
-
-fn spend(node: &Node, left: &mut u32) -> Result<(), ChainError> {
-    *left = left
-        .checked_sub(1)
-        .ok_or_else(|| node.contradiction("the search does not end"))?;
-    Ok(())
 }

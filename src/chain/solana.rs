@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use super::rpc::Node;
-use super::{ChainError, Found};
+use super::{ChainError, Found, if_told};
 use crate::money::Network;
 use crate::solana::{Blockhash, split};
 
@@ -29,6 +29,9 @@ const LOOKS: usize = 64;
 
 /// Seconds by which the clocks of a cluster and ours may differ.
 const SKEW: u64 = 120;
+
+/// The code for a transaction of a newer version than was asked for.
+const NEWER_VERSION: i64 = -32015;
 
 /// One signed transaction, as it was agreed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +151,8 @@ impl Cluster {
     /// names, else from those that the payer was part of.
     pub(super) async fn find(&self, sent: &Sent) -> Result<Option<Found>, ChainError> {
         self.is_sure().await?;
-        if let Some(claimed) = &sent.claimed
-            && let Some(found) = self.landed(claimed, sent).await?
+        if let Some(claimed) = sent.claimed.as_deref().filter(|c| is_signature(c))
+            && let Some(found) = if_told(self.landed(claimed, sent).await)?
         {
             return Ok(Some(found));
         }
@@ -164,8 +167,12 @@ impl Cluster {
                     continue;
                 }
                 looks += 1;
-                if let Some(found) = self.landed(&listed.signature, sent).await? {
-                    return Ok(Some(found));
+                match self.landed(&listed.signature, sent).await {
+                    // Ours are of no newer version, and anybody can name an account in one.
+                    Err(ChainError::Refused { code, .. }) if code == NEWER_VERSION => {}
+                    Err(error) => return Err(error),
+                    Ok(Some(found)) => return Ok(Some(found)),
+                    Ok(None) => {}
                 }
             }
             match page.last().filter(|_| page.len() == PAGE) {
@@ -251,4 +258,10 @@ impl Cluster {
             }),
         }
     }
+}
+
+/// Can it name a transaction at all? Receipts of all networks are read alike.
+fn is_signature(text: &str) -> bool {
+    let mut signature = [0; 64];
+    bs58::decode(text).onto(&mut signature) == Ok(64)
 }

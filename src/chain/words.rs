@@ -151,6 +151,11 @@ impl Log {
             && same(self.topics.get(2), Bytes(about.nonce))
     }
 
+    /// Of a log that spends: was it for nothing, because its signer took it back?
+    pub(super) fn cancels(&self) -> bool {
+        self.topics.first() == Some(&canceled_topic())
+    }
+
     /// Is it a movement of this token out of this account?
     fn leaves(&self, about: &Authorization) -> bool {
         self.address.0 == about.token.0
@@ -209,7 +214,7 @@ impl Receipt {
         let log = self.logs.iter().find(|l| ours(l) && l.spends(about))?;
         Some(Used {
             at: log.log_index.0,
-            canceled: log.topics.first() == Some(&canceled_topic()),
+            canceled: log.cancels(),
         })
     }
 

@@ -12,7 +12,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use super::{AGENT, Fetch, FetchError, Target, dial, whole};
+use super::{AGENT, Fetch, FetchError, Target, Until, dial, whole};
 
 impl Fetch {
     /// Sends a request over a connection that speaks HTTP/2 without asking, and reads at most `most`
@@ -75,5 +75,6 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|e| target.broken(&e))?;
-    whole(sender.send_request(request), connection, target, most).await
+    let bounds = (Until::End, most);
+    whole(sender.send_request(request), connection, target, bounds).await
 }

@@ -123,6 +123,35 @@ async fn what_is_too_long_too_late_or_broken_is_no_answer() {
     }
 }
 
+/// A stream of lines that stays open: one line is enough, within the same bounds.
+#[tokio::test]
+async fn an_answer_without_end_is_read_for_its_first_line() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let short = Duration::from_millis(200);
+    for (body, deadline, want) in [
+        ("3\r\nab\n\r\n", LONG, Ok("ab\n")),
+        ("1\r\n\n\r\n1\r\na\r\n2\r\nb\n\r\n", LONG, Ok("\nab\n")),
+        // It came to its end.
+        ("2\r\nab\r\n0\r\n\r\n", LONG, Ok("ab")),
+        ("2\r\nab\r\n", short, Err("in time")),
+        ("1\r\n\n\r\n", short, Err("in time")),
+        ("6\r\nabcde\n\r\n", LONG, Err("longer than 4 bytes")),
+    ] {
+        let answer: &'static str = format!("{HEAD}{body}").leak();
+        let (port, _) = server(answer, LONG).await;
+        let url = format!("http://127.0.0.1:{port}/");
+        let answer = plain()
+            .send_for_line(post(&url, "{}"), deadline, 4)
+            .await
+            .map(|answer| String::from_utf8(answer.into_body().into()).unwrap());
+        match (answer, want) {
+            (Ok(body), Ok(want)) => assert_eq!(body, want),
+            (Err(error), Err(want)) => assert!(error.to_string().contains(want), "{error}"),
+            (answer, want) => panic!("{body:?}: {answer:?}, not {want:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn nobody_there_is_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -159,4 +188,12 @@ async fn only_a_verified_server_is_asked() {
     let other = format!("https://127.0.0.1:{port}/forecast");
     let error = fetch.send(post(&other, "{}"), LONG, 9).await.unwrap_err();
     assert!(matches!(error, FetchError::Connection { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_port_is_not_the_usual_one() {
+    let asked = plain()
+        .send(post("http://127.0.0.1:99999/", "{}"), LONG, 100)
+        .await;
+    assert_eq!(asked.err(), Some(FetchError::Url));
 }

@@ -177,7 +177,9 @@ pub enum Standing {
     Pending,
     /// The wallet knows of no such payment.
     Missing,
-    /// No answer, or none that can be used.
+    /// Nobody is there, or not in time.
+    Silent,
+    /// No answer that can be used.
     Unanswered(String),
 }
 

@@ -22,6 +22,7 @@ use crate::fetch::Fetch;
 use crate::money::Network;
 use crate::payment::{Instruction, Signature};
 use crate::section::{Section, SectionError};
+use crate::settings::port;
 
 /// For one answer. A signature takes milliseconds; whoever takes longer is in trouble.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -157,7 +158,10 @@ pub(super) fn url(section: Section) -> Result<Uri, SectionError> {
     let uri: Option<Uri> = section.clone().text()?.parse().ok();
     let fits = |uri: &Uri| {
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-        let plain = |a: &http::uri::Authority| !a.host().is_empty() && !a.as_str().contains('@');
+        let plain = |a: &http::uri::Authority| {
+            let ported = port(a, 443).is_some();
+            ported && !a.host().is_empty() && !a.as_str().contains('@')
+        };
         scheme && uri.query().is_none() && uri.authority().is_some_and(plain)
     };
     let error = || {

@@ -52,6 +52,9 @@ impl Pass<'_> {
             return Ok(without(last, Outcome::Undecided, why));
         }
         let unanswered = |why: String| Ok(without(last, Outcome::Unanswered, why));
+        if let Some(error) = self.clusters.get(&last.network) {
+            return unanswered(error.to_string());
+        }
         match timeout(DEADLINE, house.chains.find(&last.network, &sent)).await {
             Ok(Ok(Some(Some(found)))) => house.book(payment, last, Sight::Taken(found)).await,
             Ok(Ok(Some(None))) => {
@@ -70,7 +73,13 @@ impl Pass<'_> {
                 let why = format!("`rpc` of the configuration has no node for {network}");
                 Ok(without(last, Outcome::NotAsked, why))
             }
-            Ok(Err(error)) => unanswered(error.to_string()),
+            Ok(Err(error)) => {
+                let why = error.to_string();
+                if error.is_silence() {
+                    self.clusters.insert(last.network.clone(), error);
+                }
+                unanswered(why)
+            }
             Err(_) => unanswered("no answer in time".to_owned()),
         }
     }

@@ -22,6 +22,9 @@ const FAILED: &str = "payment_failed";
 /// node's word than the one that was asked to pay, so whoever asks again is answered anew.
 const UNKNOWN: &str = "payment_unknown";
 
+/// What is said of a wallet that does not answer.
+const SILENT: &str = "no answer";
+
 impl Reconciler {
     /// The wallet that was asked for this payment, and the hash it knows it by.
     pub(super) fn node(
@@ -66,7 +69,13 @@ impl Pass<'_> {
             let why = "its request may still be under way";
             return Ok(without(last, Outcome::Undecided, why));
         }
+        if self.wallets.contains(wallet.name()) {
+            return Ok(without(last, Outcome::Unanswered, SILENT));
+        }
         let standing = wallet.standing(hash).await;
+        if standing == Some(Standing::Silent) {
+            self.wallets.insert(wallet.name().to_owned());
+        }
         let id = last.id;
         let _turn = house.endings.close(Endings::share(id)).await;
         house.ledger.flush().await?;
@@ -109,6 +118,7 @@ fn follows(
             open(Outcome::Released, "the wallet did not make it")
         }
         (Some(Standing::Pending), _) => open(Outcome::Undecided, "it is still on its way"),
+        (Some(Standing::Silent), _) => open(Outcome::Unanswered, SILENT),
         (Some(Standing::Unanswered(why)), _) => open(Outcome::Unanswered, &why),
         (Some(Standing::Missing), Stage::Reserved | Stage::Settled) => {
             open(Outcome::Undecided, "its wallet does not know it")

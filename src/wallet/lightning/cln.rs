@@ -81,7 +81,7 @@ impl Node for Cln {
         for said in list.pays.into_iter().map(said) {
             match said {
                 Said::Paid { .. } => return said,
-                Said::Pending | Said::Unclear(_) => left = said,
+                Said::Pending | Said::Silent | Said::Unclear(_) => left = said,
                 Said::Failed(_) | Said::Missing if left == Said::Missing => left = said,
                 Said::Failed(_) | Said::Missing => {}
             }

@@ -57,9 +57,11 @@ impl Node for Lnd {
         }
     }
 
-    /// With updates, so that a payment which is on its way is answered at once, and not when it ended.
+    /// With updates, so that a payment which is on its way is answered at once, and not when it ended. The
+    /// stream stays open until then; its first line is how the payment stands now.
     fn look(&self, base: &str, hash: &[u8; 32]) -> Question {
-        Question::get(format!("{base}/v2/router/track/{}", URL_SAFE.encode(hash)))
+        let url = format!("{base}/v2/router/track/{}", URL_SAFE.encode(hash));
+        Question::get(url).streaming()
     }
 
     fn looked(&self, status: StatusCode, body: &[u8]) -> Said {

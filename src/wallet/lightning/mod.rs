@@ -85,6 +85,8 @@ struct Question {
     url: String,
     content_type: &'static str,
     body: String,
+    /// Its answer is a stream of lines, of which the first is waited for.
+    streams: bool,
 }
 
 impl Question {
@@ -95,6 +97,7 @@ impl Question {
             url,
             content_type: "",
             body,
+            streams: false,
         }
     }
 
@@ -104,6 +107,14 @@ impl Question {
             url,
             content_type: "application/json",
             body: body.to_string(),
+            streams: false,
+        }
+    }
+
+    fn streaming(self) -> Self {
+        Self {
+            streams: true,
+            ..self
         }
     }
 }
@@ -123,6 +134,8 @@ enum Said {
     Pending,
     /// Not known.
     Missing,
+    /// Nobody is there, or not in time.
+    Silent,
     /// Nothing certain.
     Unclear(&'static str),
 }
@@ -163,7 +176,7 @@ enum Unasked {
     /// Nothing left this machine.
     Unreached(String),
     /// It left.
-    Unanswered(String),
+    Unanswered(FetchError),
 }
 
 impl Lightning {
@@ -186,12 +199,16 @@ impl Lightning {
         }
         let request = request.body(Bytes::from(question.body));
         let request = request.map_err(|_| unreached("the request cannot be made"))?;
-        match fetch.send(request, time, ANSWER_MAX).await {
+        let answer = match question.streams {
+            true => fetch.send_for_line(request, time, ANSWER_MAX).await,
+            false => fetch.send(request, time, ANSWER_MAX).await,
+        };
+        match answer {
             Ok(answer) => Ok((answer.status(), answer.into_body())),
             Err(e @ (FetchError::Url | FetchError::Crypto(_) | FetchError::Connection { .. })) => {
                 Err(Unasked::Unreached(e.to_string()))
             }
-            Err(e) => Err(Unasked::Unanswered(e.to_string())),
+            Err(e) => Err(Unasked::Unanswered(e)),
         }
     }
 
@@ -199,7 +216,8 @@ impl Lightning {
         let question = self.node.look(&self.url, hash);
         match self.ask(question, LOOK).await {
             Ok((status, body)) => self.node.looked(status, &body),
-            Err(Unasked::Unreached(_) | Unasked::Unanswered(_)) => Said::Unclear("no answer"),
+            Err(Unasked::Unanswered(e)) if !e.is_silence() => Said::Unclear("no answer"),
+            Err(Unasked::Unreached(_) | Unasked::Unanswered(_)) => Said::Silent,
         }
     }
 
@@ -223,7 +241,7 @@ impl Lightning {
         for _ in 0..LOOKS {
             match &said {
                 Said::Paid { .. } | Said::Failed(_) => break,
-                Said::Pending | Said::Missing | Said::Unclear(_) => {}
+                Said::Pending | Said::Missing | Said::Silent | Said::Unclear(_) => {}
             }
             if Instant::now() + PAUSE + LOOK > end {
                 break;
@@ -239,6 +257,7 @@ impl Lightning {
                 )),
             },
             Said::Failed(why) => Err(WalletError::Declined(why.into())),
+            Said::Silent => Err(WalletError::Unknown("no answer".into())),
             Said::Unclear(why) => Err(WalletError::Unknown(why.into())),
             Said::Pending => Err(WalletError::Unknown(
                 "the payment is still on its way".into(),
@@ -313,6 +332,7 @@ impl Wallet for Lightning {
             Said::Failed(_) => Standing::Failed,
             Said::Pending => Standing::Pending,
             Said::Missing => Standing::Missing,
+            Said::Silent => Standing::Silent,
             Said::Unclear(why) => Standing::Unanswered(why.into()),
         };
         Some(standing)

@@ -42,6 +42,7 @@ impl Node for Phoenixd {
             content_type: "application/x-www-form-urlencoded",
             // An invoice is letters and digits only.
             body: format!("invoice={}", invoice.text),
+            streams: false,
         }
     }
 

@@ -91,8 +91,11 @@ fn pends(face: Face, paid: bool) {
     scene.proxy.start_again();
     assert_eq!(scene.get("/a").reason().as_deref(), Some("outcome_unknown"));
     assert_eq!(scene.node.asked_to_pay(), 1);
-    scene.node.conclude(paid);
     linger(Duration::from_secs(6));
+    let out = scene.proxy.setup.run(&["ledger", "reconcile", "--json"]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("it is still on its way"), "{face:?}: {said}");
+    scene.node.conclude(paid);
     let out = scene.proxy.setup.run(&["ledger", "reconcile", "--json"]);
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     let (outcome, state) = if paid {
