@@ -249,6 +249,12 @@ fn files_that_are_wrong_are_told_so() {
         top("listen: { proxy: localhost:4020 }"),
         top("listen: { proxy: 4020 }"),
         top("listen: { proxy: \"127.0.0.1:4022\", admin: \"127.0.0.1:4022\" }"),
+        top("listen: { proxy: [127.0.0.1:4020, \"[::1]:4020\", 127.0.0.1:4020] }"),
+        top("listen: { proxy: [unix:a.sock, unix:a.sock] }"),
+        top("listen: { proxy: 127.0.0.1:4020, transparent: [\"[::1]:4021\", 127.0.0.1:4020] }"),
+        top("listen: { transparent: \"0.0.0.0:4020\", admin: 127.0.0.1:4023, allow_from: [10.0.0.0/8] }"),
+        top("listen: { proxy: 127.0.0.1:4022, transparent: 127.0.0.1:4021 }"),
+        top("listen: { proxy: 127.0.0.1:4030, admin: \"[::]:4030\" }"),
         top("listen: { proxy: \"0.0.0.0:4020\" }"),
         top("listen: { proxy: [] }"),
         top("listen: { proxy: [127.0.0.1:4020, localhost:4020] }"),
@@ -358,6 +364,7 @@ fn files_that_are_wrong_are_told_so() {
         rule("{ name: r, match: { hosts: [a.test] } }"),
         rule("{ name: r, match: { hosts: [a.test] }, deny: false }"),
         rule("{ name: r, match: { hosts: [a.test] }, deny: true, pay: {} }"),
+        pay("# nothing yet"),
         pay("{ max: 0.05 }"),
         pay("{ max: \"0.05\" }"),
         pay("{ max: 5 }"),
@@ -389,6 +396,9 @@ fn files_that_are_wrong_are_told_so() {
         rule("{ name: r, match: { categories: [weather] }, deny: true }"),
         rule("{ name: r, match: { categories: [] }, deny: true }"),
         top("tests: [{ url: api.example.com, expect: pay }]"),
+        top("tests: [{ url: \"https://a.test:99999/\", expect: pay }]"),
+        top("webhook: { url: \"https://ops.test:99999/\", secret_file: s }"),
+        top("rpc: { \"eip155:84532\": \"https://[2001:db8::1]:65536/\" }"),
         top("tests: [{ url: \"https://a.test/\", expect: paid }]"),
         top("tests: [{ url: \"https://a.test/\", expect: perhaps }]"),
         top("tests: [{ url: \"https://a.test/\", expect: pay, reason: frozen }]"),
@@ -400,6 +410,48 @@ fn files_that_are_wrong_are_told_so() {
         .map(|file| format!("{}\n{}\n", file.trim_end(), said(file)));
     let pages: Vec<_> = pages.collect();
     insta::assert_snapshot!(pages.join("----\n"));
+}
+
+#[test]
+fn each_listener_may_have_an_address_of_its_own() {
+    for listen in [
+        "{ proxy: [127.0.0.1:0, 127.0.0.1:0], admin: 127.0.0.1:0 }",
+        "{ proxy: [127.0.0.1:4020, \"[::1]:4020\", unix:a.sock, unix:b.sock], transparent: [127.0.0.1:4021, \"[::1]:4021\"] }",
+        "{ transparent: [\"[::]:4021\", 0.0.0.0:4021], allow_from: [10.0.0.0/8] }",
+    ] {
+        config(&format!("version: 1\nlisten: {listen}\n"));
+    }
+}
+
+#[test]
+fn the_hash_is_also_about_limits_and_prices_that_are_not_the_default() {
+    let hash = |rest: &str| {
+        let config = config(&format!("version: 1\n{rest}\n"));
+        config.policy.hash().to_owned()
+    };
+    let node = |terms: &str| {
+        let node = "kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\"";
+        hash(&format!(
+            "wallets: [{{ name: n, {node}, secret_file: f, {terms} }}]"
+        ))
+    };
+    let usual = "identical_payments: 300/m, requirements: 32, validity: 5m, drain: 20s";
+    assert_eq!(hash(&format!("limits: {{ {usual} }}")), hash(""));
+    let mut all = vec![
+        hash(""),
+        hash("limits: { identical_payments: off }"),
+        hash("limits: { identical_payments: 301/m }"),
+        hash("limits: { requirements: 33 }"),
+        hash("limits: { validity: 10m }"),
+        node("usd_per_btc: \"60000 USD\""),
+        node("usd_per_btc: \"50000 USD\""),
+        node("usd_per_btc: \"60000 USD\", max_fee_percent: 2%"),
+        node("usd_per_btc: \"60000 USD\", max_fee_sat: 100"),
+    ];
+    let many = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), many, "{all:?}");
 }
 
 #[test]
@@ -462,6 +514,7 @@ rules:
   - name: r
     match: {{ hosts: [a.test] }}
     pay:
+      max: \"0.05 USD\"
       schemes: [exact, upto]
       transfer_methods: [eip3009, permit2]
 {networks}"
@@ -480,7 +533,7 @@ rules:
         let (out, err, code) = farepass(rule(networks, rpc).path(), &["check"]);
         assert_eq!((&*err, code), ("", Some(0)), "a warning is no error");
         assert!(out.ends_with("farepass.yaml: well formed\n"), "{out}");
-        let warned = out.contains("warning: farepass.yaml:8:24: rules[0].pay.schemes[1]: on `");
+        let warned = out.contains("warning: farepass.yaml:9:24: rules[0].pay.schemes[1]: on `");
         assert_eq!(warned, blind.is_some(), "{out}");
         assert!(
             blind.is_none_or(|network| out.contains(&format!("`{network}`"))),

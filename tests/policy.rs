@@ -422,6 +422,11 @@ fn each_fault_of_a_single_offer_has_its_own_reason() {
             Reason::ResourceMismatch,
         ),
         (
+            "X-06 no port",
+            |r| r.resource = Some("https://api.good.test:99999/".into()),
+            Reason::ResourceMismatch,
+        ),
+        (
             "X-06 not readable",
             |r| r.resource = Some("https://api good.test/".into()),
             Reason::ResourceMismatch,
@@ -797,7 +802,7 @@ budgets:
   - { name: d, scope: wallet, limit: "1 USD", window: 7d }
   - { name: e, scope: all, limit: "1 USD", window: 1h }
 rules:
-  - { name: r, match: { hosts: ["*"] }, pay: { budgets: [a, b, c, d, e] } }
+  - { name: r, match: { hosts: ["*"] }, pay: { max: "1 USD", budgets: [a, b, c, d, e] } }
 "#;
     let policy = compile(text);
     let asked = asked("https://api.good.test/x");
@@ -836,7 +841,7 @@ fn tests_in_the_file_are_run() {
 rules:
   - { name: no, match: { hosts: ["no.test"] }, deny: true }
   - { name: yes, match: { hosts: ["yes.test"], methods: [GET], agents: [bot] }, pay: { max: "0.05 USD", pay_to: ["0x5DD72898065Da3fEE015999Df31Cf3A9124FF470"] } }
-  - { name: dear, match: { hosts: ["dear.test"] }, pay: {} }
+  - { name: dear, match: { hosts: ["dear.test"] }, pay: { max: "9999 USD" } }
   - { name: most, match: { hosts: ["most.test"] }, pay: { max: "0.05 USD", schemes: [upto], transfer_methods: [permit2] } }
 tests:
   - { url: "https://most.test/x", scheme: upto, amount: "0.05 USD", expect: pay }
@@ -869,6 +874,33 @@ tests:
     let (_, failed) = compile(&wrong).run_tests(&networks, Usd(1_000_000_000));
     let said: Vec<_> = failed.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn a_test_says_where_a_person_is_asked() {
+    let text = r#"
+rules:
+  - { name: asks, match: { hosts: ["asks.test"] }, pay: { max: "1 USD", approval: { above: "0.10 USD" } } }
+  - { name: new, match: { hosts: ["new.test"] }, pay: { max: "1 USD", approval: { first_host: true } } }
+tests:
+  - { url: "https://asks.test/x", amount: "0.10 USD", expect: pay }
+  - { url: "https://asks.test/x", amount: "0.11 USD", expect: approval_required, rule: asks }
+  - { url: "https://asks.test/x", amount: "0.11 USD", expect: refuse }
+  - { url: "https://asks.test/x", amount: "1.01 USD", expect: over_request_cap }
+  - { url: "https://new.test/x", expect: approval_required }
+"#;
+    let networks = [SEPOLIA.parse().unwrap()];
+    let run = |text: &str| compile(text).run_tests(&networks, Usd(1_000_000_000));
+    let (ran, failed) = run(text);
+    assert_eq!((ran, failed), (5, vec![]));
+    let (_, failed) = run(&text.replace("expect: approval_required", "expect: pay"));
+    let said: Vec<_> = failed.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("a person is asked (above)"), "{said:?}");
+    assert!(
+        said[1].contains("a person is asked (first_host)"),
+        "{said:?}"
+    );
 }
 
 fn any_requirement() -> impl Strategy<Value = Requirement> {

@@ -105,7 +105,14 @@ impl Admin {
     fn policy(&self) -> Answer {
         let policy = self.parts.payer.policy();
         let mut document = value!({ "hash": policy.hash(), "mode": mode(policy.mode()) });
-        for key in ["rules", "budgets", "categories", "assets"] {
+        for key in [
+            "rules",
+            "budgets",
+            "categories",
+            "assets",
+            "limits",
+            "prices",
+        ] {
             if let (Some(members), Some(written)) =
                 (document.as_object_mut(), policy.written().get(key))
             {

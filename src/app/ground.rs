@@ -1,6 +1,7 @@
 //! What a proxy stands on: wallets, ledger, authority, listeners, sessions. Opened in the order in
 //! which a mistake does the least: what the file alone decides first, what leaves traces last.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::balances::{Holdings, Watchman};
@@ -11,7 +12,7 @@ use crate::admin::Token;
 use crate::admin::sessions::{self, Opened, Usual};
 use crate::chain::Chains;
 use crate::clock::{Clock, System, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, Stamp};
 use crate::custody::{self, NotOurs};
 use crate::ledger::sessions::Draft;
 use crate::ledger::{self, Ledger};
@@ -21,6 +22,8 @@ use crate::wallet::{self, Wallet};
 
 /// Everything that must be there before a part can be built.
 pub(super) struct Ground {
+    /// The configuration, and which file it was that was read.
+    pub(super) file: (PathBuf, Option<Stamp>),
     pub(super) wallets: Vec<Arc<dyn Wallet>>,
     pub(super) ledger: Arc<dyn Ledger>,
     /// The state directory, where the ledger is elsewhere.
@@ -81,6 +84,7 @@ impl Ground {
             own,
         };
         Ok(Self {
+            file: (config.file.clone(), config.stamp),
             wallets,
             ledger,
             held,

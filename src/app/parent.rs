@@ -1,5 +1,7 @@
 //! The parent proxy that the operator named, or allowed the environment to name.
 
+use core::net::Ipv6Addr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
@@ -107,12 +109,17 @@ fn exceptions(list: &str, ports: &[u16]) -> Vec<HostPattern> {
     for entry in list.split(',').map(str::trim).filter(|e| !e.is_empty()) {
         let bare = entry.strip_prefix("*.").unwrap_or(entry);
         let bare = bare.strip_prefix('.').unwrap_or(bare);
-        let ported = bare
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok());
-        for form in [bare.to_owned(), format!("*.{bare}")] {
+        let ported = bare.rsplit_once(':').is_some_and(|(host, port)| {
+            let whole = !host.contains(':') || host.ends_with(']');
+            whole && port.parse::<u16>().is_ok()
+        });
+        let bare = match bare.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => bare.to_owned(),
+        };
+        for form in [bare.clone(), format!("*.{bare}")] {
             let with = |port: &u16| format!("{form}:{port}").parse().ok();
-            match ported || entry == "*" {
+            match ported {
                 true => all.extend(form.parse::<HostPattern>()),
                 false => all.extend(ports.iter().filter_map(with)),
             }
@@ -147,7 +154,7 @@ mod tests {
             ),
             (
                 "NO_PROXY",
-                "localhost, .direct.example,one.example:8443,10.0.0.0/8",
+                "localhost, .direct.example,one.example:8443,10.0.0.0/8,fd00::5,[fd00::6],[fd00::7]:8443",
             ),
         ]);
         let parent = found.unwrap().unwrap();
@@ -170,9 +177,20 @@ mod tests {
             ("one.example", 8443, true),
             ("one.example", 443, false),
             ("10.1.2.3", 443, false),
+            ("fd00::5", 443, true),
+            ("fd00::6", 443, true),
+            ("fd00::7", 8443, true),
+            ("fd00::7", 443, false),
         ] {
             assert_eq!(direct(host, port), expected, "{host}:{port}");
         }
+    }
+
+    #[test]
+    fn a_star_is_every_host_at_every_port() {
+        let direct = exceptions("*", &[443, 8443]);
+        let found = |port| direct.iter().any(|p| p.matches("any.example", port));
+        assert!(found(443) && found(8443), "{direct:?}");
     }
 
     #[test]

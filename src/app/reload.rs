@@ -1,6 +1,6 @@
 //! A new policy for a running proxy: the whole new one, or the old one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::guard;
 use crate::admin::Reloaded;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Stamp};
 use crate::custody::NotOurs;
 use crate::event::metrics::Metrics;
 use crate::payer::Payer;
@@ -54,6 +54,8 @@ pub struct Reloader {
     file: PathBuf,
     /// As it was at start.
     settings: Reload,
+    /// The file whose policy was the first.
+    first: Option<Stamp>,
     payer: Arc<Payer>,
     metrics: Arc<Metrics>,
     turn: Mutex<()>,
@@ -61,14 +63,15 @@ pub struct Reloader {
 
 impl Reloader {
     pub(super) fn new(
-        file: &Path,
+        (file, first): (PathBuf, Option<Stamp>),
         settings: Reload,
         payer: &Arc<Payer>,
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            file: file.to_owned(),
+            file,
             settings,
+            first,
             payer: Arc::clone(payer),
             metrics: Arc::clone(metrics),
             turn: Mutex::default(),
@@ -122,14 +125,14 @@ impl Reloader {
 
     /// Reloads when another file is there, until `drains` turns true.
     pub(super) async fn watch(self: Arc<Self>, mut drains: watch::Receiver<bool>) {
-        let (mut taken, mut seen) = (stamp(&self.file), None);
+        let (mut taken, mut seen) = (self.first, None);
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 _ = drains.wait_for(|d| *d) => return,
                 _ = ticks.tick() => {}
             }
-            let now = stamp(&self.file);
+            let now = Stamp::of(&self.file);
             // Twice the same: whoever writes it has finished. One that is gone may be on its way.
             if now.is_some() && now != taken && now == seen {
                 taken = now;
@@ -138,12 +141,4 @@ impl Reloader {
             seen = now;
         }
     }
-}
-
-/// What tells two files of one name apart, also where a link leads to another one.
-fn stamp(file: &Path) -> Option<(u64, u64, u64, i64, i64)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let found = file.metadata().ok()?;
-    let (seconds, nanoseconds) = (found.mtime(), found.mtime_nsec());
-    Some((found.dev(), found.ino(), found.len(), seconds, nanoseconds))
 }

@@ -11,7 +11,7 @@ use rustls::RootCertStore;
 use super::StartError;
 use crate::event::otel::{self, Couriers, Destination, Otel, Resource, Wire};
 use crate::fetch::Fetch;
-use crate::settings::{OtlpProtocol, Sampler, Telemetry};
+use crate::settings::{OtlpProtocol, Sampler, Telemetry, port};
 use crate::wallet::secret_file;
 
 /// For one request, where nobody says otherwise (the specification's default).
@@ -218,7 +218,8 @@ fn endpoint(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     let spoken = matches!(uri.scheme_str(), Some("http" | "https"));
     let named = uri.host().is_some_and(|host| !host.is_empty());
-    (spoken && named).then_some(uri)
+    let ported = uri.authority().and_then(|a| port(a, 443)).is_some();
+    (spoken && named && ported).then_some(uri)
 }
 
 /// The path of a signal below an endpoint.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Command, Exit, Failure, Terminal};
+use crate::config::Config;
 use crate::event::{SpendEvent, State};
 use crate::money::{Asset, Network, Usd, canonical_assets};
 use crate::payment::Reason;
@@ -114,7 +115,10 @@ impl Learned {
             self.left_out = self.left_out.saturating_add(1);
             return;
         };
-        let room = self.hosts.len() < HOSTS || self.hosts.contains_key(&event.host);
+        let alone = Seen::of(event, price, asset);
+        let known = self.hosts.get(&event.host);
+        let room = known.is_some() || self.hosts.len() < HOSTS;
+        let new = known.is_none_or(|seen| !seen.has(&alone));
         let texts = [
             &event.host,
             &event.path,
@@ -122,22 +126,13 @@ impl Learned {
             &event.pay_to,
             &event.scheme,
         ];
-        if !room || !texts.into_iter().all(|text| is_plain(text)) {
+        let plain = room && texts.into_iter().all(|text| is_plain(text));
+        if !plain || new && !alone.loads(&event.host) {
             self.left_out = self.left_out.saturating_add(1);
             return;
         }
         let seen = self.hosts.entry(event.host.clone()).or_default();
-        seen.times = seen.times.saturating_add(1);
-        seen.highest = seen.highest.max(price);
-        seen.methods.insert(event.method.clone());
-        seen.payees.insert(event.pay_to.clone());
-        seen.networks.insert(event.network.clone());
-        seen.assets.insert(asset);
-        seen.schemes.insert(event.scheme.clone());
-        match seen.paths.len() < PATHS || seen.paths.contains(&event.path) {
-            true => drop(seen.paths.insert(event.path.clone())),
-            false => seen.more_paths = true,
-        }
+        seen.add(alone);
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -158,6 +153,64 @@ impl Learned {
 }
 
 impl Seen {
+    /// What one event shows.
+    fn of(event: &SpendEvent, price: Usd, asset: String) -> Self {
+        let one = |text: &String| BTreeSet::from([text.clone()]);
+        Self {
+            methods: one(&event.method),
+            paths: one(&event.path),
+            payees: one(&event.pay_to),
+            networks: one(&event.network),
+            assets: BTreeSet::from([asset]),
+            schemes: one(&event.scheme),
+            highest: price,
+            times: 1,
+            more_paths: false,
+        }
+    }
+
+    fn lists(&self) -> [&BTreeSet<String>; 6] {
+        [
+            &self.methods,
+            &self.paths,
+            &self.payees,
+            &self.networks,
+            &self.assets,
+            &self.schemes,
+        ]
+    }
+
+    /// Is there nothing in the other one that this one lacks, but for the price?
+    fn has(&self, other: &Self) -> bool {
+        let mut pairs = self.lists().into_iter().zip(other.lists());
+        pairs.all(|(own, theirs)| theirs.is_subset(own))
+    }
+
+    fn add(&mut self, other: Self) {
+        self.times = self.times.saturating_add(other.times);
+        self.highest = self.highest.max(other.highest);
+        self.methods.extend(other.methods);
+        self.payees.extend(other.payees);
+        self.networks.extend(other.networks);
+        self.assets.extend(other.assets);
+        self.schemes.extend(other.schemes);
+        for path in other.paths {
+            match self.paths.len() < PATHS || self.paths.contains(&path) {
+                true => drop(self.paths.insert(path)),
+                false => self.more_paths = true,
+            }
+        }
+    }
+
+    /// Could a file have it as a rule? Merchants wrote what is in it, and paths, methods and addresses are
+    /// not always such as rules may name.
+    fn loads(&self, host: &str) -> bool {
+        let mut text = b"version: 1\nrules:\n".to_vec();
+        let written = self.write(&mut text, 1, host);
+        let text = String::from_utf8(text).ok().filter(|_| written.is_ok());
+        text.is_some_and(|text| Config::parse(Path::new("learned.yaml"), &text).is_ok())
+    }
+
     fn write(&self, out: &mut dyn Write, number: usize, host: &str) -> io::Result<()> {
         writeln!(
             out,
@@ -177,6 +230,9 @@ impl Seen {
             quoted(&self.highest.to_string())
         )?;
         writeln!(out, "      schemes: [{}]", list(&self.schemes))?;
+        if self.schemes.contains("upto") {
+            writeln!(out, "      transfer_methods: [eip3009, permit2]")?;
+        }
         writeln!(out, "      networks: [{}]", list(&self.networks))?;
         writeln!(out, "      assets: [{}]", list(&self.assets))?;
         writeln!(out, "      pay_to: [{}]", list(&self.payees))

@@ -3,9 +3,12 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
+use rustix::process::Signal;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -30,6 +33,9 @@ mod summary;
 use child::Signals;
 use folder::Folder;
 use shared::Neighbour;
+
+/// How long something is closed that was never used: a person has pressed Ctrl-C and waits.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Run one program behind a proxy of its own, and say what it spent
 ///
@@ -84,13 +90,16 @@ impl Run {
             expires: Some(self.expires),
             default: false,
         };
-        let access = Access::gain(&source, wanted).await?;
+        let access = before_it_begins(Access::gain(&source, wanted), &mut signals).await?;
         let files = folder.fill(&access.ca, &own_wgetrc())?;
         let given = |name: &str| std::env::var_os(name);
         if source.goes_directly() {
             warn_of_proxy(terminal, &given);
         }
         let settings = environment::environment(&given, &access.url, access.proxy, &files);
+        if let Some(number) = signals.come().await {
+            return Err(stopped(Some(access), number).await);
+        }
         let exit = child::run(&self.command, &settings, &mut signals).await;
         let (book, session, budget) = (
             Arc::clone(&access.book),
@@ -118,6 +127,36 @@ impl Run {
         source.hint(terminal);
         exit
     }
+}
+
+/// Waits for a proxy, unless a signal comes first: it was for a program that has not begun, and does not.
+async fn before_it_begins(
+    gain: impl Future<Output = Result<Access, Failure>>,
+    signals: &mut Signals,
+) -> Result<Access, Failure> {
+    let mut gain = pin!(gain);
+    let (_, number) = tokio::select! {
+        biased;
+        signal = signals.next() => signal,
+        access = &mut gain => return access,
+    };
+    // What is half made is made and closed, unless that takes long: it was given to nobody.
+    let access = tokio::select! {
+        access = tokio::time::timeout(CLOSING, gain) => access.ok().and_then(Result::ok),
+        _ = signals.next() => None,
+    };
+    Err(stopped(access, number).await)
+}
+
+/// Closes what was made for a program that does not begin.
+async fn stopped(access: Option<Access>, number: Signal) -> Failure {
+    if let Some(access) = access
+        && let Ok(Err(failure)) = tokio::time::timeout(CLOSING, access.end()).await
+    {
+        failure.report(&mut std::io::stderr());
+    }
+    let exit = child::ended_by(number);
+    Failure::new(exit, "stopped before the program began")
 }
 
 /// Where the configuration comes from.

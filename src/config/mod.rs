@@ -15,11 +15,19 @@ mod book;
 mod find;
 mod guard;
 mod rpc;
+mod stamp;
 mod wallets;
 
 pub use find::{Missing, find};
 pub use rpc::RpcEntry;
+pub use stamp::Stamp;
 pub use wallets::{Mark, WalletEntry};
+
+/// From where relative paths of a file start.
+fn folder(file: &Path) -> PathBuf {
+    let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_path_buf()
+}
 
 /// JSON Schema (draft 2020-12) of the file, for editors. What fits together only the program knows.
 pub const SCHEMA: &str = include_str!("schema.json");
@@ -28,6 +36,9 @@ pub const SCHEMA: &str = include_str!("schema.json");
 pub struct Config {
     /// The file.
     pub file: PathBuf,
+    /// Which file that was, from before it was read: one that is written meanwhile is another one. None of a
+    /// text that is no file.
+    pub stamp: Option<Stamp>,
     /// What is well formed and yet worth a second look.
     pub warnings: Vec<SectionError>,
     /// Its folder, from which relative paths start.
@@ -109,13 +120,15 @@ impl Config {
     /// When there is none, it cannot be read, or it is wrong: then with everything that is wrong.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let file = find(named)?;
+        let stamp = Stamp::of(&file);
         let bytes = bytes(&file).map_err(|problem| ConfigError::Unreadable {
             file: file.clone(),
             problem,
         })?;
         let name = file.display().to_string();
         let text = text(&name, bytes).map_err(|e| ConfigError::Invalid(vec![e]))?;
-        Self::parse(&file, &text).map_err(ConfigError::Invalid)
+        let config = Self::parse(&file, &text).map_err(ConfigError::Invalid)?;
+        Ok(Self { stamp, ..config })
     }
 
     /// Reads the text of a file. Nothing is opened.
@@ -146,8 +159,7 @@ impl Config {
 
     /// Reads on after an error, with the default, so that all errors are found.
     fn read(file: &Path, section: &mut Section, problems: &mut Problems) -> Self {
-        let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
-        let base = parent.unwrap_or(Path::new(".")).to_path_buf();
+        let base = folder(file);
         let state_dir = section.or("state_dir", base.join(".farepass"), |s| {
             settings::path(s, &base)
         });
@@ -180,10 +192,11 @@ impl Config {
         let rpc = rpc::read(section.take("rpc"), &base, problems);
         wallets::unasked(&wallets, &rpc, problems);
         let mut warnings = rpc::unproven(&upto, &wallets, &rpc);
-        let assets = policy.assets();
-        warnings.extend(wallets::marked(&mut wallets, assets, &rpc, problems));
+        let known = (policy.assets(), &*rpc);
+        warnings.extend(wallets::marked(&mut wallets, known, problems));
         Self {
             file: file.to_path_buf(),
+            stamp: None,
             warnings,
             wallets,
             rpc,

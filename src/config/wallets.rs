@@ -90,8 +90,7 @@ fn mark(
 /// Reads the low marks, which need to know the assets.
 pub(super) fn marked(
     wallets: &mut [WalletEntry],
-    assets: &[Asset],
-    rpc: &[super::RpcEntry],
+    (assets, rpc): (&[Asset], &[super::RpcEntry]),
     problems: &mut Problems,
 ) -> Vec<SectionError> {
     let mut warnings = vec![];

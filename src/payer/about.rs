@@ -39,10 +39,11 @@ struct Statement {
 impl About {
     pub(super) fn new(asked: &Asked, policy: &Policy, now: Timestamp) -> Self {
         let default = if asked.secure { 443 } else { 80 };
-        let host = if asked.port == default {
-            asked.host.to_string()
-        } else {
-            format!("{}:{}", asked.host, asked.port)
+        let host = match (asked.port == default, asked.host.contains(':')) {
+            (true, _) => asked.host.to_string(),
+            (false, false) => format!("{}:{}", asked.host, asked.port),
+            // As in a URL and in a rule: else it would be another address, and no port.
+            (false, true) => format!("[{}]:{}", asked.host, asked.port),
         };
         let event = SpendEvent {
             session: asked.session.id.clone(),

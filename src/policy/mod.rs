@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use crate::clock::Timestamp;
 use crate::money::{Amount, Asset, Network, Usd};
 use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement};
@@ -16,6 +14,7 @@ mod catalog;
 mod contest;
 mod difference;
 mod glob;
+mod hash;
 mod known;
 mod path;
 mod rule;
@@ -107,8 +106,8 @@ impl Policy {
     /// to `problems`, and the policy must then not be used.
     pub fn read(file: &mut Section, catalog: Catalog, problems: &mut Problems) -> Self {
         let mut catalog = catalog;
-        let hash = hash(file);
-        let written = written(file);
+        let hash = hash::hash(file, &catalog);
+        let written = hash::written(file, &catalog);
         let mode = file.or("mode", Mode::Enforce, |s| s.word(MODES));
         let mode = problems.keep(mode).unwrap_or_default();
         catalog.budgets = catalog::budgets(file.take("budgets"), problems);
@@ -191,13 +190,14 @@ impl Policy {
     }
 
     /// SHA-256 of the policy, 16 hexadecimal digits, as recorded with every spend. Comments and the
-    /// order of keys do not count.
+    /// order of keys do not count, nor do limits that are written as they are by default.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// What the hash is about, as the operator wrote it: `budgets`, `categories`, `rules`, `assets`, `signers`.
+    /// What the hash is about, as the operator wrote it: `budgets`, `categories`, `rules`, `assets`, `signers`;
+    /// and `limits` that are not the default, and the `prices` of assets that wallets price.
     #[must_use]
     pub fn written(&self) -> &serde_json::Value {
         &self.written
@@ -238,34 +238,6 @@ impl Policy {
     pub fn assets(&self) -> &[Asset] {
         &self.catalog.assets
     }
-}
-
-/// The keys that say what is paid.
-const KEYS: [&str; 5] = ["mode", "assets", "budgets", "categories", "rules"];
-
-/// Those that count only where they are written, so that a policy without them keeps its hash.
-const SINCE: [&str; 1] = ["signers"];
-
-fn written(file: &Section) -> serde_json::Value {
-    let key = |key: &str| Some((key.to_owned(), file.peek(key)?.data()));
-    let keys = KEYS.into_iter().chain(SINCE);
-    let keys = keys.filter(|key| *key != "mode");
-    serde_json::Value::Object(keys.filter_map(key).collect())
-}
-
-fn hash(file: &Section) -> String {
-    let mut hasher = Sha256::new();
-    for key in KEYS {
-        let text = file.peek(key).map(|s| s.canonical()).unwrap_or_default();
-        hasher.update(format!("{key}={text}\n"));
-    }
-    for key in SINCE {
-        if let Some(section) = file.peek(key) {
-            hasher.update(format!("{key}={}\n", section.canonical()));
-        }
-    }
-    let digest = hex::encode(hasher.finalize());
-    digest.get(..16).unwrap_or_default().into()
 }
 
 /// Is the URL that a statement names on the host and port that were asked? `None`: it names no host.

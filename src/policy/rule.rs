@@ -249,6 +249,11 @@ impl Says {
 
 impl Pay {
     fn read(mut section: Section, catalog: &Catalog) -> Result<Self, SectionError> {
+        // Terms that are comments still would be taken for none.
+        if section.is_nothing() {
+            let error = section.error("there is nothing below `pay`");
+            return Err(error.hint("write `max: \"0.05 USD\"` below it, or `pay: {}`"));
+        }
         let first = |s: Section| s.items().ok()?.into_iter().next()?.text().ok();
         let payee = section.peek("pay_to").and_then(first);
         let max_fee = terms::max_fee::read(&section)?;

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::money::{Amount, Network, Usd};
 use crate::payment::{Asked, Challenge, Limit, Reason, Refusal, Requirement, Session};
 use crate::section::{Problems, Section, SectionError, nearest};
-use crate::settings::{network, normalise_host};
+use crate::settings::{network, normalise_host, port};
 
 use super::contest::{self, Verdict};
 use super::rule::{self, Says};
@@ -97,9 +97,7 @@ impl std::str::FromStr for Question {
         Ok(Self {
             secure,
             host: normalise_host(authority.host()).map_err(|_| NotUrl)?,
-            port: authority
-                .port_u16()
-                .unwrap_or(if secure { 443 } else { 80 }),
+            port: port(authority, if secure { 443 } else { 80 }).ok_or(NotUrl)?,
             path: uri.path().into(),
             method: Self::usual_method(None),
             tool: None,
@@ -228,6 +226,17 @@ pub(super) fn beyond(approval: &Approval) -> Option<Refusal> {
     })
 }
 
+/// What the agent is told while nobody has agreed, where a person is asked.
+fn asks(approval: &Approval) -> Option<Refusal> {
+    let consent = approval.duties.consent.as_ref()?;
+    let detail = format!("a person is asked ({})", consent.because.join(", "));
+    Some(Refusal {
+        price: Some(approval.price),
+        rule: Some(approval.rule.clone()),
+        ..Refusal::new(Reason::ApprovalRequired, detail)
+    })
+}
+
 /// One entry of `tests:`.
 pub(super) struct Trial {
     place: Section,
@@ -282,7 +291,7 @@ impl Trial {
 
     fn judge(&self, answer: Answer) -> Result<(), SectionError> {
         let refusal = match &answer.outcome {
-            Ok(approval) => beyond(approval),
+            Ok(approval) => beyond(approval).or_else(|| asks(approval)),
             Err(refusal) => Some(refusal.clone()),
         };
         let said = match &refusal {

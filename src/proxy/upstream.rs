@@ -56,15 +56,12 @@ impl Upstream {
         again: Option<&Head>,
     ) -> Result<Response<Source>, UpstreamError> {
         let again = again.filter(|_| request.body().is_end_stream());
-        let activity = match request.body().is_end_stream() {
-            true => None,
-            false => {
-                let body = std::mem::replace(request.body_mut(), Body::Empty);
-                let (body, activity) = body.watched();
-                *request.body_mut() = body;
-                Some(activity)
-            }
-        };
+        let activity = (!request.body().is_end_stream()).then(|| {
+            let body = std::mem::replace(request.body_mut(), Body::Empty);
+            let (body, activity) = body.watched();
+            *request.body_mut() = body;
+            activity
+        });
         let mut answer = pin!(self.answer(lane, key, request, again));
         let total = self.limits.upstream_total;
         let uploading = total.max(self.limits.idle_timeout);

@@ -9,6 +9,7 @@ use http::StatusCode;
 use crate::money::{Network, v1_network};
 use crate::section::{Section, SectionError};
 
+use super::clash::Places;
 use super::identity;
 use super::{
     ClientCertificate, Egress, Entrance, EntranceTls, HostPattern, Intercept, Listen, RefusalBody,
@@ -25,7 +26,7 @@ impl Listen {
     /// With the place of what cannot be read.
     pub fn read(mut section: Section, base: &Path) -> Result<Self, SectionError> {
         let default = Self::default();
-        let places = ["admin", "transparent", "proxy"].map(|key| section.peek(key));
+        let places = Places::of(&section);
         let keys = ["tls", "allow_users"].map(|key| section.peek(key));
         let tls = section.take("tls").filter(|tls| !tls.is_nothing());
         let tls = tls.map(|tls| EntranceTls::read(tls, base)).transpose()?;
@@ -41,24 +42,18 @@ impl Listen {
         in_use(&proxy, tls.is_some(), !allow_users.is_empty(), keys)?;
         let transparent = section.or("transparent", vec![], addresses)?;
         let admin = section.or("admin", default.admin, address)?;
-        let taken = |at: &SocketAddr| at.port() != 0 && *at == admin;
-        let place = places.into_iter().flatten().next();
-        let mut all = proxy.iter().filter_map(Entrance::address);
-        let clash = all.any(|at| taken(&at)) || transparent.iter().any(taken);
-        if let (Some(place), true) = (place, clash) {
-            let error = place.error("the admin surface and the proxy cannot share an address");
-            return Err(error.hint("agents reach the proxy's port; give `admin` another one"));
-        }
         let allow_from = section.or("allow_from", vec![], |s| s.list(Section::parse))?;
         section.finish()?;
-        Ok(Self {
+        let listen = Self {
             proxy,
             tls,
             allow_users,
             transparent,
             admin,
             allow_from,
-        })
+        };
+        places.apart(&listen)?;
+        Ok(listen)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use http::Uri;
 
-use super::path;
+use super::{path, port};
 use crate::section::{Section, SectionError};
 
 /// A service of the operator's that is told of questions, answers, freezes and budgets that run out.
@@ -42,5 +42,9 @@ pub(super) fn url(section: Section) -> Result<Uri, SectionError> {
     };
     let error =
         || section.error("expected a URL that begins with https:// or http://, without user");
-    uri.filter(fits).ok_or_else(error)
+    let uri = uri.filter(fits).ok_or_else(error)?;
+    match uri.authority().and_then(|a| port(a, 443)) {
+        Some(_) => Ok(uri),
+        None => Err(section.error("its port is no number from 1 to 65535")),
+    }
 }

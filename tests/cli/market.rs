@@ -238,6 +238,46 @@ fn a_policy_is_learned_from_what_was_asked_for() {
         .failed(1, &["nothing was seen"]);
 }
 
+/// Merchants and agents wrote what is in events, and rules do not take all of it.
+#[test]
+fn what_is_learned_loads() {
+    let home = Home::new();
+    let event = json!({ "event": "denied", "state": "denied", "method": "GET", "host": "api.example.com", "path": "/v1/x",
+        "amount": "10000", "network": "eip155:84532", "asset": USDC, "pay_to": PAYEE, "scheme": "exact",
+        "reason": "host_not_allowed" });
+    let with = |key: &str, value: &str| {
+        let mut event = event.clone();
+        event[key] = value.into();
+        event.to_string()
+    };
+    let flipped = PAYEE.replace('F', "f");
+    let lines = [
+        event.to_string(),
+        with("scheme", "upto"),
+        with("path", "/v1//prices"),
+        with("path", "/a%2Fb"),
+        with("method", "get"),
+        with("pay_to", &flipped),
+        with("scheme", "barter"),
+        with("host", "a_host.example:99999"),
+    ];
+    std::fs::write(home.at("events.jsonl"), lines.join("\n")).unwrap();
+    let file = home.at("events.jsonl");
+    let ended = home.farepass(["learn", file.to_str().unwrap()]).ok();
+    let text = &ended.out;
+    assert!(ended.err.contains("6 events are left out"), "{}", ended.err);
+    let rules = home.at("learned.yaml");
+    std::fs::write(&rules, text).unwrap();
+    home.farepass(["check", rules.to_str().unwrap()]).ok();
+    assert!(text.contains("# asked for 2 times"), "{text}");
+    assert!(
+        text.contains(
+            "schemes: [\"exact\", \"upto\"]\n      transfer_methods: [eip3009, permit2]\n"
+        ),
+        "{text}"
+    );
+}
+
 /// From a merchant that asks to a policy that pays it.
 #[test]
 fn what_the_ledger_refused_can_be_learned_from() {

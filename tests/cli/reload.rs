@@ -4,8 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use farepass::app::{self, Options};
+use farepass::config::Config;
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use crate::support::{Home, SHOP, Service, Street, ask, there_is, until};
 
@@ -67,6 +70,15 @@ fn a_strict_proxy_takes_a_weaker_policy_only_when_told() {
         taken["weaker"][0].as_str().unwrap().contains("pay.max"),
         "{taken}"
     );
+    // What was accepted is no word for what is changed beside the rules.
+    let accepted = home.read("farepass.yaml");
+    put(&format!(
+        "{accepted}\nlimits: {{ identical_payments: off }}\n"
+    ));
+    let (status, no) = reload(home, &service, "{}");
+    assert_eq!(status, 409, "{no}");
+    let detail = no["detail"].as_str().unwrap();
+    assert!(detail.contains("limits.identical_payments"), "{detail}");
     // Back to the strict one, and without any word but the API's.
     put(&strict);
     assert_eq!(reload(home, &service, "{}").0, 200);
@@ -129,6 +141,25 @@ fn a_watched_file_is_taken_also_where_a_link_is_swapped() {
         (home.read("serve.err").matches("read again").count() > before).then_some(())
     });
     assert!(buy(home, &service).contains("Utrecht"));
+}
+
+/// The file that is there when the watch begins may be another one than the one that was read.
+#[test]
+fn a_watched_file_that_changes_during_the_start_is_taken() {
+    let home = Home::ready();
+    home.configure("reload: { watch: true }");
+    let file = home.at("farepass.yaml");
+    let config = Config::load(Some(&file)).unwrap();
+    let first = config.policy.hash().to_owned();
+    let text = home.read("farepass.yaml");
+    fs::write(&file, text.replace("0.05 USD", "0.001 USD")).unwrap();
+    let runtime = Runtime::new().unwrap();
+    let running = runtime.block_on(app::start(config, Options::default()));
+    let running = running.unwrap();
+    until("the other policy", || {
+        (running.payer.policy().hash() != first).then_some(())
+    });
+    runtime.block_on(running.stop());
 }
 
 #[test]

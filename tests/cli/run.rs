@@ -166,6 +166,105 @@ fn signals_are_for_the_program() {
     }
 }
 
+/// With signals as at a terminal: whoever runs tests in the background may have them ignored.
+fn heard(command: &std::process::Command) -> std::process::Command {
+    let mut env = std::process::Command::new("env");
+    env.arg("--default-signal=INT,QUIT,HUP");
+    env.arg(command.get_program()).args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        env.current_dir(dir);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => env.env(name, value),
+            None => env.env_remove(name),
+        };
+    }
+    env
+}
+
+/// A proxy that does not answer: `run` waits for its session, and the program has not begun.
+#[test]
+fn a_signal_before_the_program_begins_ends_the_run() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    service.signal(Signal::STOP);
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut child = heard(&home.command(["run", "--", "touch", "begun"]))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("its folder", || {
+            fs::read_dir(home.temporary()).unwrap().next().map(drop)
+        });
+        kill(&child, signal);
+        assert_eq!(wait(&mut child), Some(code));
+        assert!(!home.at("begun").exists());
+        home.assert_tidy();
+    }
+}
+
+/// At a terminal the program would be thought to have got it.
+#[test]
+fn ctrl_c_before_the_program_begins_ends_the_run() {
+    if !there_is("python3") {
+        return;
+    }
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    service.signal(Signal::STOP);
+    let terminal = "import os, pty, signal, sys, time
+pid, keys = pty.fork()
+if pid == 0:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.execv(sys.argv[3], sys.argv[3:])
+while not os.listdir(sys.argv[1]):
+    time.sleep(0.01)
+os.write(keys, b'\\x03')
+said = b''
+while b'^C' not in said:
+    said += os.read(keys, 4096)
+os.kill(int(sys.argv[2]), signal.SIGCONT)
+try:
+    while more := os.read(keys, 4096):
+        said += more
+except OSError:
+    pass
+print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
+    let binary = home.command([] as [&str; 0]).get_program().to_owned();
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", terminal]).arg(home.temporary());
+    python.arg(service.child.id().to_string()).arg(binary);
+    python.args(["run", "--", "touch", "begun"]);
+    python.current_dir(home.path()).env("HOME", home.path());
+    python.env("TMPDIR", home.temporary());
+    let ended = Ended::of(python.output().unwrap());
+    assert_eq!(ended.code, Some(130), "{ended:?}");
+    assert!(!home.at("begun").exists(), "{ended:?}");
+    let rows = home.farepass(["session", "list", "--json"]).ok().json();
+    let mut rows = rows.as_array().unwrap().iter();
+    let open = rows.find(|row| row["agent"] == "run" && row["closed"] != true);
+    assert_eq!(open, None);
+    home.assert_tidy();
+}
+
+/// `nohup` says that nobody is to be stopped when the terminal goes.
+#[test]
+fn a_signal_that_is_ignored_stays_so() {
+    let home = Home::ready();
+    let binary = home.command([] as [&str; 0]).get_program().to_owned();
+    let script = "trap '' HUP; exec \"$0\" run -- sh -c 'kill -HUP $PPID; kill -HUP $$; echo here'";
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script]).arg(binary);
+    shell.current_dir(home.path()).env("HOME", home.path());
+    shell.env("TMPDIR", home.temporary()).stdin(Stdio::null());
+    let ended = Ended::of(shell.output().unwrap()).ok();
+    assert_eq!(ended.out, "here\n", "{ended:?}");
+    home.assert_tidy();
+}
+
 #[test]
 fn without_a_configuration_nothing_is_paid_and_nothing_is_left() {
     let home = Home::new();

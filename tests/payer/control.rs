@@ -51,7 +51,7 @@ const PINNED: &str = "
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { pay_to: first-seen }
+    pay: { max: \"9 USD\", pay_to: first-seen }
 ";
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_new_recipient_is_paid_and_told_where_the_rule_says_alert() {
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { pay_to: { first-seen: alert } }
+    pay: { max: \"9 USD\", pay_to: { first-seen: alert } }
 ",
     )
     .await;
@@ -134,7 +134,7 @@ async fn a_price_may_fall_but_never_creeps_up() {
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { max_price_increase: 20% }
+    pay: { max: \"9 USD\", max_price_increase: 20% }
 ",
     )
     .await;
@@ -168,7 +168,7 @@ const RATED: &str = "
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { rate: 30/m }
+    pay: { max: \"9 USD\", rate: 30/m }
 ";
 
 #[tokio::test]
@@ -244,7 +244,7 @@ const ASKING: &str = "
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { approval: { above: \"0.01 USD\", wait: 10m } }
+    pay: { max: \"9 USD\", approval: { above: \"0.01 USD\", wait: 10m } }
 ";
 
 async fn waiting(stage: &Stage, amount: &str) -> farepass::payer::Pending {
@@ -327,7 +327,7 @@ async fn a_question_takes_no_place_in_a_rate() {
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { rate: 1/m, approval: { above: \"0.01 USD\", wait: 10m } }
+    pay: { max: \"9 USD\", rate: 1/m, approval: { above: \"0.01 USD\", wait: 10m } }
 ";
     let stage = stage(policy).await;
     let mut asked = waiting(&stage, "20000").await;
@@ -382,7 +382,7 @@ budgets:
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { approval: { above: \"0.01 USD\", valid: 60s } }
+    pay: { max: \"9 USD\", approval: { above: \"0.01 USD\", valid: 60s } }
 ";
     let stage = stage(policy).await;
     let refusal = stage.buy("20000").await.err().unwrap();
@@ -461,7 +461,7 @@ async fn a_first_host_a_new_payee_and_a_price_jump_ask() {
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { approval: { first_host: true, new_payee: true, price_increase: 50% } }
+    pay: { max: \"9 USD\", approval: { first_host: true, new_payee: true, price_increase: 50% } }
 ",
     )
     .await;
@@ -490,7 +490,7 @@ async fn a_freeze_holds_for_whom_it_names_and_over_a_restart() {
 rules:
   - name: data
     match: { hosts: [\"*.example.com\"] }
-    pay: {}
+    pay: { max: \"9 USD\" }
 ";
     let stage = stage(policy).await;
     let buy = async |host: &str| {
@@ -574,7 +574,7 @@ budgets:
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: {}
+    pay: { max: \"9 USD\" }
 ",
     )
     .await;
@@ -614,7 +614,7 @@ budgets:
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { rate: { host: 5/m, session: 5/m } }
+    pay: { max: \"9 USD\", rate: { host: 5/m, session: 5/m } }
 ",
     )
     .await;
@@ -653,7 +653,7 @@ categories:
 rules:
   - name: data
     match: { categories: [weather] }
-    pay: {}
+    pay: { max: \"9 USD\" }
 ",
     )
     .await;
@@ -661,4 +661,28 @@ rules:
     let elsewhere = stage.asked("sky.example");
     let refused = stage.payer.authorize(&elsewhere, &challenge("10000")).await;
     assert_eq!(reason(refused), Reason::HostNotAllowed);
+}
+
+/// As a URL and a rule have it: without brackets the port would be a part of the address.
+#[tokio::test]
+async fn an_ipv6_host_with_a_port_is_recorded_in_brackets() {
+    let stage = stage(
+        "
+rules:
+  - name: data
+    match: { hosts: [\"[2001:db8::1]\", \"[2001:db8::1]:8443\"] }
+    pay: { max: \"9 USD\" }
+",
+    )
+    .await;
+    for (port, expected) in [(443, "2001:db8::1"), (8443, "[2001:db8::1]:8443")] {
+        let mut asked = stage.asked("2001:db8::1");
+        asked.port = port;
+        let mut challenge = challenge("10");
+        let all = challenge.requirements.iter_mut();
+        all.for_each(|requirement| requirement.resource = None);
+        let signed = stage.payer.authorize(&asked, &challenge).await.unwrap();
+        delivered(&stage, signed).await;
+        assert_eq!(stage.newest().await.host, expected);
+    }
 }

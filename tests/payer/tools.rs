@@ -10,7 +10,7 @@ const HELD: &str = "
 rules:
   - name: data
     match: { hosts: [api.example.com] }
-    pay: { max_price_increase: 20%, mcp: true }
+    pay: { max: 9 USD, max_price_increase: 20%, mcp: true }
 ";
 
 /// Was this price of this tool paid?

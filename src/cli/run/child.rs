@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::task::Poll;
 
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
@@ -46,8 +48,9 @@ pub(super) async fn run(
     let mut child = start.spawn().map_err(|e| not_started(program, &e))?;
     let status = loop {
         tokio::select! {
-            status = child.wait() => break status?,
+            biased;
             (kind, number) = signals.next() => forward(&child, kind, number, terminal.as_ref()),
+            status = child.wait() => break status?,
         }
     };
     Ok(Exit::Child(code(status)))
@@ -93,34 +96,75 @@ fn in_front(terminal: &File) -> bool {
 
 /// Every signal that a person or a supervisor sends to end, reload or ask something of a program.
 pub(super) struct Signals {
-    each: [(SignalKind, Signal, Incoming); 6],
+    each: Vec<(SignalKind, Signal, Incoming)>,
 }
 
 impl Signals {
-    /// From now on a signal does not end this process: it is for the program.
+    /// From now on a signal does not end this process: it is for the program. One that is ignored
+    /// (`nohup`) stays so, and the program inherits that.
     pub(super) fn catch() -> io::Result<Self> {
-        let one = |kind: SignalKind, number| Ok::<_, io::Error>((kind, number, signal(kind)?));
-        let each = [
-            one(SignalKind::interrupt(), Signal::INT)?,
-            one(SignalKind::terminate(), Signal::TERM)?,
-            one(SignalKind::hangup(), Signal::HUP)?,
-            one(SignalKind::quit(), Signal::QUIT)?,
-            one(SignalKind::user_defined1(), Signal::USR1)?,
-            one(SignalKind::user_defined2(), Signal::USR2)?,
+        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+        let all = [
+            (SignalKind::interrupt(), Signal::INT),
+            (SignalKind::terminate(), Signal::TERM),
+            (SignalKind::hangup(), Signal::HUP),
+            (SignalKind::quit(), Signal::QUIT),
+            (SignalKind::user_defined1(), Signal::USR1),
+            (SignalKind::user_defined2(), Signal::USR2),
         ];
+        let mut each = vec![];
+        for (kind, number) in all {
+            if ignored & bit(number) == 0 {
+                each.push((kind, number, signal(kind)?));
+            }
+        }
         Ok(Self { each })
     }
 
     /// The next one.
     pub(super) async fn next(&mut self) -> (SignalKind, Signal) {
-        let [a, b, c, d, e, f] = &mut self.each;
+        let each = &mut self.each;
+        poll_fn(|context| {
+            for (kind, number, incoming) in each.iter_mut() {
+                if incoming.poll_recv(context).is_ready() {
+                    return Poll::Ready((*kind, *number));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// One that has come already.
+    pub(super) async fn come(&mut self) -> Option<Signal> {
+        // The runtime hands out signals between two turns.
+        tokio::task::yield_now().await;
         tokio::select! {
-            _ = a.2.recv() => (a.0, a.1),
-            _ = b.2.recv() => (b.0, b.1),
-            _ = c.2.recv() => (c.0, c.1),
-            _ = d.2.recv() => (d.0, d.1),
-            _ = e.2.recv() => (e.0, e.1),
-            _ = f.2.recv() => (f.0, f.1),
+            biased;
+            (_, number) = self.next() => Some(number),
+            () = std::future::ready(()) => None,
         }
     }
+}
+
+/// The exit code of what a signal ended.
+pub(super) fn ended_by(number: Signal) -> Exit {
+    Exit::Child(u8::try_from(128 + number.as_raw()).unwrap_or(1))
+}
+
+/// The signals that this process ignores, a bit each, as `/proc/self/status` has them. None where that is
+/// not there.
+fn ignored(status: &str) -> u64 {
+    let mut lines = status.lines();
+    let digits = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let bits = digits.map(|digits| u64::from_str_radix(digits.trim(), 16));
+    bits.and_then(Result::ok).unwrap_or_default()
+}
+
+fn bit(number: Signal) -> u64 {
+    let place = number.as_raw().checked_sub(1);
+    let place = place.and_then(|place| u32::try_from(place).ok());
+    place
+        .and_then(|place| 1u64.checked_shl(place))
+        .unwrap_or_default()
 }

@@ -245,6 +245,9 @@ impl Metrics {
         let with_port = host.rsplit_once(':').filter(|_| !host.ends_with(']'));
         let port = with_port.and_then(|(_, port)| port.parse().ok());
         let (name, port) = match (with_port, port) {
+            (Some((name, _)), Some(port)) if name.ends_with(']') => {
+                (name.trim_matches(['[', ']']), port)
+            }
             (Some((name, _)), Some(port)) if !name.contains(':') => (name, port),
             _ => (host, 443),
         };

@@ -126,3 +126,21 @@ fn what_took_long_is_beyond_every_bound() {
         assert!(page.lines().any(|l| l == line), "{line}\n{page}");
     }
 }
+
+#[test]
+fn an_ipv6_host_has_its_label_with_a_port_too() {
+    let metrics = Metrics::default();
+    let hosts = ["[2001:db8::1]", "[2001:db8::1]:8443"].map(|p| p.parse().unwrap());
+    metrics.name_hosts(hosts.into_iter());
+    for host in ["2001:db8::1", "[2001:db8::1]:8443"] {
+        metrics.observe(&SpendEvent {
+            host: host.into(),
+            ..event(State::Settled, 1, None)
+        });
+    }
+    let page = page(&metrics);
+    for host in ["[2001:db8::1]", "[2001:db8::1]:8443"] {
+        let label = format!("outcome=\"settled\",host=\"{host}\"");
+        assert!(page.contains(&label), "{host}: {page}");
+    }
+}

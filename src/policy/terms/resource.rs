@@ -3,7 +3,7 @@
 use http::Uri;
 
 use crate::payment::{Asked, Reason, Refusal};
-use crate::settings::normalise_host;
+use crate::settings::{normalise_host, port};
 
 use super::{About, Ask, Bound, Build, Term, TermKind};
 
@@ -73,8 +73,10 @@ fn origin(resource: &str) -> Option<(Option<String>, Option<u16>)> {
         "http" | "ws" => 80,
         _ => 443,
     };
-    let port = uri.port_u16().filter(|port| *port != default);
-    Some((host, port))
+    match uri.authority().and_then(|a| port(a, default)) {
+        Some(port) => Some((host, Some(port).filter(|port| *port != default))),
+        None => Some((None, None)),
+    }
 }
 
 /// RFC 3986 section 3.1.
