@@ -976,6 +976,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "heads have bounds in both directions",
         Shown(&[
             "tests/wire/limits.rs::heads_are_bounded_both_ways",
+            "tests/wire/limits.rs::fields_are_counted_over_http_2_too",
             "tests/adversarial/transport.json#FP-T08",
             "tests/adversarial/transport.json#FP-T09",
         ]),
@@ -983,7 +984,12 @@ pub(crate) const TABLE: &[Threat] = &[
     (
         "D-03",
         "a flood of frames drowns its own connection",
-        Shown(&["tests/wire/limits.rs::floods_of_frames_drown_their_own_connection"]),
+        Shown(&[
+            "tests/wire/limits.rs::floods_of_frames_drown_their_own_connection",
+            "tests/wire/streams.rs::an_answer_that_nobody_reads_ends",
+            "tests/wire/streams.rs::an_upload_that_nobody_reads_ends",
+            "tests/wire/streams.rs::readers_that_pause_stop_nobody_else",
+        ]),
     ),
     (
         "D-04",
