@@ -44,7 +44,7 @@ impl Received {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                // NO_ERROR too: it is harmless after the end (RFC 9113 section 8.1), which is then all that is told here.
+                // NO_ERROR too: after the end, where it does no harm (RFC 9113 section 8.1), it does not come here.
                 Some(Err(e)) => return Poll::Ready(Some(Err(e))),
                 None => self.only_trailers = true,
             }

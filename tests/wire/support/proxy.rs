@@ -96,7 +96,7 @@ impl Proxy {
         fs::read_to_string(self.dir.path().join("stderr.log")).unwrap_or_default()
     }
 
-    pub(crate) fn proc(&self, what: &str) -> PathBuf {
+    fn proc(&self, what: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{what}", self.child.id()))
     }
 
