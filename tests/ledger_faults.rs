@@ -158,6 +158,34 @@ async fn a_lost_ledger_is_not_a_first_start() {
     ledger::open(&state(&dir)).expect("the operator accepted the loss");
 }
 
+/// What a first start leaves that ends, or finds the disk full, before the tables are there.
+#[tokio::test]
+async fn a_first_start_that_was_cut_is_begun_anew() {
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let file = dir.path().join("ledger.db");
+    let bare = rusqlite::Connection::open(&file).unwrap();
+    bare.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))
+        .unwrap();
+    drop(bare);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(fs::metadata(&file).unwrap().len() > 0);
+    let none = ledger::read(dir.path()).err().unwrap();
+    assert!(matches!(none, OpenError::Missing(_)), "{none}");
+    drop(ledger::open(dir.path()).unwrap());
+    let kept = fs::read(&file).unwrap();
+    drop(ledger::open(dir.path()).unwrap());
+    assert_eq!(fs::read(&file).unwrap(), kept, "made once");
+    // Where one was made before it is no first start.
+    fs::remove_file(&file).unwrap();
+    let bare = rusqlite::Connection::open(&file).unwrap();
+    bare.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))
+        .unwrap();
+    drop(bare);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    refusal(dir.path());
+}
+
 /// The marker is written over all the time, and never read as a loss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_beside_a_busy_owner_is_never_alarmed() {

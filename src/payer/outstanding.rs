@@ -34,6 +34,8 @@ pub(super) struct Again {
     pub(super) until: Timestamp,
     /// A receipt claims it, but the agent did not get what it paid for.
     pub(super) claimed: bool,
+    /// How often it was sent again.
+    pub(super) resends: u8,
 }
 
 /// A payment whose answer nobody has.
@@ -50,7 +52,6 @@ struct Held {
     session: SessionId,
     id: PaymentId,
     until: Timestamp,
-    resends: u8,
     /// A receipt says that it was charged.
     claimed: bool,
     /// `None` after a restart: payloads are in no file.
@@ -116,7 +117,10 @@ impl Table {
         let own = self.by_request.entry(request).or_default();
         match own.iter_mut().find(|known| known.id == held.id) {
             Some(known) => {
-                held.resends = known.resends;
+                // Of two that were sent at once the one that was sent last may have ended first.
+                if let (Some(new), Some(old)) = (&mut held.again, &known.again) {
+                    new.resends = new.resends.max(old.resends);
+                }
                 *known = held;
             }
             None => {
@@ -185,8 +189,8 @@ impl Outstanding {
             return Ok(None);
         };
         let sendable = own.iter_mut().filter_map(Held::sendable);
-        if let Some((again, resends)) = sendable.min_by_key(|(_, resends)| **resends) {
-            *resends += 1;
+        if let Some(again) = sendable.min_by_key(|again| again.resends) {
+            again.resends += 1;
             return Ok(Some(again.clone()));
         }
         let last = own.iter().max_by_key(|held| held.until);
@@ -235,18 +239,22 @@ impl Outstanding {
 
     /// Remembers a payment whose exchange ended without a usable answer.
     pub(super) fn hold(&self, request: RequestKey, again: Again, now: Timestamp) {
-        let left = Left {
-            id: again.about.id(),
-            session: again.about.session().clone(),
-            until: again.until,
-            claimed: again.claimed,
-        };
-        self.insert(request, left, Some(again), now);
+        self.insert(request, again.into(), now);
+    }
+
+    /// The same of what was sent again, unless meanwhile it brought somebody what it was for. Is it remembered?
+    pub(super) fn hold_still(&self, request: RequestKey, again: Again) -> bool {
+        let mut all = self.lock();
+        let known = all.has(request, again.about.id());
+        if known {
+            all.put(request, again.into());
+        }
+        known
     }
 
     /// Remembers what a silent wallet left open; there is no payload, but there may be one somewhere.
     pub(super) fn leave(&self, request: RequestKey, left: Left, now: Timestamp) {
-        self.insert(request, left, None, now);
+        self.insert(request, left.into(), now);
     }
 
     /// The same of what a crash or restart left open, as far as there is room.
@@ -258,7 +266,7 @@ impl Outstanding {
         }
         if !full(&all) {
             drop(all);
-            self.insert(request, left, None, now);
+            self.insert(request, left.into(), now);
         }
     }
 
@@ -267,35 +275,45 @@ impl Outstanding {
         self.lock().retain(request, |held| held.id != id);
     }
 
-    fn insert(&self, request: RequestKey, left: Left, again: Option<Again>, now: Timestamp) {
-        let Left {
-            id,
-            session,
-            until,
-            claimed,
-        } = left;
+    fn insert(&self, request: RequestKey, held: Held, now: Timestamp) {
         let mut all = self.lock();
         if all.count >= REMEMBERED {
             all.bury(now);
         }
-        let held = Held {
-            id,
-            session,
-            until,
-            resends: 0,
-            claimed,
-            again,
-        };
         all.put(request, held);
     }
 }
 
+impl From<Again> for Held {
+    fn from(again: Again) -> Self {
+        Self {
+            session: again.about.session().clone(),
+            id: again.about.id(),
+            until: again.until,
+            claimed: again.claimed,
+            again: Some(again),
+        }
+    }
+}
+
+impl From<Left> for Held {
+    fn from(left: Left) -> Self {
+        Self {
+            session: left.session,
+            id: left.id,
+            until: left.until,
+            claimed: left.claimed,
+            again: None,
+        }
+    }
+}
+
 impl Held {
-    /// Its payload, and how often it was sent again, if it may be sent once more.
-    fn sendable(&mut self) -> Option<(&Again, &mut u8)> {
-        let again = self.again.as_ref()?;
-        let may = again.on_unknown == OnUnknown::ResendSame && self.resends < RESENDS;
-        may.then_some((again, &mut self.resends))
+    /// Its payload, if it may be sent once more.
+    fn sendable(&mut self) -> Option<&mut Again> {
+        let again = self.again.as_mut()?;
+        let may = again.on_unknown == OnUnknown::ResendSame && again.resends < RESENDS;
+        may.then_some(again)
     }
 }
 

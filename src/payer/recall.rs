@@ -135,7 +135,8 @@ fn delivered(event: &SpendEvent) -> bool {
     let delivery = event.delivery.as_ref();
     let given = |status| StatusCode::from_u16(status).is_ok_and(given);
     let whole = delivery.filter(|d| d.digest.is_some() && given(d.status));
-    whole.is_some() && !event.flags.contains(&Flag::PaidNotDelivered)
+    // One without a body is whole also where nobody was there to take it.
+    whole.is_some() && !event.owed && !event.flags.contains(&Flag::PaidNotDelivered)
 }
 
 /// What came for this payment. `None` when it ended before anything could.

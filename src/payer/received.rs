@@ -41,7 +41,7 @@ impl Payer {
             ..settled
         };
         // A stream may outlast its payment's validity.
-        self.swept(&mut event).await;
+        self.swept(&mut event, false).await;
         let flags = event.flags.clone();
         event.owed |= received.broken_off;
         let delivery = event.delivery.get_or_insert_with(Delivery::default);
@@ -72,7 +72,12 @@ impl Payer {
     /// What a later answer to the same payload left, when it says more than this one: a payload that is
     /// sent again may be answered whole before the first answer has ended.
     async fn answered_since(&self, settled: &SpendEvent) -> Option<SpendEvent> {
-        if settled.state != State::Unknown {
+        // It had ended before this one began (`swept`).
+        let others = settled
+            .delivery
+            .as_ref()
+            .is_some_and(|d| d.digest.is_some());
+        if settled.state != State::Unknown && !others {
             return None;
         }
         let _ = self.ledger.flush().await;
@@ -80,7 +85,7 @@ impl Payer {
         let claimed = |event: &SpendEvent| event.receipt.as_deref() == Some("claimed");
         let more =
             claimed(&last) && !claimed(settled) || last.amount_settled > settled.amount_settled;
-        more.then_some(last)
+        (others || more).then_some(last)
     }
 }
 

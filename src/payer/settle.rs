@@ -76,7 +76,7 @@ impl Payer {
         claim::says(&mut event, &receipt, &paid, before);
         paid.prove(&mut event);
         let _turn = self.reconciler.endings().answer(about.id()).await;
-        let (entry, swept) = self.stands(entry, &mut event).await;
+        let (entry, swept) = self.stands(entry, &mut event, resent).await;
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
         again.paid.settled = paid.settled;
@@ -90,9 +90,9 @@ impl Payer {
         };
         self.notice_delivery(&asked, &about, came);
         // An answer that comes when the agent has left is no merchant's fault, but nobody has it.
-        let arrives = usable && !waiting.is_some_and(|w| w.is_gone());
-        event.owed = asked.request.is_some() && !arrives;
-        let recourse = self.remember(asked.request, again, arrives);
+        let arrives = usable && !waiting.as_ref().is_some_and(|w| w.is_gone());
+        let (owed, recourse) = self.remember(asked.request, again, (arrives, resent));
+        event.owed = owed;
         // A payload that was sent again, in vain, or to no new end: the state is what it was.
         let news = match swept || before || resent && state == State::Unknown {
             true => News::Flags,
@@ -127,11 +127,11 @@ impl Payer {
 impl Payer {
     /// What closed a payment meanwhile stands, above all what its chain shows: a claim is no better. But a
     /// claim says more than an end that nothing proved.
-    async fn stands(&self, entry: Entry, event: &mut SpendEvent) -> (Entry, bool) {
+    async fn stands(&self, entry: Entry, event: &mut SpendEvent, resent: bool) -> (Entry, bool) {
         let id = event.id;
         let note = matches!(entry, Entry::Note { .. });
         let mut closed = event.clone();
-        if !self.swept(&mut closed).await {
+        if !self.swept(&mut closed, resent).await {
             return (entry, false);
         }
         let same = closed.state == State::Settled && closed.charged == event.charged;
@@ -160,20 +160,26 @@ impl Payer {
         }
     }
 
-    /// A request without a usable answer may be asked again, and must not be paid again.
+    /// A request without a usable answer may be asked again, and must not be paid again. Is it owed one, and by
+    /// what right if the answer that arrives breaks off?
     fn remember(
         &self,
         request: Option<RequestKey>,
         again: Again,
-        arrives: bool,
-    ) -> Option<Recourse> {
-        let request = request?;
+        (arrives, resent): (bool, bool),
+    ) -> (bool, Option<Recourse>) {
+        let Some(request) = request else {
+            return (false, None);
+        };
         if arrives {
             self.outstanding.forget(request, again.about.id());
-            return Some(Recourse(Box::new((request, again))));
+            return (false, Some(Recourse(Box::new((request, again)))));
+        }
+        if resent {
+            return (self.outstanding.hold_still(request, again), None);
         }
         self.outstanding.hold(request, again, self.surely());
-        None
+        (true, None)
     }
 }
 

@@ -92,6 +92,7 @@ impl Payer {
                         on_unknown: plan.approval.on_unknown,
                         until: plan.until,
                         claimed: paid.proven.is_some(),
+                        resends: 0,
                         paid,
                         about,
                     },

@@ -8,7 +8,7 @@ use super::{Payer, SKEW};
 use crate::budget::facts::key;
 use crate::budget::{Because, Entry, Stage};
 use crate::clock::Timestamp;
-use crate::event::{SETTLED_AS_CLAIMED, SpendEvent, State};
+use crate::event::{Delivery, Flag, SETTLED_AS_CLAIMED, SpendEvent, State};
 use crate::failpoint;
 use crate::ledger::{Post, PostError};
 use crate::money::Usd;
@@ -106,14 +106,15 @@ impl Payer {
     }
 
     /// A payment whose payload is dead, or that was seen on its chain, may have been closed while its
-    /// answer was on the way; another proxy looks at chains too, at payments that are not new any more. Then what closed it stands; returns whether it was.
-    pub(super) async fn swept(&self, event: &mut SpendEvent) -> bool {
+    /// answer was on the way; another proxy looks at chains too, at payments that are not new any more, and two
+    /// retries may have been sent the same payload. Then what closed it stands; returns whether it was.
+    pub(super) async fn swept(&self, event: &mut SpendEvent, resent: bool) -> bool {
         let dies = event.valid_before.map(|s| s.saturating_add(SKEW));
         // By the clock that never steps back: the wall may have been set since it was closed.
         let dead = dies.is_some_and(|at| self.clock.now() >= Timestamp::from_secs(at));
         let age = self.clock.now().0.saturating_sub(event.id.made().0);
         let elsewhere = self.ledger.is_shared() && age >= FRESH;
-        if !dead && !elsewhere && !self.reconciler.told(event.id) {
+        if !dead && !elsewhere && !resent && !self.reconciler.told(event.id) {
             return false;
         }
         // What closed it may still wait for its commit.
@@ -129,9 +130,22 @@ impl Payer {
                 event.confirmed = last.confirmed;
                 event.reason = last.reason;
                 event.block = last.block;
-                if last.block.is_some() {
+                let outdone =
+                    last.receipt.as_deref() == Some("claimed") && event.receipt != last.receipt;
+                if last.block.is_some() || outdone {
                     event.transaction = last.transaction;
                     event.amount_settled = last.amount_settled;
+                }
+                if outdone {
+                    event.receipt = last.receipt;
+                }
+                let brought = |d: &Delivery| d.digest.is_some();
+                if resent
+                    && event.flags.iter().any(is_in_vain)
+                    && last.delivery.as_ref().is_some_and(brought)
+                {
+                    event.delivery = last.delivery;
+                    event.flags.retain(|f| !is_in_vain(f));
                 }
                 let new = last.flags.iter().filter(|f| !event.flags.contains(f));
                 let new: Vec<_> = new.copied().collect();
@@ -181,4 +195,9 @@ impl Payer {
         event.charged = Some(charged);
         (Entry::Settle { id, charged }, event)
     }
+}
+
+/// Said of an answer that brought nothing. It takes nothing away from another one that did.
+fn is_in_vain(flag: &Flag) -> bool {
+    matches!(flag, Flag::PaidButDenied | Flag::PaidNotDelivered)
 }

@@ -89,6 +89,13 @@ impl Payer {
 }
 
 impl Signed {
+    /// The agent hung up: until its answer is recorded nothing else is signed for the same request.
+    pub fn agent_left(&self) {
+        if let Some(waiting) = &self.waiting {
+            waiting.leave();
+        }
+    }
+
     /// The same payment, with the agent that waits for it.
     pub fn awaited(mut self, waiting: Arc<Waiting>) -> Self {
         waiting.is_for(self.id());

@@ -228,6 +228,16 @@ impl Body {
         }
     }
 
+    /// Does a copy of it stay behind for a second sending?
+    pub(super) fn is_kept(&self) -> bool {
+        match self {
+            Self::Tee(_) => true,
+            Self::Held(held) => held.is_kept(),
+            Self::Watched(body, _) => body.is_kept(),
+            _ => false,
+        }
+    }
+
     /// The same body, and a note of when it last moved and ended.
     pub(super) fn watched(self) -> (Self, Arc<Activity>) {
         let activity = Activity::new();

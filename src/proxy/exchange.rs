@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 
+use super::Proxy;
 use super::activity::Activity;
 use super::body::{Body, Source, Stream};
 use super::challenge::{self, Demand};
@@ -14,13 +15,14 @@ use super::pool::Key;
 use super::prepay;
 use super::purchase;
 use super::refuse::{self, ClientError};
+use super::relay::Place;
 use super::replay::Replay;
 use super::reuse::{self, Came};
 use super::rpc;
 use super::serve::{Conn, Way};
 use super::target::Target;
 use super::trail::Trail;
-use super::{Proxy, upgrade};
+use super::upgrade::{self, Upgrade};
 use crate::event::otel::{About, Open};
 use crate::payer::Quote;
 use crate::payment::{Asked, Cause, PaymentId, Reason, Refusal, Session, Trace};
@@ -99,7 +101,8 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
     if protocol::carried(&parts.headers) {
         return Box::pin(carried(conn, route.asked(&parts.method, &parts.uri))).await;
     }
-    let upgrade = upgrade::wanted(parts);
+    let place = || Place::take(&conn.proxy, &route.session.id.0);
+    let upgrade = upgrade::wanted(parts, place);
     conn.via(&mut parts.headers, parts.version);
     let held = reuse::held(conn, route, parts);
     let read = upgrade.is_none() && rpc::may_read(conn, route, parts);
@@ -109,7 +112,8 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
             Err(answer) => return answer,
         },
         false => {
-            let (quote, mut split) = split(conn, route, question, held.is_some());
+            let crowded = upgrade.as_ref().is_some_and(Upgrade::is_crowded);
+            let (quote, mut split) = split(conn, route, question, held.is_some() || crowded);
             if let Some(quote) = quote
                 && let Err(answer) = Box::pin(prepay::first(conn, route, quote, &mut split)).await
             {
@@ -127,7 +131,7 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
         Err(failed) => return failed,
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return match upgrade::join(conn, &route.session.id.0, &mut answer, upgrade) {
+        return match upgrade::join(conn, &mut answer, upgrade) {
             Ok(()) => answer.map(|_| Body::Empty),
             Err(refusal) => refusal,
         };
@@ -152,7 +156,7 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
 }
 
 /// The request, and what a second sending of it needs where some rule could pay; and terms, where it could
-/// be paid in advance. `held`: a token is at hand.
+/// be paid in advance. `held`: a token is at hand, or there is no room for what would be bought.
 fn split(
     conn: &Conn,
     route: &Route,

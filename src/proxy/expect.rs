@@ -1,13 +1,13 @@
 //! `Expect: 100-continue` (RFC 9110 section 10.1.1): the upstream says whether it wants the body, and
-//! the agent hears what it said. Our own listener says 100 when a body is first asked for, so holding
-//! the body back until the upstream's 100 is all there is to do.
+//! the agent hears what it said. Our own listener says 100 when a body is first asked for (the HTTP library for
+//! HTTP/1, `Received` for HTTP/2), so holding the body back until the upstream's 100 is all there is to do.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Version, header};
+use http::{HeaderMap, Request, Version, header};
 use http_body::{Body as _, SizeHint};
 use tokio::time::{Sleep, sleep};
 
@@ -38,18 +38,23 @@ enum Word {
     Over,
 }
 
+/// Does whoever sends this wait for a word before the body?
+pub(super) fn expects(headers: &HeaderMap) -> bool {
+    let expects = |value: &header::HeaderValue| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"100-continue")
+    };
+    headers.get(header::EXPECT).is_some_and(expects)
+}
+
 /// Holds the body of a request back when the agent expects a word first.
 pub(super) fn hold(
     request: &mut Request<Body>,
     asked: Version,
     patience: Duration,
 ) -> Option<Arc<Gate>> {
-    let expects = |value: &header::HeaderValue| {
-        let value = value.as_bytes();
-        value.eq_ignore_ascii_case(b"100-continue")
-    };
     // HTTP/1.0 does not know it (RFC 9110 section 10.1.1).
-    if asked == Version::HTTP_10 || !request.headers().get(header::EXPECT).is_some_and(expects) {
+    if asked == Version::HTTP_10 || !expects(request.headers()) || request.body().is_end_stream() {
         return None;
     }
     let gate = Arc::new(Gate::default());
@@ -136,6 +141,10 @@ impl Held {
             }
             Word::Over => Poll::Ready(Some(Err(BodyError::Unwanted))),
         }
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.body.is_kept()
     }
 
     pub(super) fn is_end(&self) -> bool {

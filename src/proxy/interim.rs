@@ -192,6 +192,11 @@ pub(super) fn listener(
 }
 
 impl Listener {
+    /// The answer is there. True when the body was held back for it, and will never be sent.
+    pub(super) fn answered(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.answered())
+    }
+
     /// The upstream's 100 is for the `gate`, where there is one; our own listener says it then. 101 is an answer.
     pub(super) fn hear(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -201,10 +206,7 @@ impl Listener {
             && let Some(gate) = &self.gate
         {
             gate.wanted();
-            // HTTP/2 has no listener that says it for us.
-            if !matches!(self.agent, Some(Agent::Stream(_))) {
-                return;
-            }
+            return;
         }
         match &self.agent {
             Some(Agent::Connection(interim, turn)) => {

@@ -13,7 +13,7 @@ use super::challenge::Asks;
 use super::exchange::Route;
 use super::failure::UpstreamError;
 use super::prepay;
-use super::refuse;
+use super::refuse::{self, ClientError};
 use super::replay::{self, Replay};
 use super::reuse;
 use super::rpc;
@@ -214,6 +214,9 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
             return refused(conn, &refusal, asks.original).into();
         }
     };
+    if again.as_ref().is_some_and(is_crowded) {
+        return ClientError::Crowded.response().into();
+    }
     let asking = (&asked, refused_token);
     let sale = fitted(conn, &route, asking, again.as_ref(), &mut asks);
     let sale = match sale.await {
@@ -253,6 +256,12 @@ async fn pay(conn: &Arc<Conn>, purchase: Purchase) -> Outcome {
             Outcome::Pending(pending, Box::new(back))
         }
     }
+}
+
+/// Is it an upgrade that would have no place after it was paid for?
+fn is_crowded(request: &Request<Body>) -> bool {
+    let upgrade = request.extensions().get::<Upgrade>();
+    upgrade.is_some_and(Upgrade::is_crowded)
 }
 
 /// The payment with what its price is remembered for. `within`: of the tools behind one path each has its
@@ -318,7 +327,7 @@ pub(super) async fn send(
     }
     if let Ok(response) = &mut answer
         && response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Err(refusal) = upgrade::join(conn, &key.session, response, upgrade)
+        && let Err(refusal) = upgrade::join(conn, response, upgrade)
     {
         return refusal;
     }

@@ -12,10 +12,11 @@ use super::activity::{Noted, Pulse};
 use super::copy::both_ways;
 use super::{Proxy, turned};
 
-/// A place for one more tunnel, among those of its session and among all; without one there is none.
+/// A place for one more tunnel, among those of its session and among all; without one there is none. Free again when
+/// the last copy is gone.
+#[derive(Clone)]
 pub(super) struct Place {
-    _own: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
+    _both: Arc<[OwnedSemaphorePermit; 2]>,
 }
 
 impl Place {
@@ -23,9 +24,9 @@ impl Place {
     pub(super) fn take(proxy: &Proxy, session: &Arc<str>) -> Option<Self> {
         let own = proxy.tunnels_of_session.of(session);
         let all = Arc::clone(&proxy.tunnels);
+        let both = [own.try_acquire_owned().ok()?, all.try_acquire_owned().ok()?];
         Some(Self {
-            _own: own.try_acquire_owned().ok()?,
-            _of_all: all.try_acquire_owned().ok()?,
+            _both: Arc::new(both),
         })
     }
 }

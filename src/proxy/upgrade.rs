@@ -19,13 +19,15 @@ use super::serve::Conn;
 #[derive(Clone)]
 pub(super) struct Upgrade {
     client: OnUpgrade,
+    /// Taken before anything is paid for: what has no place is not bought.
+    place: Option<Place>,
 }
 
 /// Cleans the request's header fields and finds out whether it is an upgrade. Only HTTP/1.1 has them.
 ///
 /// `h2c` is not carried on: requests inside it would go around the policy, and whoever asks for it must
 /// be content without (RFC 9110 section 7.8).
-pub(super) fn wanted(parts: &mut Parts) -> Option<Upgrade> {
+pub(super) fn wanted(parts: &mut Parts, place: impl FnOnce() -> Option<Place>) -> Option<Upgrade> {
     let client = parts.extensions.remove::<OnUpgrade>();
     let protocol = headers::clean_request(&mut parts.headers)?;
     if parts.version != Version::HTTP_11 || names_h2c(&protocol) {
@@ -33,7 +35,15 @@ pub(super) fn wanted(parts: &mut Parts) -> Option<Upgrade> {
     }
     let client = client?;
     nominate(&mut parts.headers, protocol);
-    Some(Upgrade { client })
+    let place = place();
+    Some(Upgrade { client, place })
+}
+
+impl Upgrade {
+    /// Is there no place for it (`limits.tunnels`)?
+    pub(super) fn is_crowded(&self) -> bool {
+        self.place.is_none()
+    }
 }
 
 fn names_h2c(protocol: &HeaderValue) -> bool {
@@ -49,14 +59,13 @@ fn nominate(headers: &mut HeaderMap, protocol: HeaderValue) {
 /// Hands the 101 over and joins the two streams; a 101 that nobody asked for is an error.
 pub(super) fn join(
     conn: &Conn,
-    session: &Arc<str>,
     response: &mut Response<Source>,
     wanted: Option<Upgrade>,
 ) -> Result<(), Response<Body>> {
-    let Some(Upgrade { client }) = wanted else {
+    let Some(Upgrade { client, place }) = wanted else {
         return Err(refuse::gateway(&UpstreamError::Protocol));
     };
-    let Some(place) = Place::take(&conn.proxy, session) else {
+    let Some(place) = place else {
         return Err(ClientError::Crowded.response());
     };
     conn.heads.stop();

@@ -113,16 +113,17 @@ impl Upstream {
         request: &mut Request<Body>,
         again: Option<&Head>,
     ) -> Result<Response<Source>, UpstreamError> {
+        let gate = expect::hold(request, request.version(), self.limits.expect_timeout);
         absolute_form(request, &key.target)?;
-        let listener = interim::listener(request, lane.interim.as_ref(), None);
+        let listener = interim::listener(request, lane.interim.as_ref(), gate.as_ref());
         if sender.ready().await.is_ok() {
             match sender.send(taken(request), lane, listener.as_ref()).await {
                 Ok(response) => return self.placed(response, place),
                 // A stream that was reset on a living connection is an answer of sorts.
-                Err(_) => {
+                Err(failed) => {
                     let again = again.filter(|_| sender.is_closed());
                     let copy = again.and_then(Head::repeated);
-                    *request = copy.ok_or(UpstreamError::Closed)?;
+                    *request = copy.ok_or(failed)?;
                     absolute_form(request, &key.target)?;
                 }
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use farepass::event::{Flag, State};
-use farepass::payer::{Payer, Received, Waiting};
+use farepass::payer::{Payer, Received, Signed, Waiting};
 use farepass::payment::{Asked, PaymentId, Reason, Refusal, RequestKey};
 use http::{HeaderMap, StatusCode};
 
@@ -18,14 +18,19 @@ impl Stage {
         }
     }
 
+    async fn authorizes(&self) -> Result<Signed, Refusal> {
+        let (asked, terms) = (self.again(), challenge("1000"));
+        self.payer.authorize(&asked, &terms).await
+    }
+
+    async fn buys(&self) -> Signed {
+        self.authorizes().await.unwrap_or_else(|r| panic!("{r}"))
+    }
+
     /// One payment that a receipt claims; whether the agent is still there for it, and what it was handed.
     async fn claimed(&self, status: u16, gone: bool, received: Option<Received>) -> PaymentId {
         let waiting = Arc::new(Waiting::default());
-        let signed = self
-            .payer
-            .authorize(&self.again(), &challenge("1000"))
-            .await;
-        let signed = signed.unwrap().awaited(Arc::clone(&waiting));
+        let signed = self.buys().await.awaited(Arc::clone(&waiting));
         let (id, headers) = (signed.id(), receipt(&paid()));
         if gone {
             waiting.leave();
@@ -127,11 +132,7 @@ async fn what_was_on_its_way_at_the_start_is_looked_up_again() {
         (received(false, true), false),
     ] {
         let stage = Stage::usual().await;
-        let signed = stage
-            .payer
-            .authorize(&stage.again(), &challenge("1000"))
-            .await;
-        let signed = signed.unwrap();
+        let signed = stage.buys().await;
         let (other, refusal) = stage.asks_again().await;
         assert_eq!(refusal.unwrap().payment, Some(signed.id()));
         let headers = receipt(&paid());
@@ -150,6 +151,111 @@ async fn what_was_on_its_way_at_the_start_is_looked_up_again() {
     }
 }
 
+/// A 204 without a receipt is whole when its head has come, also when nobody is there to take it.
+#[tokio::test]
+async fn an_answer_without_a_body_is_owed_after_a_restart() {
+    for gone in [true, false] {
+        let stage = Stage::usual().await;
+        let waiting = Arc::new(Waiting::default());
+        let signed = stage.buys().await.awaited(Arc::clone(&waiting));
+        let id = signed.id();
+        if gone {
+            waiting.leave();
+        }
+        let none = HeaderMap::new();
+        let answer = Some((StatusCode::NO_CONTENT, &none));
+        let settled = stage.payer.settle(signed, answer).await;
+        let empty = Received {
+            length: 0,
+            ..received(true, false)
+        };
+        stage.payer.received(*settled.record.event, empty).await;
+        assert_eq!(stage.newest().await.state, State::Unknown);
+        let (_, refusal) = stage.asks_again().await;
+        let owed = refusal.and_then(|r| r.payment);
+        assert_eq!(owed, gone.then_some(id));
+    }
+}
+
+/// Two retries carry one payload at once: one gets the goods, the other another 402.
+#[tokio::test]
+async fn of_two_retries_at_once_the_one_that_brought_something_stands() {
+    for goods_first in [true, false] {
+        let stage = Stage::usual().await;
+        let lost = stage.buys().await;
+        let id = lost.id();
+        stage.payer.settle(lost, None).await;
+        let (one, other) = (stage.buys().await, stage.buys().await);
+        assert_eq!([one.id(), other.id()], [id, id]);
+        let bring = async |signed| {
+            let headers = receipt(&paid());
+            let answer = Some((StatusCode::OK, &headers));
+            let settled = stage.payer.settle(signed, answer).await;
+            let whole = received(true, false);
+            stage.payer.received(*settled.record.event, whole).await;
+        };
+        let refuse = async |signed| {
+            let (demand, none) = (StatusCode::PAYMENT_REQUIRED, HeaderMap::new());
+            let settled = stage.payer.settle(signed, Some((demand, &none))).await;
+            assert_eq!(settled.refusal.unwrap().reason, Reason::AlreadyPaid);
+        };
+        if goods_first {
+            bring(one).await;
+            refuse(other).await;
+        } else {
+            refuse(other).await;
+            bring(one).await;
+        }
+        let row = stage.newest().await;
+        assert_eq!((row.id, row.state), (id, State::Settled));
+        assert_eq!(row.receipt.as_deref(), Some("claimed"));
+        assert!(row.transaction.is_some() && !row.owed);
+        assert_eq!(row.delivery.map(|d| d.status), Some(200), "{goods_first}");
+        assert_eq!(row.flags, [], "{goods_first}");
+        assert_ne!(
+            stage.buys().await.id(),
+            id,
+            "paid off: the next is a purchase"
+        );
+    }
+}
+
+/// The head comes and the body breaks off, every time.
+#[tokio::test]
+async fn answers_that_break_off_do_not_make_a_payload_go_out_for_ever() {
+    let stage = Stage::usual().await;
+    let mut ids = vec![];
+    for _ in 0..4 {
+        let signed = stage.buys().await;
+        ids.push(signed.id());
+        let none = HeaderMap::new();
+        let answer = Some((StatusCode::OK, &none));
+        let settled = stage.payer.settle(signed, answer).await;
+        let half = received(false, true);
+        stage.payer.received(*settled.record.event, half).await;
+        stage.payer.broken_off(settled.record.recourse.unwrap());
+    }
+    assert_eq!(ids, [ids[0]; 4], "once, and three times again");
+    let refusal = stage.authorizes().await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::OutcomeUnknown);
+    assert_eq!(refusal.payment, Some(ids[0]));
+}
+
+/// Before its end is written, and without a word of the connection, which answered already.
+#[tokio::test]
+async fn whoever_left_an_answer_that_had_begun_is_not_sold_another() {
+    let stage = Stage::usual().await;
+    let waiting = Arc::new(Waiting::default());
+    stage.payer.begin(RequestKey([1; 32]), &waiting);
+    let signed = stage.buys().await.awaited(waiting);
+    signed.agent_left();
+    let refusal = stage.authorizes().await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::OutcomeUnknown);
+    assert_eq!(refusal.payment, Some(signed.id()));
+    stage.payer.settle(signed, None).await;
+    assert_eq!(stage.spent().await.1, 1);
+}
+
 /// Owed once, then fetched with the same payload: paid off.
 #[tokio::test]
 async fn what_was_fetched_later_is_owed_no_more() {
@@ -165,17 +271,13 @@ async fn what_was_fetched_later_is_owed_no_more() {
 #[tokio::test]
 async fn the_end_of_an_earlier_answer_takes_nothing_back() {
     let stage = Stage::usual().await;
-    let buy = async || {
-        let signed = stage
-            .payer
-            .authorize(&stage.again(), &challenge("1000"))
-            .await;
-        signed.unwrap_or_else(|r| panic!("{r}"))
-    };
     let (failed, none) = (StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new());
-    let first = stage.payer.settle(buy().await, Some((failed, &none))).await;
+    let first = stage
+        .payer
+        .settle(stage.buys().await, Some((failed, &none)))
+        .await;
     let headers = receipt(&paid());
-    let second = buy().await;
+    let second = stage.buys().await;
     let id = second.id();
     let second = stage
         .payer

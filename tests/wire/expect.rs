@@ -34,7 +34,7 @@ pub(crate) fn challenge() -> String {
 
 /// `/yes` wants the body, `/no` does not, `/mute` knows no expectations, `/402` wants money first. A body
 /// that came before it was wanted is told on.
-async fn origin() -> Origin {
+pub(crate) async fn origin() -> Origin {
     Origin::start(&["http/1.1"], |mut wire, _| async move {
         while let Some(mut message) = wire.head().await {
             let paid = message.one("payment-signature").is_some();
@@ -209,6 +209,19 @@ async fn upgrades_are_the_merchants_to_grant() {
         (answer.status(), answer.reason().as_str()),
         (503, "too_many_tunnels")
     );
+    // What would have no place then is not bought.
+    let paid = |log: &Vec<u8>| {
+        log.windows(17)
+            .filter(|w| w.eq_ignore_ascii_case(b"payment-signature"))
+            .count()
+    };
+    let before: usize = origin.heard().iter().map(paid).sum();
+    let (_, answer) = open("/402", "").await;
+    assert_eq!(
+        (answer.status(), answer.reason().as_str()),
+        (503, "too_many_tunnels")
+    );
+    assert_eq!(origin.heard().iter().map(paid).sum::<usize>(), before);
     // Whoever says nothing for too long is cut, and leaves its place.
     assert!(
         soon("the end of a silent socket", first.rest())

@@ -15,3 +15,4 @@ mod support;
 mod uploads;
 mod vectors_request;
 mod vectors_response;
+mod words;

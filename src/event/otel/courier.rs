@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout_at};
 
 use super::Resource;
+use super::partial::{Left, left};
 use super::proto::{Anchor, Signal};
 use super::queue::{Lane, Tally};
 use super::record::{Log, Span};
@@ -42,7 +43,7 @@ const PAUSES: [Duration; 4] = [
 /// Longest pause that a collector may ask for.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Most bytes of an answer, of which only the status is read.
+/// Most bytes of an answer.
 const ANSWER_MAX: usize = 64 * 1024;
 
 /// Wall and steady clock that differ by more than this from before were set anew.
@@ -174,8 +175,8 @@ impl<T: Signal> Courier<T> {
                 return;
             }
             let request = self.request();
-            let (refused, end) = self.delivered(&request, &mut over).await;
-            self.count(refused);
+            let (outcome, end) = self.delivered(&request, &mut over).await;
+            self.count(outcome);
             if let Some(end) = end {
                 break end;
             }
@@ -189,15 +190,15 @@ impl<T: Signal> Courier<T> {
         &self,
         request: &Bytes,
         over: &mut watch::Receiver<bool>,
-    ) -> (Option<String>, Option<tokio::time::Instant>) {
+    ) -> (Result<Left, String>, Option<tokio::time::Instant>) {
         let mut delivery = std::pin::pin!(self.deliver(request));
         tokio::select! {
             biased;
-            refused = &mut delivery => (refused, None),
+            outcome = &mut delivery => (outcome, None),
             () = turned(over) => {
                 let end = farewell();
-                let refused = timeout_at(end, delivery).await;
-                (refused.unwrap_or_else(|_| Some("no answer before the end".into())), Some(end))
+                let outcome = timeout_at(end, delivery).await;
+                (outcome.unwrap_or_else(|_| Err("no answer before the end".into())), Some(end))
             }
         }
     }
@@ -216,8 +217,8 @@ impl<T: Signal> Courier<T> {
                 return;
             }
             let request = self.request();
-            let refused = self.send(&request).await.err();
-            self.count(refused.map(|why| match why {
+            let outcome = self.send(&request).await;
+            self.count(outcome.map_err(|why| match why {
                 Refused::Again(why, _) | Refused::Never(why) => why,
             }));
         }
@@ -250,18 +251,30 @@ impl<T: Signal> Courier<T> {
     }
 
     /// The batch is over, one way or the other.
-    fn count(&mut self, refused: Option<String>) {
+    fn count(&mut self, outcome: Result<Left, String>) {
         let many = u64::try_from(self.batch.len()).unwrap_or(u64::MAX);
         self.batch.clear();
-        match refused {
+        let (lost, problem) = match outcome {
+            Ok(Left { many: 0, .. }) => (0, None),
+            Ok(left) => {
+                let lost = left.many.min(many);
+                (
+                    lost,
+                    Some(format!("it left out {lost} of {many}: {}", left.why)),
+                )
+            }
+            Err(problem) => (many, Some(problem)),
+        };
+        let taken = many.saturating_sub(lost);
+        self.tally.exported.fetch_add(taken, Ordering::Relaxed);
+        self.tally.export.fetch_add(lost, Ordering::Relaxed);
+        match problem {
             None => {
-                self.tally.exported.fetch_add(many, Ordering::Relaxed);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!(signal = T::NAME, "the collector takes telemetry again");
                 }
             }
             Some(problem) => {
-                self.tally.export.fetch_add(many, Ordering::Relaxed);
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::warn!(signal = T::NAME, %problem, "the collector does not take telemetry; what it misses is counted");
                 }
@@ -269,29 +282,29 @@ impl<T: Signal> Courier<T> {
         }
     }
 
-    /// Tries until it is taken, at most five times. `Some`: why not.
-    async fn deliver(&self, request: &Bytes) -> Option<String> {
+    /// Tries until it is taken, at most five times.
+    async fn deliver(&self, request: &Bytes) -> Result<Left, String> {
         let mut pauses = PAUSES.iter();
         loop {
             match self.send(request).await {
-                Ok(()) => return None,
-                Err(Refused::Never(why)) => return Some(why),
+                Ok(left) => return Ok(left),
+                Err(Refused::Never(why)) => return Err(why),
                 Err(Refused::Again(why, wanted)) => match pauses.next() {
                     Some(pause) => sleep(wanted.unwrap_or(*pause).min(PAUSE_MAX)).await,
-                    None => return Some(why),
+                    None => return Err(why),
                 },
             }
         }
     }
 
-    async fn send(&self, request: &Bytes) -> Result<(), Refused> {
+    async fn send(&self, request: &Bytes) -> Result<Left, Refused> {
         match self.to.wire {
             Wire::Http => self.post(request).await,
             Wire::Grpc => self.call(request).await,
         }
     }
 
-    async fn post(&self, body: &Bytes) -> Result<(), Refused> {
+    async fn post(&self, body: &Bytes) -> Result<Left, Refused> {
         let kind = HeaderValue::from_static("application/x-protobuf");
         let request = self.to.aim(self.to.url.clone(), kind, body.clone())?;
         let answer = self.to.fetch.send(request, self.to.timeout, ANSWER_MAX);
@@ -300,7 +313,7 @@ impl<T: Signal> Courier<T> {
             .map_err(|e| Refused::Again(e.to_string(), None))?;
         let (status, told) = (answer.status(), format!("it answered {}", answer.status()));
         match status {
-            status if status.is_success() => Ok(()),
+            status if status.is_success() => Ok(left(answer.body())),
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
@@ -309,7 +322,7 @@ impl<T: Signal> Courier<T> {
         }
     }
 
-    async fn call(&self, message: &Bytes) -> Result<(), Refused> {
+    async fn call(&self, message: &Bytes) -> Result<Left, Refused> {
         let uri = method(&self.to.url, T::METHOD).ok_or_else(|| Refused::Never("no URL".into()))?;
         let kind = HeaderValue::from_static("application/grpc");
         let mut request = self.to.aim(uri, kind, framed(message))?;
@@ -323,7 +336,7 @@ impl<T: Signal> Courier<T> {
         let status = after.get(GRPC_STATUS).or_else(|| head.get(GRPC_STATUS));
         let status = status.and_then(|s| s.to_str().ok()?.parse::<u32>().ok());
         match status {
-            Some(0) => Ok(()),
+            Some(0) => Ok(left(unframed(answer.0.body()))),
             Some(status) if PASSING.contains(&status) => Err(Refused::Again(
                 format!("it answered status {status}"),
                 wait(head),
@@ -351,6 +364,14 @@ impl Destination {
         request.headers_mut().insert(CONTENT_TYPE, kind);
         Ok(request)
     }
+}
+
+/// The message of a frame; nothing where it is compressed, which nobody asked for.
+fn unframed(frame: &[u8]) -> &[u8] {
+    frame
+        .strip_prefix(&[0])
+        .and_then(|rest| rest.get(4..))
+        .unwrap_or_default()
 }
 
 /// Not compressed, its length, and the message.

@@ -16,6 +16,7 @@ use crate::payment::{Cause, Session, SpanId, Trace, TraceId};
 use crate::settings::Sampler;
 
 mod courier;
+mod partial;
 mod proto;
 mod queue;
 mod record;

@@ -39,17 +39,20 @@ fn version(connection: &rusqlite::Connection) -> Result<(), OpenError> {
 
 /// A ledger that was made here and is not here any more took every budget with it.
 pub(super) fn found_or_made(place: &Place) -> Result<(), OpenError> {
-    if place.has_ledger() {
+    match (place.has_ledger(), place.has_marker()) {
+        (true, true) => return Ok(()),
+        (true, false) => {}
+        (false, true) => return Err(lost(place)),
+        (false, false) => place.create()?,
+    }
+    let mut connection = store::connect(&place.ledger())?;
+    // A first start that ended before its tables were there left a file without any, and promised nothing.
+    if !store::is_bare(&connection)? {
         return Ok(());
     }
-    if place.has_marker() {
-        return Err(lost(place));
-    }
-    place.create()?;
     let mut random = [0; 16];
     let no_randomness = |e: getrandom::Error| OpenError::Storage(e.to_string());
     getrandom::fill(&mut random).map_err(no_randomness)?;
-    let mut connection = store::connect(&place.ledger())?;
     Ok(store::create(&mut connection, &hex::encode(random))?)
 }
 
@@ -113,6 +116,9 @@ fn compare(place: &Place) -> Result<(), OpenError> {
         });
     }
     let connection = store::connect_reader(&place.ledger())?;
+    if !made && store::is_bare(&connection)? {
+        return Err(OpenError::Missing(place.ledger()));
+    }
     version(&connection)?;
     let Some(marker) = marker else {
         return Ok(());

@@ -144,6 +144,13 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Fault> {
     Ok(tx.commit()?)
 }
 
+/// Is there nothing in the file but its header, as before [`create`]?
+pub(super) fn is_bare(connection: &Connection) -> Result<bool, Fault> {
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let tables: i64 = connection.query_row(tables, [], |r| r.get(0))?;
+    Ok(tables == 0 && version(connection)? == 0)
+}
+
 pub(super) fn version(connection: &Connection) -> Result<i64, Fault> {
     Ok(connection.query_row("PRAGMA user_version", [], |r| r.get(0))?)
 }

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::{Builder, Connection, SendRequest};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use super::received::Received;
 use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
+use crate::proxy::failure::UpstreamError;
 use crate::proxy::interim::Listener;
 use crate::proxy::lane::Lane;
 use crate::proxy::patience::Patience;
@@ -132,8 +134,9 @@ impl Sender {
         request: Request<Body>,
         lane: &Lane,
         listener: Option<&Listener>,
-    ) -> Result<Response<Source>, h2::Error> {
-        let answer = self.answer(request, lane, listener).await;
+    ) -> Result<Response<Source>, UpstreamError> {
+        let broke = Arc::new(AtomicBool::new(false));
+        let answer = self.answer(request, lane, listener, &broke).await;
         if answer.is_err() {
             // It may have said that it goes away.
             let mut cx = Context::from_waker(Waker::noop());
@@ -141,6 +144,10 @@ impl Sender {
                 self.open.store(false, Ordering::Relaxed);
             }
         }
+        let answer = answer.map_err(|_| match broke.load(Ordering::Acquire) {
+            true => UpstreamError::RequestBody,
+            false => UpstreamError::Closed,
+        });
         let (head, body) = answer?.into_parts();
         let body = Source::Http2(Received::new(body, &head.headers));
         Ok(Response::from_parts(head, body))
@@ -151,6 +158,7 @@ impl Sender {
         request: Request<Body>,
         lane: &Lane,
         listener: Option<&Listener>,
+        broke: &Arc<AtomicBool>,
     ) -> Result<Response<h2::RecvStream>, h2::Error> {
         let (parts, body) = request.into_parts();
         let mut head = Request::from_parts(parts, ());
@@ -161,14 +169,14 @@ impl Sender {
             measure(head.headers_mut(), &body);
         }
         let (answer, out) = self.requests.send_request(head, over)?;
-        let mut upload = Upload(None);
+        let (mut upload, kept) = (Upload(None), body.is_kept());
         if !over {
             // Given up, it ends with the answer, which has bounds of its own.
             let patience = Patience::new(self.idle, &lane.silence);
-            let mut sending = Box::pin(pipe::send(body, out, patience));
+            let mut sending = Box::pin(upload_of(body, out, patience, Arc::clone(broke)));
             // What is at hand needs no task.
             let waits = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await;
-            upload.0 = waits.then(|| tokio::spawn(async move { drop(sending.await) }));
+            upload.0 = waits.then(|| tokio::spawn(sending));
         }
         let mut answer = pin!(answer);
         let answer = poll_fn(|cx| {
@@ -180,8 +188,21 @@ impl Sender {
             answer.as_mut().poll(cx)
         });
         let answer = answer.await?;
-        // The merchant may answer while it is asked.
-        upload.0 = None;
+        // It has all that it wants: it waited for no body, or the whole of it goes with the payment.
+        let unwanted = listener.is_some_and(Listener::answered);
+        if !unwanted && !(kept && answer.status() == StatusCode::PAYMENT_REQUIRED) {
+            // The merchant may answer while it is asked.
+            upload.0 = None;
+        }
         Ok(answer)
+    }
+}
+
+/// Sends a body. `broke`: it broke off where it came from.
+async fn upload_of(body: Body, out: SendStream<Bytes>, patience: Patience, broke: Arc<AtomicBool>) {
+    if let Err(cut) = pipe::send(body, out, patience).await {
+        // Before the reset, which is the end of the wait for an answer.
+        broke.store(matches!(cut, pipe::Cut::Body(_)), Ordering::Release);
+        cut.told();
     }
 }

@@ -14,28 +14,51 @@ use crate::proxy::patience::Patience;
 /// Most bytes that a stream claims at once of what its peer takes.
 const CLAIM: usize = 64 << 10;
 
-/// Sends all of it. `Err`: the peer wants no more or there is no more, of which it was told; or it took nothing for
-/// too long.
+/// Why not all of a body was sent.
+pub(super) enum Cut {
+    /// Its reader wants no more, or took nothing for too long.
+    Peer(h2::Error),
+    /// It broke off where it came from, of which its reader is yet to be told.
+    Body(SendStream<Bytes>),
+}
+
+impl From<h2::Error> for Cut {
+    fn from(error: h2::Error) -> Self {
+        Self::Peer(error)
+    }
+}
+
+impl Cut {
+    /// Resets the stream of a body that broke off.
+    pub(super) fn told(self) -> h2::Error {
+        match self {
+            Self::Peer(error) => error,
+            Self::Body(mut out) => {
+                out.send_reset(Reason::INTERNAL_ERROR);
+                Reason::INTERNAL_ERROR.into()
+            }
+        }
+    }
+}
+
+/// Sends all of it.
 pub(super) async fn send(
     mut body: Body,
     mut out: SendStream<Bytes>,
     patience: Patience,
-) -> Result<(), h2::Error> {
+) -> Result<(), Cut> {
     let mut patience = patience.beside(body.both().cloned());
     loop {
         let next = poll_fn(|cx| {
             if let Poll::Ready(reset) = out.poll_reset(cx) {
-                return Poll::Ready(Err(reset.map_or_else(|e| e, Into::into)));
+                return Poll::Ready(Err(reset.map_or_else(|e| e, h2::Error::from)));
             }
             Pin::new(&mut body).poll_frame(cx).map(Ok)
         });
         let frame = match next.await? {
-            None => return out.send_data(Bytes::new(), true),
+            None => return Ok(out.send_data(Bytes::new(), true)?),
             Some(Ok(frame)) => frame,
-            Some(Err(_)) => {
-                out.send_reset(Reason::INTERNAL_ERROR);
-                return Err(Reason::INTERNAL_ERROR.into());
-            }
+            Some(Err(_)) => return Err(Cut::Body(out)),
         };
         match frame.into_data() {
             Ok(data) => {
@@ -47,7 +70,7 @@ pub(super) async fn send(
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    return out.send_trailers(trailers);
+                    return Ok(out.send_trailers(trailers)?);
                 }
             }
         }

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use crate::proxy::framing;
+use crate::proxy::interim::Sink;
 
 /// Nobody said how long it is.
 const UNKNOWN: u64 = u64::MAX;
@@ -18,6 +19,8 @@ pub(in crate::proxy) struct Received {
     /// Bytes that are still to come, or `UNKNOWN`. The `h2` crate holds the peer to it.
     left: u64,
     only_trailers: bool,
+    /// Where its sender waits for a word before it.
+    waits: Option<Sink>,
 }
 
 impl Received {
@@ -27,7 +30,13 @@ impl Received {
             left: framing::length(headers).unwrap_or(UNKNOWN),
             stream,
             only_trailers: false,
+            waits: None,
         }
+    }
+
+    /// Its sender expects a 100 (RFC 9110 section 10.1.1): it is said when the body is first asked for.
+    pub(super) fn is_waited_for(&mut self, sink: Sink) {
+        self.waits = Some(sink);
     }
 
     pub(in crate::proxy) fn poll(
@@ -35,7 +44,13 @@ impl Received {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.only_trailers {
-            match ready!(self.stream.poll_data(cx)) {
+            let data = self.stream.poll_data(cx);
+            if let Some(sink) = self.waits.take()
+                && data.is_pending()
+            {
+                sink.wants_body();
+            }
+            match ready!(data) {
                 Some(Ok(data)) => {
                     // Taken from us at once: whoever reads no more polls no more.
                     let _ = self.stream.flow_control().release_capacity(data.len());

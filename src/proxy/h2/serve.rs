@@ -9,14 +9,16 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::pipe::Cut;
 use super::received::Received;
 use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
 use crate::proxy::exchange::{Question, exchange};
+use crate::proxy::expect;
 use crate::proxy::headers;
 use crate::proxy::interim::Sink;
 use crate::proxy::patience::Patience;
@@ -117,8 +119,12 @@ async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: Send
         return;
     }
     let (mut parts, body) = request.into_parts();
-    let body = Source::Http2(Received::new(body, &parts.headers));
     let sink = Sink::new(conn.proxy.via.as_ref());
+    let mut body = Received::new(body, &parts.headers);
+    if expect::expects(&parts.headers) {
+        body.is_waited_for(sink.clone());
+    }
+    let (body, only_head) = (Source::Http2(body), parts.method == Method::HEAD);
     parts.extensions.insert(sink.clone());
     let answer = {
         let mut question = Question::new(&conn, Request::from_parts(parts, body));
@@ -137,7 +143,7 @@ async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: Send
         .await
     };
     if let Some(answer) = answer
-        && let Err(error) = reply(&conn, respond, answer).await
+        && let Err(error) = reply(&conn, respond, answer, only_head).await
     {
         tracing::debug!(%error, "a stream of an agent ended early");
     }
@@ -147,19 +153,26 @@ async fn reply(
     conn: &Conn,
     mut respond: SendResponse<Bytes>,
     answer: Response<Body>,
+    only_head: bool,
 ) -> Result<(), h2::Error> {
     let (parts, body) = answer.into_parts();
     let mut head = Response::from_parts(parts, ());
     strip(head.headers_mut());
+    if head.status() == StatusCode::NO_CONTENT {
+        // Merchants say it against RFC 9110 section 8.6, and agents take it for a length of what does not come.
+        head.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     let over = body.is_end_stream();
     if !over {
         measure(head.headers_mut(), &body);
     }
+    // What we say ourselves is said without a look at the method.
+    let over = over || only_head && matches!(body, Body::Full(_));
     match respond.send_response(head, over) {
         Ok(_) if over => Ok(()),
         Ok(out) => {
             let patience = Patience::new(conn.proxy.limits.idle_timeout, &conn.lane.silence);
-            let sent = pipe::send(body, out, patience).await;
+            let sent = pipe::send(body, out, patience).await.map_err(Cut::told);
             if sent.is_err() {
                 // Says something only where the agent took nothing for too long.
                 respond.send_reset(Reason::CANCEL);

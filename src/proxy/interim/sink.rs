@@ -45,7 +45,15 @@ impl Sink {
     }
 
     pub(super) fn say(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
-        let fields = cleaned(fields, version, self.0.via.as_deref());
+        self.put(status, cleaned(fields, version, self.0.via.as_deref()));
+    }
+
+    /// Says in our own name that the body may come.
+    pub(in crate::proxy) fn wants_body(&self) {
+        self.put(StatusCode::CONTINUE, HeaderMap::new());
+    }
+
+    fn put(&self, status: StatusCode, fields: HeaderMap) {
         let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
         let size = HEAD_ROOM + fields.iter().map(length).sum::<usize>();
         let mut queue = self.lock();

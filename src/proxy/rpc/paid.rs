@@ -179,6 +179,8 @@ impl Due {
 impl Drop for Due {
     fn drop(&mut self) {
         if let Some(signed) = self.signed.take() {
+            // Before it is recorded, as the agent's retry may come sooner.
+            signed.agent_left();
             let payer = Arc::clone(&self.payer);
             tokio::spawn(async move { payer.settle(signed, None).await });
         }

@@ -71,7 +71,9 @@ impl Node for Cln {
         Question::post(format!("{base}/v1/listpays"), &body)
     }
 
-    /// One that was made counts, then one that may be.
+    /// One that was made counts, then one that may be. `failed` says no more than that none is under way at
+    /// this moment: between two attempts of one `pay` the list says the same (Core Lightning issue 9036), and the
+    /// payment may be made yet. So it is final only as the answer of `pay`.
     fn looked(&self, status: StatusCode, body: &[u8]) -> Said {
         let list: Option<List> = serde_json::from_slice(body).ok();
         let Some(list) = list.filter(|_| status.is_success()) else {
@@ -82,7 +84,6 @@ impl Node for Cln {
             match said {
                 Said::Paid { .. } => return said,
                 Said::Pending | Said::Silent | Said::Unclear(_) => left = said,
-                Said::Failed(_) | Said::Missing if left == Said::Missing => left = said,
                 Said::Failed(_) | Said::Missing => {}
             }
         }

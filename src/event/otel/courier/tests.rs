@@ -34,7 +34,9 @@ async fn collector(answers: &'static [&'static str]) -> (Uri, Arc<AtomicUsize>) 
             let answer = turn.lock().unwrap().next();
             let answer = answer.or(answers.last()).unwrap();
             count.fetch_add(1, Ordering::SeqCst);
-            let text = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+            let length = body.len();
+            let text = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{body}");
             let _ = stream.write_all(text.as_bytes()).await;
         }
     });
@@ -96,6 +98,18 @@ async fn a_collector_that_says_no_is_not_asked_again() {
         let (asked, counted) = sent(answer).await;
         assert_eq!((asked, counted.exported, counted.export), (1, 0, 1));
     }
+}
+
+/// One record of those that it says it left out, and it is not asked again.
+#[tokio::test]
+async fn what_a_collector_leaves_out_of_a_batch_is_not_counted_as_taken() {
+    let (asked, counted) = sent(&["200 OK\r\n\r\n\x0a\x08\x08\x01\x12\x04full"]).await;
+    assert_eq!((asked, counted.exported, counted.export), (1, 0, 1));
+    // More than there were.
+    let (asked, counted) = sent(&["200 OK\r\n\r\n\x0a\x02\x08\x07"]).await;
+    assert_eq!((asked, counted.exported, counted.export), (1, 0, 1));
+    let (_, counted) = sent(&["200 OK\r\n\r\n\x0a\x04\x12\x02hm"]).await;
+    assert_eq!((counted.exported, counted.export), (1, 0), "a warning only");
 }
 
 #[tokio::test]
@@ -162,7 +176,11 @@ async fn what_is_on_its_way_at_the_end_is_not_sent_again() {
 
 #[test]
 fn a_frame_is_a_flag_a_length_and_the_message() {
-    assert_eq!(&framed(&Bytes::from_static(b"abc"))[..], b"\0\0\0\0\x03abc");
+    let frame = framed(&Bytes::from_static(b"abc"));
+    assert_eq!(&frame[..], b"\0\0\0\0\x03abc");
+    assert_eq!(unframed(&frame), b"abc");
+    assert_eq!(unframed(b"\x01\0\0\0\x03abc"), b"", "compressed");
+    assert_eq!(unframed(b"\0\0"), b"");
     let uri = method(&"http://c:4317/x?y".parse().unwrap(), Log::METHOD).unwrap();
     assert_eq!(
         uri,
