@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::admin::sessions::{Opened, Wanted};
 use crate::admin::{self, Admin, Beacon, Lit};
@@ -303,6 +305,12 @@ impl Running {
         self.payer.drain();
         self.drain.send_replace(true);
         while self.plane.join_next().await.is_some() {}
+        let left = timeout(FAREWELL, self.payer.leave_open()).await;
+        if !matches!(left, Ok(Ok(()))) {
+            tracing::warn!(
+                "what is still open could not be noted as unknown; it counts all the same"
+            );
+        }
         if let Err(error) = self.ledger.flush().await {
             tracing::error!(%error, "the last entries may be missing; what is missing counts");
         }
@@ -312,6 +320,9 @@ impl Running {
         drop(self.beacon);
     }
 }
+
+/// For what is said of open payments at the end.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The operator's file that stops all payments, as long as it is there: for who has no command at hand.
 const STOP_FILE: &str = "freeze";

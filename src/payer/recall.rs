@@ -5,9 +5,11 @@ use http::StatusCode;
 use tokio::sync::mpsc;
 
 use super::breaker::PAUSE_MAX_SECS;
+use super::endings::Endings;
 use super::outstanding::Left;
 use super::settle::{gave, given};
 use super::{Payer, SKEW};
+use crate::budget::Entry;
 use crate::clock::Timestamp;
 use crate::event::export::Recorded;
 use crate::event::{Flag, SpendEvent, Standing, State};
@@ -43,8 +45,46 @@ impl Payer {
                 };
                 self.outstanding.recall(request, left, now);
             }
+            // Its process is gone. Where others share the ledger it may be theirs, and under way.
+            if event.state == State::Reserved && !self.is_shared() {
+                self.is_unknown(event).await;
+            }
         }
         self.relearn().await
+    }
+
+    /// Says of what is still open when the process ends that nobody knows how it came out, unless that is said
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn leave_open(&self) -> Result<(), PostError> {
+        let own = self.outstanding.flying();
+        self.ledger.flush().await?;
+        for (_, event) in self.ledger.open().await? {
+            if event.state != State::Reserved || self.is_shared() && !own.contains(&event.id) {
+                continue;
+            }
+            let endings = self.reconciler.endings();
+            let _turn = endings.close(Endings::share(event.id)).await;
+            self.ledger.flush().await?;
+            match self.ledger.booked(event.id).await? {
+                Some((_, last)) if last.state == State::Reserved => self.is_unknown(last).await,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_unknown(&self, last: SpendEvent) {
+        let event = SpendEvent {
+            time: self.clock.now(),
+            state: State::Unknown,
+            owed: last.request.is_some(),
+            latency_ms: None,
+            ..last
+        };
+        self.record(vec![Entry::Note { id: event.id }], event).await;
     }
 
     /// Looks once more at what was recalled of this request: meanwhile it may be over, above all where another

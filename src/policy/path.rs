@@ -44,7 +44,7 @@ impl PathPattern {
                 "**" => Ok(Segment::Any),
                 _ if segment.contains("**") => Err(NotPathPattern::Stars),
                 "" if !last => Err(NotPathPattern::Ambiguous),
-                "." | ".." => Err(NotPathPattern::Ambiguous),
+                _ if is_dots(segment.as_bytes()) => Err(NotPathPattern::Ambiguous),
                 _ => {
                     let part = |part| decode(part).map(Into::into);
                     let parts: Option<Vec<_>> = segment.split('*').map(part).collect();
@@ -101,12 +101,18 @@ impl PlainPath {
         let segments: Option<Vec<_>> = rest.split('/').map(decode).collect();
         let segments = segments?;
         let (_, folders) = segments.split_last()?;
-        let dots = |s: &Vec<u8>| matches!(&**s, b"." | b"..");
+        let dots = |s: &Vec<u8>| is_dots(s);
         if folders.iter().any(Vec::is_empty) || segments.iter().any(dots) {
             return None;
         }
         Some(Self(segments))
     }
+}
+
+/// A dot segment, for some servers also one with parameters (`..;a`, RFC 3986 section 3.3).
+fn is_dots(segment: &[u8]) -> bool {
+    let name = segment.split(|b| *b == b';').next();
+    matches!(name, Some(b"." | b".."))
 }
 
 /// The path in the one spelling of all that rules match alike; one that servers read in different ways as it is.
@@ -233,6 +239,9 @@ mod tests {
             "/v1/../admin",
             "/v1/.",
             "/v1/%2E",
+            "/v1/..;/admin",
+            "/v1/%2e%2e;a=b/admin",
+            "/v1/.;",
             "/v1%2fadmin",
             "/v1%2Fadmin",
             "/v1/a%5cb",
@@ -265,6 +274,7 @@ mod tests {
             ("/***", P::Stars),
             ("//v1", P::Ambiguous),
             ("/v1/../x", P::Ambiguous),
+            ("/v1/..;/x", P::Ambiguous),
             ("/v1?x=1", P::Ambiguous),
             ("/v1%2fx", P::Ambiguous),
             ("/v1/%zz", P::Ambiguous),

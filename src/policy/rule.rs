@@ -187,6 +187,10 @@ pub(super) fn may_read(rules: &[Rule], asked: &Asked) -> bool {
 fn first_of<'a>(rules: impl Iterator<Item = &'a Rule>, asked: &Asked) -> Result<&'a Rule, Refusal> {
     let mut plain: Option<Option<PlainPath>> = None;
     let mut known = false;
+    if &*asked.path == "*" {
+        let detail = "`OPTIONS *` asks about a server, which sells nothing by it";
+        return Err(Refusal::new(Reason::HostNotAllowed, detail));
+    }
     for rule in rules {
         known |= rule.names_host(&asked.host, asked.port);
         if !rule.matches_but_path(asked) {

@@ -220,10 +220,8 @@ fn fill(
     let valid_for = valid_for(entry.max_timeout_seconds)?;
     let resource = match (&shared.url, entry.resource) {
         (Some(url), _) => Some(url.clone()),
-        (None, Some(raw)) if shared.resource.is_none() => {
-            Some(text(raw).ok_or_else(|| malformed("the resource is not a URL"))?)
-        }
-        (None, _) => None,
+        (None, Some(raw)) => Some(text(raw).ok_or_else(|| malformed("the resource is not a URL"))?),
+        (None, None) => None,
     };
     let mut requirement = Requirement {
         protocol: dialect.protocol,

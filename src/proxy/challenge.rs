@@ -259,7 +259,7 @@ pub fn unpacked(
     let mut out = Vec::new();
     let read = match coding.as_str() {
         "identity" | "" => return Ok(Some(bytes)),
-        "gzip" | "x-gzip" => flate2::read::GzDecoder::new(&*bytes)
+        "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(&*bytes)
             .take(cap)
             .read_to_end(&mut out),
         "deflate" => flate2::read::ZlibDecoder::new(&*bytes)

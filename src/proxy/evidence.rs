@@ -86,7 +86,8 @@ impl Watched {
                 } else if let Some(trailers) = frame.trailers_ref() {
                     self.look_at(trailers);
                 }
-                self.whole = self.stream.size_hint().exact() == Some(0);
+                // Nothing follows trailers, and whoever took them asks for nothing more.
+                self.whole = frame.is_trailers() || self.stream.size_hint().exact() == Some(0);
                 if self.stream.is_end() {
                     self.end();
                 }

@@ -29,6 +29,7 @@ mod expect;
 mod eyeballs;
 mod failure;
 mod flood;
+mod form;
 mod framing;
 mod h2;
 mod headers;

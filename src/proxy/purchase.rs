@@ -273,6 +273,9 @@ fn placed(signed: Signed, request: &Request<Body>, within: bool) -> Signed {
     }
 }
 
+/// Fields of a request that a 304 may answer.
+const CONDITIONS: [HeaderName; 2] = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+
 /// Has the payment no place in the request?
 fn is_in_the_way(request: &Request<Body>, signed: &Signed, within: Option<&Call>) -> bool {
     match within {
@@ -301,10 +304,18 @@ pub(super) async fn send(
         ),
     }
     let upgrade = request.extensions_mut().remove::<Upgrade>();
+    let has_condition = CONDITIONS
+        .iter()
+        .any(|name| request.headers().contains_key(name));
     failpoint::reach("before-send");
     let (sent, trace) = (Instant::now(), signed.trace());
     let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
     let mut answer = upstream.send(&conn.lane, &key, &mut request, None).await;
+    answer = answer.and_then(|answer| match answer.status() {
+        // "As you have it", to whom has nothing (RFC 9110 section 15.4.5): nothing was given for the money.
+        StatusCode::NOT_MODIFIED if !has_condition => Err(UpstreamError::Protocol),
+        _ => Ok(answer),
+    });
     failpoint::reach("after-send");
     payer.took(Step::Pay, sent, trace.as_ref());
     if answer.is_ok() {

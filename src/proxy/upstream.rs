@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::{self, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::header;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -23,6 +22,7 @@ use super::body::{Body, Source};
 use super::dial::Dialer;
 use super::expect::{self, Gate, Last};
 use super::failure::UpstreamError;
+use super::form::{absolute_form, origin_form};
 use super::framing;
 use super::h2::ask;
 use super::headers;
@@ -31,7 +31,6 @@ use super::lane::Lane;
 use super::pool::{H1, H2, Key, Place, Pool, Spoken};
 use super::replay::Head;
 use super::slices::Sliced;
-use super::target::Target;
 use crate::settings::Limits;
 use crate::tls::{UpstreamTls, VerifyFailure, no_common_protocol, verify_failure};
 
@@ -102,7 +101,12 @@ impl Upstream {
             // Boxed: a connection of HTTP/1 has room for this too.
             return Box::pin(self.over_h2(lane, key, sender, request, again)).await;
         }
-        self.over_h1(lane, key, request, again).await
+        let answer = self.over_h1(lane, key, request, again).await?;
+        // Nobody asked for another protocol, and no agent could use the answer, paid for or not.
+        match answer.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade {
+            true => Err(UpstreamError::Protocol),
+            false => Ok(answer),
+        }
     }
 
     async fn over_h2(
@@ -141,7 +145,10 @@ impl Upstream {
         mut response: Response<Source>,
         place: Place,
     ) -> Result<Response<Source>, UpstreamError> {
-        if headers::exceed(response.headers(), self.limits.header_count) {
+        // HTTP/2 has no 101 (RFC 9113 section 8.6).
+        if headers::exceed(response.headers(), self.limits.header_count)
+            || response.status() == StatusCode::SWITCHING_PROTOCOLS
+        {
             return Err(UpstreamError::Protocol);
         }
         response.extensions_mut().insert(place);
@@ -351,51 +358,4 @@ fn unanswered(
         Some(mut copy) if !error.is_parse() => form(&mut copy).map(|()| copy),
         Some(_) | None => Err(error.into()),
     }
-}
-
-/// For HTTP/1.1 to an origin: path only, and exactly one `Host` (RFC 9112 section 3.2).
-fn origin_form(request: &mut Request<Body>, key: &Key) -> Result<(), UpstreamError> {
-    if request.uri().authority().is_some() {
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
-    }
-    let default = if key.secure { 443 } else { 80 };
-    if request.headers().get_all(header::HOST).iter().count() != 1 {
-        let host = HeaderValue::try_from(key.target.authority(default));
-        let host = host.map_err(|_| UpstreamError::Protocol)?;
-        request.headers_mut().insert(header::HOST, host);
-    }
-    if request.version() == Version::HTTP_2 {
-        headers::join_cookies(request.headers_mut());
-    }
-    *request.version_mut() = Version::HTTP_11;
-    let sized = request.headers().contains_key(header::CONTENT_LENGTH);
-    let headers = request.headers_mut();
-    if headers.contains_key(header::TE) {
-        headers.append(header::CONNECTION, HeaderValue::from_static("te"));
-    }
-    if !sized && !request.body().is_end_stream() {
-        // Said outright: without it the HTTP library takes a GET for one without a body.
-        let chunked = HeaderValue::from_static("chunked");
-        request
-            .headers_mut()
-            .insert(header::TRANSFER_ENCODING, chunked);
-    }
-    Ok(())
-}
-
-/// For HTTP/2: scheme, authority and path as pseudo-header fields, and no `Host` beside them.
-fn absolute_form(request: &mut Request<Body>, target: &Target) -> Result<(), UpstreamError> {
-    for name in [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING] {
-        request.headers_mut().remove(name);
-    }
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(Scheme::HTTPS);
-    if parts.authority.is_none() {
-        let authority = Authority::try_from(target.authority(443));
-        parts.authority = Some(authority.map_err(|_| UpstreamError::Protocol)?);
-    }
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| UpstreamError::Protocol)?;
-    *request.version_mut() = Version::HTTP_2;
-    Ok(())
 }

@@ -21,6 +21,7 @@ mod dashboard;
 mod disk;
 mod dispute;
 mod doors;
+mod ends;
 mod fail_points;
 mod failover;
 mod faq;

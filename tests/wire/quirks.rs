@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::expect::challenge;
 use crate::support::agent::Agent;
 use crate::support::h2::{DATA, END_HEADERS, END_STREAM, H2, HEADERS, frame, request};
 use crate::support::message::Message;
@@ -510,6 +511,37 @@ async fn what_a_proxy_answers_for_itself() {
         (answer.status(), answer.reason().as_str()),
         (400, "host_field_invalid")
     );
+}
+
+/// Threat H-07: it is about the server, and a server is not for sale.
+#[tokio::test(flavor = "multi_thread")]
+async fn options_for_the_whole_server_is_not_paid_for() {
+    let origin = Origin::scripted(|asked| {
+        let paid = asked.one("payment-signature").is_some();
+        let head = match paid {
+            true => "HTTP/1.1 200 OK".to_owned(),
+            false => format!(
+                "HTTP/1.1 402 Payment Required\r\nPAYMENT-REQUIRED: {}",
+                challenge()
+            ),
+        };
+        (
+            format!("{head}\r\nContent-Length: 0\r\n\r\n").into_bytes(),
+            Then::Keep,
+        )
+    })
+    .await;
+    let proxy = Proxy::start(&origin, |_| {}).await;
+    let mut wire = proxy.agent().tls("pay.wire.test", &["http/1.1"]).await;
+    for (target, status) in [("*", 402), ("/", 200)] {
+        let ask = format!("OPTIONS {target} HTTP/1.1\r\nHost: pay.wire.test\r\n\r\n");
+        wire.write(ask.as_bytes()).await.unwrap();
+        let answer = soon("an answer", wire.response("OPTIONS")).await.unwrap();
+        assert_eq!(answer.status(), status, "{target}: {answer:?}");
+        if status == 402 {
+            assert_eq!(answer.reason(), "host_not_allowed");
+        }
+    }
 }
 
 /// RFC 9110 section 8.6: lengths that agree are sent on as one.

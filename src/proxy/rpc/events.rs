@@ -158,6 +158,8 @@ impl Split {
 /// The data of a message; `None` where there is none, or the event is of another type.
 fn data(raw: &[u8]) -> Option<Vec<u8>> {
     let mut data: Option<Vec<u8>> = None;
+    // A stream may begin with a byte order mark. Elsewhere it is part of a name that says nothing.
+    let raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw);
     for line in raw.split(|b| matches!(b, b'\n' | b'\r')) {
         let colon = memchr::memchr(b':', line);
         let (field, value) = match colon {
@@ -247,6 +249,7 @@ mod tests {
     #[test]
     fn only_messages_have_data() {
         assert_eq!(data(b"event: message\ndata: x\n\n").unwrap(), b"x");
+        assert_eq!(data(b"\xef\xbb\xbfdata: x\n\n").unwrap(), b"x");
         assert_eq!(data(b"event: endpoint\ndata: x\n\n"), None);
         assert_eq!(data(b"id: 1\nretry: 5\n\n"), None);
         assert_eq!(data(b"data\n\n").unwrap(), b"");

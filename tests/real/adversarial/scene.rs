@@ -65,7 +65,13 @@ fn setup(file: &File, case: &Case, merchant: &Merchant) -> Setup {
     let schemes: Vec<_> = texts("schemes")
         .into_iter()
         .filter(|s| s == "exact" || permits && s == "upto")
-        .chain(texts("mpp_methods"))
+        .chain(
+            texts("rails")
+                .contains(&"mpp".into())
+                .then(|| texts("mpp_methods"))
+                .into_iter()
+                .flatten(),
+        )
         .collect();
     let pay = json!({
         "max": format!("{} USD", text("max_per_request_usd")),
