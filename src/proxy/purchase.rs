@@ -267,7 +267,7 @@ fn placed(signed: Signed, request: &Request<Body>, within: bool) -> Signed {
 /// Has the payment no place in the request?
 fn is_in_the_way(request: &Request<Body>, signed: &Signed, within: Option<&Call>) -> bool {
     match within {
-        Some(_) => mcp::member(&signed.payload).is_none(),
+        Some(call) => mcp::member(&signed.payload, call).is_none(),
         None => request.headers().contains_key(&signed.payload.name),
     }
 }
