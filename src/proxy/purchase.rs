@@ -34,7 +34,7 @@ mod reasons;
 
 pub(super) use agent::Agent;
 use outcome::unpaid;
-pub(super) use outcome::{conclude, refused, shown, watched};
+pub(super) use outcome::{conclude, refused, shown, unread, watched};
 pub(super) use reasons::not_replayable;
 use reasons::{conflict, unverified};
 
