@@ -432,6 +432,11 @@ fn each_fault_of_a_single_offer_has_its_own_reason() {
             Reason::ResourceMismatch,
         ),
         (
+            "X-06 a tool's name where no tool was called",
+            |r| r.resource = Some("x402://search".into()),
+            Reason::ResourceMismatch,
+        ),
+        (
             "X-06 homoglyph",
             |r| r.resource = Some("HTTPS://\u{430}pi.good.test/".into()),
             Reason::ResourceMismatch,
@@ -476,6 +481,28 @@ fn what_looks_odd_and_is_fine() {
         if let Err(refusal) = ask(change) {
             panic!("{what}: {refusal}");
         }
+    }
+}
+
+#[test]
+fn a_tool_that_was_called_may_be_named_without_a_host() {
+    let called = Asked {
+        tool: Some("search".into()),
+        ..asked("https://api.good.test/x")
+    };
+    let named = |resource: &str| {
+        let mut requirement = offer(10_000);
+        requirement.resource = Some(resource.into());
+        ask_with(&called, vec![requirement])
+    };
+    for resource in ["x402://search", "X402://get weather", "mcp://tool/search"] {
+        if let Err(refusal) = named(resource) {
+            panic!("{resource}: {refusal}");
+        }
+    }
+    for resource in ["https://victim.test/x", "//victim.test", "x403://search"] {
+        let refused = reason(named(resource));
+        assert_eq!(refused, Some(Reason::ResourceMismatch), "{resource}");
     }
 }
 

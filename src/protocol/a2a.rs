@@ -181,6 +181,7 @@ pub(super) fn answer(raw: &RawValue) -> Option<Answer> {
                 status: StatusCode::PAYMENT_REQUIRED,
                 receipts: receipts(&said),
                 task: Some(task),
+                ..Answer::default()
             })
         }
         (_, Some("payment-failed")) => Some(ended(&said, StatusCode::PAYMENT_REQUIRED)),
@@ -202,10 +203,9 @@ struct Carrier<'a> {
 
 fn ended(said: &Metadata<'_>, status: StatusCode) -> Answer {
     Answer {
-        challenge: None,
         status,
         receipts: receipts(said),
-        task: None,
+        ..Answer::default()
     }
 }
 

@@ -60,19 +60,15 @@ impl<'a> Extensions<'a> {
     /// A login hinders no payment; but one for another host than the
     /// challenge itself speaks of marks a challenge that was passed on from elsewhere.
     pub(super) fn login(&self, url: Option<&str>) -> Result<(), Problem> {
-        let domain = self.login_domain();
-        match (
-            domain.as_deref().map(host),
-            url.and_then(authority).map(host),
-        ) {
-            (Some(ours), Some(theirs)) if !ours.eq_ignore_ascii_case(theirs) => {
-                Err(login_elsewhere())
-            }
-            _ => Ok(()),
-        }
+        let Some(theirs) = url.and_then(authority).map(host) else {
+            return Ok(());
+        };
+        let theirs = theirs.trim_end_matches('.').to_ascii_lowercase();
+        self.login_of(theirs.trim_matches(['[', ']']))
     }
 
-    /// The same against the host that was asked, which a domain above it may speak for.
+    /// The same against the host that was asked. A domain above it may speak for it: such a login is never
+    /// signed, and marks nothing.
     pub(super) fn login_of(&self, asked: &str) -> Result<(), Problem> {
         let Some(domain) = self.login_domain() else {
             return Ok(());

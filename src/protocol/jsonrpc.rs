@@ -9,6 +9,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::mcp::Form;
 use super::{a2a, encoding};
 
 /// Characters of a name or URI that rules are asked about.
@@ -20,8 +21,9 @@ const ID_MAX: usize = 256;
 /// Nested arrays and objects of a message that is only searched.
 const DEPTH_MAX: usize = 512;
 
-/// Keys of `_meta` that carry a payment or a proof of one (x402 transport `mcp`, draft-payment-transport-mcp-00).
-const META: &[&str] = &["x402/payment", "org.paymentauth/credential"];
+/// Keys of `_meta` that carry a payment or a proof of one (x402 transport `mcp`, the package `x402-mcp`,
+/// draft-payment-transport-mcp-00).
+const META: &[&str] = &["x402/payment", "x402.payment", "org.paymentauth/credential"];
 
 /// The same of a message's `metadata` (x402 transport `a2a`).
 const METADATA: &[&str] = &["x402.payment.payload"];
@@ -70,6 +72,8 @@ pub struct Call {
     passing: Vec<Range<usize>>,
     /// The task of A2A that waits for the payment.
     task: Option<String>,
+    /// How whoever asks for the payment reads it.
+    pub(super) form: Form,
 }
 
 #[derive(Clone, Debug)]
@@ -158,27 +162,30 @@ impl Call {
             place,
             passing,
             task: None,
+            form: Form::default(),
         })
     }
 
-    /// The same request, to be paid for a task that waits for it.
+    /// The same request, to be paid in this form, and for the task that waits for it.
     #[must_use]
-    pub fn of_task(&self, task: Option<String>) -> Self {
+    pub fn asked_for(&self, task: Option<String>, form: Form) -> Self {
         let call = self.clone();
-        Self { task, ..call }
+        Self { task, form, ..call }
     }
 
-    /// The same request with one more member of `params._meta`: `value` is JSON text. `body` is what was
-    /// read. A message of A2A has a place of its own for it, whatever the key.
+    /// The same request with more members of `params._meta`: one for each key, and `value`, which is JSON
+    /// text, in all of them. `body` is what was read. A message of A2A has a place of its own for it,
+    /// whatever the keys.
     #[must_use]
-    pub fn with(&self, body: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
+    pub fn with(&self, body: &[u8], keys: &[&str], value: &str) -> Option<Vec<u8>> {
         let place = match &self.place {
             Place::Meta(place) => place,
             Place::Message(place) => return place.with(body, self.task.as_deref()?, value),
         };
         let (before, after) = body.split_at_checked(place.at)?;
         let comma = if place.empty { "" } else { "," };
-        let member = format!("\"{key}\":{value}");
+        let member: Vec<_> = keys.iter().map(|k| format!("\"{k}\":{value}")).collect();
+        let member = member.join(",");
         let added = match place.meta {
             true => format!("{member}{comma}"),
             false => format!("\"_meta\":{{{member}}}{comma}"),
@@ -290,109 +297,4 @@ pub fn carries_payment(body: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call(body: &str) -> Option<Call> {
-        Call::read(body.as_bytes())
-    }
-
-    fn paid(body: &str) -> String {
-        let with = call(body).unwrap().with(body.as_bytes(), "k", "{\"p\":1}");
-        String::from_utf8(with.unwrap()).unwrap()
-    }
-
-    fn question(body: &str) -> Vec<u8> {
-        let call = call(body).unwrap();
-        call.question(body.as_bytes()).collect::<Vec<_>>().concat()
-    }
-
-    #[test]
-    fn a_payment_is_put_in_and_nothing_else_is_changed() {
-        for (before, after) in [
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"n":1.10e2,"z":0,"a":0}}}"#,
-                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"k":{"p":1}},"name":"a","arguments":{"n":1.10e2,"z":0,"a":0}}}"#,
-            ),
-            (
-                "\n { \"params\" : { \"_meta\" : { \"progressToken\" : 7 } , \"name\":\"\\u0061\" } ,\"method\":\"prompts/get\",\"id\":\"x\",\"jsonrpc\":\"2.0\"} \n",
-                "\n { \"params\" : { \"_meta\" : {\"k\":{\"p\":1}, \"progressToken\" : 7 } , \"name\":\"\\u0061\" } ,\"method\":\"prompts/get\",\"id\":\"x\",\"jsonrpc\":\"2.0\"} \n",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":0,"method":"resources/read","params":{"uri":"a:b","_meta":{ }}}"#,
-                r#"{"jsonrpc":"2.0","id":0,"method":"resources/read","params":{"uri":"a:b","_meta":{"k":{"p":1} }}}"#,
-            ),
-        ] {
-            assert_eq!(paid(before), after);
-            let json: serde_json::Value = serde_json::from_str(after).unwrap();
-            assert_eq!(json["params"]["_meta"]["k"]["p"], 1);
-        }
-    }
-
-    #[test]
-    fn what_is_no_single_call_is_none() {
-        let whole = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}"#;
-        assert!(call(whole).is_some());
-        assert!(call(&format!("[{whole}]")).is_none());
-        assert!(call(&format!("{whole}{whole}")).is_none());
-        for (from, to) in [
-            (r#""id":1,"#, ""),
-            (r#""id":1"#, r#""id":null"#),
-            (r#""id":1"#, r#""id":1.5"#),
-            (r#""id":1"#, r#""id":1,"id":2"#),
-            (r#""id":1"#, r#""id":1,"\u0069d":2"#),
-            (r#""2.0""#, r#""1.0""#),
-            ("tools/call", "tools/list"),
-            (r#""name":"a""#, ""),
-            (r#""name":"a""#, r#""name":"a","name":"b""#),
-            (r#""name":"a""#, r#""name":7"#),
-            (r#""name":"a""#, r#""name":"a","_meta":null"#),
-            (r#""name":"a""#, r#""name":"a","_meta":[]"#),
-            (r#"{"name":"a"}"#, r#"["a"]"#),
-        ] {
-            let other = whole.replace(from, to);
-            assert_ne!(other, whole);
-            assert!(call(&other).is_none(), "{other}");
-        }
-    }
-
-    #[test]
-    fn the_same_question_is_known_by_everything_but_its_number() {
-        let ask = |id: &str, token: &str, name: &str, n: &str| {
-            format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"_meta":{{"progressToken":{token}}},"name":"{name}","arguments":{{"id":{n}}}}}}}"#
-            )
-        };
-        let one = question(&ask("1", "1", "a", "5"));
-        assert_eq!(question(&ask("2", "\"t\"", "a", "5")), one);
-        assert_ne!(question(&ask("1", "1", "b", "5")), one);
-        assert_ne!(question(&ask("1", "1", "a", "6")), one);
-        assert!(String::from_utf8(one).unwrap().contains(r#""id":5"#));
-    }
-
-    #[test]
-    fn a_payment_of_the_agents_own_is_found_wherever_it_would_count() {
-        for carried in [
-            r#"{"id":1,"params":{"_meta":{"x402/payment":{}}}}"#,
-            r#"[{"params":{"_meta":{"a":{},"org.paymentauth/credential":{}}}}]"#,
-            r#"{"_meta":{"\u0078402/payment":1}}"#,
-            r#"{"_meta":{},"_meta":{"x402/payment":1}}"#,
-            r#"{"params":{"message":{"metadata":{"x402.payment.payload":{}}}}}"#,
-        ] {
-            assert!(carries_payment(carried.as_bytes()), "{carried}");
-        }
-        for free in [
-            r#"{"params":{"arguments":{"x402/payment":{}}}}"#,
-            r#"{"params":{"_meta":{"x":["x402/payment"],"y":{"x402/payment":1}}}}"#,
-            r#"{"params":{"_meta":{"x402/paymentx":1},"text":"\"_meta\":{\"x402/payment\":1}"}}"#,
-            r#"{"_meta":[{"x402/payment":1}]}"#,
-            "{\"_meta\":{\"x402/payment",
-            "",
-        ] {
-            assert!(!carries_payment(free.as_bytes()), "{free}");
-        }
-        assert!(!carries_payment(
-            &[b"x402".as_slice(), &[b'['; 100_000]].concat()
-        ));
-    }
-}
+mod tests;

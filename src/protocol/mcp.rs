@@ -16,20 +16,38 @@ use super::{mpp, mpp_native, x402_v1, x402_v2};
 use crate::payment::{Challenge, Payload};
 
 /// `params._meta`: the payment (x402 transport `mcp`).
-const X402_PAYMENT: &str = "x402/payment";
+const X402_PAYMENT: &[&str] = &["x402/payment"];
+
+/// The same, with its name in earlier releases of `x402-mcp`.
+const X402_PAYMENTS: &[&str] = &["x402/payment", "x402.payment"];
 
 /// `params._meta`: the credential (draft-payment-transport-mcp-00).
-const MPP_CREDENTIAL: &str = "org.paymentauth/credential";
+const MPP_CREDENTIAL: &[&str] = &["org.paymentauth/credential"];
 
 /// Codes of an error whose `data` are terms: x402's for MCP, MPP's two (payment needed, payment not taken).
 const X402_CODE: i64 = 402;
 const MPP_CODES: [i64; 2] = [-32042, -32043];
+
+/// How a payment of x402 is written into `params._meta`. Whoever reads one form takes the other for no payment,
+/// and where the terms stand tells which it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// An object, as the transport has it.
+    #[default]
+    Object,
+    /// The text of its header, as Cloudflare's kit reads it.
+    Text,
+    /// The same under either of its names, as `x402-mcp` reads it.
+    NamedText,
+}
 
 /// An answer to one call.
 #[derive(Default)]
 pub struct Answer {
     /// What it asks for. `None`: no money.
     pub challenge: Option<Challenge>,
+    /// In which form the payment is read there.
+    pub form: Form,
     /// As HTTP would have said it: 402, 500 for an error, 200 for a result.
     pub status: StatusCode,
     /// Its receipts, as HTTP would have carried them.
@@ -69,6 +87,8 @@ struct Outcome<'a> {
 struct Meta<'a> {
     #[serde(borrow, rename = "x402/payment-response")]
     x402_response: Option<&'a RawValue>,
+    #[serde(borrow, rename = "x402.payment-response")]
+    x402_older_response: Option<&'a RawValue>,
     #[serde(borrow, rename = "x402/error")]
     x402_error: Option<&'a RawValue>,
     #[serde(borrow, rename = "org.paymentauth/receipt")]
@@ -124,24 +144,31 @@ impl Answer {
         let failed = call.method == Method::Tool && is(outcome.is_error, "true");
         let meta: Meta<'_> = outcome.meta.and_then(object).unwrap_or_default();
         let waits = outcome.result_type.and_then(text).as_deref() == Some("payment_required");
-        let mut challenge = None;
-        if waits {
-            challenge = outcome.payment_required.and_then(x402);
+        let plain = |challenge| (challenge, Form::Object);
+        let asks = if waits {
+            outcome.payment_required.and_then(x402).map(plain)
         } else if failed {
-            let x402 = outcome.structured_content.and_then(x402);
+            let x402 = outcome.structured_content.and_then(x402_content);
             let x402 = x402.or_else(|| meta.x402_error.and_then(x402_error));
-            challenge = x402.or_else(|| meta.mpp_required.and_then(mpp));
-        }
+            x402.or_else(|| meta.mpp_required.and_then(mpp).map(plain))
+        } else {
+            None
+        };
+        let (challenge, form) = asks.unzip();
         let status = match (&challenge, failed) {
             (Some(_), _) => StatusCode::PAYMENT_REQUIRED,
             (None, true) => StatusCode::INTERNAL_SERVER_ERROR,
             (None, false) => StatusCode::OK,
         };
         let mut receipts = HeaderMap::new();
-        x402_receipt(&mut receipts, meta.x402_response);
+        x402_receipt(
+            &mut receipts,
+            meta.x402_response.or(meta.x402_older_response),
+        );
         mpp_receipt(&mut receipts, meta.mpp_receipt);
         Self {
             challenge,
+            form: form.unwrap_or_default(),
             status,
             receipts,
             task: None,
@@ -167,7 +194,7 @@ impl Answer {
             challenge,
             status,
             receipts,
-            task: None,
+            ..Self::default()
         }
     }
 }
@@ -186,14 +213,29 @@ pub(super) fn x402(raw: &RawValue) -> Option<Challenge> {
     Some(challenge)
 }
 
-/// The older place: the terms, or an error with the terms in its `data`.
-fn x402_error(raw: &RawValue) -> Option<Challenge> {
+/// The terms as a tool's content. The transport has those of version 2 there and puts those of version 1 into an
+/// error: whoever has them here is `x402-mcp`, or made after it.
+fn x402_content(raw: &RawValue) -> Option<(Challenge, Form)> {
+    let challenge = x402(raw)?;
+    let first = challenge.requirements.first().map(|r| r.protocol);
+    let form = match first == Some(x402_v1::DIALECT.protocol) {
+        true => Form::NamedText,
+        false => Form::Object,
+    };
+    Some((challenge, form))
+}
+
+/// The older place: the terms, as Cloudflare's kit has them, or an error with the terms in its `data`.
+fn x402_error(raw: &RawValue) -> Option<(Challenge, Form)> {
     let nested = || {
         object::<Failure<'_>>(raw)
             .filter(|f| f.code == X402_CODE)?
             .data
     };
-    x402(raw).or_else(|| x402(nested()?))
+    match x402(raw) {
+        Some(challenge) => Some((challenge, Form::Text)),
+        None => Some((x402(nested()?)?, Form::Object)),
+    }
 }
 
 /// Challenges of MPP: one is enough.
@@ -221,9 +263,10 @@ fn mpp_receipt(receipts: &mut HeaderMap, raw: Option<&RawValue>) {
     }
 }
 
-/// A payment header as a member of `params._meta`: its name, and its JSON text. `None`: it has no such form.
+/// A payment header as a member of `params._meta` for this call: its names, and its JSON text. `None`: it has no
+/// such form.
 #[must_use]
-pub fn member(payload: &Payload) -> Option<(&'static str, String)> {
+pub fn member(payload: &Payload, call: &Call) -> Option<(&'static [&'static str], String)> {
     let value = payload.value.as_bytes();
     let mpp = payload.name == header::AUTHORIZATION || payload.name == mpp::BESIDE;
     if mpp {
@@ -232,7 +275,12 @@ pub fn member(payload: &Payload) -> Option<(&'static str, String)> {
         return Some((MPP_CREDENTIAL, mpp_native::credential(&json)?));
     }
     let json = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;
-    Some((X402_PAYMENT, json))
+    let text = || Some(format!("\"{}\"", payload.value.to_str().ok()?));
+    match call.form {
+        Form::Object => Some((X402_PAYMENT, json)),
+        Form::Text => Some((X402_PAYMENT, text()?)),
+        Form::NamedText => Some((X402_PAYMENTS, text()?)),
+    }
 }
 
 #[cfg(test)]

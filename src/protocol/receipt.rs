@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use super::encoding;
 use super::entry::text;
-use super::statements;
+use super::{statements, x402_v2};
 use crate::evm;
-use crate::money::Network;
+use crate::money::{Network, v1_network};
 use crate::payment::{Claim, Receipt};
 
 /// Bytes of an MPP receipt, encoded.
@@ -38,20 +38,18 @@ struct Settlement<'a> {
     extensions: Option<&'a RawValue>,
 }
 
-/// Reads the receipt in this header. `network` knows how the version names networks.
-pub(super) fn read(
-    headers: &HeaderMap,
-    name: &str,
-    network: fn(&str) -> Option<Network>,
-) -> Receipt {
-    try_read(headers, name, network).unwrap_or_default()
+/// Reads the receipt of a version in its own header, or where that is absent in the other version's, as the official
+/// clients do.
+pub(super) fn read(headers: &HeaderMap, own: &str, other: &str) -> Receipt {
+    let name = if headers.contains_key(own) {
+        own
+    } else {
+        other
+    };
+    try_read(headers, name).unwrap_or_default()
 }
 
-fn try_read(
-    headers: &HeaderMap,
-    name: &str,
-    network: fn(&str) -> Option<Network>,
-) -> Option<Receipt> {
+fn try_read(headers: &HeaderMap, name: &str) -> Option<Receipt> {
     let value = encoding::only(headers, name).ok()??;
     let json = encoding::decode(value).ok()?;
     encoding::check(&json).ok()?;
@@ -77,6 +75,11 @@ fn try_read(
             .and_then(statements::receipt)
             .map(Box::new),
     }))
+}
+
+/// A network, as either version names it.
+fn network(name: &str) -> Option<Network> {
+    v1_network(name).or_else(|| x402_v2::network(name))
 }
 
 /// A member that is there and says something, read; `odd` when it cannot be.
@@ -153,6 +156,7 @@ fn is_base58(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
+    use http::HeaderName;
     use serde_json::{Value, json};
 
     use super::*;
@@ -166,7 +170,7 @@ mod tests {
         for value in values {
             headers.append("payment-response", value.parse().unwrap());
         }
-        read(&headers, "payment-response", |n| n.parse().ok())
+        read(&headers, "payment-response", "x-payment-response")
     }
 
     fn receipt(json: &Value) -> Receipt {
@@ -203,12 +207,53 @@ mod tests {
         for odd in [
             json!({"success": true, "transaction": "0x12", "network": 1, "payer": {}, "amount": 5}),
             json!({"success": true, "transaction": "ignore\r\nall", "amount": "-1", "network": null}),
-            json!({"success": true, "network": "base"}),
+            json!({"success": true, "network": "lightning"}),
             json!({"success": true, "payer": "you"}),
             json!({"success": true, "amount": 10_000}),
         ] {
             assert_eq!(receipt(&odd), nothing(true), "{odd}");
         }
+    }
+
+    #[test]
+    fn the_other_versions_header_and_names_of_networks_are_read_too() {
+        let named =
+            |network: &str| json!({"success": true, "transaction": HASH, "network": network});
+        let claim = |headers: &[(&'static str, &Value)]| {
+            let values = headers.iter().map(|(name, json)| {
+                let value = STANDARD.encode(json.to_string()).parse().unwrap();
+                (HeaderName::from_static(name), value)
+            });
+            match read(&values.collect(), "payment-response", "x-payment-response") {
+                Receipt::Claimed(claim) => claim,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (own, other) = (named("eip155:84532"), named("base-sepolia"));
+        for headers in [
+            &[("payment-response", &own)][..],
+            &[("payment-response", &other)],
+            &[("x-payment-response", &other)],
+            &[("x-payment-response", &own)],
+        ] {
+            let claim = claim(headers);
+            assert_eq!(claim.network, Some("eip155:84532".parse().unwrap()));
+            assert!(!claim.odd, "{headers:?}");
+        }
+        // What is said in its own place counts.
+        let denied = json!({"success": false});
+        let mut both = HeaderMap::new();
+        for (name, json) in [("payment-response", &denied), ("x-payment-response", &own)] {
+            let value = STANDARD.encode(json.to_string());
+            both.insert(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        let denial = read(&both, "payment-response", "x-payment-response");
+        assert!(matches!(denial, Receipt::Denied { .. }), "{denial:?}");
+        let other = read(&both, "x-payment-response", "payment-response");
+        assert!(matches!(other, Receipt::Claimed(_)), "{other:?}");
+        both.insert("payment-response", "%%".parse().unwrap());
+        let garbled = read(&both, "payment-response", "x-payment-response");
+        assert_eq!(garbled, Receipt::Absent);
     }
 
     #[test]

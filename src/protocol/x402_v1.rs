@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::encoding::{self, not_json};
 use super::entry::{self, Dialect, Shared};
 use super::x402_v2::{REQUIRED, carry};
-use super::{Protocol, Terms, receipt};
+use super::{Protocol, Terms, receipt, x402_v2};
 use crate::money::{v1_name, v1_network};
 use crate::payment::{
     Challenge, Instruction, Payload, PaymentId, Problem, Reason, Receipt, Requirement, Signature,
@@ -118,7 +118,7 @@ impl Protocol for X402V1 {
     }
 
     fn receipt(&self, headers: &HeaderMap) -> Receipt {
-        receipt::read(headers, RESPONSE, v1_network)
+        receipt::read(headers, RESPONSE, x402_v2::RESPONSE)
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::encoding::{self, not_json};
 use super::entry::{self, Dialect, Shared};
 use super::extensions::Extensions;
-use super::{Protocol, Repeat, Terms, receipt};
+use super::{Protocol, Repeat, Terms, receipt, x402_v1};
 use crate::money::Network;
 use crate::payment::{
     Challenge, Instruction, Payload, PaymentId, Problem, Reason, Receipt, Requirement, Signature,
@@ -149,7 +149,7 @@ impl Protocol for X402V2 {
     }
 
     fn receipt(&self, headers: &HeaderMap) -> Receipt {
-        receipt::read(headers, RESPONSE, network)
+        receipt::read(headers, RESPONSE, x402_v1::RESPONSE)
     }
 }
 
@@ -227,6 +227,6 @@ fn version(raw: Option<&RawValue>) -> Result<(), Problem> {
 }
 
 /// CAIP-2 only: the names of version 1 mean nothing here, and Lightning has a protocol of its own.
-fn network(name: &str) -> Option<Network> {
+pub(super) fn network(name: &str) -> Option<Network> {
     name.contains(':').then(|| name.parse().ok()).flatten()
 }

@@ -31,6 +31,8 @@ const DRAIN_TIME: Duration = Duration::from_millis(250);
 pub(super) enum Demand {
     /// Nothing that we understand: the answer goes to the agent.
     Nothing(Response<Body>),
+    /// Nobody can tell: the body is in a coding that is not read here. It goes to the agent too.
+    Unread(Response<Body>),
     /// Money.
     Payment(Asks),
 }
@@ -62,6 +64,7 @@ pub(super) async fn read(answer: Response<Stream>, limits: &Limits) -> Demand {
         Err(problem) => (None, Some(problem)),
     };
     let text = text.as_deref();
+    let unread = wanted && problem.is_none() && text.is_none() && !read.pieces.is_empty();
     let endless = wanted && framing::ends_with_connection(&head);
     let mut challenge = protocol::read(&speaking, &head, text.filter(|_| !endless));
     if is_none(&challenge) {
@@ -74,7 +77,10 @@ pub(super) async fn read(answer: Response<Stream>, limits: &Limits) -> Demand {
             challenge.problems.push(problem);
         }
     }
-    conclude(challenge, head, read.body())
+    match conclude(challenge, head, read.body()) {
+        Demand::Nothing(original) if unread => Demand::Unread(original),
+        demand => demand,
+    }
 }
 
 /// Does it ask for nothing, in whatever way?

@@ -184,6 +184,7 @@ async fn demanded(
 ) -> Response<Body> {
     match challenge::read(answer, &conn.proxy.limits).await {
         Demand::Nothing(answer) => delivered(conn, answer),
+        Demand::Unread(answer) => purchase::unread(conn, &replay.0.asked(&route), answer).await,
         Demand::Payment(asks) => purchase::purchase(conn, route, replay, asks).await,
     }
 }

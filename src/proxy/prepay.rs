@@ -116,7 +116,7 @@ pub(super) async fn asked_again(
         return refused(conn, &refusal, Response::from_parts(head, body));
     }
     match challenge::read(conn.stream(response), &conn.proxy.limits).await {
-        Demand::Nothing(original) => {
+        Demand::Nothing(original) | Demand::Unread(original) => {
             let refusal = advance.changed(&Challenge::default(), told);
             refused(conn, &refusal, original)
         }

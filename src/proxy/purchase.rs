@@ -34,7 +34,7 @@ mod reasons;
 
 pub(super) use agent::Agent;
 use outcome::unpaid;
-pub(super) use outcome::{conclude, refused, shown, watched};
+pub(super) use outcome::{conclude, refused, shown, unread, watched};
 pub(super) use reasons::not_replayable;
 use reasons::{conflict, unverified};
 
@@ -279,7 +279,7 @@ const CONDITIONS: [HeaderName; 2] = [header::IF_NONE_MATCH, header::IF_MODIFIED_
 /// Has the payment no place in the request?
 fn is_in_the_way(request: &Request<Body>, signed: &Signed, within: Option<&Call>) -> bool {
     match within {
-        Some(_) => mcp::member(&signed.payload).is_none(),
+        Some(call) => mcp::member(&signed.payload, call).is_none(),
         None => request.headers().contains_key(&signed.payload.name),
     }
 }

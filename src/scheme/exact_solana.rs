@@ -46,7 +46,7 @@ fn instruct(order: &Order<'_>) -> Result<Instruction, Problem> {
         program,
         amount: amount(requirement)?,
         decimals: asset.decimals,
-        memo: memo(order)?,
+        memo: memo(order),
         blockhash: blockhash.ok_or_else(|| unavailable("no recent block of the chain is known"))?,
     };
     let transfer = TokenTransfer::new(transfer).map_err(|why| {
@@ -97,17 +97,13 @@ fn amount(requirement: &Requirement) -> Result<u64, Problem> {
     })
 }
 
-/// The merchant's, or half of our random nonce in digits, as the official client writes it.
-fn memo(order: &Order<'_>) -> Result<String, Problem> {
-    match order.cluster.memo {
-        Some("") => {
-            let detail = "the memo of the challenge is empty";
-            Err(Problem::new(Reason::MalformedChallenge, detail))
-        }
-        Some(memo) => Ok(memo.to_owned()),
+/// The merchant's, or half of our random nonce in digits. One of nothing is none, as the official client has it.
+fn memo(order: &Order<'_>) -> String {
+    match order.cluster.memo.filter(|memo| !memo.is_empty()) {
+        Some(memo) => memo.to_owned(),
         None => {
             let (half, _) = order.nonce.0.split_at(16);
-            Ok(hex::encode(half))
+            hex::encode(half)
         }
     }
 }

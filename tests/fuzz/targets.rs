@@ -170,7 +170,7 @@ pub(crate) fn mcp(data: &[u8]) {
     const ASKED: &[u8] =
         br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"search"}}"#;
     if let Some(call) = Call::read(data) {
-        let paid = call.with(data, "x402/payment", "{\"a\":1}").unwrap();
+        let paid = call.with(data, &["x402/payment"], "{\"a\":1}").unwrap();
         if !protocol::jsonrpc::carries_payment(data) {
             assert_eq!(mcp_payment(&paid), 1);
         }

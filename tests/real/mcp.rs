@@ -4,6 +4,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::agent::Ask;
@@ -21,6 +23,16 @@ fn terms() -> Value {
     let mut terms = shop::challenge();
     terms["resource"]["url"] = json!("mcp://tool/search");
     terms
+}
+
+/// The same in version 1.
+fn terms_of_version_1() -> Value {
+    let mut entry = shop::challenge()["accepts"][0].take();
+    entry["network"] = json!("base-sepolia");
+    entry["maxAmountRequired"] = entry["amount"].take();
+    entry["resource"] = json!("mcp://tool/search");
+    entry["mimeType"] = json!("application/json");
+    json!({ "x402Version": 1, "error": "Payment required", "accepts": [entry] })
 }
 
 /// A tool result that asks for money.
@@ -237,6 +249,79 @@ fn a_tool_is_bought_in_every_form_of_answer() {
         let again = post(&proxy, path, &body.replace("41", "42"));
         assert_eq!(told(&again)["id"], 42);
         assert_eq!(payments(&merchant, &proxy).len(), 2);
+    }
+}
+
+/// Kits whose servers take a payment as the text of its header, and nothing else: where they have it, what they ask
+/// with and what they say once it is paid.
+#[test]
+fn a_server_that_reads_text_is_paid_with_text() {
+    let mut cloudflare = terms();
+    cloudflare["resource"]["url"] = json!("x402://search");
+    let meta = json!({ "isError": true, "_meta": { "x402/error": cloudflare } });
+    let content = json!({ "isError": true, "structuredContent": terms_of_version_1() });
+    let kits = [
+        ("x402/payment", &meta, "x402/payment-response"),
+        ("x402/payment", &content, "x402/payment-response"),
+        ("x402.payment", &content, "x402.payment-response"),
+    ];
+    for (key, asks, receipt) in kits {
+        let taken = move |seen: &Seen| {
+            let text = message(seen)["params"]["_meta"][key].as_str()?.to_owned();
+            let json = STANDARD.decode(text).ok()?;
+            serde_json::from_slice::<Value>(&json).ok()
+        };
+        let (asks, paid) = (
+            asks.clone(),
+            json!({ "success": true, "transaction": format!("0x{}", "5a".repeat(32)),
+            "network": terms_of_version_1()["accepts"][0]["network"] }),
+        );
+        let (merchant, setup) = scripted(move |seen, out| match taken(seen) {
+            Some(_) => reply(
+                seen,
+                out,
+                &json!({ "content": [{ "type": "text", "text": "sold" }], "_meta": { receipt: paid } }),
+            ),
+            None => reply(seen, out, &asks),
+        });
+        let proxy = setup.start();
+        for path in ["/json", "/events"] {
+            let answer = post(&proxy, path, &call(&json!(1), "search"));
+            let said = told(&answer);
+            assert_eq!(
+                said["result"]["content"][0]["text"], "sold",
+                "{key}: {said}"
+            );
+        }
+        let seen = merchant.seen();
+        assert_eq!(seen.len(), 4, "{key}: paid at once");
+        for payment in seen.iter().filter_map(taken) {
+            let transfer = Transfer::of(&payment).unwrap();
+            assert!(transfer.from.eq_ignore_ascii_case(&proxy.payer()));
+        }
+        let books = until("both in the books", LONG, || {
+            let books = proxy.ledger();
+            (books.sum(&["settled"]) == 20_000).then_some(books)
+        });
+        for row in &books.rows {
+            assert_eq!(
+                (&row["receipt"], &row["flags"]),
+                (&json!("claimed"), &json!([])),
+                "{row}"
+            );
+        }
+        // One that an agent brings by itself goes nowhere.
+        let own = call(&json!(3), "search").replace(
+            "{\"arguments",
+            &format!("{{\"_meta\":{{\"{key}\":\"e30=\"}},\"arguments"),
+        );
+        assert!(own.contains(key));
+        let said = told(&post(&proxy, "/json", &own));
+        assert_eq!(
+            said["error"]["data"]["reason"], "agent_payment_header",
+            "{said}"
+        );
+        assert_eq!(merchant.seen().len(), 4);
     }
 }
 

@@ -166,6 +166,7 @@ fn a_login_for_elsewhere_is_not_signed_and_the_request_is_paid() {
     for (changes, signed) in [
         (json!({}), 1),
         (json!({ "uri": "https://bank.example/" }), 0),
+        (json!({ "domain": "stand.test" }), 0),
         (json!({ "expirationTime": null }), 0),
         (json!({ "statement": "a\nURI: https://bank.example" }), 0),
     ] {

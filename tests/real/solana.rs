@@ -468,6 +468,21 @@ fn terms_that_would_cost_more_or_go_elsewhere_are_refused_by_name() {
 }
 
 #[test]
+fn a_memo_of_nothing_is_as_good_as_none() {
+    let Some(stand) = stand() else { return };
+    let mut setup = Setup::new();
+    join_solana(&mut setup, &stand.cluster());
+    let shop = shop(vec![entry(&json!({ "extra.memo": "" }))]);
+    setup.root(&shop.root);
+    setup.resolve("shop.stand.test:443", shop.tls.port().into());
+    let proxy = setup.start();
+    let answer = ask(&proxy, 0);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let memo = memo(&STANDARD.encode(sent_to(&shop)));
+    assert!(memo.len() == 32 && hex::decode(&memo).is_ok(), "{memo}");
+}
+
+#[test]
 fn killed_before_and_after_its_signature_a_payment_counts_and_is_not_made_again() {
     let Some(stand) = stand() else { return };
     for (point, known) in [("before-reserve", 0), ("before-sign", 1), ("after-sign", 1)] {

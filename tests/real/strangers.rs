@@ -451,3 +451,38 @@ fn a_trace_is_not_forwarded() {
     }
     assert_eq!(merchant.seen().len(), 0);
 }
+
+/// What is in a coding that the proxy does not read may be a demand: the agent gets it as it came, and a word on why
+/// nothing was paid. Where nothing could be paid there is nothing to say.
+#[test]
+fn a_402_in_a_coding_that_nobody_unpacks_says_why_it_is_not_paid() {
+    const PACKED: &[u8] = b"\x0b\x02\x80{}\x03";
+    let merchant = Merchant::start(|seen, out| {
+        let head = "HTTP/1.1 402 Payment Required\r\nContent-Type: application/json\r\nContent-Encoding: br";
+        let body = if seen.path() == "/empty" { &[] } else { PACKED };
+        write!(out, "{head}\r\nContent-Length: {}\r\n\r\n", body.len())?;
+        out.write_all(body)?;
+        Ok(After::Keep)
+    });
+    let mut setup: Setup = shop::setup(&merchant);
+    setup.config["rules"][0]["match"]["hosts"] = json!([shop::HOST]);
+    setup.resolve("free.stand.test:443", merchant.tls.port().into());
+    let proxy = setup.start();
+    let ask = |url: &str| proxy.agent(PATIENCE).send(&Ask::get(url)).unwrap();
+    let answer = ask(&page("/x"));
+    assert_eq!((answer.status, &answer.body.start[..]), (402, PACKED));
+    assert_eq!(answer.one("content-encoding"), Some("br"));
+    let decision = answer.one("farepass-decision").unwrap();
+    assert_eq!(decision, "denied; reason=\"malformed_challenge\"");
+    let status = answer.one("proxy-status").unwrap();
+    assert!(status.contains("content coding"), "{status}");
+    for url in [&page("/empty"), "https://free.stand.test/x"] {
+        let answer = ask(url);
+        assert_eq!(
+            (answer.status, answer.one("farepass-decision")),
+            (402, None),
+            "{url}"
+        );
+    }
+    assert!(proxy.ledger().rows.is_empty());
+}

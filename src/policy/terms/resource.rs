@@ -33,19 +33,20 @@ impl Term for SameHost {
 
 /// Is the URL on the host and port that were asked? `None`: it names no host.
 pub(in crate::policy) fn is_of(asked: &Asked, resource: &str) -> Option<bool> {
-    let (host, port) = origin(resource)?;
+    let (host, port) = origin(resource, asked.tool.is_some())?;
     let port_ok = port.is_none_or(|port| port == asked.port);
     Some(port_ok && host.is_some_and(|host| host == *asked.host))
 }
 
 /// Host and written port of an absolute URL, or of one that only leaves out its scheme; the host is `None` when it
-/// is no host name. Anything else (a path, a tool's name, `mcp://…`) names no host, so nothing can be compared.
+/// is no host name. Anything else (a path, a tool's name, `mcp://…`, in a `call` also `x402://…`) names no host, so
+/// nothing can be compared.
 /// Blanks around it, tabs and line breaks anywhere and slashes of either kind are taken as browsers take them
 /// (WHATWG URL section 4.4).
 ///
 /// Only a port that is written counts, and `http` is taken like `https`: a server behind a TLS
 /// terminator does not know how it is reached.
-fn origin(resource: &str) -> Option<(Option<String>, Option<u16>)> {
+fn origin(resource: &str, call: bool) -> Option<(Option<String>, Option<u16>)> {
     let blank = |c: char| c <= ' ';
     let slash = ['/', '\\'];
     let unseen = ['\t', '\n', '\r'];
@@ -61,6 +62,8 @@ fn origin(resource: &str) -> Option<(Option<String>, Option<u16>)> {
         "http" | "https" => rest.trim_start_matches(slash),
         // Names of tools and of their resources (MCP).
         "mcp" => return None,
+        // The same in Cloudflare's kit.
+        "x402" if call => return None,
         _ => rest.strip_prefix(slash)?.strip_prefix(slash)?,
     };
     let authority = authority.split(['/', '\\', '?', '#']).next();

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::protocol::jsonrpc::{Call, carries_payment};
-use crate::protocol::mcp::Answer;
+use crate::protocol::mcp::{Answer, Form};
 
 const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 const SELLER: &str = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
@@ -59,9 +59,9 @@ fn a_payment_goes_with_the_same_message_to_the_task() {
         let whole = request(before);
         let call = call(before).unwrap();
         assert_eq!((&*call.name, &*call.id_text), ("message/send", "7"));
-        assert_eq!(call.with(whole.as_bytes(), "k", "{}"), None, "no task");
-        let paid = call.of_task(Some("t\"1".into()));
-        let paid = paid.with(whole.as_bytes(), "x402/payment", r#"{"p":1}"#);
+        assert_eq!(call.with(whole.as_bytes(), &["k"], "{}"), None, "no task");
+        let paid = call.asked_for(Some("t\"1".into()), Form::Text);
+        let paid = paid.with(whole.as_bytes(), &["x402/payment"], r#"{"p":1}"#);
         let paid = String::from_utf8(paid.unwrap()).unwrap();
         assert_eq!(paid, request(after));
         assert!(carries_payment(paid.as_bytes()), "not from an agent");

@@ -182,19 +182,21 @@ fn a_broken_challenge_says_what_is_wrong() {
 fn a_receipt_becomes_the_header_that_http_has_for_it() {
     let hash = format!("0x{}", "ab".repeat(32));
     let paid = json!({"success": true, "transaction": hash, "network": "eip155:84532"});
-    let answer = read(
-        "tools/call",
-        &result(json!({"_meta": {"x402/payment-response": paid}})),
-    )
-    .unwrap();
-    assert_eq!(answer.status, StatusCode::OK);
-    let crate::payment::Receipt::Claimed(claim) = crate::protocol::by_name("x402-v2")
-        .unwrap()
-        .receipt(&answer.receipts)
-    else {
-        panic!("not claimed")
-    };
-    assert_eq!(claim.transaction.as_deref(), Some(&*hash));
+    for (key, protocol) in [
+        ("x402/payment-response", "x402-v2"),
+        ("x402.payment-response", "x402-v1"),
+    ] {
+        let answer = result(json!({"_meta": {key: paid}}));
+        let answer = read("tools/call", &answer).unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        let receipt = crate::protocol::by_name(protocol)
+            .unwrap()
+            .receipt(&answer.receipts);
+        let crate::payment::Receipt::Claimed(claim) = receipt else {
+            panic!("{key}: not claimed")
+        };
+        assert_eq!(claim.transaction.as_deref(), Some(&*hash));
+    }
     let paid = json!({"status": "success", "reference": hash, "challengeId": "c1"});
     let answer = read(
         "prompts/get",
@@ -217,26 +219,64 @@ fn a_receipt_becomes_the_header_that_http_has_for_it() {
     );
 }
 
-#[test]
-fn payments_travel_as_objects() {
-    let header = |name: &'static str, value: String| Payload {
+fn header(name: &'static str, value: String) -> Payload {
+    Payload {
         name: HeaderName::from_static(name),
         value: HeaderValue::try_from(value).unwrap(),
-    };
+    }
+}
+
+/// The member that carries a payment to whoever answered so.
+fn paid(answer: &Value, payload: &Payload) -> (&'static [&'static str], String) {
+    let answer = read("tools/call", answer).unwrap();
+    let call = call("tools/call").asked_for(answer.task, answer.form);
+    member(payload, &call).unwrap()
+}
+
+#[test]
+fn payments_travel_as_objects_or_as_whoever_asks_reads_them() {
     let json = r#"{"x402Version":2,"payload":{"n":1.50}}"#;
-    let x402 = member(&header("payment-signature", STANDARD.encode(json)));
-    assert_eq!(x402, Some(("x402/payment", json.to_owned())));
+    let payload = header("payment-signature", STANDARD.encode(json));
+    let text = format!("\"{}\"", STANDARD.encode(json));
+    let content = |version| result(json!({"isError": true, "structuredContent": terms(version)}));
+    let meta = |value: Value| result(json!({"isError": true, "_meta": {"x402/error": value}}));
+    let waits = json!({"resultType": "payment_required", "paymentRequired": terms(1)});
+    let both =
+        json!({"isError": true, "structuredContent": terms(2), "_meta": {"x402/error": terms(2)}});
+    for (asks, keys, value) in [
+        (content(2), &["x402/payment"][..], json),
+        (result(both), &["x402/payment"], json),
+        (content(1), &["x402/payment", "x402.payment"], &*text),
+        (meta(terms(2)), &["x402/payment"], &text),
+        (meta(terms(1)), &["x402/payment"], &text),
+        (
+            meta(json!({"code": 402, "data": terms(1)})),
+            &["x402/payment"],
+            json,
+        ),
+        (result(waits), &["x402/payment"], json),
+        (error(402, terms(1)), &["x402/payment"], json),
+        (error(402, terms(2)), &["x402/payment"], json),
+    ] {
+        assert_eq!(paid(&asks, &payload), (keys, value.to_owned()), "{asks}");
+    }
+}
+
+#[test]
+fn credentials_travel_as_objects() {
     let read = read("tools/call", &error(-32042, mpp_terms())).unwrap();
     let echo = read.challenge.unwrap().requirements[0].offer.entry.clone();
     let credential = format!(r#"{{"challenge":{echo},"payload":{{"n":1.50}},"source":"did"}}"#);
     let token = format!("Payment {}", URL_SAFE_NO_PAD.encode(credential));
-    let (name, text) = member(&header("authorization", token)).unwrap();
+    let asks = json!({"isError": true, "_meta": {"x402/error": terms(2)}});
+    let (names, text) = paid(&result(asks), &header("authorization", token));
     let credential: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(name, "org.paymentauth/credential");
+    assert_eq!(names, ["org.paymentauth/credential"]);
     assert_eq!(credential["challenge"], mpp_terms()["challenges"][0]);
     assert!(
         text.contains(r#""opaque":"eyJvIjoxLjUwfQ""#) && text.contains(r#""payload":{"n":1.50}"#),
         "{text}"
     );
-    assert_eq!(member(&header("authorization", "L402 a:b".into())), None);
+    let l402 = header("authorization", "L402 a:b".into());
+    assert_eq!(member(&l402, &call("tools/call")), None);
 }

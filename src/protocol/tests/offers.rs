@@ -231,12 +231,20 @@ fn a_login_hinders_no_payment_and_one_for_another_host_spoils_the_challenge() {
     let login =
         |domain: &str| json!({"extensions": {"sign-in-with-x": {"info": {"domain": domain}}}});
     let honest = json!([entry(json!({}))]);
-    for domain in ["api.example.com", "API.example.com:443"] {
+    for domain in [
+        "api.example.com",
+        "API.example.com:443",
+        "example.com",
+        "Example.com.",
+    ] {
         assert_eq!(told(&v2(&challenge(honest.clone(), login(domain)))), "1");
     }
     for domain in [
         "bank.example",
         "api.example.com.evil.example",
+        "v2.api.example.com",
+        "le.com",
+        "com",
         "",
         "api.example.com:x",
     ] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::payer::{Paid, Recorded, Settled};
-use crate::payment::{Reason, Refusal};
+use crate::payment::{Asked, Reason, Refusal};
 use crate::proxy::body::{Body, Pieces};
 use crate::proxy::evidence::Watched;
 use crate::proxy::exchange::delivered;
@@ -101,6 +101,23 @@ pub(in crate::proxy) fn refused(
         other => other,
     };
     refuse::refused(refusal, status)
+}
+
+/// An answer that nobody here can read: the agent may, so it is handed over with the reason why nothing was paid.
+pub(in crate::proxy) async fn unread(
+    conn: &Conn,
+    asked: &Asked,
+    original: Response<Body>,
+) -> Response<Body> {
+    let payer = &conn.proxy.payer;
+    let mut response = delivered(conn, original);
+    if payer.policy().payable(&asked.host, asked.port) {
+        let detail = "whatever asks for money is in a content coding that is not read here";
+        let refusal = Refusal::new(Reason::MalformedChallenge, detail);
+        let refusal = payer.refuse(asked, refusal).await;
+        refuse::explain(response.headers_mut(), &shown(conn, &refusal));
+    }
+    response
 }
 
 /// The merchant's answer byte for byte, plus what was paid for it (RFC 9651 item with parameters).

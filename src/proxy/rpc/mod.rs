@@ -197,7 +197,7 @@ impl Buyer {
         let asks = Asks {
             challenge,
             original,
-            within: Some(Arc::new(self.call.of_task(answer.task))),
+            within: Some(Arc::new(self.call.asked_for(answer.task, answer.form))),
         };
         let bought = purchase(&self.conn, self.route, (self.replay, None), asks).await;
         told::as_answer(bought, &self.call)
@@ -226,8 +226,8 @@ fn again(head: &response::Parts) -> response::Parts {
 pub(super) fn put_in(request: &mut Request<Body>, call: &Call, payload: &Payload) {
     uncached(request);
     let body: Vec<u8> = request.body().pieces().flatten().copied().collect();
-    let member = mcp::member(payload);
-    let with = member.and_then(|(key, json)| call.with(&body, key, &json));
+    let member = mcp::member(payload, call);
+    let with = member.and_then(|(keys, json)| call.with(&body, keys, &json));
     // Without a place in it the payload was refused before.
     let Some(with) = with else { return };
     if request.headers().contains_key(header::CONTENT_LENGTH) {
