@@ -195,7 +195,8 @@ fn meant(status: StatusCode, paid: &Paid) -> StatusCode {
 fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
     match (receipt, status) {
         (_, None | Some(StatusCode::PAYMENT_REQUIRED)) => false,
-        (Receipt::Claimed(_), Some(_)) => true,
+        // Whoever takes the money and then fails has not given anything (threat M-11).
+        (Receipt::Claimed(_), Some(status)) => !status.is_server_error(),
         (Receipt::Denied { .. } | Receipt::Absent, Some(status)) => given(status),
     }
 }

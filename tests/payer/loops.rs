@@ -20,9 +20,18 @@ async fn rich(identical: Option<&str>) -> Stage {
 
 /// One payment for this request, with a receipt in its answer.
 async fn buy(stage: &Stage, payer: &Payer, key: u8, status: u16) -> Result<(), Refusal> {
+    buy_at(stage, payer, (key, &format!("/v1/{key}")), status).await
+}
+
+async fn buy_at(
+    stage: &Stage,
+    payer: &Payer,
+    (key, path): (u8, &str),
+    status: u16,
+) -> Result<(), Refusal> {
     let asked = Asked {
         request: Some(RequestKey([key; 32])),
-        path: format!("/v1/{key}").into(),
+        path: path.into(),
         ..stage.asked("api.example.com")
     };
     let signed = payer.authorize(&asked, &challenge("1")).await?;
@@ -84,10 +93,12 @@ async fn a_circle_of_redirects_is_paid_ten_times() {
 #[tokio::test]
 async fn a_merchant_that_is_paid_and_fails_is_left_alone() {
     let stage = rich(None).await;
-    for _ in 0..5 {
-        buy(&stage, &stage.payer, 1, 500).await.unwrap();
+    for key in 0..5 {
+        let request = (key, "/v1/x");
+        buy_at(&stage, &stage.payer, request, 500).await.unwrap();
     }
-    let refusal = buy(&stage, &stage.payer, 1, 500).await.unwrap_err();
+    let sixth = buy_at(&stage, &stage.payer, (5, "/v1/x"), 500);
+    let refusal = sixth.await.unwrap_err();
     assert_eq!(refusal.reason, Reason::CircuitOpen);
 }
 

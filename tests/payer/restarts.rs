@@ -151,6 +151,20 @@ async fn what_was_on_its_way_at_the_start_is_looked_up_again() {
     }
 }
 
+/// Threat M-11: the merchant takes the money and fails. Its own retry is what an agent does then.
+#[tokio::test]
+async fn a_servers_error_is_no_answer_whatever_its_receipt_says() {
+    let stage = Stage::usual().await;
+    let whole = || Some(received(true, false));
+    let id = stage.claimed(503, false, whole()).await;
+    assert_eq!(stage.buys().await.id(), id, "the same payload");
+    stage.is_owed(id).await;
+    // What is blamed on the request may be what is sold.
+    let stage = Stage::usual().await;
+    let id = stage.claimed(404, false, whole()).await;
+    assert_ne!(stage.buys().await.id(), id);
+}
+
 /// A 204 without a receipt is whole when its head has come, also when nobody is there to take it.
 #[tokio::test]
 async fn an_answer_without_a_body_is_owed_after_a_restart() {
