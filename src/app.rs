@@ -335,7 +335,8 @@ fn stopped(state_dir: &Path) -> payer::Stopped {
     )
 }
 
-/// "May pay": the ledger can promise and was read, somebody can sign, and the end is not near.
+/// "May pay": the ledger can promise and was read, somebody can sign, and the end is not near. A freeze is the
+/// operator's will and no fault: whoever is frozen still forwards, and is not taken out of service.
 fn ready(
     payer: &Arc<Payer>,
     ledger: &Arc<dyn Ledger>,

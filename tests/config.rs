@@ -402,6 +402,18 @@ fn files_that_are_wrong_are_told_so() {
         top("tests: [{ url: \"https://a.test/\", expect: paid }]"),
         top("tests: [{ url: \"https://a.test/\", expect: perhaps }]"),
         top("tests: [{ url: \"https://a.test/\", expect: pay, reason: frozen }]"),
+        "sessions: { default: { budget: \"1 USD\", expires: 60m } }".into(),
+        "\u{feff}version: 1\nmode: x\n".into(),
+        rule("{ name: r, match: { hosts: [*.a.test] }, deny: true }"),
+        rule("{ name: r, match: { hosts: [a.test], agents: [\"a b\"] }, deny: true }"),
+        rule("{ name: r, match: { hosts: [a.test], agents: [\"\"] }, deny: true }"),
+        pay("{ pay_to: }"),
+        pay("{ schemes: [] }"),
+        pay("{ networks: [] }"),
+        pay("{ assets: [] }"),
+        pay("{ transfer_methods: [] }"),
+        "version: 1\nbudgets:\n  - { name: b, scope: agent, limit: 1.5 }\nrules:\n  - { name: r, match: { hosts: [a.test] }, pay: { budgets: [b] } }\n".replace("1.5", "\"1.5\""),
+        "version: 1\nbudgets:\n  - { name: b, scope: agent, limit: \"1 USD\" }\nrules:\n  - { name: r, match: { hosts: [a.test] }, pay: { budgets: [b, c] } }\n".into(),
         // Everything that is wrong, in the order of the file.
         "mode: x\nrules: [{ name: a }, { name: b, match: { hosts: [a.test] }, deny: 1 }]\nlimits: { drain: 1 }\nxyz: 1\n".into(),
     ];
@@ -410,6 +422,37 @@ fn files_that_are_wrong_are_told_so() {
         .map(|file| format!("{}\n{}\n", file.trim_end(), said(file)));
     let pages: Vec<_> = pages.collect();
     insta::assert_snapshot!(pages.join("----\n"));
+}
+
+#[test]
+fn a_network_that_no_wallet_pays_on_is_warned_of() {
+    let text = |networks: &str| {
+        format!(
+            "version: 1\nwallets:\n  - {{ name: w, kind: local, key_file: k, networks: [\"eip155:84532\"] }}\nrules:\n  - name: r\n    match: {{ hosts: [a.test] }}\n    pay: {{ networks: [{networks}] }}\n"
+        )
+    };
+    let warnings = |networks: &str| {
+        let config = Config::parse(Path::new("f.yaml"), &text(networks));
+        let config = config.unwrap_or_else(|e| panic!("{e:?}"));
+        let said = config.warnings.iter().map(ToString::to_string);
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(warnings("\"eip155:84532\""), Vec::<String>::new());
+    let told = warnings("\"eip155:84532\", \"eip155:8453\"");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("rules[0].pay.networks[1]: no wallet pays on `eip155:8453`"));
+}
+
+#[test]
+fn a_file_that_is_too_long_is_told_no_wrong_length() {
+    let long = format!("version: 1\n# {}\n", "x".repeat(3 * 1024 * 1024));
+    let folder = folder(&long);
+    let (out, _, code) = farepass(folder.path(), &["check"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        out.contains("the file has more than 1048576 bytes"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -471,7 +514,7 @@ fn bytes_that_are_no_text_have_a_place() {
         .unwrap()
         .to_string();
     assert!(
-        endless.ends_with("has 2097152 bytes, at most 1048576"),
+        endless.ends_with("has more than 1048576 bytes"),
         "{endless}"
     );
     let missing = folder.path().join("none.yaml");

@@ -9,12 +9,17 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, kind, text.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("/", HTML, include_str!("dashboard/index.html")),
     (
         "/style.css",
         "text/css; charset=utf-8",
         include_str!("dashboard/style.css"),
+    ),
+    (
+        "/icon.svg",
+        "image/svg+xml",
+        include_str!("dashboard/icon.svg"),
     ),
     ("/app.js", SCRIPT, include_str!("dashboard/app.js")),
     ("/api.js", SCRIPT, include_str!("dashboard/api.js")),

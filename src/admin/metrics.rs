@@ -1,5 +1,6 @@
 //! `/metrics`: what was counted since the start, and how ledger, budgets and questions stand now.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -8,6 +9,7 @@ use super::Admin;
 use super::budgets::Standing;
 use super::control;
 use super::problem::{Answer, typed};
+use crate::budget::Asking;
 use crate::event::State;
 use crate::event::metrics::{Family, Kind, Latency, Page, dollars};
 use crate::ledger::{PostError, SessionRow};
@@ -30,7 +32,7 @@ const STARTED: Family = Family::gauge(
 const READY: Family = Family::gauge(
     "farepass_ready",
     &[],
-    "1 when it may pay, 0 when it may not (as /readyz).",
+    "1 when it may pay, 0 when it may not (as /readyz); a freeze does not count.",
 );
 const UP: Family = Family::gauge(
     "farepass_ledger_up",
@@ -185,14 +187,19 @@ impl Admin {
             }
         }
         let asked = control::approvals(ledger).await?.into_iter();
-        let waits =
-            |a: &crate::budget::Asking| a.stage == crate::budget::Asked::Waiting && a.is_open(now);
+        let sessions = ledger.sessions().await?;
+        let over = |row: &SessionRow| row.closed || row.session.expires <= now;
+        let open_ones = sessions.iter().filter(|row| !over(row));
+        let open_ones: BTreeSet<_> = open_ones.map(|row| &row.session.id).collect();
+        // In a session that is over nothing more is paid, whatever a person says.
+        let waits = |a: &Asking| a.waits(now) && open_ones.contains(&a.session);
+        let waiting = asked.filter(waits).count();
         Ok(Book {
             records: ledger.trail(PaymentId::default()).await?.head_seq,
             open,
-            waiting: asked.filter(waits).count(),
+            waiting,
             freezes: control::freezes(ledger).await?.len(),
-            sessions: ledger.sessions().await?,
+            sessions,
             budgets: self.standings().await?,
         })
     }

@@ -98,6 +98,9 @@ impl fmt::Display for Frozen {
     }
 }
 
+/// Most characters of an id that people read: enough to tell it from all others that wait.
+const SHORT: usize = 12;
+
 /// One payment that waits for a person, bound to the exact terms by their digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asking {
@@ -166,6 +169,18 @@ impl Asking {
     pub fn is_open(&self, now: Timestamp) -> bool {
         let over = matches!(self.stage, Asked::Used { .. } | Asked::Denied { .. });
         !over && now < self.expires
+    }
+
+    /// Does it wait for an answer at `now`?
+    #[must_use]
+    pub fn waits(&self, now: Timestamp) -> bool {
+        self.stage == Asked::Waiting && now < self.expires
+    }
+
+    /// What a person may write for its id.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.id.to_string().chars().take(SHORT).collect()
     }
 
     /// Was it paid?

@@ -1,5 +1,6 @@
 //! `farepass approve` and `farepass deny`: a person's answer to a payment that waits for one.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use super::table::{Table, minute, plain, width};
@@ -8,7 +9,7 @@ use crate::admin::control;
 use crate::budget::{Asked, Asking};
 use crate::clock;
 use crate::config::Config;
-use crate::payment::ApprovalId;
+use crate::payment::{ApprovalId, SessionId};
 
 /// Approve a payment that waits for a person, or list what waits
 ///
@@ -67,6 +68,19 @@ fn all(config: &Config) -> Result<Vec<Asking>, Failure> {
     }
 }
 
+/// Sessions in which nothing more is paid, whatever a person says.
+fn over(config: &Config) -> Result<BTreeSet<SessionId>, Failure> {
+    let Some(book) = setup::book(config)? else {
+        return Ok(BTreeSet::new());
+    };
+    let now = clock::wall();
+    let rows = setup::wait(async { Ok(book.sessions().await?) })?;
+    let over = rows
+        .into_iter()
+        .filter(|row| row.closed || row.session.expires <= now);
+    Ok(over.map(|row| row.session.id).collect())
+}
+
 fn answer(
     config: &Config,
     terminal: &mut Terminal,
@@ -96,21 +110,30 @@ fn describe(asking: &Asking) -> String {
     )
 }
 
+/// What every id begins with.
+const WORD: &str = "apr_";
+
+const LIST: &str = "`farepass approve` lists what waits";
+
 fn find(all: &[Asking], named: &str) -> Result<ApprovalId, Failure> {
     if let Ok(id) = named.parse() {
         return Ok(id);
+    }
+    if WORD.starts_with(named) {
+        let said = format_args!("`{}` is the beginning of every id", plain(named));
+        return Err(Failure::new(Exit::Usage, said).hint(LIST));
     }
     let now = clock::wall();
     let mut fitting = all
         .iter()
         .filter(|a| a.is_open(now) && a.id.to_string().starts_with(named));
     match (fitting.next(), fitting.next()) {
-        (Some(asking), None) if !named.is_empty() => Ok(asking.id),
+        (Some(asking), None) => Ok(asking.id),
         (None, _) => Err(Failure::new(
             Exit::Failed,
             format_args!("nothing waits under the id `{}`", plain(named)),
         )
-        .hint("`farepass approve` lists what waits")),
+        .hint(LIST)),
         (Some(_), _) => Err(Failure::new(
             Exit::Usage,
             format_args!("more than one id begins with `{}`", plain(named)),
@@ -121,7 +144,8 @@ fn find(all: &[Asking], named: &str) -> Result<ApprovalId, Failure> {
 fn list(config: &Config, terminal: &mut Terminal, json: bool) -> Result<(), Failure> {
     let now = clock::wall();
     let mut open = all(config)?;
-    open.retain(|asking| asking.is_open(now));
+    let over = over(config)?;
+    open.retain(|asking| asking.is_open(now) && !over.contains(&asking.session));
     if json {
         return terminal.json_list(&open);
     }
@@ -135,7 +159,7 @@ fn list(config: &Config, terminal: &mut Terminal, json: bool) -> Result<(), Fail
     let mut table = Table::new(&heads, 3);
     for asking in &open {
         table.row([
-            asking.id.to_string().chars().take(12).collect(),
+            asking.short(),
             stage(asking.stage).into(),
             asking.price.to_string(),
             format!("{} {}{}", asking.method, asking.host, asking.path),

@@ -80,17 +80,22 @@ fn report(terminal: &mut Terminal, findings: &[Finding]) -> Result<(), Failure> 
     table.write(&mut terminal.out, None)?;
     let mends = findings.iter().filter(|f| f.state == State::Wrong);
     let mends = mends.filter_map(|f| Some((&f.check, f.mend.as_ref()?)));
-    let mends: Vec<_> = mends.collect();
-    if !mends.is_empty() {
+    // One remedy for several checks is told once.
+    let mut by_mend: Vec<(&String, Vec<&str>)> = vec![];
+    for (check, mend) in mends {
+        match by_mend.iter_mut().find(|(told, _)| *told == mend) {
+            Some((_, checks)) if checks.contains(&check.as_str()) => {}
+            Some((_, checks)) => checks.push(check),
+            None => by_mend.push((mend, vec![check])),
+        }
+    }
+    if !by_mend.is_empty() {
         writeln!(terminal.out, "\nTo mend it:")?;
     }
-    let width = mends
-        .iter()
-        .map(|(check, _)| check.len())
-        .max()
-        .unwrap_or(0);
-    for (check, mend) in mends {
-        writeln!(terminal.out, "  {check:width$}  {mend}")?;
+    let width = by_mend.iter().map(|(mend, _)| mend.chars().count()).max();
+    let width = width.unwrap_or(0);
+    for (mend, checks) in by_mend {
+        writeln!(terminal.out, "  {mend:width$}  for {}", checks.join(", "))?;
     }
     Ok(())
 }

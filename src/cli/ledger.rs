@@ -4,14 +4,14 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use super::table::{Table, minute, plain, width};
+use super::table::{Table, counted, minute, plain, width};
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::admin;
 use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader};
 use crate::payment::{PaymentId, SessionId};
 
-mod export;
+pub(super) mod export;
 mod reconcile;
 
 /// What was spent, and whether the books are whole
@@ -58,6 +58,9 @@ struct List {
     /// Only this host
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
+    /// Only this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
     /// Only this state: reserved, unknown, settled, released or denied
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<State>,
@@ -115,6 +118,7 @@ impl List {
             session: self.session.map(|id| SessionId(id.into())),
             state: self.state,
             host: self.host,
+            agent: self.agent,
             denied: self.denied,
             limit: self.limit,
             ..Filter::default()
@@ -261,7 +265,8 @@ fn amount(row: &SpendEvent) -> String {
     let Some(amount) = row.amount else {
         return String::new();
     };
-    format!("{amount} atomic units of {} on {}", row.asset, row.network)
+    let units = counted(amount.0, "atomic unit");
+    format!("{units} of {} on {}", row.asset, row.network)
 }
 
 fn verify(book: Arc<dyn Reader>, terminal: &mut Terminal, json: bool) -> Result<Exit, Failure> {
@@ -277,7 +282,9 @@ fn verify(book: Arc<dyn Reader>, terminal: &mut Terminal, json: bool) -> Result<
         let verdict = if whole { "whole" } else { "DAMAGED" };
         writeln!(
             terminal.out,
-            "{verdict}: {records} records, {payments} payments, head {}",
+            "{verdict}: {}, {}, head {}",
+            counted(records, "record"),
+            counted(payments, "payment"),
             report.head
         )?;
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::table::{Table, width};
+use super::table::{Table, plain, width};
 use super::{Command, Exit, Failure, Terminal, owner, setup};
 use crate::admin::control;
 use crate::config::Config;
@@ -44,6 +44,10 @@ impl Command for Merchant {
             Action::List { host, json } => list(&config, terminal, host.as_deref(), json)?,
             Action::Forget { host } => {
                 let host = normalise_host(&host).map_err(|e| Failure::new(Exit::Usage, e))?;
+                if of(&all(&config)?, &host).next().is_none() {
+                    let said = format_args!("nothing is remembered of {host}");
+                    return Err(Failure::new(Exit::Failed, said).hint(LIST));
+                }
                 setup::wait(owner::forget(&config, &host))?;
                 terminal.say(format_args!("{host}: its next payment is the first again"));
             }
@@ -52,28 +56,45 @@ impl Command for Merchant {
     }
 }
 
+const LIST: &str = "`farepass merchant list` has the hosts";
+
+/// What is remembered.
+fn all(config: &Config) -> Result<Vec<Value>, Failure> {
+    match setup::book(config)? {
+        Some(book) => setup::wait(async { Ok(control::merchants(&*book).await?) }),
+        None => Ok(vec![]),
+    }
+}
+
+fn of<'a>(rows: &'a [Value], host: &str) -> impl Iterator<Item = &'a Value> {
+    rows.iter().filter(move |row| text(row, "host") == host)
+}
+
+fn text<'a>(row: &'a Value, name: &str) -> &'a str {
+    row.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
 fn list(
     config: &Config,
     terminal: &mut Terminal,
     host: Option<&str>,
     json: bool,
 ) -> Result<(), Failure> {
-    let mut rows = match setup::book(config)? {
-        Some(book) => setup::wait(async { Ok(control::merchants(&*book).await?) })?,
-        None => vec![],
-    };
-    let text = |row: &Value, name: &str| {
-        let value = row.get(name).and_then(Value::as_str);
-        value.unwrap_or_default().to_owned()
-    };
-    rows.retain(|row| host.is_none_or(|host| text(row, "host") == host));
+    let mut rows = all(config)?;
+    if let Some(host) = host {
+        rows = of(&rows, host).cloned().collect();
+    }
     if json {
         return terminal.json_list(&rows);
     }
     if rows.is_empty() {
-        terminal.say("no host was paid yet");
+        match host {
+            Some(host) => terminal.say(format_args!("nothing is remembered of {}", plain(host))),
+            None => terminal.say("no host was paid yet"),
+        }
         return Ok(());
     }
+    let text = |row: &Value, name: &str| text(row, name).to_owned();
     let mut table = Table::new(&["HOST", "SINCE", "WHAT", "IS"], 3);
     for row in &rows {
         let since: String = text(row, "since").chars().take(19).collect();

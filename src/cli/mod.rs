@@ -183,7 +183,7 @@ fn command_line() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     bug::tell();
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments = helped(std::env::args_os().collect());
     let plain = arguments
         .iter()
         .take_while(|a| *a != "--")
@@ -201,6 +201,15 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report(&mut io::stderr()).into(),
     }
+}
+
+/// `farepass help COMMAND` is `farepass COMMAND --help`: the word that other programs know.
+fn helped(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
 }
 
 fn dispatch(matches: &ArgMatches) -> Result<Exit, Failure> {

@@ -12,7 +12,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Ask the running proxy whether it may pay
 ///
 /// Exit code 0 when it may, 1 with the reason when it may not or does not run: a probe for images
-/// without an HTTP client, and a way to wait for it.
+/// without an HTTP client, and a way to wait for it. A freeze is no reason: it would take pods out of
+/// service that go on with what costs nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

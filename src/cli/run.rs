@@ -25,12 +25,15 @@ use crate::settings::{Entrance, Listen, UpstreamProxy};
 use crate::tls;
 
 mod child;
+mod door;
 mod environment;
 mod folder;
 mod shared;
 mod summary;
 
 use child::Signals;
+use door::Door;
+pub(super) use environment::LENT;
 use folder::Folder;
 use shared::Neighbour;
 
@@ -41,7 +44,8 @@ const CLOSING: Duration = Duration::from_secs(2);
 ///
 /// The program gets every proxy and certificate variable that common HTTP clients read, and a session
 /// of its own. What it spent is told on stderr at the end. The exit code is the program's; 128 + n when
-/// signal n ended it. When a proxy runs on the same state directory, that one is used.
+/// signal n ended it. When a proxy runs on the same state directory, that one is used, through a port of
+/// the program's own: what comes there without credentials is in its session.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -222,7 +226,7 @@ struct Access {
 /// Whose proxy it is.
 enum Whose {
     Ours(Box<Running>),
-    Theirs(Neighbour),
+    Theirs(Neighbour, Door),
 }
 
 impl Access {
@@ -239,7 +243,7 @@ impl Access {
                     let config = source.load()?;
                     match Try::of(ask(&config, &wanted).await)? {
                         Try::Got((client, made)) => {
-                            Ok(Try::Got(Self::theirs(config, client, &made)?))
+                            Ok(Try::Got(Self::theirs(config, client, &made).await?))
                         }
                         Try::Busy(error) => Ok(Try::Busy(error)),
                     }
@@ -265,18 +269,18 @@ impl Access {
         })
     }
 
-    fn theirs(config: Config, client: Client, made: &Value) -> Result<Self, Failure> {
+    async fn theirs(config: Config, client: Client, made: &Value) -> Result<Self, Failure> {
         let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap_or_default();
         let session = SessionId(text("id").into());
         let ca = authorities(&config.tls.ca_dir)?;
-        let proxy = plain(&client.beacon().proxy)?;
+        let door = Door::open(plain(&client.beacon().proxy)?, text("proxy")).await?;
         Ok(Self {
-            proxy,
-            url: Zeroizing::new(text("proxy").to_owned()),
+            proxy: door.at,
+            url: door.url.clone(),
             ca,
             budget: text("budget").parse().unwrap_or_default(),
             book: config.read_ledger()?,
-            whose: Whose::Theirs(Neighbour::watch(config, client, session.clone())),
+            whose: Whose::Theirs(Neighbour::watch(config, client, session.clone()), door),
             session,
         })
     }
@@ -290,7 +294,10 @@ impl Access {
                 running.stop().await;
                 closed.map(drop).map_err(Failure::from)
             }
-            Whose::Theirs(neighbour) => neighbour.end(&self.session).await,
+            Whose::Theirs(neighbour, door) => {
+                drop(door);
+                neighbour.end(&self.session).await
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::table::{Table, plain, width};
+use super::table::{Table, counted, plain, width};
 use super::{Command, Exit, Failure, Terminal, owner, setup};
 use crate::admin::sessions::{self, Usual, Wanted};
 use crate::clock::{self, Timestamp};
@@ -34,7 +34,7 @@ enum Action {
     },
     /// One session
     Show {
-        /// Its id, or `default`
+        /// Its id, or the beginning of it, or `default`
         id: String,
         /// As JSON
         #[arg(long)]
@@ -42,7 +42,7 @@ enum Action {
     },
     /// Close a session: nothing more is paid in it
     Close {
-        /// Its id, or `default`
+        /// Its id, or the beginning of it, or `default`
         id: String,
         /// As JSON
         #[arg(long)]
@@ -160,14 +160,28 @@ async fn close(config: &Config, id: &str) -> Result<SessionRow, Failure> {
     find(config, &id.0).await
 }
 
+/// Least of an id that stands for it: one that is closed is so for good.
+const SHORTEST: usize = 8;
+
 const LIST: &str = "`farepass session list` has the ids";
 
 async fn find(config: &Config, id: &str) -> Result<SessionRow, Failure> {
-    let found = match setup::book(config)? {
-        Some(book) => book.session(&SessionId(id.into())).await?,
-        None => None,
-    };
-    found.ok_or_else(|| Failure::from(sessions::SessionError::Unknown).hint(LIST))
+    let unknown = || Failure::from(sessions::SessionError::Unknown).hint(LIST);
+    let book = setup::book(config)?.ok_or_else(unknown)?;
+    if let Some(row) = book.session(&SessionId(id.into())).await? {
+        return Ok(row);
+    }
+    let long = id.chars().count() >= SHORTEST;
+    let fits = |row: &SessionRow| long && row.session.id.0.starts_with(id);
+    let mut fitting = book.sessions().await?.into_iter().filter(fits);
+    match (fitting.next(), fitting.next()) {
+        (Some(row), None) => Ok(row),
+        (None, _) => Err(unknown()),
+        (Some(_), _) => {
+            let said = format_args!("more than one session id begins with `{}`", plain(id));
+            Err(Failure::new(Exit::Usage, said).hint(LIST))
+        }
+    }
 }
 
 fn list(config: &Config, terminal: &mut Terminal, json: bool) -> Result<(), Failure> {
@@ -211,7 +225,8 @@ fn show(terminal: &mut Terminal, row: &SessionRow, json: bool) -> Result<(), Fai
     writeln!(out, "agent     {}", plain(&row.session.agent))?;
     writeln!(out, "state     {}", state(row, clock::wall()))?;
     writeln!(out, "budget    {}", row.session.budget)?;
-    writeln!(out, "spent     {} in {} payments", row.spent, row.payments)?;
+    let payments = counted(row.payments, "payment");
+    writeln!(out, "spent     {} in {payments}", row.spent)?;
     writeln!(out, "left      {left}")?;
     writeln!(out, "created   {}", seconds(row.session.created))?;
     writeln!(out, "expires   {}", seconds(row.session.expires))?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::ledger::export::in_order;
 use super::table::{Table, width};
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::clock::{self, Timestamp};
@@ -95,6 +96,7 @@ impl Command for Spend {
     const NAME: &'static str = "spend";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        in_order(("--since", self.since), ("--until", self.until))?;
         let config = setup::config(terminal)?;
         let filter = Filter {
             session: self.session.map(|id| SessionId(id.into())),

@@ -97,6 +97,15 @@ pub(super) fn plain(text: &str) -> String {
     plain
 }
 
+/// So many of something whose plural ends in `s`.
+pub(super) fn counted(number: impl TryInto<u128>, what: &str) -> String {
+    let number = number.try_into().unwrap_or(u128::MAX);
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
 /// How wide the terminal on standard output is; `None` when it is none.
 pub(super) fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;

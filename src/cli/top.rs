@@ -1,5 +1,6 @@
 //! `farepass top`: what is spent, as it is spent. Reads the ledger only, also beside a running proxy.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +137,10 @@ async fn look(
     };
     view.sessions
         .retain(|row| !row.closed && row.session.expires > now);
-    view.waiting.retain(|asking| asking.is_open(now));
+    // Nothing more is paid in a session that is over, whatever a person says.
+    let open: BTreeSet<_> = view.sessions.iter().map(|row| &row.session.id).collect();
+    view.waiting
+        .retain(|asking| asking.waits(now) && open.contains(&asking.session));
     for (_, event) in book.open().await? {
         view.open += 1;
         view.unknown += usize::from(event.state == State::Unknown);
@@ -164,8 +168,12 @@ impl View {
         }
         for asking in self.waiting.iter().take(lines / 4) {
             head.push(format!(
-                "waits for a person: {} to {}{} of {}  farepass approve {}",
-                asking.price, asking.host, asking.path, asking.agent, asking.id
+                "waits for a person: farepass approve {}  {} to {}{} of {}",
+                asking.short(),
+                asking.price,
+                asking.host,
+                asking.path,
+                asking.agent
             ));
         }
         for line in &head {
@@ -224,5 +232,62 @@ impl View {
             ]);
         }
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Asked;
+    use crate::money::Usd;
+    use crate::payment::{ApprovalId, SessionId};
+
+    /// One question, as it stands.
+    fn asking(stage: Asked) -> Asking {
+        Asking {
+            id: ApprovalId(u128::from_be_bytes([0x1a; 16])),
+            digest: String::new(),
+            because: vec!["above".into()],
+            session: SessionId("ses_1".into()),
+            agent: "research-1".into(),
+            method: "GET".into(),
+            host: "a-host-with-a-long-name.example.com".into(),
+            path: "/with/a/long/path/too".into(),
+            rule: "r".into(),
+            network: "eip155:84532".into(),
+            asset: "USDC".into(),
+            amount: crate::money::Amount(10_000),
+            pay_to: String::new(),
+            price: Usd(10_000_000),
+            asked: Timestamp(0),
+            expires: Timestamp(1_000),
+            stage,
+        }
+    }
+
+    #[test]
+    fn only_what_nobody_answered_waits() {
+        let now = Timestamp(500);
+        assert!(asking(Asked::Waiting).waits(now));
+        assert!(!asking(Asked::Waiting).waits(Timestamp(1_000)));
+        for answered in [Asked::Approved { at: now }, Asked::Denied { at: now }] {
+            assert!(!asking(answered).waits(now), "{answered:?}");
+        }
+    }
+
+    #[test]
+    fn how_to_answer_fits_a_narrow_terminal() {
+        let view = View {
+            waiting: vec![asking(Asked::Waiting)],
+            ..View::default()
+        };
+        let mut out = vec![];
+        view.write(&mut out, Some(80), 24).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let line = text.lines().find(|line| line.starts_with("waits"));
+        let line = line.unwrap();
+        assert!(line.chars().count() <= 80, "{line}");
+        let whole = "farepass approve apr_1a1a1a1a  0.01 USD to a-host-with";
+        assert!(line.contains(whole), "{line}");
     }
 }

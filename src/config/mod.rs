@@ -140,13 +140,21 @@ impl Config {
         let mut section = Section::file(&name, text).map_err(|e| vec![e])?;
         let mut problems = Problems::default();
         let listen = section.peek("listen");
-        if let Err(error) = version(&mut section) {
-            match section.is_map() {
-                true => problems.push(error),
-                false => return Err(vec![error]),
+        let written = section.has("version");
+        if written || !section.is_map() {
+            match version(&mut section) {
+                Err(error) if written => problems.push(error),
+                read => read.map_err(|error| vec![error])?,
             }
         }
-        let config = Self::read(file, &mut section, &mut problems);
+        let rules = section.peek("rules");
+        let mut config = Self::read(file, &mut section, &mut problems);
+        let unpaid = wallets::unpaid(rules, &config.wallets);
+        config.warnings.extend(unpaid);
+        if !written {
+            // By now only keys are left that nobody knows: one of them may be meant.
+            problems.keep(version(&mut section));
+        }
         for unguarded in guard::unguarded(listen, &config) {
             problems.push(unguarded);
         }

@@ -87,6 +87,21 @@ fn mark(
     meant.into_iter().map(mark).collect()
 }
 
+/// Warns of networks that a rule names and no wallet pays on.
+pub(super) fn unpaid(rules: Option<Section>, wallets: &[WalletEntry]) -> Vec<SectionError> {
+    let paid = |network: &Network| wallets.iter().any(|w| w.networks.contains(network));
+    let named = |rule: Section| rule.peek("pay")?.peek("networks")?.items().ok();
+    let rules = rules.and_then(|rules| rules.items().ok());
+    let named = rules.into_iter().flatten().filter_map(named).flatten();
+    let unpaid = named.filter_map(|item| {
+        let network = settings::network(item.clone()).ok()?;
+        let error = item.error(format!("no wallet pays on `{network}`"));
+        (!wallets.is_empty() && !paid(&network))
+            .then(|| error.hint("add it to the `networks` of a wallet"))
+    });
+    unpaid.collect()
+}
+
 /// Reads the low marks, which need to know the assets.
 pub(super) fn marked(
     wallets: &mut [WalletEntry],

@@ -13,6 +13,7 @@ use super::page::{Page, dollars};
 use super::stage::{BUDGET, CASINO, Stage, WEATHER};
 use crate::event::{SpendEvent, State};
 use crate::payment::{PaymentId, Reason};
+use crate::sidecar::variables;
 
 /// All scenes in order.
 pub(super) async fn play(stage: &Stage, page: &mut Page<'_>) -> Result<(), DemoError> {
@@ -52,7 +53,7 @@ fn introduce(stage: &Stage, page: &mut Page<'_>) -> io::Result<()> {
 /// How to be the agent oneself.
 pub(super) fn invite(stage: &Stage, page: &mut Page<'_>) -> io::Result<()> {
     introduce(stage, page)?;
-    page.part("Be the agent: in another terminal, with any client")?;
+    page.part("Be the agent: in another terminal, with curl")?;
     let (proxy, roots) = (stage.proxy(), stage.roots().display());
     page.plain(&format!(
         "   export HTTPS_PROXY=http://{proxy} CURL_CA_BUNDLE={roots}"
@@ -71,7 +72,27 @@ pub(super) fn invite(stage: &Stage, page: &mut Page<'_>) -> io::Result<()> {
     ] {
         page.plain(&format!("   curl -i {what:<46}  # {price}"))?;
     }
+    page.part("Other clients (Python, Node, git, …) read other variables:")?;
+    for (names, first) in others() {
+        page.plain(&format!(
+            "   for name in {names}; do export $name=${first}; done"
+        ))?;
+    }
+    page.plain(&format!("   export {}=1", variables::NODE))?;
     page.part("Ctrl-C ends it and shows the ledger.")
+}
+
+/// The names that `run` sets besides, with the one of the same value that is set already. The certificate
+/// is all that clients need here, also those that want every root.
+fn others() -> [(String, &'static str); 2] {
+    let besides = |names: &[&[&'static str]], first: &'static str| {
+        let names = names.concat().into_iter().filter(|name| *name != first);
+        (names.collect::<Vec<_>>().join(" "), first)
+    };
+    [
+        besides(&[variables::PROXY], "HTTPS_PROXY"),
+        besides(&[variables::BUNDLE, variables::CA], "CURL_CA_BUNDLE"),
+    ]
 }
 
 struct Play<'s, 'p, 'o> {

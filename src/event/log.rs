@@ -97,6 +97,9 @@ impl Drop for Logs {
 /// [`LogError`].
 pub fn subscriber(options: Options) -> Result<Logs, LogError> {
     let bad_filter = || LogError::Filter(options.filter.clone());
+    if !says_levels(&options.filter) {
+        return Err(bad_filter());
+    }
     let wanted = EnvFilter::builder()
         .parse(&options.filter)
         .map_err(|_| bad_filter())?;
@@ -129,6 +132,20 @@ pub fn subscriber(options: Options) -> Result<Logs, LogError> {
         sink: Arc::new(Log { events }),
         queues,
     })
+}
+
+/// Does each directive end in a level? The library takes any other word for the name of a module, and
+/// then logs nothing else.
+fn says_levels(filter: &str) -> bool {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    // Fields in braces may hold commas.
+    let spans = filter.contains('[');
+    let says = |directive: &str| match directive.rsplit_once('=') {
+        Some((_, word)) => level(word),
+        None => level(directive),
+    };
+    spans || filter.split(',').all(says)
 }
 
 /// Libraries write whole requests, with their headers, into their finer levels. Those are nobody's

@@ -17,6 +17,8 @@ use super::signers::Signer;
 pub struct Catalog {
     /// Every budget of the file.
     pub budgets: Vec<Arc<Budget>>,
+    /// Names of budgets that cannot be read, which is told already; an empty one of what has no name.
+    pub unread: Vec<String>,
     /// Those that no rule names: they hold for every rule, because a limit that nothing enforces is
     /// worse than one too many.
     pub everywhere: Vec<Arc<Budget>>,
@@ -191,12 +193,17 @@ fn window(section: Section) -> Result<Window, SectionError> {
 }
 
 /// Reads `budgets:`. Two budgets of one name would share an account.
-pub(super) fn budgets(section: Option<Section>, problems: &mut Problems) -> Vec<Arc<Budget>> {
+pub(super) fn budgets(
+    section: Option<Section>,
+    problems: &mut Problems,
+) -> (Vec<Arc<Budget>>, Vec<String>) {
     let items = section.map_or(Ok(vec![]), Section::items);
-    let mut budgets: Vec<Arc<Budget>> = vec![];
+    let (mut budgets, mut unread): (Vec<Arc<Budget>>, _) = (vec![], vec![]);
     for item in problems.keep(items).unwrap_or_default() {
         let place = item.clone();
         let Some(budget) = problems.keep(Budget::read(item)) else {
+            let called = place.peek("name").and_then(|name| name.text().ok());
+            unread.push(called.unwrap_or_default());
             continue;
         };
         if budgets.iter().any(|b| b.name == budget.name) {
@@ -205,7 +212,7 @@ pub(super) fn budgets(section: Option<Section>, problems: &mut Problems) -> Vec<
         }
         budgets.push(Arc::new(budget));
     }
-    budgets
+    (budgets, unread)
 }
 
 /// Reads `categories:`.

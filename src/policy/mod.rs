@@ -110,7 +110,7 @@ impl Policy {
         let written = hash::written(file, &catalog);
         let mode = file.or("mode", Mode::Enforce, |s| s.word(MODES));
         let mode = problems.keep(mode).unwrap_or_default();
-        catalog.budgets = catalog::budgets(file.take("budgets"), problems);
+        (catalog.budgets, catalog.unread) = catalog::budgets(file.take("budgets"), problems);
         let rules = file.take("rules");
         catalog.everywhere = catalog::unnamed(&catalog.budgets, rules.as_ref());
         catalog.categories = catalog::categories(file.take("categories"), problems);

@@ -3,7 +3,7 @@
 use crate::money::{Amount, Usd};
 use crate::payment::{Asked, Reason, Refusal, Requirement};
 use crate::section::{Problems, Section, SectionError};
-use crate::settings::{HostPattern, name};
+use crate::settings::{HostPattern, name, of_name};
 
 use super::catalog::Catalog;
 use super::glob::Glob;
@@ -75,9 +75,9 @@ impl Rule {
         let methods = methods.collect::<Result<_, _>>()?;
         let paths = list("paths")?.into_iter().map(path);
         let paths = paths.collect::<Result<_, _>>()?;
-        let glob = |s: Section| s.text().map(|text| Glob::new(&text));
-        let agents = list("agents")?.into_iter().map(glob);
+        let agents = list("agents")?.into_iter().map(agent);
         let agents = agents.collect::<Result<_, _>>()?;
+        let glob = |s: Section| s.text().map(|text| Glob::new(&text));
         let tools = list("tools")?.into_iter().map(glob);
         let tools = tools.collect::<Result<Vec<_>, _>>()?;
         matches.finish()?;
@@ -303,6 +303,20 @@ pub(super) fn method(section: Section) -> Result<http::Method, SectionError> {
         return Err(error.hint(format!("did you mean `{}`?", upper.escape_debug())));
     }
     http::Method::from_bytes(text.as_bytes()).map_err(|_| section.expected("an HTTP method"))
+}
+
+/// The name of an agent, or a pattern that some name fits.
+fn agent(section: Section) -> Result<Glob, SectionError> {
+    let text = section.clone().text()?;
+    match text.chars().all(|c| c == '*' || of_name(c)) && !text.is_empty() {
+        true => Ok(Glob::new(&text)),
+        false => Err(section
+            .error(format!(
+                "found \"{}\"; no agent can be called so",
+                text.escape_debug()
+            ))
+            .hint("agents have letters, digits, `-`, `_` and `.` in their names; `*` stands for any of them")),
+    }
 }
 
 fn path(section: Section) -> Result<PathPattern, SectionError> {

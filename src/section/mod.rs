@@ -49,6 +49,8 @@ impl Section {
             problem: flaw.problem,
             hint: flaw.hint,
         };
+        // A mark of the order of bytes, which some editors put before the text.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let value = tree::parse(text).map_err(flaw)?;
         let source = Source {
             name: name.into(),

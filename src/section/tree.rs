@@ -132,7 +132,7 @@ fn bounds(text: &str) -> Result<(), Flaw> {
         hint: None,
     };
     if text.len() > BYTES_MAX {
-        let problem = format!("the file has {} bytes, at most {BYTES_MAX}", text.len());
+        let problem = format!("the file has more than {BYTES_MAX} bytes");
         return Err(flaw(None, problem));
     }
     let mut depth: usize = 0;
@@ -174,7 +174,12 @@ fn flaw(text: &str, error: &serde_yaml::Error) -> Flaw {
             None => (String::new(), format!("this is not YAML: {said}")),
         },
     };
-    let hint = tab.then(|| "indent with spaces: YAML allows no tabs there".to_owned());
+    let hint = match said.contains("an alias") || said.contains("unknown anchor") {
+        _ if tab => Some("indent with spaces: YAML allows no tabs there"),
+        true => Some("a star begins an alias there: put it in quotes, as in \"*.example.com\""),
+        false => None,
+    };
+    let hint = hint.map(str::to_owned);
     Flaw {
         path,
         place,

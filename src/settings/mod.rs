@@ -35,7 +35,7 @@ pub use ledger::Postgres;
 pub use limits::Limits;
 pub use parent::{Through, UpstreamProxy};
 pub use port::port;
-pub use read::{name, network, path};
+pub use read::{name, network, of_name, path};
 pub use reload::Reload;
 pub use telemetry::{NotOtlpProtocol, NotSampler, OtlpProtocol, Sampler, Telemetry};
 pub use webhook::Webhook;

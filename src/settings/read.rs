@@ -136,11 +136,16 @@ pub fn path(section: Section, base: &Path) -> Result<PathBuf, SectionError> {
 /// When it is something else.
 pub fn name(section: Section) -> Result<String, SectionError> {
     let text = section.clone().text()?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    match (1..=64).contains(&text.len()) && text.chars().all(plain) {
+    match (1..=64).contains(&text.len()) && text.chars().all(of_name) {
         true => Ok(text),
         false => Err(section.expected("a name of 1 to 64 letters, digits, `-`, `_` or `.`")),
     }
+}
+
+/// May a name have this letter?
+#[must_use]
+pub fn of_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.')
 }
 
 /// A network by its CAIP-2 name.

@@ -71,10 +71,14 @@ fn a_session_is_a_url() {
     home.farepass(["session", "close", id]).ok();
     let shown = home.farepass(["session", "show", id]).ok().out;
     assert!(shown.contains("state     closed"), "{shown}");
-    home.farepass(["session", "show", "ses_0"])
-        .failed(1, &["no session of that id"]);
-    home.farepass(["session", "close", "ses_0"])
-        .failed(1, &["no session of that id"]);
+    for unknown in ["ses_", "ses_none", "", "d"] {
+        for action in ["show", "close"] {
+            home.farepass(["session", action, unknown])
+                .failed(1, &["no session of that id"]);
+        }
+    }
+    let begins = home.farepass(["session", "show", &id[..10]]).ok().out;
+    assert_eq!(begins, shown);
 }
 
 #[test]

@@ -81,6 +81,21 @@ fn under_run_all_is_well() {
     assert!(!page.contains("To mend it"), "{page}");
 }
 
+/// The port that `run` lends leads to this proxy as well.
+#[test]
+fn under_run_beside_a_service_all_is_well() {
+    let street = Street::new();
+    let service = street.home.serve(&[]);
+    let doctor = format!("{} doctor --json", env!("CARGO_BIN_EXE_farepass"));
+    let findings = street.home.run(&[], &doctor).json();
+    for check in ["variables", "trust", "curl", "Java"] {
+        for finding in about(&findings, check) {
+            assert_ne!(finding["state"], "wrong", "{findings:#}");
+        }
+    }
+    assert_eq!(service.stop(), Some(0));
+}
+
 #[test]
 fn programs_that_go_around_or_do_not_trust_are_named() {
     let street = Street::new();
@@ -90,6 +105,17 @@ fn programs_that_go_around_or_do_not_trust_are_named() {
     let bare = Ended::of(bare.output().unwrap());
     wrong(&bare, "variables", &["HTTPS_PROXY", "farepass run"]);
     wrong(&bare, "trust", &["farepass ca install"]);
+    let mut page = street.home.command(["doctor"]);
+    let page = page.env_clear().env("HOME", street.home.path());
+    let page = Ended::of(page.output().unwrap()).out;
+    let (_, mends) = page.split_once("To mend it:").unwrap();
+    let mends = mends.lines().filter_map(|line| line.rsplit_once("  for "));
+    let mut mends: Vec<_> = mends.map(|(mend, _)| mend.trim()).collect();
+    let all = mends.len();
+    assert!(all > 0, "{page}");
+    mends.sort_unstable();
+    mends.dedup();
+    assert_eq!(mends.len(), all, "each once: {page}");
     // The merchant's CA instead of ours.
     let other = street.home.at("merchant/ca.pem");
     let script = format!("CURL_CA_BUNDLE={} {doctor}", other.display());

@@ -281,3 +281,18 @@ fn without_a_configuration_the_hint_is_init() {
         "only the temporary folder"
     );
 }
+
+/// As other programs have it.
+#[test]
+fn help_is_a_word_too() {
+    let home = Home::new();
+    for (word, option) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "ledger", "list"], &["ledger", "list", "--help"]),
+    ] {
+        let page = home.farepass(word).ok().out;
+        assert_eq!(page, home.farepass(option).ok().out);
+        assert!(page.contains("Usage: farepass"), "{page}");
+    }
+    home.farepass(["help", "nobody"]).failed(2, &["nobody"]);
+}

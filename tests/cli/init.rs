@@ -56,7 +56,13 @@ fn every_missing_file_comes_back_alone() {
 #[test]
 fn elsewhere_too() {
     let home = Home::new();
-    home.farepass(["init", "--config", "a/b/my.yaml"]).ok();
+    let told = home.farepass(["init", "--config", "a/b/my.yaml"]).ok().out;
+    for next in [
+        "farepass check --config a/b/my.yaml",
+        "farepass run --config a/b/my.yaml -- your-agent",
+    ] {
+        assert!(told.contains(next), "{next}: {told}");
+    }
     for name in ["a/b/my.yaml", "a/b/certs/ca.pem", "a/b/wallet.key"] {
         assert!(home.at(name).exists(), "{name}");
     }

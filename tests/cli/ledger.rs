@@ -32,6 +32,7 @@ fn an_export_has_what_the_list_has() {
     let mut row: Value = serde_json::from_str(line).unwrap();
     let members = row.as_object_mut().unwrap();
     assert!(members.remove("record_seq").unwrap().is_u64());
+    assert!(members.remove("made").unwrap().is_string());
     let hash = members.remove("record_hash").unwrap();
     assert_eq!(row, listed[0], "the fields of the list");
     let verified = home.farepass(["ledger", "verify", "--json"]).ok().json();
@@ -155,6 +156,18 @@ fn an_export_is_of_a_period_or_a_session() {
         home.farepass(["ledger", "export", option, value])
             .failed(2, &[word]);
     }
+    for (command, from, to) in [
+        (&["ledger", "export"][..], "--from", "--to"),
+        (&["spend"], "--since", "--until"),
+    ] {
+        let period = [from, "2026-02-01", to, "2026-01-01"];
+        home.farepass([command, &period].concat())
+            .failed(2, &[from, "is after", to]);
+    }
+    let of = |agent: &str| home.farepass(["ledger", "list", "--json", "--agent", agent]);
+    let agent = home.farepass(["ledger", "list", "--json"]).ok().json()[0]["agent"].clone();
+    let rows = |agent| of(agent).ok().json().as_array().unwrap().len();
+    assert_eq!((rows(agent.as_str().unwrap()), rows("nobody")), (1, 0));
     let empty = Home::ready();
     assert_eq!(export(&empty, &["--format", "jsonl"]), "");
     assert_eq!(

@@ -105,7 +105,8 @@ fn a_person_approves_by_a_click_and_sees_it_paid() {
     let Some(browser) = browser() else { return };
     let (merchant, setup) = scene();
     let proxy = setup.start();
-    let elsewhere = json!({ "scope": "host", "name": "elsewhere.test", "why": HOSTILE });
+    let long = format!("{}.elsewhere.test", ["x"; 60].concat());
+    let elsewhere = json!({ "scope": "host", "name": long, "why": HOSTILE });
     let frozen = ask(&proxy, "POST", "/api/v1/freezes", Some(&elsewhere));
     assert_eq!(frozen.status, 200);
     for (host, times) in [("shop", 4), ("data", 2), ("never", 1), ("bad", 1)] {
@@ -158,6 +159,7 @@ fn a_person_approves_by_a_click_and_sees_it_paid() {
         "402, 0.01 USD",
         "rule ask-first",
         "reserve",
+        "sign 10000 units of USDC",
         "200, receipt claims it",
     ] {
         assert!(
@@ -190,7 +192,19 @@ fn a_person_approves_by_a_click_and_sees_it_paid() {
         (&seen["intruders"], &seen["misleading"]),
         (&json!(0), &json!(false))
     );
-    assert_eq!(seen["phone"], 390, "nothing is wider than a phone");
+    for (width, page) in seen["widths"].as_object().unwrap() {
+        let (most, wide) = (width.parse::<u64>().unwrap(), page["page"].as_u64());
+        assert!(wide <= Some(most), "at {width} the page has {wide:?} px");
+        assert_eq!(page["clipped"], json!([]), "at {width}");
+        let host = page["host"].as_u64().unwrap();
+        assert!(host >= 80, "at {width} a host has {host} px");
+    }
+    let chain = text("chain");
+    assert!(chain.contains("sign 1 unit of USDC"), "{chain}");
+    let last = "; Farepass to Ledger: settled, seen on chain in block 32 (record 3)";
+    assert!(chain.ends_with(last), "{chain}");
+    assert_eq!(text("money"), "$0.56 $4.44 $0.010000001 $12.50 $0.00");
+    assert_eq!(text("lost"), "not known whether it pays");
     assert_eq!(
         seen["errors"],
         json!([]),
@@ -308,6 +322,7 @@ fn pages_hold_no_data_and_forbid_what_they_do_not_need() {
         "/limits.js",
         "/tables.js",
         "/style.css",
+        "/icon.svg",
     ] {
         let answer = proxy.ask_admin(path).unwrap();
         assert_eq!(answer.status, 200, "{path}");
@@ -322,7 +337,7 @@ fn pages_hold_no_data_and_forbid_what_they_do_not_need() {
         );
         let text = answer.text();
         assert!(
-            !text.contains("://") || path.ends_with(".js"),
+            !text.contains("://") || path.ends_with(".js") || path.ends_with(".svg"),
             "{path}: nothing from elsewhere"
         );
         assert!(

@@ -155,6 +155,32 @@ fn a_denied_request_is_told_so_and_pays_nothing() {
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
 }
 
+/// Nothing more is paid in a session that is closed, so nobody need answer.
+#[test]
+fn an_id_that_names_no_question_and_a_session_that_is_closed_ask_nothing() {
+    let terms = json!({ "approval": { "above": "0 USD" } });
+    let (_merchant, setup) = scene(&terms);
+    let proxy = setup.start();
+    assert_eq!(
+        proxy.get(PAGE).reason().as_deref(),
+        Some("approval_required")
+    );
+    question(&proxy);
+    for every in ["", "a", "apr", "apr_"] {
+        let out = proxy.setup.run(&["approve", every]);
+        assert_eq!(out.status.code(), Some(2), "{every:?}: {out:?}");
+    }
+    let waits = |proxy: &Proxy| {
+        let top = said(proxy, &["top", "--json"]);
+        (top["waiting"].clone(), said(proxy, &["approve", "--json"]))
+    };
+    let (top, listed) = waits(&proxy);
+    assert_eq!(top[0]["stage"], "waiting");
+    assert_eq!(top, listed);
+    done(&proxy, &["session", "close", "default"]);
+    assert_eq!(waits(&proxy), (json!([]), json!([])));
+}
+
 /// The agent knows the id: it is told where a person answers. It has no token, and that is all it lacks.
 #[test]
 fn an_agent_answers_no_question_about_itself() {
@@ -335,6 +361,13 @@ fn what_is_remembered_of_a_merchant_can_be_seen_and_forgotten() {
     done(&proxy, &["freeze"]);
     assert_eq!(explain(&["0.01 USD"]), (Some(3), json!("frozen")));
     done(&proxy, &["unfreeze"]);
+    let typo = proxy.setup.run(&["merchant", "forget", "shop.stand.tset"]);
+    assert_eq!(typo.status.code(), Some(1), "{typo:?}");
+    let told = String::from_utf8_lossy(&typo.stderr).into_owned();
+    assert!(
+        told.contains("nothing is remembered of shop.stand.tset"),
+        "{told}"
+    );
     done(&proxy, &["merchant", "forget", "shop.stand.test"]);
     assert_eq!(said(&proxy, &["merchant", "list", "--json"]), json!([]));
     assert_eq!(fetch(proxy.curl(PAGE)).unwrap().status, 200);

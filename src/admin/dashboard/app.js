@@ -20,6 +20,7 @@ let frozen = [];
 /** Runs until the list of questions has stood still. */
 let stands = null;
 let health = null;
+let over = new Set();
 
 function told(error) {
   if (error instanceof Refused && error.status === 401) return signIn(false);
@@ -57,7 +58,8 @@ function draw() {
 }
 
 function tiles(events) {
-  const today = new Date().setHours(0, 0, 0, 0);
+  // The day of budgets, whatever the browser's is.
+  const today = new Date().setUTCHours(0, 0, 0, 0);
   const counts = (p) => ["settled", "unknown", "reserved"].includes(p.state);
   const spent = events.filter((p) => counts(p) && made(p) >= today);
   const sum = (list) => list.reduce((all, p) => all + usd(p.charged), 0);
@@ -66,17 +68,17 @@ function tiles(events) {
   const waiting = approvals;
   const tile = (name, value, mood, place) => el("a", { class: `tile ${mood}`, href: place }, el("b", {}, value), el("span", {}, name));
   put(byId("tiles"),
-    tile("spent today", money(sum(spent)), "", "#spend"),
-    tile("payments today", spent.length, "", "#payments"),
+    tile("spent today (UTC)", money(sum(spent)), "", "#spend"),
+    tile("payments today (UTC)", spent.length, "", "#payments"),
     tile("outcome unknown", money(sum(open)), open.length > 0 ? "warn" : "", "#payments"),
-    tile("refused today", turned.length < REFUSALS ? turned.length : `${turned.length}+`, "", "#refusals"),
+    tile("refused today (UTC)", turned.length < REFUSALS ? turned.length : `${turned.length}+`, "", "#refusals"),
     tile("waiting for you", waiting.length, waiting.length > 0 ? "warn" : "", "#approvals"));
   document.title = waiting.length > 0 ? `(${waiting.length}) Farepass` : "Farepass";
 }
 
 async function readApprovals() {
   const before = approvals.map((a) => a.id).join();
-  approvals = limits.open(await ask("approvals"));
+  approvals = limits.open(await ask("approvals"), over);
   const moved = before !== approvals.map((a) => a.id).join();
   if (moved || stands === null) questions(moved);
   // A click that was meant for what stood there a moment ago answers nothing.
@@ -100,6 +102,7 @@ async function readFreezes() {
 
 async function readLimits() {
   const [budgets, sessions] = await Promise.all([ask("budgets"), ask("sessions")]);
+  over = limits.over(sessions);
   put(byId("budgets"), limits.budgets(budgets));
   put(byId("sessions"), limits.sessions(sessions));
 }
@@ -117,7 +120,7 @@ async function readHealth() {
 /** What the pill at the top says. */
 function standing() {
   const all = frozen.some((f) => f.what === "all");
-  const [text, mood] = !health ? ["…", ""]
+  const [text, mood] = !health ? ["not known whether it pays", ""]
     : !health.ready ? [`may not pay: ${health.why_not}`, "bad"]
     : all ? ["frozen: nothing is paid", "bad"]
     : health.mode === "observe" ? ["observing: nothing is paid", "warn"]
@@ -192,8 +195,13 @@ function heard(kind, data) {
 function alive(is) {
   byId("live").className = `pill ${is ? "quiet" : "warn"}`;
   put(byId("live"), is ? "live" : "not connected");
+  if (!is) {
+    // What was heard before may not hold any more.
+    health = null;
+    standing();
+  }
   // What is in no stream may have changed meanwhile, and a stream that heard nothing yet begins anew.
-  if (is) Promise.all([readHealth(), readPayments(), readApprovals(), readFreezes(), readLimits()]).catch(told);
+  if (is) Promise.all([readHealth(), readPayments(), readLimits().then(readApprovals), readFreezes()]).catch(told);
 }
 
 function wire() {
@@ -233,7 +241,7 @@ async function begin() {
   }
   byId("main").hidden = false;
   wire();
-  await Promise.all([readApprovals(), readFreezes(), readLimits()]).catch(told);
+  await Promise.all([readLimits().then(readApprovals), readFreezes()]).catch(told);
   draw();
   // A link to one question ends in its id.
   const asked = location.pathname.match(/^\/approvals\/(apr_[0-9a-f]+)$/)?.[1];

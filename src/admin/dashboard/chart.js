@@ -2,7 +2,7 @@
 
 import { el, made, money, svg, usd } from "/dom.js";
 
-const [HEIGHT, LEFT, BOTTOM, TOP] = [240, 72, 26, 12];
+const [HEIGHT, BOTTOM, TOP] = [240, 26, 12];
 const BARS = 60;
 const SHOWN = 6;
 
@@ -31,7 +31,7 @@ function largest(payments, by) {
 
 /** A round number that is no smaller. */
 function ceiling(most) {
-  if (most <= 0) return 0.01;
+  if (most <= 0) return 1e7;
   const unit = 10 ** Math.floor(Math.log10(most));
   return [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= most * 0.999);
 }
@@ -41,6 +41,9 @@ function draw(bars, names, start, span, total) {
   const WIDTH = narrow ? 480 : 960;
   const sum = (bar) => [...bar.values()].reduce((a, b) => a + b, 0);
   const most = ceiling(Math.max(...bars.map(sum)));
+  // Room for the longest number, in the letters of the style sheet (12 or 16 px).
+  const longest = Math.max(...[0, 0.5, 1].map((part) => money(most * part).length));
+  const LEFT = 12 + longest * (narrow ? 10 : 7.5);
   const [width, height] = [WIDTH - LEFT, HEIGHT - BOTTOM - TOP];
   const y = (value) => TOP + height - (value / most) * height;
   const label = `Spend over time, ${money(total)} in all`;

@@ -41,12 +41,16 @@ export function put(place, ...children) {
   if (held) [...place.querySelectorAll("[data-key]")].find((e) => e.dataset.key === held)?.focus();
 }
 
-/** "0.05 USD" as a number: for drawing, never for deciding. */
-export const usd = (text) => (text ? Number.parseFloat(text) : 0);
+/** "0.05 USD" in billionths of a dollar, as the ledger counts: whole numbers, so sums of them are exact. */
+export function usd(text) {
+  const [whole, rest] = (text ?? "0").split(" ")[0].split(".");
+  return Number(whole) * 1e9 + Number((rest ?? "").padEnd(9, "0"));
+}
 
-export function money(number) {
-  const digits = number === 0 || number >= 1 ? 2 : number >= 0.01 ? 3 : 6;
-  return `$${number.toFixed(digits)}`;
+/** Billionths as dollars: cents at least, and every digit that counts. Nothing is rounded. */
+export function money(billionths) {
+  const rest = String(Math.round(billionths % 1e9)).padStart(9, "0");
+  return `$${Math.floor(billionths / 1e9)}.${rest.replace(/0{1,7}$/, "")}`;
 }
 
 /** When a payment was made, whatever became of it later: its id begins with that (milliseconds). */

@@ -40,9 +40,12 @@ export function sessions(all) {
   return [el("h3", {}, "Sessions"), el("div", { class: "card" }, el("ul", { class: "bars" }, rows), more)];
 }
 
+/** Sessions in which nothing more is paid, whatever a person says. */
+export const over = (sessions) => new Set(sessions.filter((s) => s.closed || Date.parse(s.expires) <= Date.now()).map((s) => s.id));
+
 /** What waits, the oldest first: what comes later moves nothing that is there. */
-export function open(approvals) {
-  const waits = (a) => a.stage === "waiting" && Date.parse(a.expires) > Date.now();
+export function open(approvals, over) {
+  const waits = (a) => a.stage === "waiting" && Date.parse(a.expires) > Date.now() && !over.has(a.session);
   return approvals.filter(waits).reverse();
 }
 

@@ -55,11 +55,15 @@ function story(records) {
   const rule = { from: "Farepass", to: "Farepass", text: `rule ${first.rule ?? "?"} allows it` };
   const paying = [
     { from: "Farepass", to: "Ledger", text: `reserve ${first.charged ?? first.price ?? ""} (record ${first.record_seq})` },
-    { from: "Farepass", to: "Wallet", text: `sign ${first.amount} ${first.asset}` },
+    { from: "Farepass", to: "Wallet", text: `sign ${units(first)}` },
     { from: "Farepass", to: "Merchant", text: "the same request, paid" },
   ];
-  return [...begin, rule, ...paying, ...records.slice(1).flatMap(outcome), ...flags(records.at(-1))];
+  const outcomes = records.slice(1).flatMap((record, i) => outcome(record, i, records[i]));
+  return [...begin, rule, ...paying, ...outcomes, ...flags(records.at(-1))];
 }
+
+/** Records have atomic units, and not how many of them make one of the asset. */
+const units = ({ amount, asset }) => `${amount} ${amount === "1" ? "unit" : "units"} of ${asset}`;
 
 function denied(record) {
   const by = record.rule ? `rule ${record.rule}: ` : "no rule: ";
@@ -69,15 +73,16 @@ function denied(record) {
   ];
 }
 
-function outcome(record, i) {
+/** What a record says that the one before it did not. */
+function outcome(record, i, before) {
   const mood = { settled: "good", unknown: "warn", released: "warn" }[record.state];
   const steps = [];
   const { status } = record.delivery ?? {};
   const claim = { claimed: "receipt claims it", denied: "receipt denies it" }[record.receipt] ?? "no receipt";
   if (i === 0 && status) steps.push({ from: "Merchant", to: "Farepass", text: `${status}, ${claim}`, mood });
-  const why = record.reason ? `, ${record.reason}` : "";
-  const chain = record.confirmed ? `, seen on chain${record.block ? ` in block ${record.block}` : ""}` : "";
-  const took = record.delivery?.digest ? ", body delivered" : "";
+  const why = record.reason && record.reason !== "seen_on_chain" ? `, ${record.reason}` : "";
+  const chain = record.confirmed && !before.confirmed ? `, seen on chain${record.block ? ` in block ${record.block}` : ""}` : "";
+  const took = record.delivery?.digest && !before.delivery?.digest ? ", body delivered" : "";
   steps.push({ from: "Farepass", to: "Ledger", text: `${record.state}${why}${chain}${took} (record ${record.record_seq})`, mood });
   if (i === 0 && status) steps.push({ from: "Farepass", to: "Agent", text: `${status}${record.state === "settled" ? ", the answer and what it cost" : ""}`, mood });
   return steps;

@@ -9,11 +9,13 @@ const opened = new Map();
 
 const MOOD = { settled: "good", reserved: "", unknown: "warn", released: "quiet" };
 
+const price = (text) => el("span", { class: "whole" }, text ?? "");
+
 export function payments(events, redraw) {
   const rows = events.slice(0, 100).flatMap((event) => {
     const flags = event.flags.map((flag) => el("span", { class: "tag warn" }, flag.replaceAll("_", " ")));
     const state = el("span", { class: `tag ${MOOD[event.state]}` }, event.state);
-    const cells = [more(event, redraw), when(event.time), el("span", {}, state, flags), event.charged ?? event.price ?? "", el("bdi", {}, event.host), el("bdi", {}, `${event.method} ${event.path}`), event.agent, event.rule ?? ""];
+    const cells = [more(event, redraw), when(event.time), el("span", {}, state, flags), price(event.charged ?? event.price), el("bdi", {}, event.host), el("bdi", {}, `${event.method} ${event.path}`), event.agent, event.rule ?? ""];
     return rowsOf(event, cells);
   });
   return table("The newest record of each payment. Open one to see the exchange.", ["", "Time", "State", "Cost", "Host", "Request", "Agent", "Rule"], rows, "Nothing was paid yet.");
@@ -22,7 +24,7 @@ export function payments(events, redraw) {
 export function refusals(events, redraw) {
   const rows = events.slice(0, 100).flatMap((event) => {
     const reason = el("span", { class: "tag bad" }, event.reason ?? "?");
-    const cells = [more(event, redraw), when(event.time), reason, event.rule ?? "no rule", event.price ?? "", el("bdi", {}, event.host), el("bdi", {}, `${event.method} ${event.path}`), event.agent];
+    const cells = [more(event, redraw), when(event.time), reason, event.rule ?? "no rule", price(event.price), el("bdi", {}, event.host), el("bdi", {}, `${event.method} ${event.path}`), event.agent];
     return rowsOf(event, cells);
   });
   return table("What was not paid, and the rule that decided.", ["", "Time", "Reason", "Rule", "Price", "Host", "Request", "Agent"], rows, "Nothing was refused yet.");

@@ -44,8 +44,11 @@ async fn resolve(host: &str, port: u16) -> Finding {
         Err(_) => Finding::wrong("dns", format!("no answer about {host} in time"), mend),
         Ok(Err(_)) => Finding::wrong("dns", format!("{host} does not resolve"), mend),
         Ok(Ok(found)) => {
-            let count = found.count();
-            Finding::ok("dns", format!("{host} has {count} addresses"))
+            let addresses = match found.count() {
+                1 => "1 address".into(),
+                count => format!("{count} addresses"),
+            };
+            Finding::ok("dns", format!("{host} has {addresses}"))
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) const RUN: &str = "farepass run -- CMD";
 const HARMLESS: &[&str] = &["localhost", "127.0.0.1", "::1", "[::1]"];
 
 pub(super) async fn look(config: &Config, given: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
-    let here = here::Here::of(config);
+    let here = here::Here::of(config, given);
     let mut all = vec![];
     for (scheme, names) in [
         ("https", ["HTTPS_PROXY", "https_proxy"]),

@@ -8,6 +8,12 @@ use crate::wallet;
 
 /// One line each.
 pub(super) fn steps(file: &Path, config: &Config) -> Vec<String> {
+    let shown = file.display();
+    // Where it is looked for anyway it need not be named.
+    let named = match file == Path::new("farepass.yaml") {
+        true => String::new(),
+        false => format!(" --config {}", quoted(&shown.to_string())),
+    };
     let mut steps = vec![];
     for entry in &config.wallets {
         if let Some(guide) = guide::of(&entry.kind).filter(|guide| guide.kind != "local") {
@@ -16,17 +22,27 @@ pub(super) fn steps(file: &Path, config: &Config) -> Vec<String> {
     }
     let elsewhere = !steps.is_empty();
     if elsewhere {
-        steps.push("farepass doctor, which says what is still missing".into());
+        steps.push(format!(
+            "farepass doctor{named}, which says what is still missing"
+        ));
     }
     if config.wallets.iter().any(|w| !wallet::pays_itself(&w.kind)) {
         steps.push("send test USDC to the address; no gas is needed".into());
     }
-    let shown = file.display();
     steps.push(format!(
-        "write your rules into {shown}, then: farepass check"
+        "write your rules into {shown}, then: farepass check{named}"
     ));
-    steps.push("farepass run -- your-agent".into());
+    steps.push(format!("farepass run{named} -- your-agent"));
     steps
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    match path.chars().all(plain) {
+        true => path.to_owned(),
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 /// What a wallet needs whose key is elsewhere.

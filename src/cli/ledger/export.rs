@@ -55,12 +55,27 @@ fn moment(text: &str) -> Result<Timestamp, NotMoment> {
     text.parse()
 }
 
+/// No period ends before it begins.
+pub(in crate::cli) fn in_order(
+    from: (&str, Option<Timestamp>),
+    to: (&str, Option<Timestamp>),
+) -> Result<(), Failure> {
+    match (from.1, to.1) {
+        (Some(begin), Some(end)) if begin > end => Err(Failure::new(
+            Exit::Usage,
+            format_args!("{} is after {}, so nothing is in between", from.0, to.0),
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl Export {
     pub(super) fn run(
         self,
         book: Option<Arc<dyn Reader>>,
         terminal: &mut Terminal,
     ) -> Result<Exit, Failure> {
+        in_order(("--from", self.from), ("--to", self.to))?;
         let filter = Filter {
             session: self.session.map(|id| SessionId(id.into())),
             denied: self.denied,

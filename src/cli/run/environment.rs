@@ -8,6 +8,9 @@ use std::path::Path;
 use super::folder::Files;
 use crate::sidecar::variables;
 
+/// Where the program comes in, for `doctor`, which knows no port that is lent to one program.
+pub(in crate::cli) const LENT: &str = "FAREPASS_PROXY";
+
 /// A variable and its value; `None` removes it.
 pub(super) type Setting = (&'static str, Option<OsString>);
 
@@ -25,6 +28,7 @@ pub(super) fn environment(
         // Programs from nixpkgs prefer it to SSL_CERT_FILE.
         all.push(("NIX_SSL_CERT_FILE", Some(files.bundle.clone().into())));
     }
+    all.push((LENT, Some(proxy.to_string().into())));
     all.push((variables::NODE, Some("1".into())));
     all.push(("NODE_USE_SYSTEM_CA", Some("1".into())));
     let preload = quoted("--require=", &files.preload);

@@ -124,11 +124,16 @@ pub(super) fn flags(event: &SpendEvent) -> String {
 
 pub(super) fn head() -> String {
     let names = COLUMNS.iter().map(|(name, _)| *name);
-    let names: Vec<&str> = names.chain(["record_seq", "record_hash"]).collect();
+    let names: Vec<&str> = names.chain(["record_seq", "record_hash", "made"]).collect();
     names.join(",")
 }
 
 pub(super) fn line(row: &Recorded) -> String {
     let cells = COLUMNS.iter().map(|(_, cell)| cell(&row.event));
-    join(cells.chain([Cell::number(row.record_seq), Cell::text(&row.record_hash)]))
+    // What came later comes last: some readers count columns.
+    join(cells.chain([
+        Cell::number(row.record_seq),
+        Cell::text(&row.record_hash),
+        Cell::text(row.event.id.made()),
+    ]))
 }

@@ -3,6 +3,7 @@
 
 use super::SpendEvent;
 use super::log::ascii;
+use crate::clock::Timestamp;
 use crate::money::Usd;
 
 mod csv;
@@ -20,10 +21,19 @@ pub struct Recorded {
     pub record_hash: String,
 }
 
+/// One line of JSON: with the moment of the payment, by which periods are cut; `time` is that of its newest
+/// record.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    row: &'a Recorded,
+    made: Timestamp,
+}
+
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line, with the field names of spend events.
+    /// One JSON object a line, with the field names of spend events, and when it was made.
     Jsonl,
     /// The same in columns.
     Csv,
@@ -47,7 +57,10 @@ impl Format {
     pub fn line(self, row: &Recorded) -> String {
         match self {
             // Every field is a text, a number or a list of them: this cannot fail.
-            Self::Jsonl => ascii(serde_json::to_string(row).unwrap_or_default()),
+            Self::Jsonl => {
+                let made = row.event.id.made();
+                ascii(serde_json::to_string(&Line { row, made }).unwrap_or_default())
+            }
             Self::Csv => csv::line(row),
             Self::Focus => focus::line(row),
         }

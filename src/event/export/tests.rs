@@ -71,6 +71,19 @@ fn money_is_written_to_the_billionth() {
 }
 
 #[test]
+fn every_format_says_when_it_was_made() {
+    let late = row(State::Settled, Some(1), "/a");
+    let made = "2026-01-31T23:59:59.999Z";
+    assert_eq!(field(Format::Csv, &late, "made"), made);
+    let line: serde_json::Value = serde_json::from_str(&Format::Jsonl.line(&late)).unwrap();
+    assert_eq!(line["made"], made);
+    assert_ne!(
+        line["time"], made,
+        "that is when its newest state was reached"
+    );
+}
+
+#[test]
 fn a_charge_belongs_to_the_month_it_was_made_in() {
     let late = row(State::Settled, Some(1), "/a");
     for (name, want) in [

@@ -267,11 +267,27 @@ fn half_a_line_spoils_none_after_it() {
 #[test]
 fn a_bad_filter_is_an_error() {
     let errors = Kept::default();
-    let result = subscriber(options(
+    let read = |filter| subscriber(options(filter, Format::Text, Destination::None, &errors));
+    for silent in [
         "farepass=loud",
-        Format::Text,
-        Destination::None,
-        &errors,
-    ));
-    assert!(matches!(result, Err(LogError::Filter(_))));
+        "inf",
+        "loud",
+        "info=",
+        "",
+        " ",
+        "info,",
+        "warn,farepas",
+    ] {
+        let result = read(silent);
+        assert!(matches!(result, Err(LogError::Filter(_))), "{silent:?}");
+    }
+    for filter in [
+        "info",
+        "WARN",
+        "off",
+        "warn,farepass=debug",
+        "farepass[{agent=a}]=trace",
+    ] {
+        assert!(read(filter).is_ok(), "{filter:?}");
+    }
 }

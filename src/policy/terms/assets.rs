@@ -5,6 +5,7 @@ use crate::payment::{Reason, Refusal};
 use crate::policy::catalog::Catalog;
 use crate::section::{Section, SectionError};
 
+use super::schemes::some;
 use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
@@ -12,7 +13,7 @@ pub(super) const TERM: TermKind = TermKind {
     doc: "symbols or addresses of assets that may be used; every one with a price if not written",
     about: About::Means,
     build: Build::Key(|section, catalog| {
-        let read = |s: Section| s.list(|item| named(item, catalog));
+        let read = |s: Section| some(s, "assets", |item| named(item, catalog));
         let assets = section.map(read).transpose()?;
         Ok(Some(Box::new(Assets(assets))))
     }),

@@ -26,7 +26,13 @@ fn read(section: Section, catalog: &Catalog) -> Result<Vec<Arc<Budget>>, Section
     let mut budgets: Vec<Arc<Budget>> = vec![];
     for item in section.items()? {
         let name = item.clone().text()?;
-        let Some(budget) = catalog.budgets.iter().find(|b| b.name == name) else {
+        let found = catalog.budgets.iter().find(|b| b.name == name);
+        let unread = |called: &String| called.is_empty() || *called == name;
+        if found.is_none() && catalog.unread.iter().any(unread) {
+            // What is wrong with it is told where it is defined.
+            continue;
+        }
+        let Some(budget) = found else {
             let error = item.error(format!("no budget is called \"{}\"", name.escape_debug()));
             return Err(match catalog.budgets.is_empty() {
                 true => error.hint("define it below `budgets:` of the file"),

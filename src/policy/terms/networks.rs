@@ -5,6 +5,7 @@ use crate::payment::{Reason, Refusal};
 use crate::section::Section;
 use crate::settings;
 
+use super::schemes::some;
 use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
@@ -12,7 +13,7 @@ pub(super) const TERM: TermKind = TermKind {
     doc: "chains that may be used; those of the wallets if not written",
     about: About::Means,
     build: Build::Key(|section, _| {
-        let read = |s: Section| s.list(settings::network);
+        let read = |s: Section| some(s, "networks", settings::network);
         let networks = section.map(read).transpose()?;
         Ok(Some(Box::new(Networks(networks))))
     }),

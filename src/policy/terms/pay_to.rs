@@ -52,10 +52,12 @@ impl Payee {
 }
 
 fn read(section: Section) -> Result<PayTo, SectionError> {
+    let expected = || Err(section.expected("any, first-seen, or a list of addresses"));
     match section.clone().text().as_deref() {
         Ok("any") => return Ok(PayTo::Any),
         Ok("first-seen") => return Ok(PayTo::FirstSeen(OnChange::Deny)),
-        Ok(_) => return Err(section.expected("any, first-seen, or a list of addresses")),
+        Ok(_) => return expected(),
+        Err(_) if section.is_nothing() => return expected(),
         Err(_) => {}
     }
     if section.is_map() {

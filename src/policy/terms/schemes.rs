@@ -10,7 +10,7 @@ pub(super) const TERM: TermKind = TermKind {
     doc: "ways of charging that may be used, the first at the same price; exact if not written",
     about: About::Means,
     build: Build::Key(|section, _| {
-        let read = |s: Section| s.list(|item| known(item, SCHEMES));
+        let read = |s: Section| some(s, "schemes", |item| known(item, SCHEMES));
         let schemes = section.map_or(Ok(vec!["exact"]), read)?;
         Ok(Some(Box::new(Schemes(schemes))))
     }),
@@ -24,6 +24,23 @@ const SCHEMES: &[(&str, bool)] = &[
     ("tempo/charge", true),
     ("l402", true),
 ];
+
+/// The items of a list that names what may be used, which must name something: an empty one is a rule that
+/// never pays, and hardly meant.
+pub(super) fn some<T>(
+    section: Section,
+    what: &str,
+    read: impl Fn(Section) -> Result<T, SectionError>,
+) -> Result<Vec<T>, SectionError> {
+    let place = section.clone();
+    let list = section.list(read)?;
+    match list.is_empty() {
+        true => Err(place
+            .error(format!("the list of {what} is empty, so it allows nothing"))
+            .hint("remove the key for the default, or write `deny: true`")),
+        false => Ok(list),
+    }
+}
 
 /// A word of a table, if its feature is there.
 pub(super) fn known(

@@ -4,7 +4,7 @@
 use crate::payment::{Reason, Refusal};
 use crate::section::Section;
 
-use super::schemes::known;
+use super::schemes::{known, some};
 use super::{About, Ask, Bound, Build, Term, TermKind};
 
 pub(super) const TERM: TermKind = TermKind {
@@ -12,7 +12,7 @@ pub(super) const TERM: TermKind = TermKind {
     doc: "how an asset may be moved; eip3009 if not written",
     about: About::Means,
     build: Build::Key(|section, _| {
-        let read = |s: Section| s.list(|item| known(item, METHODS));
+        let read = |s: Section| some(s, "transfer methods", |item| known(item, METHODS));
         let methods = section.map_or(Ok(vec!["eip3009"]), read)?;
         Ok(Some(Box::new(Methods(methods))))
     }),

@@ -59,9 +59,17 @@ try {
   await page.click(`#freezes-list [data-key=all]`);
   await page.until("the thaw", `document.querySelector("#ready").innerText === "pays, with freezes"`);
 
-  // At the width of a phone nothing but tables and drawings is wider than the screen.
-  await page.look("light", 390, 844, true);
-  seen.phone = await page.run("document.documentElement.scrollWidth");
+  // At no width anything but tables and drawings is wider than the screen, and no column too narrow to be read.
+  seen.widths = {};
+  for (const width of [360, 390, 768, 1024, 1280]) {
+    await page.look("light", width, 844, width < 500);
+    await new Promise((drawn) => setTimeout(drawn, 300));
+    // Where rows are stacked a cell is as wide as its text.
+    const host = `[...document.querySelectorAll("#payments-table tr:not(.opened) bdi")].map((e) => e.closest("td")).filter((td) => getComputedStyle(td).display === "table-cell").reduce((least, td) => Math.min(least, Math.floor(td.getBoundingClientRect().width)), 1e4)`;
+    const clipped = `[...document.querySelectorAll("#chart text")].filter((e) => e.getBBox().x < 0 || e.getBBox().x + e.getBBox().width > e.ownerSVGElement.viewBox.baseVal.width + 1).map((e) => e.textContent)`;
+    seen.widths[width] = await page.run(`({ page: document.documentElement.scrollWidth, host: ${host}, clipped: ${clipped} })`);
+    if (pictures) await page.picture(join(pictures, `width-${width}.png`));
+  }
   const after = page.report();
   // The first page is refused twice before anybody has signed in.
   seen.errors = after.errors.slice(strange.errors.length);
@@ -69,6 +77,18 @@ try {
 
   // A page that has the cookie and not the other half: the same machine, as another port would be.
   seen.halfs = await page.run(`Promise.all([fetch("/api/v1/sessions"), fetch("/api/v1/freezes", { method: "POST", body: '{"scope":"all"}' })]).then((all) => all.map((a) => a.status))`);
+
+  // What no merchant here makes: a payment that a chain showed later, and odd sums.
+  seen.chain = await page.run(`import("/sequence.js").then(({ sequence }) => {
+    const record = { state: "settled", amount: "1", asset: "USDC", confirmed: false, flags: [], receipt: "claimed", delivery: { status: 200, digest: "d" } };
+    const records = [{ ...record, state: "reserved", delivery: null }, record, { ...record, confirmed: true, block: 32, reason: "seen_on_chain" }];
+    return sequence({ records: records.map((one, i) => ({ ...one, record_seq: i + 1 })) }).querySelector("svg").getAttribute("aria-label");
+  })`);
+  seen.money = await page.run(`import("/dom.js").then(({ money, usd }) => ["0.56 USD", "4.44 USD", "0.010000001 USD", "12.5 USD", "0 USD"].map((text) => money(usd(text))).join(" "))`);
+  // A stream that breaks, as it does when nobody looks at the page: nobody knows what the proxy does now.
+  await page.run(`(Object.defineProperty(document, "hidden", { get: () => true }), document.dispatchEvent(new Event("visibilitychange")), 1)`);
+  await page.until("the break", `document.querySelector("#live").innerText === "not connected"`);
+  seen.lost = await page.run(`document.querySelector("#ready").innerText`);
 } finally {
   await browser.stop();
 }

@@ -7,6 +7,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use crate::admin::Beacon;
+use crate::cli::run::LENT;
 use crate::config::Config;
 use crate::settings::Entrance;
 
@@ -14,14 +15,15 @@ use crate::settings::Entrance;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where the proxy listens: the one that runs here, and what the configuration says. A program under `run`
-/// has one of its own, with a port that nobody else knows.
+/// has one of its own, or a port that `run` lends it, which nobody else knows.
 pub(super) struct Here(Vec<SocketAddr>);
 
 impl Here {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config, given: &dyn Fn(&str) -> Option<String>) -> Self {
         let known = Beacon::seen(&config.state_dir).map(|beacon| beacon.proxy);
         let all = known.iter().chain(&config.listen.proxy);
-        Self(all.filter_map(Entrance::address).collect())
+        let lent = given(LENT).and_then(|at| at.parse().ok());
+        Self(all.filter_map(Entrance::address).chain(lent).collect())
     }
 
     /// Clients try every address of a name, so one of them is enough.
