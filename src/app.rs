@@ -179,6 +179,7 @@ async fn payer(
     state_dir: &Path,
     sinks: Vec<Arc<dyn Sink>>,
 ) -> Result<(Arc<Payer>, Option<Arrival>), StartError> {
+    let state_dir = state_dir.to_owned();
     let payer = Arc::new(Payer::new(payer::Parts {
         policy: Arc::new(policy),
         ledger: Arc::clone(&ground.ledger),
@@ -188,7 +189,7 @@ async fn payer(
         sinks,
         unproven,
         admin_url: format!("http://{}", ground.doors.admin_at),
-        stopped: stopped(state_dir),
+        stopped: Box::new(move || payer::stopped(&state_dir)),
         chains: std::mem::take(&mut ground.chains),
     }));
     let arrival = Arrival {
@@ -311,17 +312,6 @@ impl Running {
         while self.beside.join_next().await.is_some() {}
         drop(self.beacon);
     }
-}
-
-/// The operator's file that stops all payments, as long as it is there: for who has no command at hand.
-const STOP_FILE: &str = "freeze";
-
-fn stopped(state_dir: &Path) -> payer::Stopped {
-    let file = state_dir.join(STOP_FILE);
-    // What cannot be looked up might be there.
-    Box::new(
-        move || !matches!(file.symlink_metadata(), Err(e) if e.kind() == std::io::ErrorKind::NotFound),
-    )
 }
 
 /// "May pay": the ledger can promise and was read, somebody can sign, and the end is not near.

@@ -8,7 +8,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::ledger::{OpenError, PostError, Reader, SessionRow, sessions};
 use crate::money::{Network, Usd};
-use crate::payer::{self, Foreseen};
+use crate::payer::{self, Foreseen, Past};
 use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
 use crate::policy::{Answer, Facts, OURSELVES, Question, Supposed};
 use crate::wallet;
@@ -105,6 +105,14 @@ pub(super) fn book(config: &Config, terminal: &Terminal) -> Option<Arc<dyn Reade
     }
 }
 
+/// What has happened already, for who reads only.
+pub(super) fn past<'a>(config: &Config, book: Option<&'a dyn Reader>) -> Past<'a> {
+    Past {
+        book,
+        stopped: payer::stopped(&config.state_dir),
+    }
+}
+
 impl Explain {
     async fn explain(
         self,
@@ -127,7 +135,8 @@ impl Explain {
         };
         let payers = payers(config);
         let policy = &config.policy;
-        let foreseen = payer::foresee(policy, &payers, book, &session, &question, now).await?;
+        let past = past(config, book);
+        let foreseen = payer::foresee(policy, &payers, past, &session, &question, now).await?;
         let Foreseen {
             answer,
             limits,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ledger::{charged, request};
 use super::session::seconds;
@@ -16,6 +16,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader, SessionRow};
+use crate::payer::{self, STOP_FILE};
 use crate::settings::Span;
 
 /// Between two looks the disk and the database have a rest.
@@ -114,10 +115,12 @@ async fn look(
     if book.is_none() {
         *book = setup::book(config)?;
     }
+    let stopped = payer::stopped(&config.state_dir).then(by_file);
     let Some(book) = book else {
         // No proxy has run here yet.
         return Ok(View {
             time: now,
+            frozen: stopped.into_iter().collect(),
             ..View::default()
         });
     };
@@ -130,7 +133,10 @@ async fn look(
         time: now,
         sessions: book.sessions().await?,
         waiting: control::approvals(&**book).await?,
-        frozen: control::freezes(&**book).await?,
+        frozen: stopped
+            .into_iter()
+            .chain(control::freezes(&**book).await?)
+            .collect(),
         newest: book.payments(newest).await?,
         ..View::default()
     };
@@ -142,6 +148,12 @@ async fn look(
         view.unknown += usize::from(event.state == State::Unknown);
     }
     Ok(view)
+}
+
+/// What the operator's file freezes, as a row beside the ledger's.
+fn by_file() -> Value {
+    let why = format!("the file `{STOP_FILE}` in the state directory");
+    json!({ "what": "all", "since": null, "why": why })
 }
 
 impl View {

@@ -6,6 +6,7 @@ use http::Uri;
 use serde::Serialize;
 
 use crate::bazaar::Listing;
+use crate::cli::explain::past;
 use crate::cli::table::plain;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -121,7 +122,8 @@ impl Judge<'_> {
             Ok(approval) => {
                 row.rule = Some(approval.rule.clone());
                 asks = approval.duties.consent.is_some();
-                payer::passed(self.book.as_deref(), &asked, &approval).await?
+                let past = past(self.config, self.book.as_deref());
+                payer::passed(past, &asked, &approval).await?
             }
         };
         row.verdict = match (&refusal, policy.mode(), asks) {

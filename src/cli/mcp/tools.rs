@@ -13,6 +13,7 @@ use crate::admin::control;
 use crate::admin::purchase::Purchase;
 use crate::budget::facts::key;
 use crate::budget::{Asking, Counted, Frozen};
+use crate::cli::explain::past;
 use crate::cli::{owner, setup};
 use crate::event::State;
 use crate::ledger::Filter;
@@ -162,8 +163,9 @@ impl Asker {
 
     /// Is everything of this agent frozen?
     async fn frozen(&self) -> Result<bool, Silent> {
-        let Some(book) = &self.book else {
-            return Ok(false);
+        let past = past(&self.config, self.book.as_deref());
+        let Some(book) = past.book.filter(|_| !past.stopped) else {
+            return Ok(past.stopped);
         };
         let freezes = book.facts(key::FREEZES).await?.into_iter().collect();
         Ok(Frozen::among(&freezes, "", &self.row.session.agent).is_some())
@@ -186,7 +188,7 @@ impl Asker {
         let mut foreseen = payer::foresee(
             &self.config.policy,
             &self.payers,
-            self.book.as_deref(),
+            past(&self.config, self.book.as_deref()),
             &self.row.session,
             question,
             self.now,
