@@ -161,7 +161,9 @@ impl View {
     fn write(&self, out: &mut dyn Write, width: Option<usize>, lines: usize) -> io::Result<()> {
         let mut page = vec![];
         self.whole(&mut page, width, lines)?;
-        for line in String::from_utf8_lossy(&page).lines() {
+        // The cursor has a line of its own.
+        let most = lines.saturating_sub(1);
+        for line in String::from_utf8_lossy(&page).lines().take(most) {
             let fits: String = line.chars().take(width.unwrap_or(usize::MAX)).collect();
             writeln!(out, "{}", fits.trim_end())?;
         }
@@ -170,11 +172,15 @@ impl View {
 
     fn whole(&self, out: &mut Vec<u8>, width: Option<usize>, lines: usize) -> io::Result<()> {
         let mut head = vec![self.summary()];
-        for row in &self.frozen {
+        let most = lines / 4;
+        for row in self.frozen.iter().take(most) {
             let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
             head.push(format!("frozen: {}  {}", text("what"), text("why")));
         }
-        for asking in self.waiting.iter().take(lines / 4) {
+        if let Some(more) = self.frozen.len().checked_sub(most).filter(|n| *n > 0) {
+            head.push(format!("and {more} more: farepass freeze --list"));
+        }
+        for asking in self.waiting.iter().take(most) {
             head.push(format!(
                 "waits for a person: {} to {}{} of {}  farepass approve {}",
                 asking.price, asking.host, asking.path, asking.agent, asking.id
@@ -184,12 +190,12 @@ impl View {
             writeln!(out, "{}", plain(line))?;
         }
         writeln!(out)?;
-        let shown = self.sessions.len().min(lines / 3);
+        // Two empty lines, two heads, and the line that the cursor is in.
+        let room = lines.saturating_sub(head.len() + 5);
+        let shown = self.sessions.len().min(lines / 3).min(room);
         self.sessions(shown).write(out, width)?;
         writeln!(out)?;
-        // Two empty lines, two heads, and the line that the cursor is in.
-        let left = lines.saturating_sub(head.len() + shown + 5);
-        self.newest(left).write(out, width)
+        self.newest(room.saturating_sub(shown)).write(out, width)
     }
 
     fn summary(&self) -> String {
