@@ -149,7 +149,10 @@ fn table(rows: &[Row]) -> Table {
             row.price.map_or_else(|| "-".into(), |p| p.to_string()),
             why.unwrap_or_else(|| "-".into()),
             row.method.clone(),
-            row.resource.clone(),
+            match &row.tool {
+                Some(tool) => format!("{}#{tool}", row.resource),
+                None => row.resource.clone(),
+            },
             row.description.clone(),
         ]);
     }

@@ -23,6 +23,8 @@ pub(in crate::cli) struct Row {
     #[serde(rename = "type")]
     kind: String,
     pub(in crate::cli) method: String,
+    /// The MCP tool behind the resource.
+    pub(in crate::cli) tool: Option<String>,
     pub(in crate::cli) description: String,
     /// Who lists it.
     source: String,
@@ -45,7 +47,8 @@ impl Row {
         Self {
             resource: plain(&listing.resource),
             kind: plain(&listing.kind),
-            method: plain(listing.method.as_deref().unwrap_or("GET")),
+            method: plain(method(listing)),
+            tool: listing.tool.as_deref().map(plain),
             description: plain(&listing.description),
             source: plain(from.host().unwrap_or_default()),
             verdict: "unknown",
@@ -98,10 +101,14 @@ impl Judge<'_> {
         };
         let mut facts = self.facts.clone();
         if let Some(book) = &self.book {
-            facts.known = payer::known(&**book, &asked.host, &asked.method, &asked.path).await?;
+            let route = payer::route(&asked.path, asked.tool.as_deref());
+            facts.known = payer::known(&**book, &asked.host, &asked.method, &route).await?;
         }
         let policy = &self.config.policy;
-        let decided = policy::decide(policy, &asked, &listing.offers, &facts, self.now);
+        let decided = match policy.overlooks(&asked) {
+            Some(refusal) => Err(refusal),
+            None => policy::decide(policy, &asked, &listing.offers, &facts, self.now),
+        };
         let chosen = match &decided {
             Ok(approval) => Some(&approval.requirement),
             Err(_) => listing.offers.requirements.first(),
@@ -144,7 +151,7 @@ impl Judge<'_> {
     /// The question that an agent would ask. `None`: it is no URL, so there is none.
     fn asked(&self, listing: &Listing) -> Option<Asked> {
         let question: Question = listing.resource.parse().ok()?;
-        let method = listing.method.as_deref().unwrap_or("GET");
+        let method = method(listing);
         Some(Asked {
             session: Arc::new(self.session.clone()),
             method: method.parse().ok()?,
@@ -154,9 +161,18 @@ impl Judge<'_> {
             path: (&*question.path).into(),
             request: None,
             trace: None,
-            tool: None,
+            tool: listing.tool.as_deref().map(Into::into),
         })
     }
+}
+
+/// What is said, else what is usual.
+fn method(listing: &Listing) -> &str {
+    let usual = match listing.tool {
+        Some(_) => "POST",
+        None => "GET",
+    };
+    listing.method.as_deref().unwrap_or(usual)
 }
 
 fn unpriced(listing: &Listing) -> bool {
