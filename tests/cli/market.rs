@@ -437,6 +437,36 @@ fn what_is_learned_loads() {
     );
 }
 
+/// However much was seen: a file has at most 1 MiB, and is what a person should read.
+#[test]
+fn what_is_learned_has_a_bound() {
+    let home = Home::new();
+    let long = "x".repeat(900);
+    let mut lines = String::new();
+    for n in 0..2500_u32 {
+        let payee = format!("0x{:040x}", u64::from(n) + 0x0012_3456_7890);
+        let host = format!("h{}.example.com", n % 20);
+        let event = json!({ "event": "denied", "state": "denied", "method": "GET", "host": host, "path": format!("/{long}/{n}"),
+            "amount": "10000", "network": "eip155:84532", "asset": USDC, "pay_to": payee, "scheme": "exact",
+            "reason": "host_not_allowed" });
+        lines += &format!("{event}\n");
+    }
+    std::fs::write(home.at("events.jsonl"), lines).unwrap();
+    let file = home.at("events.jsonl");
+    let ended = home.farepass(["learn", file.to_str().unwrap()]).ok();
+    assert!(ended.err.contains("no room for more"), "{}", ended.err);
+    let payees = ended.out.matches("0x").count();
+    assert!(
+        ended.out.len() > 900_000,
+        "{}: it is filled",
+        ended.out.len()
+    );
+    assert!(payees <= 20 * 100, "{payees}");
+    let rules = home.at("learned.yaml");
+    std::fs::write(&rules, &ended.out).unwrap();
+    home.farepass(["check", rules.to_str().unwrap()]).ok();
+}
+
 /// From a merchant that asks to a policy that pays it.
 #[test]
 fn what_the_ledger_refused_can_be_learned_from() {
