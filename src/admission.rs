@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ALLOW, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -122,9 +122,8 @@ impl Admission {
         match request.uri().path() {
             "/healthz" | "/readyz" if read => plain(StatusCode::OK, "ok\n"),
             PATH if request.method() == Method::POST => self.review(request).await,
-            PATH | "/healthz" | "/readyz" => {
-                plain(StatusCode::METHOD_NOT_ALLOWED, "another method\n")
-            }
+            PATH => another_method("POST"),
+            "/healthz" | "/readyz" => another_method("GET, HEAD"),
             _ => plain(StatusCode::NOT_FOUND, "reviews go to /inject\n"),
         }
     }
@@ -154,6 +153,14 @@ impl Admission {
         response.headers_mut().insert(CONTENT_TYPE, json);
         response
     }
+}
+
+/// RFC 9110 section 15.5.6: it says which methods there are.
+fn another_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "another method\n");
+    let allowed = http::HeaderValue::from_static(allowed);
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

@@ -181,6 +181,7 @@ async fn payer(
     state_dir: &Path,
     sinks: Vec<Arc<dyn Sink>>,
 ) -> Result<(Arc<Payer>, Option<Arrival>), StartError> {
+    let state_dir = state_dir.to_owned();
     let payer = Arc::new(Payer::new(payer::Parts {
         policy: Arc::new(policy),
         ledger: Arc::clone(&ground.ledger),
@@ -190,7 +191,7 @@ async fn payer(
         sinks,
         unproven,
         admin_url: format!("http://{}", ground.doors.admin_at),
-        stopped: stopped(state_dir),
+        stopped: Box::new(move || payer::stopped(&state_dir)),
         chains: std::mem::take(&mut ground.chains),
     }));
     let arrival = Arrival {
@@ -323,17 +324,6 @@ impl Running {
 
 /// For what is said of open payments at the end.
 const FAREWELL: Duration = Duration::from_secs(3);
-
-/// The operator's file that stops all payments, as long as it is there: for who has no command at hand.
-const STOP_FILE: &str = "freeze";
-
-fn stopped(state_dir: &Path) -> payer::Stopped {
-    let file = state_dir.join(STOP_FILE);
-    // What cannot be looked up might be there.
-    Box::new(
-        move || !matches!(file.symlink_metadata(), Err(e) if e.kind() == std::io::ErrorKind::NotFound),
-    )
-}
 
 /// "May pay": the ledger can promise and was read, somebody can sign, and the end is not near. A freeze is the
 /// operator's will and no fault: whoever is frozen still forwards, and is not taken out of service.

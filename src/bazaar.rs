@@ -21,6 +21,9 @@ const ANSWER_MAX: usize = 4 << 20;
 /// Entries of one page of a list.
 const PAGE: usize = 100;
 
+/// Most that a search gives; more makes it answer 400.
+const SEARCH_MAX: usize = 20;
+
 /// Pages of a list that are looked through for words.
 const PAGES: usize = 10;
 
@@ -36,6 +39,8 @@ pub struct Listing {
     pub kind: String,
     /// The HTTP method, where it is said.
     pub method: Option<String>,
+    /// The MCP tool that it is, if it is one.
+    pub tool: Option<String>,
     /// What it is, in the merchant's words.
     pub description: String,
     /// Ways to pay, read as a 402 is; none where no price is said.
@@ -81,11 +86,38 @@ struct Item<'a> {
     extensions: Option<&'a RawValue>,
 }
 
+/// How a merchant says that it is asked.
+#[derive(Default)]
+struct Input {
+    method: Option<String>,
+    tool_name: Option<String>,
+}
+
 /// A page of a catalogue: `items` of a list, `resources` of a search or of a host.
 #[derive(Deserialize)]
 struct Page<'a> {
     #[serde(borrow, alias = "items")]
     resources: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    pagination: Option<&'a RawValue>,
+}
+
+impl Page<'_> {
+    /// How many entries the whole list has, if that is said.
+    fn total(&self) -> Option<usize> {
+        let all: serde_json::Value = serde_json::from_str(self.pagination?.get()).ok()?;
+        usize::try_from(all.get("total")?.as_u64()?).ok()
+    }
+}
+
+/// What is in a page.
+struct Found {
+    /// What can be read of it.
+    listings: Vec<Listing>,
+    /// How many entries it has, readable or not.
+    entries: usize,
+    /// How many the whole list has, if that is said.
+    total: Option<usize>,
 }
 
 /// What a facilitator has for these words: what its search finds, or where it has none, those of its list
@@ -101,28 +133,37 @@ pub async fn search(
 ) -> Result<Vec<Listing>, BazaarError> {
     let base = facilitator.to_string();
     let base = base.trim_end_matches('/');
-    let query = escaped(words);
+    let (query, limit) = (escaped(words), most.min(SEARCH_MAX));
     let found = get(
         fetch,
-        &format!("{base}/discovery/search?query={query}&limit={most}"),
+        &format!("{base}/discovery/search?query={query}&limit={limit}"),
     )
     .await;
     match found {
-        Ok(body) => return Ok(page(&body, facilitator)?.into_iter().take(most).collect()),
+        Ok(body) => {
+            let found = page(&body, facilitator)?.listings;
+            return Ok(found.into_iter().take(most).collect());
+        }
         Err(BazaarError::Status { status, .. }) if is_missing(status) => {}
         Err(problem) => return Err(problem),
     }
     let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
-    let mut all = vec![];
-    for number in 0..PAGES {
-        let offset = number.saturating_mul(PAGE);
+    let (mut all, mut offset, mut before) = (vec![], 0_usize, Bytes::new());
+    for _ in 0..PAGES {
         let url = format!("{base}/discovery/resources?limit={PAGE}&offset={offset}");
-        let listed = page(&get(fetch, &url).await?, facilitator)?;
-        let full = listed.len() >= PAGE;
-        all.extend(listed.into_iter().filter(|one| one.has(&words)));
-        if all.len() >= most || !full {
+        let body = get(fetch, &url).await?;
+        let found = page(&body, facilitator)?;
+        // Who has no pages says the same again.
+        if found.entries == 0 || body == before {
             break;
         }
+        offset = offset.saturating_add(found.entries);
+        let fitting = found.listings.into_iter().filter(|one| one.has(&words));
+        all.extend(fitting);
+        if all.len() >= most || found.total.is_some_and(|total| offset >= total) {
+            break;
+        }
+        before = body;
     }
     all.truncate(most);
     Ok(all)
@@ -136,7 +177,7 @@ pub async fn of_host(fetch: &Fetch, host: &Uri, most: usize) -> Result<Vec<Listi
     let authority = host.authority().map_or("", |a| a.as_str());
     let scheme = host.scheme_str().unwrap_or("https");
     let url = format!("{scheme}://{authority}/.well-known/x402");
-    let listed = page(&get(fetch, &url).await?, host)?;
+    let listed = page(&get(fetch, &url).await?, host)?.listings;
     Ok(listed.into_iter().take(most).collect())
 }
 
@@ -160,17 +201,29 @@ async fn get(fetch: &Fetch, url: &str) -> Result<Bytes, BazaarError> {
     }
 }
 
-fn page(body: &[u8], from: &Uri) -> Result<Vec<Listing>, BazaarError> {
+fn page(body: &[u8], from: &Uri) -> Result<Found, BazaarError> {
     let host = from.host().unwrap_or_default();
-    read(body).ok_or_else(|| BazaarError::Unreadable(host.to_owned()))
+    found(body).ok_or_else(|| BazaarError::Unreadable(host.to_owned()))
 }
 
 /// Reads one page. An entry that cannot be read hides no other.
 #[must_use]
 pub fn read(body: &[u8]) -> Option<Vec<Listing>> {
+    found(body).map(|found| found.listings)
+}
+
+fn found(body: &[u8]) -> Option<Found> {
     let page: Page<'_> = serde_json::from_slice(body).ok()?;
-    let entries = page.resources?.into_iter();
-    Some(entries.filter_map(|raw| listing(raw.get())).collect())
+    let total = page.total();
+    let entries = page.resources?;
+    Some(Found {
+        total,
+        entries: entries.len(),
+        listings: entries
+            .iter()
+            .filter_map(|raw| listing(raw.get()))
+            .collect(),
+    })
 }
 
 fn listing(raw: &str) -> Option<Listing> {
@@ -179,6 +232,7 @@ fn listing(raw: &str) -> Option<Listing> {
             resource: short(&url),
             kind: "http".into(),
             method: None,
+            tool: None,
             description: String::new(),
             offers: Challenge::default(),
         });
@@ -194,21 +248,35 @@ fn listing(raw: &str) -> Option<Listing> {
     if let Some(accepts) = item.accepts {
         offers = protocol::listed(item.x402_version.unwrap_or(1), accepts);
     }
-    let bazaar = item.extensions.and_then(method);
+    let input = item.extensions.map(input).unwrap_or_default();
+    let kind = item.kind.as_deref().unwrap_or("http");
+    let tool = input.tool_name.filter(|_| kind == "mcp");
     Some(Listing {
         resource: short(&item.resource?),
-        kind: short(item.kind.as_deref().unwrap_or("http")),
-        method: item.method.or(bazaar).map(|m| short(&m)),
-        description: short(&said.join(" · ")),
+        kind: short(kind),
+        method: item.method.or(input.method).map(|m| short(&m)),
+        // Whole: rules compare it.
+        tool,
+        // Of letters that tables show as they are.
+        description: short(&said.join(" – ")),
         offers,
     })
 }
 
-/// `bazaar.info.input.method` of the entry's extensions.
-fn method(extensions: &RawValue) -> Option<String> {
-    let all: serde_json::Value = serde_json::from_str(extensions.get()).ok()?;
-    let method = all.pointer("/bazaar/info/input/method")?;
-    method.as_str().map(str::to_owned)
+/// `bazaar.info.input` of the entry's extensions, as far as it can be read.
+fn input(extensions: &RawValue) -> Input {
+    let read = |raw: &RawValue| {
+        let all: serde_json::Value = serde_json::from_str(raw.get()).ok()?;
+        let text = |name: &str| {
+            let value = all.pointer("/bazaar/info/input")?.get(name)?;
+            value.as_str().map(str::to_owned)
+        };
+        Some(Input {
+            method: text("method"),
+            tool_name: text("toolName"),
+        })
+    };
+    read(extensions).unwrap_or_default()
 }
 
 fn short(text: &str) -> String {

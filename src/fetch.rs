@@ -361,12 +361,20 @@ async fn whole(
         }
     };
     tokio::pin!(talk);
-    // The connection drives the exchange; it ends first only when the other side hangs up.
+    // The connection drives the exchange; it ends first only when the other side hangs up. What is whole by
+    // then is an answer, whatever became of the connection: many a server spares itself the farewell of TLS.
     tokio::select! {
         answer = &mut talk => answer,
         ended = connection => match ended {
             Ok(()) => talk.await,
-            Err(e) => Err(target.broken(&e)),
+            Err(e) => talk.await.map_err(|error| match error {
+                FetchError::TooLong { .. } => error,
+                FetchError::Url
+                | FetchError::Crypto(_)
+                | FetchError::Connection { .. }
+                | FetchError::Answer { .. }
+                | FetchError::Late { .. } => target.broken(&e),
+            }),
         },
     }
 }

@@ -63,6 +63,25 @@ fn it_buys_refuses_and_balances_its_books() {
     assert_eq!(left, 0, "it cleans up after itself");
 }
 
+/// It promises that everything stays on the machine, whatever the surroundings say of telemetry.
+#[test]
+fn it_sends_no_telemetry() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", collector.local_addr().unwrap());
+    let output = Command::new(env!("CARGO_BIN_EXE_farepass"))
+        .arg("demo")
+        .env_clear()
+        .env("TMPDIR", folder.path())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    collector.set_nonblocking(true).unwrap();
+    let asked = collector.accept();
+    assert!(asked.is_err(), "somebody was told: {asked:?}");
+}
+
 #[test]
 fn lines_are_short_enough_for_a_terminal() {
     let folder = tempfile::tempdir().unwrap();

@@ -1178,7 +1178,8 @@ rules:
   - { name: all, match: { hosts: ["mcp.test"], paths: ["/all"] }, pay: { max: "0.01 USD", mcp: true } }
 tests:
   - { url: "https://mcp.test/mcp", tool: weather-now, amount: "0.05 USD", expect: pay, rule: search }
-  - { url: "https://mcp.test/mcp", tool: other, amount: "0.01 USD", expect: pay, rule: rest }
+  - { url: "https://mcp.test/mcp", tool: other, amount: "0.01 USD", expect: host_not_allowed, rule: rest }
+  - { url: "https://mcp.test/mcp", method: POST, amount: "0.01 USD", expect: pay, rule: rest }
   - { url: "https://mcp.test/mcp", amount: "0.05 USD", expect: over_request_cap, rule: rest }
   - { url: "https://mcp.test/all", tool: admin-erase, expect: deny, rule: no-admin }
   - { url: "https://mcp.test/all", tool: anything, expect: pay, rule: all }
@@ -1189,7 +1190,7 @@ fn a_tool_is_matched_by_its_name_and_bodies_are_read_where_a_rule_says_so() {
     let policy = compile(TOOLS);
     let networks = [SEPOLIA.parse().unwrap()];
     let (ran, failed) = policy.run_tests(&networks, Usd(1_000_000_000));
-    assert_eq!((ran, failed.len()), (5, 0), "{failed:?}");
+    assert_eq!((ran, failed.len()), (6, 0), "{failed:?}");
     let may_read = |url: &str| policy.may_read(&asked(url));
     assert!(may_read("https://mcp.test/mcp") && may_read("https://mcp.test/all"));
     assert!(!may_read("https://mcp.test/other") && !may_read("https://other.test/mcp"));

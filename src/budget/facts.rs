@@ -118,7 +118,7 @@ pub struct Asking {
     pub method: String,
     /// The merchant.
     pub host: String,
-    /// Path without query.
+    /// Path without query; behind a `#` the tool, prompt or resource that is asked for there.
     pub path: String,
     /// The rule that asks.
     pub rule: String,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 
 use super::explain::{book, facts, session};
+use super::session::Own;
 use super::table::{Table, plain, width};
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::app;
@@ -31,9 +32,12 @@ pub(super) struct Discover {
     /// Words to look for, or https://HOST
     #[arg(value_name = "QUERY", required = true)]
     query: Vec<String>,
-    /// For which agent [default: that of clients without credentials]
+    /// For which agent [default: that of clients without credentials, with $FAREPASS_SESSION, $FAREPASS_AGENT and
+    /// $FAREPASS_BUDGET as `serve` has them]
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
+    #[command(flatten)]
+    own: Own,
     /// At most so many of each catalogue
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
@@ -79,7 +83,8 @@ impl Discover {
         let most = self.limit.clamp(1, MOST);
         let words = self.query.join(" ");
         let now = clock::wall();
-        let session = session(config, book.as_deref(), self.agent.as_deref(), now).await?;
+        let usual = self.own.usual(config);
+        let session = session(&usual, book.as_deref(), self.agent.as_deref(), now).await?;
         let judge = Judge {
             facts: facts(config),
             config,
@@ -144,7 +149,10 @@ fn table(rows: &[Row]) -> Table {
             row.price.map_or_else(|| "-".into(), |p| p.to_string()),
             why.unwrap_or_else(|| "-".into()),
             row.method.clone(),
-            row.resource.clone(),
+            match &row.tool {
+                Some(tool) => format!("{}#{tool}", row.resource),
+                None => row.resource.clone(),
+            },
             row.description.clone(),
         ]);
     }

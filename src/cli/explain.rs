@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use super::session::Own;
 use super::{Command, Exit, Failure, Terminal};
+use crate::admin::sessions::Usual;
 use crate::budget::Counted;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::ledger::{OpenError, PostError, Reader, SessionRow, sessions};
+use crate::ledger::{OpenError, PostError, Reader, SessionRow};
 use crate::money::{Network, Usd};
-use crate::payer::{self, Foreseen};
+use crate::payer::{self, Foreseen, Past};
 use crate::payment::{Limit, Refusal, Requirement, Session, SessionId};
 use crate::policy::{Answer, Facts, OURSELVES, Question, Supposed};
 use crate::wallet;
@@ -32,7 +34,8 @@ pub(super) struct Explain {
     /// What the merchant would want, as "0.03 USD" [default: the smallest amount there is]
     #[arg(long, value_name = "MONEY")]
     amount: Option<Usd>,
-    /// Which agent [default: that of clients without credentials]
+    /// Which agent [default: that of clients without credentials, with $FAREPASS_SESSION, $FAREPASS_AGENT and
+    /// $FAREPASS_BUDGET as `serve` has them]
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
     /// On which network, as "eip155:84532" [default: the first of the wallets]
@@ -48,6 +51,8 @@ pub(super) struct Explain {
     /// payer) or l402. Several times, each with a price of its own if you like, as evm/charge="0.01 USD": which of them would be paid? [default: exact]
     #[arg(long, value_name = "SCHEME")]
     scheme: Vec<Supposed>,
+    #[command(flatten)]
+    own: Own,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -105,6 +110,14 @@ pub(super) fn book(config: &Config, terminal: &Terminal) -> Option<Arc<dyn Reade
     }
 }
 
+/// What has happened already, for who reads only.
+pub(super) fn past<'a>(config: &Config, book: Option<&'a dyn Reader>) -> Past<'a> {
+    Past {
+        book,
+        stopped: payer::stopped(&config.state_dir),
+    }
+}
+
 impl Explain {
     async fn explain(
         self,
@@ -112,7 +125,8 @@ impl Explain {
         book: Option<&dyn Reader>,
         now: Timestamp,
     ) -> Result<Explained, PostError> {
-        let session = session(config, book, self.agent.as_deref(), now).await?;
+        let usual = self.own.usual(config);
+        let session = session(&usual, book, self.agent.as_deref(), now).await?;
         let question = Question {
             method: self
                 .method
@@ -127,7 +141,8 @@ impl Explain {
         };
         let payers = payers(config);
         let policy = &config.policy;
-        let foreseen = payer::foresee(policy, &payers, book, &session, &question, now).await?;
+        let past = past(config, book);
+        let foreseen = payer::foresee(policy, &payers, past, &session, &question, now).await?;
         let Foreseen {
             answer,
             limits,
@@ -155,10 +170,10 @@ impl Explain {
     }
 }
 
-/// The newest open session of the agent, else a new one as the configuration makes it. That of clients
-/// without credentials is the one that the ledger has, also when it is over: nobody gets another.
+/// The newest open session of the agent, else a new one as it is usual. That of clients without credentials
+/// is the one that the ledger has, also when it is over: nobody gets another.
 pub(super) async fn session(
-    config: &Config,
+    usual: &Usual,
     book: Option<&dyn Reader>,
     agent: Option<&str>,
     now: Timestamp,
@@ -171,20 +186,21 @@ pub(super) async fn session(
             rows.filter(alive).find(|row| *row.session.agent == *agent)
         }
     };
+    let own = &usual.named;
     if let (None, Some(book)) = (&known, book)
-        && agent.is_none_or(|agent| agent == sessions::DEFAULT)
+        && agent.is_none_or(|agent| agent == own.agent)
     {
-        known = book.session(&SessionId(sessions::DEFAULT.into())).await?;
+        known = book.session(&SessionId((&*own.id).into())).await?;
     }
     if let Some(row) = known {
         return Ok(row.session);
     }
     Ok(Session {
         id: SessionId("new".into()),
-        agent: agent.unwrap_or(sessions::DEFAULT).into(),
-        budget: config.sessions.budget,
+        agent: agent.unwrap_or(&own.agent).into(),
+        budget: usual.budget,
         created: now,
-        expires: now.after_secs(config.sessions.expires.as_secs()),
+        expires: now.after_secs(usual.expires.as_secs()),
     })
 }
 

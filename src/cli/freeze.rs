@@ -9,6 +9,7 @@ use super::{Command, Exit, Failure, Terminal, owner, setup};
 use crate::admin::control;
 use crate::budget::Frozen;
 use crate::config::Config;
+use crate::payer::{self, STOP_FILE};
 
 /// Stop payments at once: all, those to a host, or those of an agent
 ///
@@ -96,11 +97,19 @@ fn show(config: &Config, terminal: &mut Terminal, json: bool) -> Result<Exit, Fa
         Some(book) => setup::wait(async { Ok(control::freezes(&*book).await?) })?,
         None => vec![],
     };
+    let stopped = payer::stopped(&config.state_dir);
+    if stopped {
+        let file = config.state_dir.join(STOP_FILE);
+        terminal.say(format_args!(
+            "farepass: all payments are stopped as long as {} is there",
+            plain(&file.display().to_string())
+        ));
+    }
     if json {
         terminal.json_list(&rows)?;
         return Ok(Exit::Done);
     }
-    if rows.is_empty() {
+    if rows.is_empty() && !stopped {
         terminal.say("nothing is frozen");
     }
     for row in &rows {

@@ -14,9 +14,18 @@ use crate::payment::Reason;
 /// Bytes of one line. Events have some hundred.
 const LINE_MAX: u64 = 64 * 1024;
 
-/// Hosts, and paths of one host, that become rules. A person should read them all.
+/// Hosts, and paths and recipients of one host, that become rules. A person should read them all.
 const HOSTS: usize = 500;
 const PATHS: usize = 100;
+const PAYEES: usize = 100;
+
+/// Bytes of all rules: with what stands above them less than a file may have.
+const RULES_MAX: usize = 1_000_000;
+
+/// Bytes of a rule besides what was seen, and of each text besides itself, at most. Texts count for more than
+/// they have, because a file may not have too many values either.
+const RULE_COSTS: usize = 600;
+const TEXT_COSTS: usize = 12;
 
 /// Write a first policy from what merchants asked for
 ///
@@ -42,6 +51,7 @@ struct Seen {
     highest: Usd,
     times: usize,
     more_paths: bool,
+    more_payees: bool,
 }
 
 /// Everything that was seen.
@@ -50,7 +60,11 @@ struct Learned {
     hosts: BTreeMap<String, Seen>,
     /// Events of something that cannot be written as a rule.
     left_out: usize,
+    /// Events that the file has no room for.
+    beyond: usize,
     unreadable: usize,
+    /// Bytes of the rules, at most.
+    bytes: usize,
 }
 
 impl Command for Learn {
@@ -75,6 +89,12 @@ impl Command for Learn {
             let many = learned.left_out;
             terminal.say(format_args!(
                 "farepass: {many} events are left out: no price that is known, or nothing that a rule can name"
+            ));
+        }
+        if learned.beyond > 0 {
+            let many = learned.beyond;
+            terminal.say(format_args!(
+                "farepass: {many} events are left out: there is no room for more in one file"
             ));
         }
         if learned.hosts.is_empty() {
@@ -117,7 +137,6 @@ impl Learned {
         };
         let alone = Seen::of(event, price, asset);
         let known = self.hosts.get(&event.host);
-        let room = known.is_some() || self.hosts.len() < HOSTS;
         let new = known.is_none_or(|seen| !seen.has(&alone));
         let texts = [
             &event.host,
@@ -126,11 +145,21 @@ impl Learned {
             &event.pay_to,
             &event.scheme,
         ];
-        let plain = room && texts.into_iter().all(|text| is_plain(text));
+        let plain = texts.into_iter().all(|text| is_plain(text));
         if !plain || new && !alone.loads(&event.host) {
             self.left_out = self.left_out.saturating_add(1);
             return;
         }
+        let costs = match known {
+            Some(seen) => seen.costs(&alone),
+            None => Seen::default().costs(&alone) + RULE_COSTS + event.host.len(),
+        };
+        let bytes = self.bytes.saturating_add(costs);
+        if bytes > RULES_MAX || known.is_none() && self.hosts.len() >= HOSTS {
+            self.beyond = self.beyond.saturating_add(1);
+            return;
+        }
+        self.bytes = bytes;
         let seen = self.hosts.entry(event.host.clone()).or_default();
         seen.add(alone);
     }
@@ -166,6 +195,7 @@ impl Seen {
             highest: price,
             times: 1,
             more_paths: false,
+            more_payees: false,
         }
     }
 
@@ -186,20 +216,31 @@ impl Seen {
         pairs.all(|(own, theirs)| theirs.is_subset(own))
     }
 
+    /// By how many bytes the other one lengthens this one, at most. What is beyond a bound is not written.
+    fn costs(&self, other: &Self) -> usize {
+        let full = [
+            (&self.paths, self.paths.len() >= PATHS),
+            (&self.payees, self.payees.len() >= PAYEES),
+        ];
+        let is_full = |list| {
+            full.iter()
+                .any(|(own, full)| *full && std::ptr::eq(*own, list))
+        };
+        let pairs = self.lists().into_iter().zip(other.lists());
+        let open = pairs.filter(|(own, _)| !is_full(*own));
+        let new = open.flat_map(|(own, theirs)| theirs.difference(own));
+        new.map(|text| text.len().saturating_add(TEXT_COSTS)).sum()
+    }
+
     fn add(&mut self, other: Self) {
         self.times = self.times.saturating_add(other.times);
         self.highest = self.highest.max(other.highest);
         self.methods.extend(other.methods);
-        self.payees.extend(other.payees);
         self.networks.extend(other.networks);
         self.assets.extend(other.assets);
         self.schemes.extend(other.schemes);
-        for path in other.paths {
-            match self.paths.len() < PATHS || self.paths.contains(&path) {
-                true => drop(self.paths.insert(path)),
-                false => self.more_paths = true,
-            }
-        }
+        self.more_paths |= fill(&mut self.paths, other.paths, PATHS);
+        self.more_payees |= fill(&mut self.payees, other.payees, PAYEES);
     }
 
     /// Could a file have it as a rule? Merchants wrote what is in it, and paths, methods and addresses are
@@ -220,6 +261,9 @@ impl Seen {
         if self.more_paths {
             writeln!(out, "  # more paths than these {PATHS} were seen")?;
         }
+        if self.more_payees {
+            writeln!(out, "  # more recipients than these {PAYEES} were seen")?;
+        }
         writeln!(out, "  - name: seen-{number}")?;
         writeln!(out, "    match:\n      hosts: [{}]", quoted(host))?;
         writeln!(out, "      methods: [{}]", list(&self.methods))?;
@@ -237,6 +281,18 @@ impl Seen {
         writeln!(out, "      assets: [{}]", list(&self.assets))?;
         writeln!(out, "      pay_to: [{}]", list(&self.payees))
     }
+}
+
+/// Takes what there is room for, and says whether that was not all.
+fn fill(list: &mut BTreeSet<String>, more: BTreeSet<String>, most: usize) -> bool {
+    let mut left_out = false;
+    for text in more {
+        match list.len() < most || list.contains(&text) {
+            true => drop(list.insert(text)),
+            false => left_out = true,
+        }
+    }
+    left_out
 }
 
 /// Was it paid, or would a person want to know that it was asked for? Not what a rule denied by name.

@@ -28,20 +28,14 @@ Examples:
   farepass run -- my-agent    whatever it starts finds its own session")]
 pub(super) struct Mcp {
     /// Which session
-    #[arg(
-        long,
-        value_name = "ID",
-        env = "FAREPASS_SESSION",
-        hide_env_values = true
-    )]
+    ///
+    /// [env: FAREPASS_SESSION, unless --agent is given]
+    #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// The newest open session of which agent
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "FAREPASS_AGENT",
-        hide_env_values = true
-    )]
+    ///
+    /// [env: FAREPASS_AGENT, unless --session is given]
+    #[arg(long, value_name = "NAME")]
     agent: Option<String>,
 }
 

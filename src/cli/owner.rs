@@ -178,7 +178,8 @@ pub(super) async fn ask_ahead(
         };
         let now = clock::System::starting_at(ledger.newest().await?).now();
         let policy = &config.policy;
-        let done = payer::ask_ahead(&*ledger, policy, payers, &session, question, now).await;
+        let when = (now, payer::stopped(dir));
+        let done = payer::ask_ahead(&*ledger, policy, payers, &session, question, when).await;
         let (asking, _) = done.map_err(|e| Failure::new(Exit::Failed, e))?;
         ledger.flush().await?;
         Ok(Try::Got(serde_json::to_value(asking).unwrap_or_default()))

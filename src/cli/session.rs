@@ -82,7 +82,7 @@ struct Create {
 
 /// What `serve` was told of the session of clients without credentials.
 #[derive(Debug, clap::Args)]
-struct Own {
+pub(super) struct Own {
     #[arg(id = "own_session", long = "own-session", hide = true, env = "FAREPASS_SESSION", default_value = DEFAULT, hide_env_values = true)]
     session: String,
     #[arg(id = "own_agent", long = "own-agent", hide = true, env = "FAREPASS_AGENT", default_value = DEFAULT, hide_env_values = true)]
@@ -95,6 +95,17 @@ struct Own {
         hide_env_values = true
     )]
     budget: Option<Usd>,
+}
+
+impl Own {
+    /// What a session has unless it is asked otherwise.
+    pub(super) fn usual(&self, config: &Config) -> Usual {
+        let named = Named {
+            id: self.session.clone(),
+            agent: self.agent.clone(),
+        };
+        Usual::new(&config.sessions, named, self.budget)
+    }
 }
 
 impl Command for Session {
@@ -126,11 +137,7 @@ impl Create {
             expires: self.expires,
             default: self.default,
         };
-        let named = Named {
-            id: self.own.session,
-            agent: self.own.agent,
-        };
-        let usual = Usual::new(&config.sessions, named, self.own.budget);
+        let usual = self.own.usual(config);
         let document = setup::wait(owner::open_session(config, &usual, &wanted))?;
         if self.json {
             return terminal.json(&document);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ledger::{charged, request};
 use super::session::seconds;
@@ -17,6 +17,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader, SessionRow};
+use crate::payer::{self, STOP_FILE};
 use crate::settings::Span;
 
 /// Between two looks the disk and the database have a rest.
@@ -115,10 +116,12 @@ async fn look(
     if book.is_none() {
         *book = setup::book(config)?;
     }
+    let stopped = payer::stopped(&config.state_dir).then(by_file);
     let Some(book) = book else {
         // No proxy has run here yet.
         return Ok(View {
             time: now,
+            frozen: stopped.into_iter().collect(),
             ..View::default()
         });
     };
@@ -131,7 +134,10 @@ async fn look(
         time: now,
         sessions: book.sessions().await?,
         waiting: control::approvals(&**book).await?,
-        frozen: control::freezes(&**book).await?,
+        frozen: stopped
+            .into_iter()
+            .chain(control::freezes(&**book).await?)
+            .collect(),
         newest: book.payments(newest).await?,
         ..View::default()
     };
@@ -148,12 +154,20 @@ async fn look(
     Ok(view)
 }
 
+/// What the operator's file freezes, as a row beside the ledger's.
+fn by_file() -> Value {
+    let why = format!("the file `{STOP_FILE}` in the state directory");
+    json!({ "what": "all", "since": null, "why": why })
+}
+
 impl View {
     /// At most so wide and so high; the newest payments fill what the rest leaves.
     fn write(&self, out: &mut dyn Write, width: Option<usize>, lines: usize) -> io::Result<()> {
         let mut page = vec![];
         self.whole(&mut page, width, lines)?;
-        for line in String::from_utf8_lossy(&page).lines() {
+        // The cursor has a line of its own.
+        let most = lines.saturating_sub(1);
+        for line in String::from_utf8_lossy(&page).lines().take(most) {
             let fits: String = line.chars().take(width.unwrap_or(usize::MAX)).collect();
             writeln!(out, "{}", fits.trim_end())?;
         }
@@ -162,11 +176,15 @@ impl View {
 
     fn whole(&self, out: &mut Vec<u8>, width: Option<usize>, lines: usize) -> io::Result<()> {
         let mut head = vec![self.summary()];
-        for row in &self.frozen {
+        let most = lines / 4;
+        for row in self.frozen.iter().take(most) {
             let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
             head.push(format!("frozen: {}  {}", text("what"), text("why")));
         }
-        for asking in self.waiting.iter().take(lines / 4) {
+        if let Some(more) = self.frozen.len().checked_sub(most).filter(|n| *n > 0) {
+            head.push(format!("and {more} more: farepass freeze --list"));
+        }
+        for asking in self.waiting.iter().take(most) {
             head.push(format!(
                 "waits for a person: farepass approve {}  {} to {}{} of {}",
                 asking.short(),
@@ -180,12 +198,12 @@ impl View {
             writeln!(out, "{}", plain(line))?;
         }
         writeln!(out)?;
-        let shown = self.sessions.len().min(lines / 3);
+        // Two empty lines, two heads, and the line that the cursor is in.
+        let room = lines.saturating_sub(head.len() + 5);
+        let shown = self.sessions.len().min(lines / 3).min(room);
         self.sessions(shown).write(out, width)?;
         writeln!(out)?;
-        // Two empty lines, two heads, and the line that the cursor is in.
-        let left = lines.saturating_sub(head.len() + shown + 5);
-        self.newest(left).write(out, width)
+        self.newest(room.saturating_sub(shown)).write(out, width)
     }
 
     fn summary(&self) -> String {

@@ -10,9 +10,11 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::{Fetch, FetchError};
 use crate::demo::merchant::Merchant;
+use crate::tls::{Authority, Serving};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -196,4 +198,66 @@ async fn what_is_no_port_is_not_the_usual_one() {
         .send(post("http://127.0.0.1:99999/", "{}"), LONG, 100)
         .await;
     assert_eq!(asked.err(), Some(FetchError::Url));
+}
+
+/// A server that answers over TLS and then resets the connection, so that no farewell can be sent to it.
+/// Gives its URL, and who believes it.
+async fn rude(answer: &'static str) -> (String, Fetch) {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::open_or_create(dir.path()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate_der().clone()).unwrap();
+    let serving = Serving::signed_by(Arc::new(authority), vec!["localhost".into()]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "https://localhost:{}/",
+        listener.local_addr().unwrap().port()
+    );
+    tokio::spawn(async move {
+        let acceptor = TlsAcceptor::from(serving.config());
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A reset throws away what was not sent yet.
+            stream.set_nodelay(true).unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut seen = vec![];
+            while !seen.ends_with(b"{}") {
+                stream.read_buf(&mut seen).await.unwrap();
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            let (socket, _) = stream.into_inner();
+            let socket = socket.into_std().unwrap();
+            socket2::SockRef::from(&socket)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+        }
+    });
+    (url, Fetch::new(Arc::new(roots)).unwrap())
+}
+
+/// Which of the two ends is seen first is left to chance, so it is tried more than once.
+#[tokio::test]
+async fn an_answer_that_came_whole_is_one_however_the_connection_ends() {
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    let (url, fetch) = rude(whole).await;
+    for _ in 0..20 {
+        let answer = fetch.send(post(&url, "{}"), LONG, 100).await.unwrap();
+        assert_eq!(&answer.body()[..], b"ok");
+    }
+    for cut in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+        "HTTP/1.1 200",
+    ] {
+        let (url, fetch) = rude(cut).await;
+        for _ in 0..20 {
+            let asked = fetch.send(post(&url, "{}"), LONG, 100).await;
+            assert!(
+                matches!(asked, Err(FetchError::Answer { .. })),
+                "{cut:?}: {asked:?}"
+            );
+        }
+    }
 }

@@ -178,6 +178,11 @@ impl About {
         &self.event.path
     }
 
+    /// The tool, prompt or resource that the body names.
+    pub(super) fn tool(&self) -> Option<&str> {
+        self.statement.asked.tool.as_deref()
+    }
+
     /// The hash of the policy that decided.
     pub(super) fn policy(&self) -> &str {
         &self.event.policy
@@ -238,7 +243,7 @@ impl About {
     /// taken for whatever they carry.
     pub(super) fn is_another_kind(&self, content_type: &str) -> bool {
         // What carries the answer of a tool is not what the tool sells.
-        let tool = self.statement.asked.tool.is_some();
+        let tool = self.tool().is_some();
         let Some(promised) = self.statement.sells.as_ref().filter(|_| !tool) else {
             return false;
         };

@@ -3,7 +3,7 @@
 
 use super::about::About;
 use super::consent::{ASKS, asking, digest, id};
-use super::foresee::foresee;
+use super::foresee::{Past, foresee};
 use super::{Payer, refusals};
 use crate::budget::facts::key;
 use crate::budget::{Asking, Entry, Fact};
@@ -38,7 +38,7 @@ pub enum NotAsked {
 }
 
 /// Enters the question in the ledger, also without a running proxy. One that was asked already is
-/// given as it stands, and `false` with it.
+/// given as it stands, and `false` with it. `stopped`: is the operator's file there that stops all payments?
 ///
 /// # Errors
 /// [`NotAsked`].
@@ -48,11 +48,15 @@ pub async fn ask_ahead(
     payers: &[(Network, String)],
     session: &SessionId,
     question: &Question,
-    now: Timestamp,
+    (now, stopped): (Timestamp, bool),
 ) -> Result<(Asking, bool), NotAsked> {
     let row = ledger.session(session).await?.filter(|row| !row.closed);
     let session = row.ok_or(NotAsked::Session)?.session;
-    let foreseen = foresee(policy, payers, Some(ledger), &session, question, now).await?;
+    let past = Past {
+        book: Some(ledger),
+        stopped,
+    };
+    let foreseen = foresee(policy, payers, past, &session, question, now).await?;
     if let Some(refusal) = foreseen.refusal {
         return Err(NotAsked::Refused(Box::new(refusal)));
     }
@@ -118,7 +122,15 @@ impl Payer {
         question: &Question,
     ) -> Result<Asking, NotAsked> {
         let (policy, now) = (self.policy(), self.clock.now());
-        let asked = ask_ahead(&*self.ledger, &policy, &self.payers, session, question, now);
+        let when = (now, (self.stopped)());
+        let asked = ask_ahead(
+            &*self.ledger,
+            &policy,
+            &self.payers,
+            session,
+            question,
+            when,
+        );
         let (asking, new) = asked.await?;
         if new {
             self.notice(&Notice::ApprovalRequested {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::Payer;
 use super::about::About;
 use super::plan::Plan;
+use super::reserve::named;
 use crate::budget::facts::key;
 use crate::budget::{Asked as Stage, Asking, Entry, Fact, Reject};
 use crate::clock::Timestamp;
@@ -235,16 +236,26 @@ pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
     let shares: Vec<String> = shares.collect();
     let fee = approval.fee.to_string();
     let own_fee = requirement.own_fee.then_some(&*fee);
+    // Only where one is named, so that what was approved before tools counted stays approved. Not to be
+    // taken for a fee, which has digits only.
+    let tool = asked.tool.as_ref().map(|tool| format!("tool {tool}"));
     let mut hash = Sha256::new();
     for text in texts
         .into_iter()
         .chain(shares.iter().map(|share| &**share))
         .chain(own_fee)
+        .chain(tool.as_deref())
     {
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);
     }
     hash.finalize().into()
+}
+
+/// The digest of a question, as [`Asking::digest`] has it.
+#[must_use]
+pub fn digest_of(asked: &Asked, approval: &Approval) -> String {
+    hex::encode(digest(asked, approval))
 }
 
 pub(super) fn id(digest: &[u8; 32]) -> ApprovalId {
@@ -261,6 +272,10 @@ pub(super) fn asking(
     now: Timestamp,
 ) -> Asking {
     let event = about.event(now, crate::event::State::Denied);
+    let path = match about.tool() {
+        Some(tool) => named(&event.path, tool),
+        None => event.path,
+    };
     Asking {
         id,
         digest,
@@ -269,7 +284,7 @@ pub(super) fn asking(
         agent: event.agent,
         method: event.method,
         host: event.host,
-        path: event.path,
+        path,
         rule: approval.rule.clone(),
         network: event.network,
         asset: event.asset,

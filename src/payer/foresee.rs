@@ -1,5 +1,6 @@
 //! What would come of a question now: the policy's answer, and what the ledger says to it. Reads only.
 
+use super::freeze::by_file;
 use super::refusals::session_closed;
 use super::{frozen, known, over_limit, route};
 use crate::budget::facts::key;
@@ -21,15 +22,23 @@ pub struct Foreseen {
     pub refusal: Option<Refusal>,
 }
 
-/// What would be decided were this session to ask. `payers` is who would pay where. Without a book
-/// nothing counts as spent, and nothing is remembered.
+/// What has happened already.
+#[derive(Clone, Copy)]
+pub struct Past<'a> {
+    /// The ledger. Without one nothing counts as spent, and nothing is remembered.
+    pub book: Option<&'a dyn Reader>,
+    /// Is the operator's file there that stops all payments?
+    pub stopped: bool,
+}
+
+/// What would be decided were this session to ask. `payers` is who would pay where.
 ///
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn foresee(
     policy: &Policy,
     payers: &[(Network, String)],
-    book: Option<&dyn Reader>,
+    past: Past<'_>,
     session: &Session,
     question: &Question,
     now: Timestamp,
@@ -38,18 +47,18 @@ pub async fn foresee(
         payers: payers.to_vec(),
         ..Facts::default()
     };
-    if let Some(book) = book {
+    if let Some(book) = past.book {
         let route = route(&question.path, question.tool.as_deref());
         facts.known = known(book, &question.host, &question.method, &route).await?;
     }
     let answer = policy.answer(question, session, &facts, now);
     let limits = match &answer.outcome {
-        Ok(approval) => counted(book, approval).await?,
+        Ok(approval) => counted(past.book, approval).await?,
         Err(_) => vec![],
     };
     let refusal = match &answer.outcome {
         Err(refusal) => Some(refusal.clone()),
-        Ok(approval) => match stopped(book, session, &question.host).await? {
+        Ok(approval) => match stopped(past, session, &question.host).await? {
             Some(stopped) => Some(stopped),
             None => beyond(approval, &limits),
         },
@@ -61,19 +70,20 @@ pub async fn foresee(
     })
 }
 
-/// Why an approved payment would be refused all the same: a freeze, or what is spent already.
+/// Why an approved payment would be refused all the same: the session's end, a freeze, or what is spent
+/// already.
 ///
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn passed(
-    book: Option<&dyn Reader>,
+    past: Past<'_>,
     asked: &Asked,
     approval: &Approval,
 ) -> Result<Option<Refusal>, PostError> {
-    if let Some(refusal) = freeze(book, &asked.host, &asked.session.agent).await? {
+    if let Some(refusal) = stopped(past, &asked.session, &asked.host).await? {
         return Ok(Some(refusal));
     }
-    Ok(beyond(approval, &counted(book, approval).await?))
+    Ok(beyond(approval, &counted(past.book, approval).await?))
 }
 
 /// Every limit of a payment, with what counts there.
@@ -94,27 +104,28 @@ async fn counted(
 
 /// The session's end, or a freeze.
 async fn stopped(
-    book: Option<&dyn Reader>,
+    past: Past<'_>,
     session: &Session,
     host: &str,
 ) -> Result<Option<Refusal>, PostError> {
-    let row = match book {
+    let row = match past.book {
         Some(book) => book.session(&session.id).await?,
         None => None,
     };
     match row {
         Some(row) if row.closed => Ok(Some(session_closed())),
-        Some(_) | None => freeze(book, host, &session.agent).await,
+        Some(_) | None => freeze(past, host, &session.agent).await,
     }
 }
 
 /// What the operator froze that this would be under.
-async fn freeze(
-    book: Option<&dyn Reader>,
-    host: &str,
-    agent: &str,
-) -> Result<Option<Refusal>, PostError> {
-    let Some(book) = book else { return Ok(None) };
+async fn freeze(past: Past<'_>, host: &str, agent: &str) -> Result<Option<Refusal>, PostError> {
+    if past.stopped {
+        return Ok(Some(by_file()));
+    }
+    let Some(book) = past.book else {
+        return Ok(None);
+    };
     let freezes = book.facts(key::FREEZES).await?.into_iter().collect();
     let what = Frozen::among(&freezes, host, agent);
     Ok(what.map(|what| frozen(&what)))

@@ -1,6 +1,9 @@
 //! The kill switch: all payments, those to a host, or those of an agent. Kept in the ledger, so a restart
 //! thaws nothing.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use super::Payer;
 use crate::budget::{Entry, Frozen};
 use crate::clock::Timestamp;
@@ -8,12 +11,28 @@ use crate::event::Notice;
 use crate::ledger::{Ledger, Post, PostError};
 use crate::payment::{Asked, Reason, Refusal};
 
+/// The operator's file that stops all payments, as long as it is there: for who has no command at hand.
+pub const STOP_FILE: &str = "freeze";
+
+/// Is that file there?
+#[must_use]
+pub fn stopped(state_dir: &Path) -> bool {
+    let file = state_dir.join(STOP_FILE).symlink_metadata();
+    // What cannot be looked up might be there.
+    !matches!(file, Err(e) if e.kind() == ErrorKind::NotFound)
+}
+
+/// The refusal of a payment while it is there.
+pub(super) fn by_file() -> Refusal {
+    let detail = "the operator stopped all payments with a file";
+    Refusal::new(Reason::Frozen, detail)
+}
+
 impl Payer {
     /// May anything be paid here, by this agent?
     pub(super) fn thawed(&self, asked: &Asked) -> Result<(), Refusal> {
         if (self.stopped)() {
-            let detail = "the operator stopped all payments with a file";
-            return Err(Refusal::new(Reason::Frozen, detail));
+            return Err(by_file());
         }
         match self.ledger.frozen(&asked.host, &asked.session.agent) {
             Some(what) => Err(frozen(&what)),

@@ -161,14 +161,20 @@ impl Payer {
     }
 }
 
-/// What a price is remembered for: the path in its plain spelling, and behind a `#`, which no path has, the tool, prompt or resource
-/// that the body names. Names are percent-encoded, and long ones hashed.
+/// What a price is remembered for: the path in its plain spelling, with the tool, prompt or resource that the body names.
 #[must_use]
 pub fn route(path: &str, tool: Option<&str>) -> String {
     let path = policy::plain_spelling(path);
-    let Some(tool) = tool else {
-        return path.into_owned();
-    };
+    match tool {
+        Some(tool) => named(&path, tool),
+        None => path.into_owned(),
+    }
+}
+
+/// A path, and behind a `#`, which no path has, the tool, prompt or resource that is asked for there. Names are percent-encoded,
+/// and long ones hashed.
+#[must_use]
+pub fn named(path: &str, tool: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
     let mut name = String::with_capacity(tool.len());
     for byte in tool.bytes() {

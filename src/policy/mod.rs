@@ -157,6 +157,23 @@ impl Policy {
         rule::first(&self.rules, asked).is_ok_and(|rule| rule.says.reads_bodies())
     }
 
+    /// Why what a tool costs would not even be seen: it asks for money in bodies, and the rule that would pay
+    /// reads none.
+    #[must_use]
+    pub fn overlooks(&self, asked: &Asked) -> Option<Refusal> {
+        asked.tool.as_ref()?;
+        let rule = rule::first(&self.rules, asked).ok()?;
+        let pays = matches!(rule.says, Says::Pay(_)) && !rule.says.reads_bodies();
+        let name = &rule.name;
+        let detail = format!(
+            "tools ask for money in bodies, and the rule `{name}` reads none: it needs `mcp: true`"
+        );
+        pays.then(|| Refusal {
+            rule: Some(name.clone()),
+            ..Refusal::new(Reason::HostNotAllowed, detail)
+        })
+    }
+
     /// The patterns of the hosts that some rule pays, in the order of the rules.
     pub fn paid_patterns(&self) -> impl Iterator<Item = &HostPattern> {
         let paying = self.rules.iter().filter(|r| matches!(r.says, Says::Pay(_)));

@@ -176,7 +176,10 @@ impl Policy {
         Answer {
             rule: rule.map(|rule| rule.name.clone()),
             offers,
-            outcome: decide(self, &asked, &challenge, facts, now),
+            outcome: match self.overlooks(&asked) {
+                Some(refusal) => Err(refusal),
+                None => decide(self, &asked, &challenge, facts, now),
+            },
         }
     }
 

@@ -9,10 +9,13 @@ use serde_json::Value;
 use super::SectionError;
 use super::place::{place_of, without_place};
 
+mod older;
+
 /// Most bytes of a file: a large release of a chart has a tenth of it.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The documents of a text, YAML or JSON. Empty ones are left out. `name` is used in messages only.
+/// The documents of a text, YAML or JSON. Empty ones are left out. `name` is used in messages only. Merge keys and
+/// octal modes of files are read as YAML 1.1 has them.
 ///
 /// # Errors
 /// When one of them is no JSON-like tree with text keys.
@@ -32,7 +35,10 @@ pub fn documents(name: &str, text: &str) -> Result<Vec<Value>, SectionError> {
     for document in serde_yaml::Deserializer::from_str(text) {
         match Value::deserialize(document) {
             Ok(Value::Null) => {}
-            Ok(value) => found.push(value),
+            Ok(value) => {
+                let read = older::read(value);
+                found.push(read.map_err(|problem| wrong(None, problem))?);
+            }
             Err(e) => {
                 let problem = format!("this is not YAML: {}", without_place(&e));
                 return Err(wrong(place_of(&e), problem));

@@ -312,6 +312,53 @@ fn a_session_that_is_over_is_explained_as_it_is() {
     assert_eq!(explain(&["--agent", "bot"]).ok().json()["session"], "new");
 }
 
+/// In a pod the session of clients without credentials has the pod's name, and its agent's.
+#[test]
+fn what_is_asked_in_a_pod_is_asked_for_its_session() {
+    let home = Home::ready();
+    let run = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("FAREPASS_SESSION", "pod-7");
+        command.env("FAREPASS_AGENT", "bot");
+        command.env("FAREPASS_BUDGET", "0.25 USD");
+        let output = command.output().unwrap();
+        crate::support::Ended::of(output)
+    };
+    let url = "https://api.example.com/v1/x";
+    let whose = |args: &[&str]| {
+        let page = run(&[&["explain", url, "--json"], args].concat()).json();
+        let text = |name: &str| page[name].as_str().unwrap_or("-").to_owned();
+        let limit = page["limits"][0]["limit"].as_str().unwrap_or("-");
+        [text("session"), text("agent"), text("reason"), limit.into()]
+    };
+    assert_eq!(whose(&[]), ["new", "bot", "-", "0.25 USD"]);
+    run(&["session", "create", "--default"]).ok();
+    assert_eq!(whose(&[]), ["pod-7", "bot", "-", "0.25 USD"]);
+    assert_eq!(whose(&["--agent", "bot"])[0], "pod-7");
+    // An argument beats the variables.
+    assert_eq!(whose(&["--agent", "other"])[..2], ["new", "other"]);
+    run(&["session", "close", "pod-7"]).ok();
+    let over = whose(&[]);
+    assert_eq!((&*over[0], &*over[2]), ("pod-7", "session_closed"));
+}
+
+#[test]
+fn a_limit_that_counts_payments_only_has_no_money_left() {
+    let home = Home::ready();
+    let text = home.read("farepass.yaml");
+    let rated = text.replace("pay:", "pay:\n      rate: 30/m");
+    assert_ne!(text, rated);
+    std::fs::write(home.at("farepass.yaml"), rated).unwrap();
+    let url = "https://api.example.com/v1/x";
+    let page = home.farepass(["explain", url, "--json"]).ok().json();
+    let limits = page["limits"].as_array().unwrap().iter();
+    let mut rates = limits.filter(|limit| limit["payments_limit"].is_number());
+    let rate = rates.next().unwrap();
+    assert_eq!(rate["limit"], serde_json::Value::Null, "{rate}");
+    assert_eq!(rate["remaining"], serde_json::Value::Null, "{rate}");
+    assert_eq!(rate["payments_limit"], 30, "{rate}");
+}
+
 #[test]
 fn the_authority_is_shown_and_never_its_key() {
     let home = Home::ready();

@@ -98,6 +98,25 @@ fn files_and_json_and_other_settings() {
     );
 }
 
+/// What an API server reads as YAML 1.1 must mean the same behind the filter.
+#[test]
+fn modes_and_merge_keys_mean_what_they_did() {
+    let home = Home::new();
+    let given = DEPLOYMENT
+        .replace("kind: Deployment\n", "kind: Deployment\nx-usual: &usual { tty: true, stdin: true }\n")
+        .replace("          args:", "          <<: *usual\n          args:")
+        .replace(
+            "      containers:",
+            "      volumes: [{ name: keys, secret: { secretName: keys, defaultMode: 0400 } }]\n      containers:",
+        );
+    let out = filter(&home, &[], &given).ok().out;
+    for line in ["defaultMode: 256\n", "  tty: true\n", "  stdin: true\n"] {
+        assert!(out.contains(line), "{line:?}: {out}");
+    }
+    assert!(!out.contains("<<"), "{out}");
+    filter(&home, &[], "<<: 7\n").failed(2, &["standard input:", "merge key `<<`"]);
+}
+
 #[test]
 fn what_cannot_be_injected_is_named_and_nothing_is_written() {
     let home = Home::new();

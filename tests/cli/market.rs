@@ -123,6 +123,165 @@ fn what_is_found_is_judged_by_the_policy() {
     assert_eq!(rows[0]["reason"], "frozen");
 }
 
+/// With the file that stops all payments, and with a closed session, a running proxy pays nothing.
+#[test]
+fn what_the_operator_stopped_is_told_by_whoever_foretells() {
+    let found = catalogue(|_| {
+        let all = [item("https://api.example.com/v1/x", "10000", "rain")];
+        (200, json!({ "resources": all }).to_string())
+    });
+    let home = home(&[&found]);
+    let discovered = || {
+        let row = home.farepass(["discover", "rain", "--json"]).ok().json();
+        (row[0]["verdict"].clone(), row[0]["reason"].clone())
+    };
+    let explained = || {
+        let ended = home.farepass(["explain", "https://api.example.com/v1/x", "--json"]);
+        (ended.code, ended.json()["reason"].clone())
+    };
+    assert_eq!(discovered(), (json!("pay"), Value::Null));
+    let file = home.at("state/freeze");
+    std::fs::create_dir_all(home.at("state")).unwrap();
+    std::fs::write(&file, "").unwrap();
+    for ledger in [false, true] {
+        if ledger {
+            home.farepass(["session", "create", "--default"]).ok();
+        }
+        assert_eq!(discovered(), (json!("refuse"), json!("frozen")), "{ledger}");
+        assert_eq!(explained(), (Some(3), json!("frozen")), "{ledger}");
+        let top = home.farepass(["top"]).ok().out;
+        assert!(top.contains("frozen: all  the file `freeze`"), "{top}");
+    }
+    let listed = home.farepass(["freeze", "--list"]).ok();
+    assert!(listed.err.contains("state/freeze is there"), "{listed:?}");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(discovered(), (json!("pay"), Value::Null));
+    home.farepass(["session", "close", "default"]).ok();
+    assert_eq!(discovered(), (json!("refuse"), json!("session_closed")));
+}
+
+/// Tools are asked for by POST, and what they cost is said in bodies.
+#[test]
+fn a_listed_tool_is_judged_by_the_rule_for_it() {
+    let found = catalogue(|_| {
+        let tool = |path: &str, name: &str| {
+            let mut item = item(&format!("https://api.example.com/{path}"), "10000", "rain");
+            item["type"] = "mcp".into();
+            let input = json!({ "type": "mcp", "toolName": name, "inputSchema": {} });
+            item["extensions"] = json!({ "bazaar": { "info": { "input": input } } });
+            item
+        };
+        let mut page = item("https://api.example.com/mcp", "10000", "rain");
+        page["serviceName"] = "Skies".into();
+        let all = [
+            tool("mcp", "search"),
+            tool("mcp", "erase"),
+            tool("rest", "search"),
+            page,
+        ];
+        (200, json!({ "resources": all }).to_string())
+    });
+    let home = home(&[&found]);
+    let text = home.read("farepass.yaml");
+    let mut file: Value = serde_json::from_str(&text).unwrap();
+    file["rules"] = json!([
+        { "name": "tools", "match": { "hosts": ["api.example.com"], "paths": ["/mcp"], "methods": ["POST"], "tools": ["search"] },
+          "pay": { "max": "0.05 USD", "mcp": true } },
+        { "name": "rest", "match": { "hosts": ["api.example.com"], "paths": ["/rest"] }, "pay": { "max": "0.05 USD" } },
+    ]);
+    std::fs::write(home.at("farepass.yaml"), file.to_string()).unwrap();
+    let rows = home.farepass(["discover", "rain", "--json"]).ok().json();
+    let said = rows.as_array().unwrap().iter().map(|row| {
+        let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
+        [text("verdict"), text("method"), text("tool"), text("rule")]
+    });
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [
+            ["pay", "POST", "search", "tools"],
+            ["refuse", "POST", "erase", "-"],
+            // No body is read there, so nothing that it asks for would be seen.
+            ["refuse", "POST", "search", "rest"],
+            ["refuse", "GET", "-", "-"],
+        ]
+    );
+    let explain = |args: &[&str]| {
+        let url = "https://api.example.com/rest";
+        home.farepass(["explain", url].iter().chain(args))
+    };
+    explain(&["--method", "POST"]).ok();
+    let refused = explain(&["--tool", "search"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(
+        refused.out.contains("host_not_allowed") && refused.out.contains("mcp: true"),
+        "{refused:?}"
+    );
+    let table = home.farepass(["discover", "rain"]).ok().out;
+    assert!(table.contains("/mcp#search"), "{table}");
+    assert!(!table.contains("\\u{"), "{table}");
+    assert_eq!(rows[3]["description"], "Skies – rain");
+}
+
+/// A facilitator refuses to be asked for more.
+#[test]
+fn a_search_asks_for_no_more_than_searches_give() {
+    let found = catalogue(|path| {
+        let limit = path.rsplit("limit=").next().and_then(|n| n.parse().ok());
+        match limit {
+            Some(1..=20) => (200, json!({ "resources": [] }).to_string()),
+            _ => (400, String::new()),
+        }
+    });
+    let home = home(&[&found]);
+    for limit in ["1", "20", "21", "200"] {
+        home.farepass(["discover", "rain", "--limit", limit]).ok();
+    }
+}
+
+/// Not even where it does not say how long it is, or has pages of its own size.
+#[test]
+fn a_listing_that_cannot_be_read_hides_no_page() {
+    let list = |size: usize, total: Option<usize>| {
+        catalogue(move |path| {
+            let offset = path.split("offset=").nth(1).and_then(|n| n.parse().ok());
+            let Some(offset): Option<usize> = offset else {
+                return (404, String::new());
+            };
+            let one = |n: usize| match n {
+                3 => json!({ "resource": 7 }),
+                150 => item("https://api.example.com/150", "1", "the Needle"),
+                n => item(&format!("https://api.example.com/{n}"), "1", "hay"),
+            };
+            let page: Vec<_> = (offset..(offset + size).min(160)).map(one).collect();
+            let mut body = json!({ "items": page });
+            if let Some(total) = total {
+                body["pagination"] = json!({ "total": total });
+            }
+            (200, body.to_string())
+        })
+    };
+    let all = [
+        list(100, Some(160)),
+        list(100, None),
+        list(50, Some(160)),
+        list(50, None),
+    ];
+    let home = home(&all.each_ref().map(|url| &**url));
+    let rows = home.farepass(["discover", "needle", "--json"]).ok().json();
+    assert_eq!(rows.as_array().unwrap().len(), all.len(), "{rows}");
+    // One that has no pages says the same again, and is not told twice.
+    let same = catalogue(|path| match path.contains("offset=") {
+        true => {
+            let all = [item("https://api.example.com/1", "1", "the Needle")];
+            (200, json!({ "items": all }).to_string())
+        }
+        false => (404, String::new()),
+    });
+    let home = crate::market::home(&[&same]);
+    let rows = home.farepass(["discover", "needle", "--json"]).ok().json();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+}
+
 #[test]
 fn a_list_without_a_search_is_looked_through_page_by_page() {
     let found = catalogue(|path| {
@@ -276,6 +435,36 @@ fn what_is_learned_loads() {
         ),
         "{text}"
     );
+}
+
+/// However much was seen: a file has at most 1 MiB, and is what a person should read.
+#[test]
+fn what_is_learned_has_a_bound() {
+    let home = Home::new();
+    let long = "x".repeat(900);
+    let mut lines = String::new();
+    for n in 0..2500_u32 {
+        let payee = format!("0x{:040x}", u64::from(n) + 0x0012_3456_7890);
+        let host = format!("h{}.example.com", n % 20);
+        let event = json!({ "event": "denied", "state": "denied", "method": "GET", "host": host, "path": format!("/{long}/{n}"),
+            "amount": "10000", "network": "eip155:84532", "asset": USDC, "pay_to": payee, "scheme": "exact",
+            "reason": "host_not_allowed" });
+        lines += &format!("{event}\n");
+    }
+    std::fs::write(home.at("events.jsonl"), lines).unwrap();
+    let file = home.at("events.jsonl");
+    let ended = home.farepass(["learn", file.to_str().unwrap()]).ok();
+    assert!(ended.err.contains("no room for more"), "{}", ended.err);
+    let payees = ended.out.matches("0x").count();
+    assert!(
+        ended.out.len() > 900_000,
+        "{}: it is filled",
+        ended.out.len()
+    );
+    assert!(payees <= 20 * 100, "{payees}");
+    let rules = home.at("learned.yaml");
+    std::fs::write(&rules, &ended.out).unwrap();
+    home.farepass(["check", rules.to_str().unwrap()]).ok();
 }
 
 /// From a merchant that asks to a policy that pays it.

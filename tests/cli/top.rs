@@ -143,6 +143,15 @@ fn it_shows_what_comes_and_fits_the_terminal() {
     }
     let last = top.views().pop().unwrap();
     assert!(last.lines().count() > 15, "it is filled: {last}");
+    // However much is frozen.
+    for n in 0..30 {
+        home.farepass(["freeze", "host", &format!("h{n}.example")])
+            .ok();
+    }
+    top.shows(&["and 26 more: farepass freeze --list"]);
+    for view in top.views() {
+        assert!(view.lines().count() < 20, "{view}");
+    }
     top.child
         .stdin
         .as_mut()

@@ -289,6 +289,38 @@ async fn a_person_agrees_to_exactly_this_and_once() {
     assert_eq!(names[..2], ["approval_requested", "approval_answered"]);
 }
 
+/// Tools of one server have one URL, and often one price and one recipient.
+#[tokio::test]
+async fn a_yes_to_one_tool_buys_no_other() {
+    let policy = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", mcp: true, approval: { above: \"0.01 USD\" } }
+";
+    let stage = stage(policy).await;
+    let buy = async |tool: Option<&str>| {
+        let mut asked = stage.asked("api.example.com");
+        asked.tool = tool.map(Into::into);
+        stage.payer.authorize(&asked, &challenge("20000")).await
+    };
+    let refusal = buy(Some("read file")).await.err().unwrap();
+    stage.payer.answer(id_of(&refusal), true).await.unwrap();
+    for other in [Some("drop"), Some("read"), None] {
+        let refusal = buy(other).await.err().expect("not what was agreed to");
+        assert_eq!(refusal.reason, Reason::ApprovalRequired, "{other:?}");
+    }
+    delivered(&stage, buy(Some("read file")).await.unwrap()).await;
+    let notices = stage.watcher.2.lock().unwrap();
+    let paths = notices.iter().filter_map(|notice| match notice {
+        Notice::ApprovalRequested { approval, .. } => Some(&*approval.path),
+        _ => None,
+    });
+    let paths: Vec<_> = paths.collect();
+    let told = ["/v1/x#read%20file", "/v1/x#drop", "/v1/x#read", "/v1/x"];
+    assert_eq!(paths, told, "a person sees what is asked for");
+}
+
 #[tokio::test]
 async fn an_approval_is_used_once_however_many_ask() {
     // On disk a post takes its time, so that all of them read the answer before one of them uses it.

@@ -193,7 +193,10 @@ struct Raw {
 
 impl Raw {
     fn start(setup: &Setup) -> Self {
-        let mut command = setup.command(&["mcp"]);
+        Self::from(setup.command(&["mcp"]))
+    }
+
+    fn from(mut command: std::process::Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
@@ -237,6 +240,18 @@ impl Raw {
 
     fn call(&mut self, tool: &str) -> String {
         self.ask("tools/call", &json!({ "name": tool, "arguments": {} }))
+    }
+
+    /// What a tool tells.
+    fn told(&mut self, tool: &str, arguments: &Value) -> Value {
+        let said = self.ask(
+            "tools/call",
+            &json!({ "name": tool, "arguments": arguments }),
+        );
+        let answer: Value = serde_json::from_str(&said).unwrap();
+        let told = answer["result"]["structuredContent"].clone();
+        assert!(told.is_object(), "{said}");
+        told
     }
 }
 
@@ -392,6 +407,109 @@ fn a_person_who_was_asked_ahead_approves_one_purchase_on_these_terms() {
         "once"
     );
     proxy.assert_verifies();
+}
+
+/// Tools of one server have one URL, and often one price and one recipient.
+#[test]
+fn a_question_about_one_tool_is_none_about_another() {
+    let terms = json!({ "max": "0.05 USD", "mcp": true, "schemes": ["exact", "upto"],
+        "transfer_methods": ["eip3009", "permit2"], "approval": { "above": "0.005 USD" } });
+    let (_merchant, setup) = scene(&terms);
+    setup.write();
+    assert!(
+        setup
+            .run(&["session", "create", "--default"])
+            .status
+            .success()
+    );
+    let mut server = Raw::start(&setup);
+    let mut ask = |with: Value| {
+        let mut wanted =
+            json!({ "url": PAGE, "amount": "0.01 USD", "tool": "search", "pay_to": PAYEE });
+        for (name, value) in with.as_object().unwrap() {
+            wanted[name] = value.clone();
+        }
+        server.told("request_approval", &wanted)
+    };
+    let first = ask(json!({}));
+    assert_eq!(first["stage"], "waiting", "{first}");
+    assert_eq!(first["path"], "/report#search", "{first}");
+    let id = first["approval"].as_str().unwrap().to_owned();
+    assert!(setup.run(&["approve", &id]).status.success());
+    for same in [
+        json!({}),
+        json!({ "pay_to": null }),
+        json!({ "scheme": "exact", "pay_to": null }),
+        json!({ "network": "eip155:84532", "asset": "USDC" }),
+        json!({ "asset": crate::support::USDC }),
+    ] {
+        let again = ask(same.clone());
+        assert_eq!(again["approval"], first["approval"], "{same}: {again}");
+        assert_eq!(again["stage"], "approved", "{same}: {again}");
+    }
+    for other in [
+        json!({ "tool": "erase" }),
+        json!({ "tool": null, "method": "POST" }),
+        json!({ "scheme": "upto" }),
+    ] {
+        let told = ask(other.clone());
+        assert_ne!(told["approval"], first["approval"], "{other}: {told}");
+        assert_eq!(told["stage"], "waiting", "{other}: {told}");
+    }
+    // What nobody could pay is not what was asked.
+    let elsewhere = ask(json!({ "network": "eip155:8453" }));
+    assert_eq!(elsewhere["decision"], "refuse", "{elsewhere}");
+    let listed = setup.run(&["approve"]).stdout;
+    let listed = String::from_utf8(listed).unwrap();
+    assert!(
+        listed.contains("/report#search") && listed.contains("/report#erase"),
+        "{listed}"
+    );
+    // A freeze is told before what was agreed to.
+    std::fs::write(setup.state().join("freeze"), "").unwrap();
+    assert_eq!(ask(json!({}))["reason"], "frozen");
+    assert_eq!(server.told("get_budget", &json!({}))["frozen"], true);
+    let quote = server.told("quote", &json!({ "url": PAGE, "amount": "0.001 USD" }));
+    assert_eq!(quote["reason"], "frozen", "{quote}");
+}
+
+#[test]
+fn where_nothing_is_paid_nobody_is_asked() {
+    let terms = json!({ "max": "0.05 USD", "approval": { "above": "0.005 USD" } });
+    let (_merchant, mut setup) = scene(&terms);
+    setup.config["mode"] = json!("observe");
+    setup.write();
+    let wanted = json!({ "url": PAGE, "amount": "0.01 USD", "pay_to": PAYEE });
+    let told = Raw::start(&setup).told("request_approval", &wanted);
+    assert_eq!(told["decision"], "observe", "{told}");
+}
+
+/// The variables are for whoever says nothing.
+#[test]
+fn an_argument_says_whose_budget_is_told_before_any_variable() {
+    let (_merchant, setup) = scene(&json!({ "max": "0.05 USD" }));
+    setup.write();
+    for agent in ["bot", "other"] {
+        let made = setup.run(&["session", "create", "--agent", agent]);
+        assert!(made.status.success(), "{made:?}");
+    }
+    let rows = setup.run(&["session", "list", "--json"]).stdout;
+    let rows: Value = serde_json::from_slice(&rows).unwrap();
+    let rows = rows.as_array().unwrap().iter();
+    let other = rows.clone().find(|row| row["agent"] == "other").unwrap();
+    let id = other["id"].as_str().unwrap();
+    for (args, agent) in [
+        (&["--agent", "bot"][..], "bot"),
+        (&["--session", id], "other"),
+        (&[], "other"),
+    ] {
+        let mut command = setup.command(&[&["mcp"], args].concat());
+        command
+            .env("FAREPASS_SESSION", id)
+            .env("FAREPASS_AGENT", "bot");
+        let told = Raw::from(command).told("get_budget", &json!({}));
+        assert_eq!(told["session"]["agent"], agent, "{args:?}");
+    }
 }
 
 /// A catalogue with three shops in it, which remembers what it was asked.

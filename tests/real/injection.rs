@@ -83,6 +83,22 @@ impl Webhook {
         curl.output().unwrap().stdout == b"ok\n"
     }
 
+    /// What `Allow` of an answer says, whoever is believed to give it.
+    fn allowed(&self, method: &str, path: &str) -> String {
+        let mut curl = Command::new("curl");
+        curl.args([
+            "--silent",
+            "--insecure",
+            "--noproxy",
+            "*",
+            "--request",
+            method,
+        ]);
+        curl.args(["--output", "/dev/null", "--write-out", "%header{allow}"]);
+        curl.arg(format!("https://{}{path}", self.at));
+        String::from_utf8(curl.output().unwrap().stdout).unwrap()
+    }
+
     /// What curl gets, with the status as its last line.
     fn curl(&self, name: &str, path: &str, body: Option<&[u8]>) -> Result<(u16, String), String> {
         let mut curl = Command::new("curl");
@@ -277,6 +293,8 @@ fn what_is_refused_is_refused_with_a_sentence_and_the_rest_is_left_alone() {
     );
     assert!(webhook.is_ready(), "a kubelet says no name");
     assert_eq!(webhook.curl(SERVICE, "/inject", None).unwrap().0, 405);
+    assert_eq!(webhook.allowed("GET", "/inject"), "POST");
+    assert_eq!(webhook.allowed("POST", "/readyz"), "GET, HEAD");
     assert_eq!(webhook.curl(SERVICE, "/other", None).unwrap().0, 404);
     let stranger = webhook.curl("evil.example", "/readyz", None).unwrap_err();
     assert!(

@@ -6,6 +6,7 @@ use http::Uri;
 use serde::Serialize;
 
 use crate::bazaar::Listing;
+use crate::cli::explain::past;
 use crate::cli::table::plain;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -22,6 +23,8 @@ pub(in crate::cli) struct Row {
     #[serde(rename = "type")]
     kind: String,
     pub(in crate::cli) method: String,
+    /// The MCP tool behind the resource.
+    pub(in crate::cli) tool: Option<String>,
     pub(in crate::cli) description: String,
     /// Who lists it.
     source: String,
@@ -44,7 +47,8 @@ impl Row {
         Self {
             resource: plain(&listing.resource),
             kind: plain(&listing.kind),
-            method: plain(listing.method.as_deref().unwrap_or("GET")),
+            method: plain(method(listing)),
+            tool: listing.tool.as_deref().map(plain),
             description: plain(&listing.description),
             source: plain(from.host().unwrap_or_default()),
             verdict: "unknown",
@@ -97,10 +101,14 @@ impl Judge<'_> {
         };
         let mut facts = self.facts.clone();
         if let Some(book) = &self.book {
-            facts.known = payer::known(&**book, &asked.host, &asked.method, &asked.path).await?;
+            let route = payer::route(&asked.path, asked.tool.as_deref());
+            facts.known = payer::known(&**book, &asked.host, &asked.method, &route).await?;
         }
         let policy = &self.config.policy;
-        let decided = policy::decide(policy, &asked, &listing.offers, &facts, self.now);
+        let decided = match policy.overlooks(&asked) {
+            Some(refusal) => Err(refusal),
+            None => policy::decide(policy, &asked, &listing.offers, &facts, self.now),
+        };
         let chosen = match &decided {
             Ok(approval) => Some(&approval.requirement),
             Err(_) => listing.offers.requirements.first(),
@@ -121,7 +129,8 @@ impl Judge<'_> {
             Ok(approval) => {
                 row.rule = Some(approval.rule.clone());
                 asks = approval.duties.consent.is_some();
-                payer::passed(self.book.as_deref(), &asked, &approval).await?
+                let past = past(self.config, self.book.as_deref());
+                payer::passed(past, &asked, &approval).await?
             }
         };
         row.verdict = match (&refusal, policy.mode(), asks) {
@@ -142,7 +151,7 @@ impl Judge<'_> {
     /// The question that an agent would ask. `None`: it is no URL, so there is none.
     fn asked(&self, listing: &Listing) -> Option<Asked> {
         let question: Question = listing.resource.parse().ok()?;
-        let method = listing.method.as_deref().unwrap_or("GET");
+        let method = method(listing);
         Some(Asked {
             session: Arc::new(self.session.clone()),
             method: method.parse().ok()?,
@@ -152,9 +161,18 @@ impl Judge<'_> {
             path: (&*question.path).into(),
             request: None,
             trace: None,
-            tool: None,
+            tool: listing.tool.as_deref().map(Into::into),
         })
     }
+}
+
+/// What is said, else what is usual.
+fn method(listing: &Listing) -> &str {
+    let usual = match listing.tool {
+        Some(_) => "POST",
+        None => "GET",
+    };
+    listing.method.as_deref().unwrap_or(usual)
 }
 
 fn unpriced(listing: &Listing) -> bool {

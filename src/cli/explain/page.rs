@@ -175,11 +175,13 @@ fn terms(offer: &Assumed) -> Vec<Value> {
 /// What is left of each limit, for programs.
 fn limits(explained: &Explained) -> Vec<Value> {
     let limits = explained.limits.iter().map(|(limit, counted)| {
+        // One that counts payments only has no money.
+        let money = (limit.amount != Usd(u64::MAX)).then_some(limit.amount);
         json!({
             "account": limit.account,
-            "limit": (limit.amount != Usd(u64::MAX)).then_some(limit.amount),
+            "limit": money,
             "spent": counted.amount,
-            "remaining": limit.amount.minus(counted.amount).unwrap_or_default(),
+            "remaining": money.map(|most| most.minus(counted.amount).unwrap_or_default()),
             "payments": counted.payments,
             "payments_limit": limit.payments,
             "resets_at": limit.resets_at,

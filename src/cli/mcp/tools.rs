@@ -13,6 +13,7 @@ use crate::admin::control;
 use crate::admin::purchase::Purchase;
 use crate::budget::facts::key;
 use crate::budget::{Asking, Counted, Frozen};
+use crate::cli::explain::past;
 use crate::cli::{owner, setup};
 use crate::event::State;
 use crate::ledger::Filter;
@@ -162,8 +163,9 @@ impl Asker {
 
     /// Is everything of this agent frozen?
     async fn frozen(&self) -> Result<bool, Silent> {
-        let Some(book) = &self.book else {
-            return Ok(false);
+        let past = past(&self.config, self.book.as_deref());
+        let Some(book) = past.book.filter(|_| !past.stopped) else {
+            return Ok(past.stopped);
         };
         let freezes = book.facts(key::FREEZES).await?.into_iter().collect();
         Ok(Frozen::among(&freezes, "", &self.row.session.agent).is_some())
@@ -186,7 +188,7 @@ impl Asker {
         let mut foreseen = payer::foresee(
             &self.config.policy,
             &self.payers,
-            self.book.as_deref(),
+            past(&self.config, self.book.as_deref()),
             &self.row.session,
             question,
             self.now,
@@ -226,20 +228,16 @@ impl Asker {
         if question.amount.is_none() {
             return Err(Silent::Arguments("missing field `amount`".into()));
         }
+        let foreseen = self.foresee(&question).await?;
+        let (mode, numbers) = (self.config.policy.mode(), Numbers::of(&self.config));
+        let approval = foreseen.answer.outcome.as_ref().ok();
+        let asks = approval.filter(|a| a.duties.consent.is_some() && mode == Mode::Enforce);
+        let Some(approval) = asks.filter(|_| foreseen.refusal.is_none()) else {
+            return Ok(view::decision(&foreseen, mode, numbers));
+        };
         if let Some(asking) = self.asked_already(&question).await? {
             return Ok(view::asking(&asking, self.approve_url(&asking)));
         }
-        let foreseen = self.foresee(&question).await?;
-        let numbers = Numbers::of(&self.config);
-        let approval = foreseen.answer.outcome.as_ref().ok();
-        let asks = approval.filter(|a| a.duties.consent.is_some());
-        let Some(approval) = asks.filter(|_| foreseen.refusal.is_none()) else {
-            return Ok(view::decision(
-                &foreseen,
-                self.config.policy.mode(),
-                numbers,
-            ));
-        };
         if is_nobody(&approval.requirement.pay_to) {
             let problem = "pay_to: the recipient is not known yet; say who is to be paid";
             return Err(Silent::Arguments(problem.into()));
@@ -269,18 +267,51 @@ impl Asker {
             80 if !question.secure => question.host.clone(),
             port => format!("{}:{port}", question.host),
         };
-        let same = |asking: &&Asking| {
+        let path = match &question.tool {
+            Some(tool) => payer::named(&question.path, tool),
+            None => question.path.clone(),
+        };
+        let assets = self.config.policy.assets();
+        let is_called = |asking: &Asking, name: &str| {
+            let mut there = assets
+                .iter()
+                .filter(|a| a.network.as_str() == asking.network && a.symbol == asking.asset);
+            asking.asset == name || there.any(|a| a.is(name))
+        };
+        let same = |asking: &Asking| {
             asking.session == self.row.session.id
                 && asking.is_open(self.now)
                 && asking.host == host
                 && asking.method == question.method.as_str()
-                && asking.path == question.path
+                && asking.path == path
                 && question.amount.is_none_or(|amount| asking.price == amount)
+                && (question.network.as_ref()).is_none_or(|n| n.as_str() == asking.network)
+                && (question.asset.as_ref()).is_none_or(|name| is_called(asking, name))
                 && (question.pay_to.as_ref())
                     .is_none_or(|to| to.eq_ignore_ascii_case(&asking.pay_to))
         };
-        let all = control::approvals(&**book).await?;
-        Ok(all.iter().find(same).cloned())
+        for asking in control::approvals(&**book).await? {
+            if same(&asking) && self.is_by(question, &asking).await? {
+                return Ok(Some(asking));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Is it the question about the scheme that was named, if one was? A question does not say its scheme, but
+    /// its digest covers it.
+    async fn is_by(&self, question: &Question, asking: &Asking) -> Result<bool, Silent> {
+        if question.offers.is_empty() {
+            return Ok(true);
+        }
+        let exact = Question {
+            pay_to: Some(asking.pay_to.clone()),
+            ..question.clone()
+        };
+        let foreseen = self.foresee(&exact).await?;
+        let approval = foreseen.answer.outcome.ok();
+        let digest = approval.map(|a| payer::digest_of(&exact.asked(&self.row.session), &a));
+        Ok(digest.is_some_and(|digest| digest == asking.digest))
     }
 }
 

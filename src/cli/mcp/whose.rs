@@ -4,15 +4,21 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::view::Silent;
+use crate::admin::sessions::Usual;
 use crate::cli::explain;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::ledger::sessions::DEFAULT;
+use crate::ledger::sessions::{DEFAULT, Named};
 use crate::ledger::{Reader, SessionRow};
 use crate::payment::SessionId;
 
 /// Variables that hold the proxy URL, in the order in which most clients read them.
 const PROXY: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"];
+
+/// Variables that hold what `--session` and `--agent` say. Read here and not with the arguments, because
+/// either argument beats both of them.
+const SESSION: &str = "FAREPASS_SESSION";
+const AGENT: &str = "FAREPASS_AGENT";
 
 /// How the session is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,16 +34,20 @@ pub(super) enum Whose {
 }
 
 impl Whose {
+    /// As the arguments say, else as the environment does.
     pub(super) fn find(session: Option<String>, agent: Option<String>) -> Self {
-        match (session, agent) {
-            (Some(id), _) => Self::Session(id),
-            (None, Some(agent)) => Self::Agent(agent),
-            (None, None) => {
-                let mut set = PROXY.iter().filter_map(|name| std::env::var(name).ok());
-                let url = Zeroizing::new(set.next().unwrap_or_default());
+        let of = |name: &str| std::env::var(name).ok();
+        let named = |name: &str| of(name).filter(|text| !text.is_empty());
+        Self::named(session, agent)
+            .or_else(|| Self::named(named(SESSION), named(AGENT)))
+            .unwrap_or_else(|| {
+                let url = Zeroizing::new(PROXY.into_iter().find_map(of).unwrap_or_default());
                 secret(&url).map_or(Self::Default, Self::Secret)
-            }
-        }
+            })
+    }
+
+    fn named(session: Option<String>, agent: Option<String>) -> Option<Self> {
+        session.map(Self::Session).or(agent.map(Self::Agent))
     }
 
     /// The session and how it stands; of an agent that has none yet, the one that it would get.
@@ -47,16 +57,15 @@ impl Whose {
         book: Option<&dyn Reader>,
         now: Timestamp,
     ) -> Result<SessionRow, Silent> {
+        let usual = Usual::new(&config.sessions, Named::default(), None);
         let known = match (self, book) {
             (_, None) => None,
             (Self::Session(id), Some(book)) => book.session(&SessionId((&**id).into())).await?,
             (Self::Secret(sha256), Some(book)) => book.session_by_secret(sha256).await?,
             (Self::Default, Some(book)) => book.session(&SessionId(DEFAULT.into())).await?,
             (Self::Agent(agent), Some(book)) => {
-                let id = explain::session(config, Some(book), Some(agent), now)
-                    .await?
-                    .id;
-                book.session(&id).await?
+                let found = explain::session(&usual, Some(book), Some(agent), now).await?;
+                book.session(&found.id).await?
             }
         };
         if let Some(row) = known {
@@ -68,7 +77,7 @@ impl Whose {
             Self::Default => None,
         };
         Ok(SessionRow {
-            session: explain::session(config, None, agent, now).await?,
+            session: explain::session(&usual, None, agent, now).await?,
             closed: false,
             spent: crate::money::Usd::default(),
             payments: 0,
