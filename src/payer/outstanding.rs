@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::about::{About, Paid};
 use super::waiting::Waiting;
 use crate::clock::Timestamp;
+use crate::money::Usd;
 use crate::payment::{Payload, PaymentId, Reason, Refusal, RequestKey, SessionId};
 use crate::policy::OnUnknown;
 use crate::protocol::Protocol;
@@ -45,6 +46,8 @@ pub(super) struct Left {
     pub(super) session: SessionId,
     pub(super) until: Timestamp,
     pub(super) claimed: bool,
+    pub(super) rule: Option<String>,
+    pub(super) price: Option<Usd>,
 }
 
 /// One payment that may have been charged.
@@ -54,6 +57,9 @@ struct Held {
     until: Timestamp,
     /// A receipt says that it was charged.
     claimed: bool,
+    /// By which rule, and for how much.
+    rule: Option<String>,
+    price: Option<Usd>,
     /// `None` after a restart: payloads are in no file.
     again: Option<Again>,
 }
@@ -194,9 +200,7 @@ impl Outstanding {
             return Ok(Some(again.clone()));
         }
         let last = own.iter().max_by_key(|held| held.until);
-        last.map_or(Ok(None), |held| {
-            Err(refusal((held.id, held.until), held.claimed))
-        })
+        last.map_or(Ok(None), |held| Err(held.refusal()))
     }
 
     /// Which payment of this request was another process's, as far as is known here?
@@ -291,6 +295,8 @@ impl From<Again> for Held {
             id: again.about.id(),
             until: again.until,
             claimed: again.claimed,
+            rule: again.about.rule().cloned(),
+            price: Some(again.about.price()),
             again: Some(again),
         }
     }
@@ -303,6 +309,8 @@ impl From<Left> for Held {
             id: left.id,
             until: left.until,
             claimed: left.claimed,
+            rule: left.rule,
+            price: left.price,
             again: None,
         }
     }
@@ -311,91 +319,30 @@ impl From<Left> for Held {
 impl Held {
     /// Its payload, if it may be sent once more.
     fn sendable(&mut self) -> Option<&mut Again> {
-        let again = self.again.as_mut()?;
-        let may = again.on_unknown == OnUnknown::ResendSame && again.resends < RESENDS;
-        may.then_some(again)
+        self.again.as_mut().filter(|again| again.is_sendable())
+    }
+
+    /// What is said where it may not.
+    fn refusal(&self) -> Refusal {
+        Refusal {
+            rule: self.rule.clone(),
+            price: self.price,
+            ..refusal((self.id, self.until), self.claimed)
+        }
+    }
+}
+
+impl Again {
+    /// May its payload be sent once more?
+    fn is_sendable(&self) -> bool {
+        self.on_unknown == OnUnknown::ResendSame && self.resends < RESENDS
+    }
+
+    /// Does the next request like this one bring the same payload again?
+    pub(super) fn serves(&self, request: Option<RequestKey>) -> bool {
+        request.is_some() && self.is_sendable()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(n: u64) -> RequestKey {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&n.to_be_bytes());
-        RequestKey(key)
-    }
-
-    fn left(n: u64, until: Timestamp) -> Left {
-        Left {
-            session: SessionId(format!("s{}", n % 8).into()),
-            id: PaymentId(n.into()),
-            until,
-            claimed: false,
-        }
-    }
-
-    #[test]
-    fn what_is_remembered_has_bounds() {
-        let all = Outstanding::default();
-        let now = Timestamp::from_secs(1000);
-        let (soon, later) = (now.after_secs(60), now.after_secs(600));
-        let most = u64::try_from(REMEMBERED).unwrap();
-        for n in 0..most * 2 {
-            let until = if n % 2 == 0 { soon } else { later };
-            all.recall(request(n), left(n, until), now);
-        }
-        assert_eq!(all.lock().count, REMEMBERED);
-        assert!(
-            all.find(request(1), now).is_err(),
-            "what lives is not forgotten for another"
-        );
-        // What was known before keeps its place, also where there is no room.
-        all.recall(request(1), left(1, later.after_secs(1)), now);
-        assert_eq!(
-            all.find(request(1), now).err().unwrap().resets_at,
-            Some(later.after_secs(1))
-        );
-        assert_eq!(all.lock().count, REMEMBERED);
-        all.recall(request(most * 3), left(8, later), soon);
-        assert_eq!(all.lock().count, REMEMBERED / 2 + 1, "the dead make room");
-        assert!(all.find(request(most * 3), soon).is_err());
-
-        let all = Outstanding::default();
-        let session = |n: u64| left(n, now).session;
-        let share = u64::try_from(SHARE).unwrap();
-        for n in 0..share {
-            assert!(all.room(&session(0), now).is_ok(), "{n}");
-            all.recall(request(n), left(n * 8, later), now);
-        }
-        let full = all.room(&session(0), now).err().unwrap();
-        assert_eq!(full.reason, Reason::OutcomeUnknown);
-        assert!(full.retryable && all.room(&session(1), now).is_ok());
-        assert!(all.room(&session(0), later).is_ok(), "they are over");
-        for n in share..most {
-            all.recall(request(n), left(n, later), now);
-        }
-        let other = SessionId("another".into());
-        assert!(all.room(&other, now).is_err(), "nobody's is forgotten");
-
-        // One request that is paid again and again takes as much room as many.
-        let all = Outstanding::default();
-        for n in 0..most {
-            all.recall(request(0), left(n * 8, later), now);
-        }
-        assert!(all.room(&session(0), now).is_err());
-        all.forget(request(0), PaymentId(8));
-        assert_eq!(all.lock().count, REMEMBERED - 1);
-        assert!(all.find(request(0), later).is_ok_and(|none| none.is_none()));
-        assert_eq!(all.lock().count, 0);
-
-        let waiting = Arc::new(Waiting::default());
-        for n in 0..most * 2 {
-            all.begin(request(n), &Arc::new(Waiting::default()));
-        }
-        all.begin(request(0), &waiting);
-        let flying = all.flying.lock().unwrap().len();
-        assert!(flying <= FLYING + 1, "{flying}");
-    }
-}
+mod tests;
