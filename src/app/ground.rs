@@ -108,7 +108,7 @@ impl Ground {
 fn exposed(config: &Config) {
     for wallet in &config.wallets {
         if let Some(SectionError { problem, .. }) = wallet::exposed(&wallet.kind, &wallet.section) {
-            tracing::warn!(wallet = wallet.name, "{problem}");
+            tracing::warn!(wallet = %wallet.name, "{problem}");
         }
     }
 }
