@@ -40,6 +40,7 @@ fn limit(account: &str, window: Window) -> Limit {
         amount: Usd(u64::MAX),
         payments: None,
         resets_at: None,
+        rolls: None,
     }
 }
 

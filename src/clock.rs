@@ -155,6 +155,15 @@ impl Window {
         }
     }
 
+    /// Its length in seconds, if it rolls.
+    #[must_use]
+    pub fn rolls(self) -> Option<u64> {
+        match self {
+            Self::Rolling { seconds } => Some(seconds),
+            Self::Day | Self::Month | Self::Always => None,
+        }
+    }
+
     /// When what is counted now stops counting: the end of the calendar window, or one whole length
     /// from now. `None` for ever.
     #[must_use]

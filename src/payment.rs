@@ -321,6 +321,9 @@ pub struct Limit {
     /// When the window ends, for the refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resets_at: Option<Timestamp>,
+    /// Seconds of a rolling window, also for the refusal; in no record.
+    #[serde(skip)]
+    pub rolls: Option<u64>,
 }
 
 impl Limit {
@@ -336,6 +339,7 @@ impl Limit {
             amount: session.budget,
             payments: None,
             resets_at: None,
+            rolls: None,
         }
     }
 

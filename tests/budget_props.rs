@@ -28,6 +28,7 @@ fn limit(account: &str, last: u64) -> Limit {
         amount: Usd(MAX),
         payments: (account == "c").then_some(COUNT),
         resets_at: None,
+        rolls: None,
     }
 }
 
@@ -425,7 +426,7 @@ proptest! {
         for (i, (second, amount)) in steps.into_iter().enumerate() {
             let now = Timestamp::from_secs(1_700_000_000 + second);
             let (first, last) = window.buckets(now);
-            let limit = Limit { account: "w".into(), first, last, amount: Usd(MAX), payments: None, resets_at: None };
+            let limit = Limit { account: "w".into(), first, last, amount: Usd(MAX), payments: None, resets_at: None, rolls: None };
             let reserve = Entry::Reserve {
                 id: PaymentId(i as u128),
                 session: SessionId("s0".into()),

@@ -121,6 +121,7 @@ fn limit(account: String, last: u64) -> Limit {
         amount: Usd(90),
         payments: Some(6),
         resets_at: None,
+        rolls: None,
     }
 }
 

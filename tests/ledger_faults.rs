@@ -39,6 +39,7 @@ fn day() -> Limit {
         amount: Usd(1_000_000),
         payments: None,
         resets_at: None,
+        rolls: None,
     }
 }
 

@@ -904,6 +904,66 @@ tests:
 }
 
 #[test]
+fn a_test_that_names_nobody_is_about_whom_the_only_rule_there_pays() {
+    let text = r#"
+rules:
+  - { name: data, match: { hosts: ["data.test"], paths: ["/v1/**"], agents: ["research-*", ops] }, pay: { max: "0.05 USD" } }
+  - { name: bad, match: { hosts: ["bad.test"], agents: ["bad-*"] }, deny: true }
+  - { name: small, match: { hosts: ["two.test"], agents: ["a-*"] }, pay: { max: "0.01 USD" } }
+  - { name: large, match: { hosts: ["two.test"], agents: ["b-*"] }, pay: { max: "1 USD" } }
+  - { name: some, match: { hosts: ["last.test"], agents: ["a-*"] }, pay: { max: "1 USD" } }
+  - { name: rest, match: { hosts: ["last.test"] }, deny: true }
+tests:
+"#;
+    let networks = [SEPOLIA.parse().unwrap()];
+    let failed = |test: &str| {
+        let policy = compile(&format!("{text}  - {{ {test} }}\n"));
+        let (ran, failed) = policy.run_tests(&networks, Usd(1_000_000_000));
+        assert_eq!(ran, 1);
+        failed.first().map(ToString::to_string)
+    };
+    for test in [
+        r#"url: "https://data.test/v1/x", amount: "0.03 USD", expect: pay"#,
+        r#"url: "https://data.test/v1/x", amount: "0.03 USD", expect: pay, rule: data"#,
+        r#"url: "https://data.test/v1/x", amount: "0.06 USD", expect: over_request_cap"#,
+        // As before: others are refused there.
+        r#"url: "https://data.test/v1/x", amount: "0.03 USD", expect: refuse"#,
+        r#"url: "https://data.test/v1/x", expect: host_not_allowed"#,
+        r#"url: "https://bad.test/x", expect: refuse"#,
+        r#"url: "https://last.test/x", expect: deny"#,
+    ] {
+        assert_eq!(failed(test), None, "{test}");
+    }
+    for (test, says) in [
+        (
+            r#"url: "https://data.test/v1/x", amount: "0.06 USD", expect: pay"#,
+            "more than the 0.05 USD",
+        ),
+        (
+            r#"url: "https://data.test/v1/x", agent: default, expect: pay"#,
+            "agent and tool",
+        ),
+        (
+            r#"url: "https://data.test/v2/x", expect: pay"#,
+            "agent and tool",
+        ),
+        // A denial of some is none of all, and two rules leave it open who is meant.
+        (
+            r#"url: "https://bad.test/x", expect: deny"#,
+            "agent and tool",
+        ),
+        (
+            r#"url: "https://two.test/x", expect: pay"#,
+            "agent and tool",
+        ),
+        (r#"url: "https://last.test/x", expect: pay"#, "denies it"),
+    ] {
+        let said = failed(test).unwrap_or_else(|| panic!("{test} passed"));
+        assert!(said.contains(says), "{test}: {said}");
+    }
+}
+
+#[test]
 fn a_test_says_where_a_person_is_asked() {
     let text = r#"
 rules:

@@ -17,6 +17,7 @@ use crate::custody::{self, NotOurs};
 use crate::ledger::sessions::Draft;
 use crate::ledger::{self, Ledger};
 use crate::proxy::{Guests, Parent};
+use crate::section::SectionError;
 use crate::tls::{Authority, UpstreamTls};
 use crate::wallet::{self, Wallet};
 
@@ -48,6 +49,7 @@ impl Ground {
         let open = |w: &crate::config::WalletEntry| wallet::open(&w.kind, w.opening(fetch.clone()));
         let wallets: Result<Vec<_>, _> = config.wallets.iter().map(open).collect();
         let wallets = wallets.map_err(StartError::Wallet)?;
+        exposed(config);
         keys::check(&wallets).await?;
         let (held, ledger) = book(config)?;
         let clock = Arc::new(System::starting_at(Timestamp::default()));
@@ -99,6 +101,15 @@ impl Ground {
             own_session,
             guests,
         })
+    }
+}
+
+/// Tells of secrets that are taken from the environment: files are meant to hold them.
+fn exposed(config: &Config) {
+    for wallet in &config.wallets {
+        if let Some(SectionError { problem, .. }) = wallet::exposed(&wallet.kind, &wallet.section) {
+            tracing::warn!(wallet = %wallet.name, "{problem}");
+        }
     }
 }
 

@@ -190,14 +190,50 @@ fn within(book: &Book, limit: &Limit, payment: &Payment) -> Result<(), Reject> {
     let mut marks = payment.marks.iter().filter(mine);
     let after = marks.try_fold(counted, |sum, _| sum.plus(one));
     let after = after.ok_or(Reject::Overflow)?;
-    let too_many = limit.payments.is_some_and(|most| after.payments > most);
-    if after.amount > limit.amount || too_many {
-        return Err(Reject::OverLimit {
-            limit: limit.clone(),
-            counted,
-        });
+    if over(limit, after) {
+        let mut limit = limit.clone();
+        if let Some(moment) = leaves(book, &limit, first, (counted, one)) {
+            limit.resets_at = Some(moment);
+        }
+        return Err(Reject::OverLimit { limit, counted });
     }
     Ok(())
+}
+
+fn over(limit: &Limit, counted: Counted) -> bool {
+    let too_many = limit.payments.is_some_and(|most| counted.payments > most);
+    counted.amount > limit.amount || too_many
+}
+
+/// When enough of what is counted has left a rolling window for one payment more. `None`: no window rolls,
+/// or the payment is too large for an empty one.
+fn leaves(
+    book: &Book,
+    limit: &Limit,
+    first: u64,
+    (mut counted, one): (Counted, Counted),
+) -> Option<Timestamp> {
+    let seconds = limit.rolls?;
+    for ((_, bucket), gone) in rows(&book.counted, &limit.account, first) {
+        counted = Counted {
+            amount: counted.amount.minus(gone.amount)?,
+            payments: counted.payments.checked_sub(gone.payments)?,
+        };
+        if !over(limit, counted.plus(one)?) {
+            return Some(Timestamp::from_secs(bucket.saturating_add(seconds)));
+        }
+    }
+    None
+}
+
+/// The buckets of an account from `first` on, in their order.
+fn rows<'a>(
+    counted: &'a BTreeMap<Mark, Counted>,
+    account: &'a str,
+    first: u64,
+) -> impl Iterator<Item = (&'a Mark, &'a Counted)> {
+    let rows = counted.range((account.to_owned(), first)..);
+    rows.take_while(move |((a, _), _)| a == account)
 }
 
 /// What counts in an account from bucket `first` on; `None` when the sum does not fit.
@@ -206,8 +242,7 @@ pub(super) fn total(
     account: &str,
     first: u64,
 ) -> Option<Counted> {
-    let rows = counted.range((account.to_owned(), first)..);
-    let mut rows = rows.take_while(|((a, _), _)| a == account);
+    let mut rows = rows(counted, account, first);
     rows.try_fold(Counted::default(), |sum, (_, c)| sum.plus(*c))
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Command, Exit, Failure, Terminal};
 use crate::config::{Config, ConfigError, find};
 use crate::section::SectionError;
+use crate::wallet;
 
 /// Read the configuration, say what is wrong, and run its tests
 ///
@@ -72,7 +73,9 @@ impl Command for Check {
         let (errors, ran, failed) = match Config::load(Some(&file)) {
             Ok(config) => {
                 let (ran, failed) = config.run_tests();
-                warnings = config.warnings;
+                let secrets = config.wallets.iter();
+                let secrets = secrets.filter_map(|w| wallet::exposed(&w.kind, &w.section));
+                warnings = config.warnings.iter().cloned().chain(secrets).collect();
                 (vec![], ran, failed)
             }
             Err(ConfigError::Invalid(errors)) => (errors, 0, vec![]),

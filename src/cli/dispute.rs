@@ -27,6 +27,9 @@ pub(super) struct Dispute {
     /// Into a new file with mode 0600, instead of stdout; never overwrites
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// As JSON, which it is in any case
+    #[arg(long = "json")]
+    _json: bool,
 }
 
 impl Command for Dispute {

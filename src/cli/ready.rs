@@ -1,6 +1,9 @@
 //! `farepass ready`: a probe for where no HTTP client is.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::admin::client;
@@ -27,6 +30,9 @@ pub(super) struct Ready {
     /// Only whether it runs and forwards, also while it may not pay
     #[arg(long)]
     alive: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Command for Ready {
@@ -35,20 +41,26 @@ impl Command for Ready {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config(terminal)?;
         let (Span(wait), started) = (self.wait, Instant::now());
-        let what = match self.alive {
-            true => client::ALIVE,
-            false => client::READY,
+        let (what, name) = match self.alive {
+            true => (client::ALIVE, "alive"),
+            false => (client::READY, "ready"),
         };
-        setup::work("waiting for the proxy", async {
+        let problem = setup::work("waiting for the proxy", async {
             loop {
                 match client::probe(&config.state_dir, what).await {
-                    Ok(()) => return Ok(Exit::Done),
-                    Err(error) if started.elapsed() >= wait => {
-                        return Err(Failure::new(Exit::Failed, error));
-                    }
+                    Ok(()) => return Ok(None),
+                    Err(error) if started.elapsed() >= wait => return Ok(Some(error.to_string())),
                     Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
-        })
+        })?;
+        if self.json {
+            terminal.json(&json!({ name: problem.is_none(), "problem": problem }))?;
+            terminal.out.flush()?;
+        }
+        match problem {
+            None => Ok(Exit::Done),
+            Some(problem) => Err(Failure::new(Exit::Failed, problem)),
+        }
     }
 }

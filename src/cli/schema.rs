@@ -15,7 +15,11 @@ Editors with the YAML language server complete and check a file whose first line
 
 Examples:
   farepass schema > farepass.schema.json")]
-pub(super) struct Schema {}
+pub(super) struct Schema {
+    /// As JSON, which it is in any case
+    #[arg(long = "json")]
+    _json: bool,
+}
 
 impl Command for Schema {
     const NAME: &'static str = "schema";

@@ -33,7 +33,7 @@ fn proxy(place: &Section, config: &Config) -> Option<SectionError> {
         "{address} is not a loopback address, and clients without credentials may spend the default session"
     ));
     Some(error.hint(
-        "listen on 127.0.0.1, write `sessions: { default: none }`, or demand certificates (`tls.client_ca`)",
+        "listen on 127.0.0.1, write `sessions: { default: none }`, or demand certificates (`listen.tls.client_ca`)",
     ))
 }
 

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::money::{Amount, Usd};
 use crate::payment::{PaymentId, SessionId, Trace};
 
+mod absent;
 mod agreed;
 pub mod export;
 pub mod log;
@@ -135,14 +136,19 @@ pub struct SpendEvent {
     /// Path without query.
     pub path: String,
     /// `x402-v1`, `x402-v2`, `mpp`.
+    #[serde(with = "absent")]
     pub protocol: String,
     /// `exact`.
+    #[serde(with = "absent")]
     pub scheme: String,
     /// CAIP-2.
+    #[serde(with = "absent")]
     pub network: String,
     /// Symbol from our own table, else the address as written.
+    #[serde(with = "absent")]
     pub asset: String,
     /// The recipient.
+    #[serde(with = "absent")]
     pub pay_to: String,
     /// Signed, atomic units.
     pub amount: Option<Amount>,
@@ -157,6 +163,7 @@ pub struct SpendEvent {
     /// Unix seconds at which the payload dies.
     pub valid_before: Option<u64>,
     /// Which wallet.
+    #[serde(with = "absent")]
     pub wallet: String,
     /// Which rule decided.
     pub rule: Option<String>,

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::event::{Flag, PREIMAGE, SpendEvent, State};
 use crate::ledger::PostError;
 use crate::money::{Amount, Network, Usd};
-use crate::payment::{Asked, Challenge, Claim, PaymentId, Requirement, SessionId, Trace};
+use crate::payment::{Asked, Challenge, Claim, PaymentId, Requirement, Session, SessionId, Trace};
 use crate::policy::{self, Approval, Policy};
 use crate::protocol::Terms;
 use crate::signer::Key;
@@ -82,11 +82,19 @@ impl About {
     }
 
     /// What a refusal is about: the requirement that was nearest to being paid, else the only one.
-    pub(super) fn offered(&mut self, challenge: &Challenge, nearest: Option<usize>) {
+    pub(super) fn offered(
+        &mut self,
+        challenge: &Challenge,
+        nearest: Option<usize>,
+        policy: &Policy,
+    ) {
         let all = challenge.requirements.as_slice();
         let only = || all.first().filter(|_| all.len() == 1);
         if let Some(offered) = nearest.and_then(|n| all.get(n)).or_else(only) {
             self.terms(offered);
+            if let Some(asset) = policy.asset(&offered.network, &offered.asset) {
+                self.event.asset.clone_from(&asset.symbol);
+            }
         }
     }
 
@@ -190,6 +198,16 @@ impl About {
 
     pub(super) fn id(&self) -> PaymentId {
         self.event.id
+    }
+
+    /// The rule that decided, once one did.
+    pub(super) fn rule(&self) -> Option<&String> {
+        self.event.rule.as_ref()
+    }
+
+    /// The session as it was when the agent asked.
+    pub(super) fn asked_in(&self) -> &Session {
+        &self.statement.asked.session
     }
 
     pub(super) fn amount(&self) -> Option<Amount> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::about::{About, Paid};
 use super::waiting::Waiting;
 use crate::clock::Timestamp;
+use crate::money::Usd;
 use crate::payment::{Payload, PaymentId, Reason, Refusal, RequestKey, SessionId};
 use crate::policy::OnUnknown;
 use crate::protocol::Protocol;
@@ -45,6 +46,8 @@ pub(super) struct Left {
     pub(super) session: SessionId,
     pub(super) until: Timestamp,
     pub(super) claimed: bool,
+    pub(super) rule: Option<String>,
+    pub(super) price: Option<Usd>,
 }
 
 /// One payment that may have been charged.
@@ -54,6 +57,9 @@ struct Held {
     until: Timestamp,
     /// A receipt says that it was charged.
     claimed: bool,
+    /// By which rule, and for how much.
+    rule: Option<String>,
+    price: Option<Usd>,
     /// `None` after a restart: payloads are in no file.
     again: Option<Again>,
 }
@@ -201,9 +207,7 @@ impl Outstanding {
             return Ok(Some(again.clone()));
         }
         let last = own.iter().max_by_key(|held| held.until);
-        last.map_or(Ok(None), |held| {
-            Err(refusal((held.id, held.until), held.claimed))
-        })
+        last.map_or(Ok(None), |held| Err(held.refusal()))
     }
 
     /// Which payment of this request was another process's, as far as is known here?
@@ -298,6 +302,8 @@ impl From<Again> for Held {
             id: again.about.id(),
             until: again.until,
             claimed: again.claimed,
+            rule: again.about.rule().cloned(),
+            price: Some(again.about.price()),
             again: Some(again),
         }
     }
@@ -310,6 +316,8 @@ impl From<Left> for Held {
             id: left.id,
             until: left.until,
             claimed: left.claimed,
+            rule: left.rule,
+            price: left.price,
             again: None,
         }
     }
@@ -318,9 +326,28 @@ impl From<Left> for Held {
 impl Held {
     /// Its payload, if it may be sent once more.
     fn sendable(&mut self) -> Option<&mut Again> {
-        let again = self.again.as_mut()?;
-        let may = again.on_unknown == OnUnknown::ResendSame && again.resends < RESENDS;
-        may.then_some(again)
+        self.again.as_mut().filter(|again| again.is_sendable())
+    }
+
+    /// What is said where it may not.
+    fn refusal(&self) -> Refusal {
+        Refusal {
+            rule: self.rule.clone(),
+            price: self.price,
+            ..refusal((self.id, self.until), self.claimed)
+        }
+    }
+}
+
+impl Again {
+    /// May its payload be sent once more?
+    fn is_sendable(&self) -> bool {
+        self.on_unknown == OnUnknown::ResendSame && self.resends < RESENDS
+    }
+
+    /// Does the next request like this one bring the same payload again?
+    pub(super) fn serves(&self, request: Option<RequestKey>) -> bool {
+        request.is_some() && self.is_sendable()
     }
 }
 

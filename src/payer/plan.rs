@@ -71,7 +71,7 @@ impl Payer {
                 Ok(approval) => approval,
                 Err((refusal, nearest)) => {
                     if first.is_none() {
-                        about.offered(challenge, nearest);
+                        about.offered(challenge, nearest, policy);
                     }
                     return Err(first.unwrap_or(refusal));
                 }

@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use super::about::About;
 use super::{Payer, Signed, Waiting, refusals};
 use crate::clock::Timestamp;
+use crate::event::{Flag, SpendEvent};
 use crate::ledger::PostError;
 use crate::payment::{Asked, Challenge, Reason, Receipt, Refusal, Requirement, SessionId};
 use crate::policy::{Mode, Policy};
@@ -228,6 +229,21 @@ impl Payer {
         Ok(Some(signed))
     }
 
+    /// What the agent is told when the merchant asks again after a payment in advance. `told` is what it would be
+    /// told otherwise. That the merchant asks for something else is noted with the payment.
+    pub async fn asked_again(
+        &self,
+        (advance, told): (&Advance, Refusal),
+        asks: &Challenge,
+        event: &mut SpendEvent,
+    ) -> Refusal {
+        let refusal = advance.changed(asks, told);
+        if let Some(flag) = flag(refusal.reason) {
+            self.notice_flag(event, flag).await;
+        }
+        refusal
+    }
+
     /// Does nothing from before speak against a payment for this request?
     fn unburdened(&self, policy: &Policy, asked: &Asked) -> bool {
         let free = |request| {
@@ -268,11 +284,20 @@ impl Payer {
     }
 }
 
+/// What is noted of a payment whose terms are no longer those of the merchant.
+fn flag(told: Reason) -> Option<Flag> {
+    let flags = [
+        (Reason::PriceChanged, Flag::PriceChanged),
+        (Reason::RecipientChanged, Flag::RecipientChanged),
+    ];
+    let flag = |(reason, flag)| (reason == told).then_some(flag);
+    flags.into_iter().find_map(flag)
+}
+
 impl Advance {
     /// What the agent is told when the merchant asks again, and for something else than was paid. `told`
     /// is what it would be told otherwise.
-    #[must_use]
-    pub fn changed(&self, asks: &Challenge, told: Refusal) -> Refusal {
+    fn changed(&self, asks: &Challenge, told: Refusal) -> Refusal {
         let paid = &*self.requirement;
         let alike = |r: &&Requirement| {
             let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);

@@ -42,6 +42,8 @@ impl Payer {
                     session: event.session.clone(),
                     until: payment.until,
                     claimed: false,
+                    rule: event.rule.clone(),
+                    price: event.price,
                 };
                 self.outstanding.recall(request, left, now);
             }
@@ -121,6 +123,8 @@ impl Payer {
                     session: event.session.clone(),
                     until: Timestamp::from_secs(dies.saturating_add(SKEW)),
                     claimed: event.is_claimed(),
+                    rule: event.rule.clone(),
+                    price: event.price,
                 };
                 // No answer came before it was closed, or the process died before it knew how much of one
                 // was handed over.

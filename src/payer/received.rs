@@ -69,6 +69,22 @@ impl Payer {
 }
 
 impl Payer {
+    /// Notes something to look at that was seen after the head of the answer was recorded.
+    pub(super) async fn notice_flag(&self, settled: &mut SpendEvent, which: Flag) {
+        let id = settled.id;
+        let _turn = self.reconciler.endings().answer(id).await;
+        match self.answered_since(settled).await {
+            Some(newer) => *settled = newer,
+            None => {
+                self.swept(settled, false).await;
+            }
+        }
+        settled.time = self.clock.now();
+        flag(&mut settled.flags, which, true);
+        self.tell(vec![Entry::Note { id }], settled.clone(), News::Flags)
+            .await;
+    }
+
     /// What a later answer to the same payload left, when it says more than this one: a payload that is
     /// sent again may be answered whole before the first answer has ended.
     async fn answered_since(&self, settled: &SpendEvent) -> Option<SpendEvent> {

@@ -10,7 +10,7 @@ use crate::event::metrics::Step;
 use crate::event::{Conclusion, SpendEvent, State};
 use crate::ledger::{Post, PostError};
 use crate::money::Usd;
-use crate::payment::{Asked, Refusal, Trace};
+use crate::payment::{Asked, Reason, Refusal, Session, Trace};
 
 /// What is new in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,10 @@ impl Payer {
     }
 
     /// Best effort: a refusal that cannot be recorded, or is one of too many, is still a refusal.
-    pub(super) async fn deny(&self, mut about: About, refusal: Refusal) -> Refusal {
+    pub(super) async fn deny(&self, mut about: About, mut refusal: Refusal) -> Refusal {
+        if refusal.reason == Reason::OverRequestCap && refusal.remaining.is_none() {
+            refusal.remaining = self.left(about.asked_in()).await;
+        }
         let Some(id) = about.refused((self.fresh)().map(|(id, _)| id)) else {
             return refusal;
         };
@@ -47,6 +50,20 @@ impl Payer {
         }
         self.record(vec![Entry::Note { id }], event).await;
         refusal
+    }
+
+    /// What is left of a session, where the ledger has it at hand: no refusal is worth a question to a database.
+    async fn left(&self, session: &Session) -> Option<Usd> {
+        if self.is_shared() {
+            return None;
+        }
+        match self.ledger.session(&session.id).await.ok()? {
+            None => Some(session.budget),
+            Some(row) if row.session.created == session.created => {
+                Some(row.session.budget.minus(row.spent).unwrap_or_default())
+            }
+            Some(_) => None,
+        }
     }
 
     /// For entries whose loss would only count too much: stored with the next commit.

@@ -80,7 +80,7 @@ impl Payer {
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
         again.paid.settled = paid.settled;
-        let usable = usable(&receipt, status);
+        let (usable, sendable) = (usable(&receipt, status), again.serves(asked.request));
         self.keep(&asked, &again.payload, &paid, status);
         self.learn(&asked, &about, lesson, (&receipt, status));
         let came = Came {
@@ -108,7 +108,7 @@ impl Payer {
         // What is proven before it is sent was claimed before; but no answer of it was lost yet.
         let lost = before && (resent || paid.proven.is_none());
         Settled {
-            refusal: refusal(&about, &receipt, status, lost),
+            refusal: refusal(&about, (&receipt, status), lost, sendable),
             record: Recorded {
                 event: Box::new(event),
                 recourse,
@@ -132,6 +132,7 @@ impl Payer {
         let note = matches!(entry, Entry::Note { .. });
         let mut closed = event.clone();
         if !self.swept(&mut closed, resent).await {
+            event.flags = closed.flags;
             return (entry, false);
         }
         let same = closed.state == State::Settled && closed.charged == event.charged;
@@ -252,12 +253,12 @@ fn delivery((status, headers): Answer<'_>) -> Delivery {
 }
 
 /// Asking for money again after it was taken is no answer that an agent could use. `claimed`: an
-/// earlier receipt said so.
+/// earlier receipt said so. `sendable`: the next request like it brings the same payload again.
 fn refusal(
     about: &About,
-    receipt: &Receipt,
-    status: Option<StatusCode>,
+    (receipt, status): (&Receipt, Option<StatusCode>),
     claimed: bool,
+    sendable: bool,
 ) -> Option<Refusal> {
     let (reason, detail) = match (status, receipt) {
         (Some(StatusCode::PAYMENT_REQUIRED), _) if claimed => (
@@ -283,8 +284,10 @@ fn refusal(
         (Some(_), _) => return None,
     };
     Some(Refusal {
+        rule: about.rule().cloned(),
         price: Some(about.price()),
         payment: Some(about.id()),
+        retryable: sendable && reason == Reason::OutcomeUnknown,
         ..Refusal::new(reason, detail)
     })
 }

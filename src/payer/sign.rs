@@ -157,6 +157,8 @@ impl Payer {
                 session: about.session().clone(),
                 until: plan.until,
                 claimed: false,
+                rule: about.rule().cloned(),
+                price: Some(about.price()),
             };
             self.outstanding.leave(request, left, self.surely());
         }
@@ -173,7 +175,11 @@ impl Payer {
             }
             false => (Entry::Note { id: about.id() }, State::Unknown),
         };
-        let refusal = refusals::of_wallet(problem, about.id(), now);
+        let refusal = Refusal {
+            rule: about.rule().cloned(),
+            price: Some(about.price()),
+            ..refusals::of_wallet(problem, about.id(), now)
+        };
         let _turn = self.reconciler.endings().answer(about.id()).await;
         let mut event = about.event(now, state);
         event.reason = Some(refusal.reason.code().into());

@@ -123,7 +123,10 @@ impl Payer {
             return false;
         };
         match last.state {
-            State::Reserved | State::Unknown | State::Denied => false,
+            State::Reserved | State::Unknown | State::Denied => {
+                keep(event, &last);
+                false
+            }
             State::Settled | State::Released => {
                 event.state = last.state;
                 event.charged = last.charged;
@@ -194,6 +197,15 @@ impl Payer {
         let charged = share.map_or(amount, |share| share.min(amount));
         event.charged = Some(charged);
         (Entry::Settle { id, charged }, event)
+    }
+}
+
+/// What is odd about the terms of a payment stays so, whatever its next answer brings.
+fn keep(event: &mut SpendEvent, last: &SpendEvent) {
+    for flag in [Flag::PriceChanged, Flag::RecipientChanged] {
+        if last.flags.contains(&flag) && !event.flags.contains(&flag) {
+            event.flags.push(flag);
+        }
     }
 }
 

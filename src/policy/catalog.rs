@@ -120,6 +120,7 @@ impl Budget {
             amount: self.limit,
             payments: self.payments,
             resets_at: self.window.resets_at(now),
+            rolls: self.window.rolls(),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::money::Amount;
 use crate::payment::{Asked, Challenge, Limit, Problem, Reason, Refusal, Requirement};
+use crate::settings::Percent;
 
 use super::rule::{Pay, Rule};
 use super::terms::{About, Ask, Named};
@@ -107,6 +108,9 @@ pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) ->
     for named in &pay.terms {
         named.term.duties(ask, &mut duties);
     }
+    // Where no term bounds a rise, what is known anyway tells of one.
+    let free = duties.price.is_none() && ask.known.rose(ask.price, Percent(0));
+    duties.price_changed |= free;
     let mut limits = vec![Limit::session(&ask.asked.session)];
     limits.append(&mut duties.limits);
     ask.payer?;

@@ -18,6 +18,11 @@ impl Glob {
         Self { parts }
     }
 
+    /// A text that it matches.
+    pub(super) fn example(&self) -> String {
+        String::from_utf8_lossy(&self.parts.join(&b"x"[..])).into_owned()
+    }
+
     /// Does it match the whole text?
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         let (first, rest) = match &*self.parts {
@@ -78,6 +83,9 @@ mod tests {
         ] {
             let found = Glob::new(glob).matches(text.as_bytes());
             assert_eq!(found, expected, "{glob} on {text}");
+            let glob = Glob::new(glob);
+            assert!(glob.matches(glob.example().as_bytes()), "{glob:?}");
         }
+        assert_eq!(Glob::new("research-*").example(), "research-x");
     }
 }

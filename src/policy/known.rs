@@ -70,7 +70,7 @@ pub struct Duties {
     pub consent: Option<Consent>,
     /// Pay, but tell that it is not the recipient first seen.
     pub recipient_changed: bool,
-    /// Pay, but tell that the price rose.
+    /// Pay, but tell that the price rose: above what a person need not be asked about, or where no term bounds it.
     pub price_changed: bool,
     /// Pay, but tell that the merchant's offers are not signed by its keys.
     pub offer_unsigned: bool,

@@ -250,6 +250,12 @@ impl Policy {
         &self.catalog.budgets
     }
 
+    /// The asset that an address on a network names, if it has a price.
+    #[must_use]
+    pub fn asset(&self, network: &Network, address: &str) -> Option<&Asset> {
+        self.catalog.asset(network, address)
+    }
+
     /// Every asset that has a price.
     #[must_use]
     pub fn assets(&self) -> &[Asset] {

@@ -128,9 +128,20 @@ impl Rule {
     /// Everything but the path and the tool.
     fn matches_but_path(&self, asked: &Asked) -> bool {
         let agent = asked.session.agent.as_bytes();
+        self.names_method(asked)
+            && (self.agents.is_empty() || self.agents.iter().any(|glob| glob.matches(agent)))
+    }
+
+    /// Host and method.
+    fn names_method(&self, asked: &Asked) -> bool {
         self.names_host(&asked.host, asked.port)
             && (self.methods.is_empty() || self.methods.contains(&asked.method))
-            && (self.agents.is_empty() || self.agents.iter().any(|glob| glob.matches(agent)))
+    }
+
+    /// Everything but the tool and the agent.
+    fn is_about(&self, asked: &Asked, path: Option<&PlainPath>) -> bool {
+        let here = |path| self.paths.iter().any(|pattern| pattern.matches(path));
+        self.names_method(asked) && (self.paths.is_empty() || path.is_some_and(here))
     }
 }
 
@@ -175,6 +186,18 @@ fn hosts(matches: &mut Section, catalog: &Catalog) -> Result<Vec<HostPattern>, S
 /// different ways, so nothing behind it is tried.
 pub(super) fn first<'a>(rules: &'a [Rule], asked: &Asked) -> Result<&'a Rule, Refusal> {
     first_of(rules.iter().filter(|rule| rule.names_tool(asked)), asked)
+}
+
+/// Somebody for whom the only rule that is about this request, whoever makes it, pays. `None`: there is no such
+/// rule or more than one, it denies, or anybody will do.
+pub(super) fn somebody(rules: &[Rule], asked: &Asked) -> Option<String> {
+    let path = PlainPath::new(&asked.path);
+    let about = |rule: &&Rule| rule.names_tool(asked) && rule.is_about(asked, path.as_ref());
+    let mut rules = rules.iter().filter(about);
+    match (rules.next()?, rules.next()) {
+        (rule, None) if matches!(rule.says, Says::Pay(_)) => Some(rule.agents.first()?.example()),
+        (_, _) => None,
+    }
 }
 
 /// May it come to a payment that a body asks for, whatever tool the body will name?

@@ -61,6 +61,9 @@ pub struct Answer {
 /// The address of a wallet that is not opened.
 pub const OURSELVES: &str = "0x2222222222222222222222222222222222222222";
 
+/// Who asks in a test that names nobody.
+const DEFAULT: &str = "default";
+
 /// An offer that was assumed.
 #[derive(Clone, Debug)]
 pub struct Assumed {
@@ -193,16 +196,29 @@ impl Policy {
             payers: networks.iter().map(payer).collect(),
             ..Facts::default()
         };
+        let session = |agent: &str| Session {
+            id: crate::payment::SessionId("test".into()),
+            agent: agent.into(),
+            budget,
+            created: now,
+            expires: Timestamp(u64::MAX),
+        };
         let run = |trial: &Trial| {
-            let session = Session {
-                id: crate::payment::SessionId("test".into()),
-                agent: (&*trial.agent).into(),
-                budget,
-                created: now,
-                expires: Timestamp(u64::MAX),
+            let judge = |session| {
+                let answer = self.answer(&trial.question, &session, &facts, now);
+                trial.judge(answer).err()
             };
-            let answer = self.answer(&trial.question, &session, &facts, now);
-            trial.judge(answer).err()
+            let Some(agent) = &trial.agent else {
+                let nobody = session(DEFAULT);
+                let asked = trial.question.asked(&nobody);
+                let failed = judge(nobody)?;
+                // No denial comes of it, as only a rule that pays is asked so.
+                return match rule::somebody(&self.rules, &asked) {
+                    Some(agent) => judge(session(&agent)),
+                    None => Some(failed),
+                };
+            };
+            judge(session(agent))
         };
         let failed = self.tests.iter().filter_map(run).collect();
         (self.tests.len(), failed)
@@ -244,7 +260,8 @@ fn asks(approval: &Approval) -> Option<Refusal> {
 pub(super) struct Trial {
     place: Section,
     question: Question,
-    agent: String,
+    /// As `default`, and where that fails as whom the rule names, if not said.
+    agent: Option<String>,
     expect: Expect,
     rule: Option<String>,
 }
@@ -274,7 +291,7 @@ impl Trial {
         let scheme = |s: Section| s.word(&suppose::SCHEMES.map(|w| (w, w)));
         let scheme = section.take("scheme").map(scheme).transpose()?;
         question.offers = scheme.into_iter().map(Supposed::by).collect();
-        let agent = section.or("agent", "default".into(), text)?;
+        let agent = section.take("agent").map(text).transpose()?;
         let expect = expectation(section.need("expect")?)?;
         let expect = match (section.take("reason"), expect) {
             (None, expect) => expect,

@@ -105,23 +105,25 @@ pub(super) async fn asked_again(
     settled: Settled,
     (advance, told): (Advance, Refusal),
 ) -> Response<Body> {
+    let (payer, mut record) = (&conn.proxy.payer, settled.record);
+    let (told, event) = ((&advance, told), &mut record.event);
     if conn.proxy.refusals.body == RefusalBody::Original {
         // The agent reads the merchant's own words, so they are looked at on the way, and by their head
         // only.
-        let response = conn.stream(response).map(Pieces::from);
-        let response = watched(conn, response, settled.record, payload);
-        let (head, body) = response.into_parts();
+        let (head, body) = conn.stream(response).map(Pieces::from).into_parts();
         let challenge = protocol::read(&protocol::recognise(&head), &head, None);
-        let refusal = advance.changed(&challenge, told);
-        return refused(conn, &refusal, Response::from_parts(head, body));
+        let refusal = payer.asked_again(told, &challenge, event).await;
+        let response = Response::from_parts(head, body);
+        return refused(conn, &refusal, watched(conn, response, record, payload));
     }
     match challenge::read(conn.stream(response), &conn.proxy.limits).await {
         Demand::Nothing(original) | Demand::Unread(original) => {
-            let refusal = advance.changed(&Challenge::default(), told);
+            let nothing = Challenge::default();
+            let refusal = payer.asked_again(told, &nothing, event).await;
             refused(conn, &refusal, original)
         }
         Demand::Payment(asks) => {
-            let refusal = advance.changed(&asks.challenge, told);
+            let refusal = payer.asked_again(told, &asks.challenge, event).await;
             refused(conn, &refusal, asks.original)
         }
     }

@@ -247,6 +247,21 @@ pub fn is_remote(kind: &str) -> bool {
     WALLETS.iter().any(|w| w.kind == kind && w.remote)
 }
 
+/// Why a secret of a wallet of this kind is where more can read it than have to: in the environment of this
+/// process. `None`: it is in a file, or nowhere.
+#[must_use]
+pub fn exposed(kind: &str, section: &Section) -> Option<SectionError> {
+    let amazon = ["kms", agentcore::KIND.kind].contains(&kind);
+    let here = |name: &str| std::env::var(name).ok();
+    let problem = "its secret is in the environment (AWS_SECRET_ACCESS_KEY), and child processes, container descriptions and crash reports show that";
+    (amazon && aws::is_exposed(section, &here)).then(|| {
+        let error = section.error(problem);
+        error.hint(
+            "write it into a file of mode 0600, and name that: `credentials_file: aws.credentials`",
+        )
+    })
+}
+
 fn find(kind: &str, section: &Section) -> Result<&'static WalletKind, SectionError> {
     if let Some(found) = WALLETS.iter().find(|w| w.kind == kind) {
         return Ok(found);

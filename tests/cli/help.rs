@@ -70,7 +70,6 @@ const NO_JSON: &[(&str, &str)] = &[
     ("ca uninstall", "shell commands"),
     ("completions", "a script"),
     ("demo", "a demonstration"),
-    ("dispute", "JSON"),
     ("inject", "manifests"),
     ("learn", "a policy"),
     ("ledger", "see below it"),
@@ -78,9 +77,7 @@ const NO_JSON: &[(&str, &str)] = &[
     ("mcp", "a protocol"),
     ("merchant", "see below it"),
     ("merchant forget", "nothing"),
-    ("ready", "nothing"),
     ("run", "what its program prints"),
-    ("schema", "JSON"),
     ("serve", "JSON"),
     ("session", "see below it"),
     ("wallet", "see below it"),
@@ -141,6 +138,12 @@ fn who_waits_at_a_terminal_is_told_what_for() {
     let home = Home::ready();
     let ended = home.farepass(["ready", "--wait", "2s"]);
     assert!(!ended.err.contains("waiting for"), "{}", ended.err);
+    let alive = &["ready", "--alive", "--json"][..];
+    for (args, name) in [(&["ready", "--json"][..], "ready"), (alive, "alive")] {
+        let told = home.farepass(args).failed(1, &[]).json();
+        assert_eq!(told[name], false, "{told}");
+        assert!(told["problem"].is_string(), "{told}");
+    }
     // A terminal of its own as stderr, and what was written there.
     let script = "\
 import os, pty, subprocess, sys

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::support::{Home, mode};
+use serde_json::json;
+
+use crate::support::{Ended, Home, mode};
 
 const FILES: &[&str] = &[
     "farepass.yaml",
@@ -106,6 +108,36 @@ fn a_broken_configuration_stays_as_it_is() {
     home.farepass(["init"]).failed(2, &["farepass.yaml:1:10"]);
     assert_eq!(home.read("farepass.yaml"), "version: 7\n");
     assert!(!home.at("wallet.key").exists());
+}
+
+#[test]
+fn a_secret_in_the_environment_is_told() {
+    let home = Home::new();
+    home.farepass(["init", "--wallet", "kms"]).ok();
+    let ask = |command: &str, key: &str| {
+        let mut asked = home.command([command, "--json"]);
+        asked.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
+        asked.env("AWS_SECRET_ACCESS_KEY", key);
+        let ended = Ended::of(asked.output().unwrap());
+        assert!(!ended.out.contains("hush") && !ended.err.contains("hush"));
+        ended
+    };
+    let checked = ask("check", "hush").ok().json();
+    let told = &checked["warnings"][0];
+    assert!(
+        told["problem"]
+            .as_str()
+            .unwrap()
+            .contains("AWS_SECRET_ACCESS_KEY"),
+        "{checked}"
+    );
+    assert!(told["hint"].as_str().unwrap().contains("credentials_file"));
+    assert_eq!(ask("check", "").ok().json()["warnings"], json!([]));
+    let found = ask("doctor", "hush").json();
+    let found = found.as_array().unwrap().iter();
+    let found: Vec<_> = found.filter(|f| f["check"] == "secret main").collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["state"], "wrong");
 }
 
 #[test]

@@ -26,6 +26,9 @@ fn an_export_has_what_the_list_has() {
     let home = &street.home;
     let listed = home.farepass(["ledger", "list", "--json"]).ok().json();
     let lines = export(home, &[]);
+    assert_eq!(export(home, &["--json"]), lines);
+    home.farepass(["ledger", "export", "--json", "--format", "csv"])
+        .failed(2, &["cannot be used with"]);
     let [line] = lines.lines().collect::<Vec<_>>()[..] else {
         panic!("{lines}")
     };
@@ -190,9 +193,12 @@ fn without_a_node_nothing_is_reconciled() {
     let id = listed[0]["id"].as_str().unwrap();
     let found = || {
         let named = ["ledger", "reconcile", "--json", &id[..20]];
-        let found = home.farepass(named).ok().json();
+        let ended = home.farepass(named);
+        let found = ended.json();
         let why = found[0]["detail"].as_str().unwrap_or_default().to_owned();
-        (!why.contains("under way")).then(|| (found[0]["outcome"].clone(), why))
+        let fresh = why.contains("under way");
+        assert_eq!(ended.code, Some(if fresh { 4 } else { 0 }), "{found}");
+        (!fresh).then(|| (found[0]["outcome"].clone(), why))
     };
     let (outcome, why) = until("an old enough payment", found);
     assert_eq!(outcome, "not_asked");
@@ -256,6 +262,8 @@ fn a_dispute_has_evidence() {
     };
     let id = id_of(false);
     let printed = home.farepass(["dispute", &id[..24]]).ok();
+    let asked = home.farepass(["dispute", &id[..24], "--json"]).ok();
+    assert_eq!(asked.out, printed.out, "it is JSON in any case");
     let file = printed.json();
     assert_eq!(file["payment"], id.as_str());
     assert_eq!(file["agent"], "bot");

@@ -10,7 +10,7 @@ use farepass::budget::{Asked as Stage_, Frozen};
 use farepass::event::{Flag, Notice, State};
 use farepass::money::Usd;
 use farepass::payer::{Signed, Unpaid};
-use farepass::payment::{ApprovalId, Reason, Refusal};
+use farepass::payment::{ApprovalId, Reason, Refusal, Session};
 use http::StatusCode;
 use serde_json::json;
 
@@ -162,6 +162,70 @@ rules:
     }
     stage.payer.forget("api.example.com").await.unwrap();
     delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+}
+
+/// What one rule remembers another one tells of, where nothing bounds the price.
+#[tokio::test]
+async fn a_rise_that_nothing_bounds_is_paid_and_told_where_the_price_is_known() {
+    let stage = stage(
+        "
+rules:
+  - name: pinned
+    match: { hosts: [api.example.com], agents: [bot] }
+    pay: { max: \"9 USD\", max_price_increase: 20% }
+  - name: free
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\" }
+",
+    )
+    .await;
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+    let mut asked = stage.asked("api.example.com");
+    let session = Session {
+        agent: "other".into(),
+        ..(*asked.session).clone()
+    };
+    asked.session = Arc::new(session);
+    for (amount, flags) in [("1000", vec![]), ("1001", vec![Flag::PriceChanged])] {
+        let signed = stage.payer.authorize(&asked, &challenge(amount)).await;
+        delivered(&stage, signed.unwrap_or_else(|r| panic!("{r}"))).await;
+        let row = stage.newest().await;
+        assert_eq!((row.rule.as_deref(), row.flags), (Some("free"), flags));
+    }
+}
+
+/// Not when all of it is empty.
+#[tokio::test]
+async fn a_rolling_budget_says_when_enough_of_it_is_free_again() {
+    let stage = stage(
+        "
+budgets:
+  - { name: minute, scope: all, limit: \"0.10 USD\", window: 60s }
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", budgets: [minute] }
+",
+    )
+    .await;
+    let start = 1_800_000_000;
+    for (second, amount) in [(0, "20000"), (10, "50000"), (20, "30000")] {
+        stage.clock.0.store(start + second, Ordering::SeqCst);
+        delivered(&stage, pay(&stage, amount, FIRST).await.unwrap()).await;
+    }
+    stage.clock.0.store(start + 30, Ordering::SeqCst);
+    for (amount, free) in [("20000", 0), ("20001", 10), ("70000", 10), ("70001", 20)] {
+        let refusal = pay(&stage, amount, FIRST).await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::OverBudget);
+        let told = refusal.resets_at.unwrap().secs();
+        // A bucket of one second ends a second later.
+        assert_eq!(told, start + free + 1 + 60, "{amount}");
+        stage.clock.0.store(told - 1, Ordering::SeqCst);
+        assert!(pay(&stage, amount, FIRST).await.is_err(), "{amount}");
+        stage.clock.0.store(start + 30, Ordering::SeqCst);
+    }
+    stage.clock.0.store(start + 71, Ordering::SeqCst);
+    delivered(&stage, pay(&stage, "70000", FIRST).await.unwrap()).await;
 }
 
 const RATED: &str = "
@@ -506,8 +570,10 @@ rules:
     approve(pay(&stage, "1000", FIRST).await, "first_host").await;
     delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
     delivered(&stage, pay(&stage, "1500", FIRST).await.unwrap()).await;
+    assert_eq!(stage.newest().await.flags, [], "nobody need be asked");
     approve(pay(&stage, "1501", FIRST).await, "price_increase").await;
     delivered(&stage, pay(&stage, "1501", FIRST).await.unwrap()).await;
+    assert_eq!(stage.newest().await.flags, [Flag::PriceChanged]);
     delivered(&stage, pay(&stage, "2000", FIRST).await.unwrap()).await;
     approve(pay(&stage, "1000", OTHER).await, "new_payee").await;
     delivered(&stage, pay(&stage, "1000", OTHER).await.unwrap()).await;

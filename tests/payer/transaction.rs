@@ -83,6 +83,9 @@ async fn what_the_policy_refuses_reaches_no_wallet() {
     let stage = Stage::usual().await;
     let dear = stage.buy("50001").await.err().unwrap();
     assert_eq!(dear.reason, Reason::OverRequestCap);
+    assert_eq!(dear.remaining, Some(Usd(25_000_000)), "of the session");
+    let row = stage.newest().await;
+    assert_eq!(row.asset, "USDC", "by its symbol, as where it is paid");
     let asked = stage.asked("other.example.com");
     let stranger = stage
         .payer
@@ -115,6 +118,8 @@ async fn only_a_certain_wallet_gives_money_back() {
             state == State::Unknown,
             "{answer}"
         );
+        assert_eq!(refusal.rule.as_deref(), Some("data"));
+        assert_eq!(refusal.price, Some(Usd(10_000_000)));
         assert_eq!(stage.newest().await.state, state, "{answer}");
         assert_eq!(stage.spent().await.0, Usd(counted), "{answer}");
     }
@@ -191,6 +196,8 @@ async fn an_answer_without_a_receipt_proves_nothing() {
         );
         if let Some(refusal) = settled.refusal {
             assert_eq!(refusal.payment, Some(id));
+            assert_eq!(refusal.rule.as_deref(), Some("data"));
+            assert!(!refusal.retryable, "nobody recognises its retry");
         }
         let row = stage.newest().await;
         assert_eq!(
@@ -421,6 +428,8 @@ async fn an_agents_retry_gets_the_same_payload_never_a_second_payment() {
         "resends are bounded"
     );
     assert_eq!(refusal.payment, Some(lost.0));
+    assert_eq!(refusal.rule.as_deref(), Some("data"));
+    assert_eq!(refusal.price, Some(Usd(1_000_000)));
     assert_eq!(stage.spent().await, (Usd(1_000_000), 1));
     assert_eq!(
         stage.wallet.seen.lock().unwrap().len(),
@@ -715,6 +724,40 @@ async fn a_restart_remembers_the_request_but_not_the_payload() {
         .unwrap();
     assert_eq!(refusal.reason, Reason::OutcomeUnknown);
     assert_eq!(refusal.payment, Some(lost.0));
+    assert_eq!(refusal.rule.as_deref(), Some("data"));
+    assert_eq!(refusal.price, Some(Usd(1_000_000)));
+}
+
+/// An agent that reads `retryable` may ask again as long as that brings the same payload.
+#[tokio::test]
+async fn an_unknown_outcome_may_be_tried_again_while_the_same_payload_goes() {
+    const HOLD: &str = "
+rules:
+  - { name: data, match: { hosts: [api.example.com] }, pay: { max: \"0.05 USD\", on_unknown: hold } }
+";
+    for (policy, tries) in [
+        (None, vec![true, true, true, false]),
+        (Some(HOLD), vec![false]),
+    ] {
+        let setup = Setup {
+            policy: policy.unwrap_or(Setup::default().policy),
+            ..Setup::default()
+        };
+        let stage = setup.stage().await;
+        for retryable in tries {
+            let signed = stage
+                .payer
+                .authorize(&stage.retryable(), &challenge("1000"))
+                .await
+                .unwrap_or_else(|r| panic!("{r}"));
+            let refusal = stage.payer.settle(signed, None).await.refusal.unwrap();
+            assert_eq!(
+                (refusal.reason, refusal.retryable),
+                (Reason::OutcomeUnknown, retryable)
+            );
+        }
+        assert_eq!(stage.spent().await.1, 1);
+    }
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ fn another_price_is_told_and_never_paid_for_the_same_request() {
     assert_eq!(shop.asked(), 4, "nothing was sent a second time");
     let books = proxy.ledger();
     assert_eq!((books.rows.len(), books.sum(&["unknown"])), (3, 10_000));
-    assert_eq!(books.flags(), ["paid_but_denied"]);
+    assert_eq!(books.flags(), ["paid_but_denied", "price_changed"]);
 
     // What is asked anew learns the new price; only the very same request waits for the old payload.
     assert_eq!(get(&proxy, "/x?again").text(), "premium");
@@ -158,6 +158,10 @@ fn another_price_is_told_and_never_paid_for_the_same_request() {
     assert_eq!(
         (books.rows.len(), books.counted()),
         (4, 3 * 10_000 + 20_000)
+    );
+    assert!(
+        books.flags().contains(&"price_changed".into()),
+        "it stays with the payment whose payload was sent again: {books:?}"
     );
     assert_eq!(get(&proxy, "/x?again").text(), "premium");
     let sent = shop::payments(&shop.merchant);
@@ -186,6 +190,13 @@ fn another_recipient_is_told_and_nothing_more_is_signed() {
         let theirs = answer.one("payment-required").is_some();
         assert_eq!(theirs, body == "original");
         assert_eq!(shop.asked(), 3);
+        let flags = until("the flag in the books", PATIENCE, || {
+            let flags = proxy.ledger().flags();
+            flags
+                .contains(&"recipient_changed".to_owned())
+                .then_some(flags)
+        });
+        assert_eq!(flags, ["paid_but_denied", "recipient_changed"]);
         assert_eq!(proxy.ledger().sum(&["unknown"]), 10_000);
     }
 }

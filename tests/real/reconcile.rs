@@ -28,13 +28,13 @@ pub(crate) fn setup(stand: &Stand) -> Setup {
     setup
 }
 
-/// `ledger reconcile` of everything: what was found, and whether it ended well.
-pub(crate) fn reconcile(setup: &Setup) -> (Vec<Value>, bool, String) {
+/// `ledger reconcile` of everything: what was found, and how it ended.
+pub(crate) fn reconcile(setup: &Setup) -> (Vec<Value>, Option<i32>, String) {
     let out = setup.run(&["ledger", "reconcile", "--json"]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     let found = serde_json::from_slice(&out.stdout);
     let found = found.unwrap_or_else(|e| panic!("{e}: {}\n{said}", out.status));
-    (found, out.status.success(), said)
+    (found, out.status.code(), said)
 }
 
 /// Asks until the first payment is found so.
@@ -94,8 +94,8 @@ fn what_was_taken_is_confirmed_by_its_transaction() {
     stand.mine(4);
     // Not deep enough yet, however often one asks.
     let first = until("an answer of the chain", LONG, || {
-        let (found, ok, said) = reconcile(&proxy.setup);
-        assert!(ok, "{said}");
+        let (found, code, said) = reconcile(&proxy.setup);
+        assert_eq!(code, Some(4), "{said}");
         let detail = found[0]["detail"].as_str().unwrap_or_default().to_owned();
         (!detail.contains("under way")).then(|| found[0].clone())
     });
@@ -397,8 +397,8 @@ fn a_node_that_lies_moves_nothing() {
     for url in [secret, "http://127.0.0.1:1/"] {
         setup.config["rpc"]["eip155:84532"] = json!(url);
         setup.write();
-        let (found, ok, said) = reconcile(&setup);
-        assert!(!ok, "a dead node is a failure");
+        let (found, code, said) = reconcile(&setup);
+        assert_eq!(code, Some(1), "a dead node is a failure");
         assert_eq!(found[0]["outcome"], "unanswered", "{found:?}");
         let all = format!("{found:?}{said}");
         assert!(all.contains("127.0.0.1:1"), "{all}");
@@ -409,8 +409,8 @@ fn a_node_that_lies_moves_nothing() {
         let node = between(&stand, *lie);
         setup.config["rpc"]["eip155:84532"] = json!(format!("http://{}", node.plain));
         setup.write();
-        let (found, ok, _) = reconcile(&setup);
-        assert!(!ok, "{name}");
+        let (found, code, _) = reconcile(&setup);
+        assert_eq!(code, Some(1), "{name}");
         assert_eq!(found[0]["outcome"], "unanswered", "{name}: {found:?}");
         let detail = found[0]["detail"].as_str().unwrap();
         assert!(detail.contains(word), "{name}: {detail}");

@@ -69,6 +69,7 @@ pub(crate) fn reserve(id: u128) -> Post {
         amount: Usd(1 << 50),
         payments: None,
         resets_at: None,
+        rolls: None,
     };
     let entry = Entry::Reserve {
         id: PaymentId(id),

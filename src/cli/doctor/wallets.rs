@@ -34,6 +34,7 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         match open(entry, config) {
             Ok(wallet) => {
                 all.push(address(entry, &*wallet, config));
+                all.extend(secret(entry));
                 all.extend(signer(entry, &*wallet, config).await);
                 all.push(balance(entry, &wallet, config).await);
             }
@@ -90,6 +91,14 @@ fn address(entry: &WalletEntry, wallet: &dyn Wallet, config: &Config) -> Finding
         .iter()
         .map(|(address, network)| format!("{address} on {network}"));
     Finding::ok(check, pays.collect::<Vec<_>>().join(", "))
+}
+
+/// Is its secret where others can read it?
+fn secret(entry: &WalletEntry) -> Option<Finding> {
+    let error = wallet::exposed(&entry.kind, &entry.section)?;
+    let check = format!("secret {}", entry.name);
+    let mend = error.hint.unwrap_or_default();
+    Some(Finding::wrong(check, error.problem, mend))
 }
 
 /// Whose key has whoever signs elsewhere?

@@ -28,6 +28,9 @@ pub(super) struct Export {
     /// jsonl (the fields of `ledger list --json`), csv (the same in columns) or focus (FOCUS 1.2)
     #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = format)]
     format: Format,
+    /// As JSON: the same as --format jsonl
+    #[arg(long = "json", conflicts_with = "format")]
+    _json: bool,
     /// Only what was made at this time or later: 2026-01-31 or 2026-01-31T12:00:00Z, UTC
     #[arg(long, value_name = "TIME", value_parser = moment)]
     from: Option<Timestamp>,

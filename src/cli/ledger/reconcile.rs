@@ -10,8 +10,8 @@ use super::{history, minute};
 use crate::cli::table::{Table, width};
 use crate::cli::{Exit, Failure, Terminal, owner, setup};
 use crate::config::{Config, WalletEntry};
-use crate::event::SpendEvent;
 use crate::event::export::Recorded;
+use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader};
 use crate::payer::{Finding, Outcome};
 use crate::payment::PaymentId;
@@ -21,17 +21,19 @@ use crate::wallet;
 ///
 /// Only a chain confirms a payment, and only a chain gives one back: one whose validity is over and
 /// that was never used. One that was given back and is found taken counts again. What cannot be
-/// asked, or contradicts itself, stays as it is. `serve` does the same by itself.
+/// asked, or contradicts itself, stays as it is. `serve` does the same by itself. Exit code 4 when a
+/// payment is undecided, or unknown as before: its money may have moved.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Outcomes:
   confirmed        taken as signed
   recounted        taken as signed after it was given back: it counts again
   taken_otherwise  its nonce was spent on other terms: it counts in full
+  spent            its nonce was spent, by which transaction is not seen: it counts in full
   released         never used and dead: given back
   unused           never used and dead, but settled before: it stays counted
   unseen           dead, and no log tells of it: it stays as it was
-  undecided        nothing is certain yet
+  undecided        nothing is certain yet; exit code 4
   unanswered       the chain could not be asked; exit code 1
   not_asked        there is no chain to ask")]
 pub(super) struct Reconcile {
@@ -68,8 +70,22 @@ impl Reconcile {
             true => terminal.json_list(&findings)?,
             false => table(terminal, &findings)?,
         }
-        let unanswered = findings.iter().any(|f| f.outcome == Outcome::Unanswered);
-        Ok(if unanswered { Exit::Failed } else { Exit::Done })
+        Ok(ending(&findings))
+    }
+}
+
+/// A chain that could not be asked is a failure, and asking again may help. Else what may have moved money
+/// is told apart from what is known.
+fn ending(findings: &[Finding]) -> Exit {
+    let any = |fits: fn(&Finding) -> bool| findings.iter().any(fits);
+    let open = |f: &Finding| {
+        let undecided = f.outcome == Outcome::Undecided;
+        undecided || matches!(f.state, State::Reserved | State::Unknown)
+    };
+    match any(|f| f.outcome == Outcome::Unanswered) {
+        true => Exit::Failed,
+        false if any(open) => Exit::Unknown,
+        false => Exit::Done,
     }
 }
 
@@ -133,4 +149,39 @@ fn table(terminal: &mut Terminal, findings: &[Finding]) -> Result<(), Failure> {
         )),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_moved_money_has_an_exit_code_of_its_own() {
+        let finding = |outcome, state| Finding {
+            id: PaymentId(1),
+            outcome,
+            state,
+            transaction: None,
+            detail: None,
+        };
+        let done = [
+            finding(Outcome::Confirmed, State::Settled),
+            finding(Outcome::Released, State::Released),
+            finding(Outcome::NotAsked, State::Settled),
+        ];
+        assert_eq!(ending(&done), Exit::Done);
+        assert_eq!(ending(&[]), Exit::Done);
+        for open in [
+            finding(Outcome::Undecided, State::Unknown),
+            finding(Outcome::Undecided, State::Settled),
+            finding(Outcome::Unseen, State::Unknown),
+            finding(Outcome::NotAsked, State::Reserved),
+        ] {
+            let all = [&done[..], &[open]].concat();
+            assert_eq!(ending(&all), Exit::Unknown);
+            let silent = finding(Outcome::Unanswered, State::Unknown);
+            let all = [&all[..], &[silent]].concat();
+            assert_eq!(ending(&all), Exit::Failed, "asking again may help");
+        }
+    }
 }

@@ -14,6 +14,8 @@ fn left(n: u64, until: Timestamp) -> Left {
         id: PaymentId(n.into()),
         until,
         claimed: false,
+        rule: Some("data".into()),
+        price: Some(Usd(1)),
     }
 }
 
@@ -34,9 +36,12 @@ fn what_is_remembered_has_bounds() {
     );
     // What was known before keeps its place, also where there is no room.
     all.recall(request(1), left(1, later.after_secs(1)), now);
+    let told = all.find(request(1), now).err().unwrap();
+    assert_eq!(told.resets_at, Some(later.after_secs(1)));
+    assert_eq!(told.rule.as_deref(), Some("data"));
     assert_eq!(
-        all.find(request(1), now).err().unwrap().resets_at,
-        Some(later.after_secs(1))
+        (told.price, told.payment),
+        (Some(Usd(1)), Some(PaymentId(1)))
     );
     assert_eq!(all.lock().count, REMEMBERED);
     all.recall(request(most * 3), left(8, later), soon);

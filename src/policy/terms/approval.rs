@@ -112,6 +112,7 @@ impl Term for Approval {
         if self.price_increase.is_some() {
             duties.price.get_or_insert(None);
         }
+        duties.price_changed |= because.contains(&"price_increase");
         if !because.is_empty() {
             duties.consent = Some(Consent {
                 because,

@@ -91,6 +91,7 @@ impl Term for Rates {
                 amount: Usd(u64::MAX),
                 payments: Some(rate.count),
                 resets_at: window.resets_at(ask.now),
+                rolls: window.rolls(),
             });
         }
     }

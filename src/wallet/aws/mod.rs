@@ -127,6 +127,13 @@ pub(super) struct Where {
     pub(super) profile: Option<String>,
 }
 
+/// Does an access key itself stand in the environment, and would a wallet with these settings take it?
+pub(super) fn is_exposed(section: &Section, environment: credentials::Environment<'_>) -> bool {
+    let given = |name: &&str| environment(name).is_some_and(|text| !text.is_empty());
+    let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    section.peek("credentials_file").is_none() && keys.iter().all(given)
+}
+
 /// Reads where credentials are, if that is said.
 ///
 /// # Errors
@@ -139,4 +146,21 @@ pub(super) fn place(section: &mut Section, base: &Path) -> Result<Where, Section
         file: file.transpose()?,
         profile: profile.transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_key_is_exposed_where_it_is_taken_from_a_variable() {
+        let section = |text: &str| Section::file("farepass.yaml", text).unwrap();
+        let both = |name: &str| name.starts_with("AWS_").then(|| "x".to_owned());
+        let half = |name: &str| (name == "AWS_ACCESS_KEY_ID").then(|| "x".to_owned());
+        let empty = |_: &str| Some(String::new());
+        let plain = section("{ region: eu-central-1 }");
+        assert!(is_exposed(&plain, &both));
+        assert!(!is_exposed(&plain, &half) && !is_exposed(&plain, &empty));
+        assert!(!is_exposed(&section("{ credentials_file: a }"), &both));
+    }
 }
