@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::support::python;
+use super::support::{linger, python};
 
 pub(crate) const VERSIONS: &[&str] = &["1.29", "1.33", "1.36"];
 const SERVICE: &str = "farepass-injector.farepass-system.svc";
@@ -377,7 +377,7 @@ fn a_webhook_that_is_told_to_end_goes_on_until_its_address_is_gone() {
     };
     let begun = std::time::Instant::now();
     terminate(webhook.child.id());
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    linger(std::time::Duration::from_millis(500));
     patch(&webhook.review(&recorded("bare")));
     assert!(webhook.is_ready());
     assert_eq!(webhook.child.try_wait().unwrap(), None);
@@ -388,7 +388,7 @@ fn a_webhook_that_is_told_to_end_goes_on_until_its_address_is_gone() {
     let mut webhook = Webhook::start(&[]);
     let begun = std::time::Instant::now();
     terminate(webhook.child.id());
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    linger(std::time::Duration::from_millis(500));
     terminate(webhook.child.id());
     assert!(webhook.child.wait().unwrap().success());
     assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
