@@ -31,7 +31,7 @@ fn said(review: &Value, settings: &Settings) -> String {
 /// A running pod with a debugging container, which has this besides.
 fn debugged(pod: &Value, more: &Value) -> String {
     let mut guest = json!({ "name": "debug", "image": "x", "securityContext": secured() });
-    for (key, value) in more.as_object().unwrap() {
+    for (key, value) in more.as_object().into_iter().flatten() {
         guest[key] = value.clone();
     }
     let mut pod = pod.clone();
