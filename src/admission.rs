@@ -9,19 +9,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::proxy::{Manners, attend, turned};
 use crate::sidecar::{self, Settings};
 use crate::tls::Serving;
+
+mod room;
+
+use room::{Held, Room};
 
 /// Where reviews are sent to.
 pub const PATH: &str = "/inject";
@@ -32,8 +37,14 @@ const CONNECTIONS: usize = 256;
 /// For a handshake, a head, and a body. API servers give up after 30 s at most.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most bytes of a review: an object of etcd's 1.5 MiB, twice, and the rest.
-const REVIEW_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of a review: what an API server itself reads of a request.
+const REVIEW_MAX: usize = 3 * 1024 * 1024;
+
+/// Of reviews and answers at once, beside the small ones. `deploy/k8s/injector` has the memory for it.
+const ROOM: usize = 12 * 1024 * 1024;
+
+/// What is read ahead on each connection.
+const BUFFER: usize = 64 * 1024;
 
 /// Between two looks at the certificate's files.
 const LOOK: Duration = Duration::from_secs(30);
@@ -43,15 +54,27 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A webhook that is ready to serve.
 pub struct Admission {
-    /// What is put into pods.
-    pub settings: Settings,
-    /// Its own namespace, where it touches nothing.
-    pub namespace: Option<String>,
-    /// Who it is.
-    pub serving: Serving,
+    settings: Settings,
+    namespace: Option<String>,
+    serving: Serving,
+    room: Room,
+    /// One at a time: the tree of a review is larger than its text.
+    judging: Semaphore,
 }
 
 impl Admission {
+    /// What is put into pods, by whom, and the namespace of its own, where it touches nothing.
+    #[must_use]
+    pub fn new(settings: Settings, namespace: Option<String>, serving: Serving) -> Self {
+        Self {
+            settings,
+            namespace,
+            serving,
+            room: Room::new(ROOM),
+            judging: Semaphore::new(1),
+        }
+    }
+
     /// Serves until `over` turns true.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, over: watch::Receiver<bool>) {
         let acceptor = TlsAcceptor::from(self.serving.config());
@@ -91,6 +114,11 @@ impl Admission {
         acceptor: TlsAcceptor,
         mut over: watch::Receiver<bool>,
     ) {
+        // Whoever does not read its answer holds it no longer than this.
+        let patience = u32::try_from(PATIENCE.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = sockopt::set_tcp_user_timeout(&stream, patience) {
+            tracing::debug!(%error, "a connection has no bound on its silence");
+        }
         let stream = match timeout(PATIENCE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
@@ -103,6 +131,7 @@ impl Admission {
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
+            .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
         let mut served = std::pin::pin!(served);
         let served = tokio::select! {
@@ -129,30 +158,65 @@ impl Admission {
     }
 
     async fn review(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let body = Limited::new(request.into_body(), REVIEW_MAX).collect();
-        let body = match timeout(PATIENCE, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => {
-                return plain(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "not a whole review of at most 8 MiB\n",
-                );
-            }
+        let review = match timeout(PATIENCE, self.read(request.into_body())).await {
+            Ok(Ok(review)) => review,
+            Ok(Err(refusal)) => return refusal,
             Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the review took too long\n"),
         };
-        let answer = sidecar::answer(&body, &self.settings, self.namespace.as_deref());
+        let Ok(Ok(_alone)) = timeout(PATIENCE, self.judging.acquire()).await else {
+            return busy();
+        };
+        let answer = sidecar::answer(review.as_ref(), &self.settings, self.namespace.as_deref());
+        drop(review);
         tracing::info!(
             uid = answer.uid(),
             outcome = %answer.outcome.escape_debug(),
             "a pod was reviewed"
         );
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let mut response = Response::new(Full::from(answer.body.to_string()));
+        let Ok(text) = self.room.hold(answer.body.to_string().into_bytes()) else {
+            return busy();
+        };
+        let mut response = Response::new(Full::from(Bytes::from_owner(text)));
         *response.status_mut() = status;
         let json = http::HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         response
     }
+
+    /// A whole review, or the answer to what is none.
+    async fn read(&self, mut body: Incoming) -> Result<Held, Response<Full<Bytes>>> {
+        let too_large = || {
+            plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "not a whole review of at most 3 MiB\n",
+            )
+        };
+        let most = u64::try_from(REVIEW_MAX).unwrap_or(u64::MAX);
+        if body.size_hint().lower() > most {
+            return Err(too_large());
+        }
+        let mut review = self.room.hold(vec![]).map_err(|_| busy())?;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| too_large())?;
+            // Trailers say nothing.
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            review.add(&data).map_err(|_| busy())?;
+            if review.len() > REVIEW_MAX {
+                return Err(too_large());
+            }
+        }
+        Ok(review)
+    }
+}
+
+fn busy() -> Response<Full<Bytes>> {
+    plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too much at once; ask again\n",
+    )
 }
 
 /// RFC 9110 section 15.5.6: it says which methods there are.

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -84,11 +85,7 @@ impl Command for Webhook {
             return Ok(Exit::Done);
         }
         let serving = self.serving()?;
-        let admission = Admission {
-            settings: self.what.into(),
-            namespace: Some(self.namespace),
-            serving,
-        };
+        let admission = Admission::new(self.what.into(), Some(self.namespace), serving);
         setup::runtime()?.block_on(serve(terminal, self.listen, Arc::new(admission)))
     }
 }
@@ -168,6 +165,10 @@ impl Webhook {
     }
 }
 
+/// How long it goes on after it was told to end: a cluster takes its address from the Service at the same
+/// time, and each node in its own. A second signal ends it at once.
+const WITHDRAWN: Duration = Duration::from_secs(5);
+
 async fn serve(
     terminal: &Terminal,
     listen: SocketAddr,
@@ -182,10 +183,21 @@ async fn serve(
     let (end, over) = watch::channel(false);
     let served = admission.serve(listener, over);
     tokio::pin!(served);
+    let asked = async {
+        tokio::select! {
+            _ = interrupt.recv() => return,
+            _ = terminate.recv() => {}
+        }
+        // Its address is still being withdrawn, and whoever has it must find somebody.
+        tokio::select! {
+            () = tokio::time::sleep(WITHDRAWN) => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
     tokio::select! {
         () = &mut served => return Err(Failure::new(Exit::Failed, "the webhook ended by itself; this is a bug")),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = asked => {}
     }
     end.send_replace(true);
     served.await;

@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::circle::Circle;
 use super::eyeballs::first_of;
 use super::failure::UpstreamError;
 use super::lookups::Lookups;
 use super::own::Own;
 use super::parent::{self, Parent, ParentFailure};
+use super::pool::Key;
 use super::tally::Count;
 use super::target::Target;
 use super::trail::{Mark, Trail};
@@ -23,6 +25,8 @@ pub(super) struct Dialer {
     pub(super) parent: Option<Parent>,
     /// What nothing reaches through the proxy: its own listeners, whatever the rules allow.
     pub(super) own: Own,
+    /// What it opened and could come back to us where connections are redirected.
+    pub(super) circle: Arc<Circle>,
     /// What we call ourselves to a parent.
     pub(super) mark: Arc<Mark>,
     pub(super) connect_timeout: Duration,
@@ -32,6 +36,11 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
+    /// A connected socket for requests of this key.
+    pub(super) async fn reach(&self, key: &Key) -> Result<TcpStream, UpstreamError> {
+        self.connect(&key.session, &key.target, &key.trail).await
+    }
+
     /// A connected socket to an address that was checked, without Nagle's delay.
     /// `session` asks; `trail`: the proxies before us, for one behind us.
     pub(super) async fn connect(

@@ -229,6 +229,9 @@ fn forwardable(conn: &Conn, parts: &mut Parts) -> Result<(), ClientError> {
     framing::request(parts)?;
     framing::one_length(&mut parts.headers).ok_or(ClientError::Framing)?;
     let name = conn.proxy.via.as_deref();
+    if matches!(conn.way, Way::Redirected { back: true, .. }) {
+        return Err(ClientError::Loop);
+    }
     if parts.headers.contains_key(header::VIA) && conn.proxy.mark.is_in(&parts.headers, name) {
         return Err(ClientError::Loop);
     }
@@ -268,7 +271,7 @@ impl Route {
                 secure: *secure,
                 trace: None,
             },
-            Way::Redirected { port, session } => {
+            Way::Redirected { port, session, .. } => {
                 // Of two, the first: both are refused below.
                 let host = parts.headers.get(header::HOST);
                 let host = host.and_then(|h| h.to_str().ok());

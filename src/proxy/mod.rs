@@ -1,7 +1,6 @@
 //! The wire: from an accepted socket to an answered request. Read `exchange.rs` first.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -17,6 +16,7 @@ mod ahead;
 mod attend;
 mod body;
 mod challenge;
+mod circle;
 mod client;
 mod connect;
 mod copies;
@@ -135,8 +135,6 @@ pub struct Proxy {
     allow_from: Vec<Cidr>,
     /// One permit per client, whatever door it came through.
     connections: Arc<Semaphore>,
-    /// Blind tunnels that redirected clients are in: our end of each, and the far one.
-    redirected: Mutex<HashSet<transparent::Ends>>,
     /// One permit per tunnel whose bytes are only copied.
     tunnels: Arc<Semaphore>,
     /// Half of them are the most that one session has (threat D-07).
@@ -175,6 +173,7 @@ impl Proxy {
                 egress: parts.egress,
                 parent: parts.parent,
                 own: own::Own::new(parts.own_ports),
+                circle: Arc::default(),
                 mark: Arc::clone(&mark),
                 connect_timeout: parts.limits.connect_timeout,
                 lookups: lookups::Lookups::default(),
@@ -199,7 +198,6 @@ impl Proxy {
             tunnels_of_session: turns::Turns::new(parts.limits.tunnels.div_ceil(2)),
             allow_from: parts.allow_from,
             connections: Arc::new(Semaphore::new(parts.limits.connections)),
-            redirected: Mutex::default(),
             turns: turns::Turns::new(parts.limits.payments_in_flight),
             copies: copies::Budget::new(parts.limits.replay_bodies),
             limits: parts.limits,

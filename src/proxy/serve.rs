@@ -77,8 +77,12 @@ pub(super) enum Way {
     /// To one destination: the CONNECT target, whose name was verified when `secure`.
     Tunnel { passage: Passage, secure: bool },
     /// Wherever each request's `Host` says, at this port, over plain HTTP: a client that knows of no
-    /// proxy.
-    Redirected { port: u16, session: Arc<Session> },
+    /// proxy. Nowhere when it is a connection of our own, which was led back.
+    Redirected {
+        port: u16,
+        session: Arc<Session>,
+        back: bool,
+    },
     /// Wherever each request says, over plain HTTP. Each brings its credentials.
     Open,
 }

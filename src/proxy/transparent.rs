@@ -7,10 +7,9 @@
 //! and a chosen address therefore leads to the name's own machine, and no payment for the one reaches
 //! the other. Whoever names nobody is known by the address alone, on all these counts.
 
-use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -28,9 +27,6 @@ use super::tunnel::Passage;
 use super::{Proxy, tunnel};
 use crate::settings::normalise_host;
 use crate::tls::{HELLO_MAX, Hello, Peek, peek};
-
-/// Both ends of a connection that we opened.
-pub(super) type Ends = (SocketAddr, SocketAddr);
 
 /// Finds out what one redirected client wants; `None` when it left or cannot be served. Its session is that of clients without credentials:
 /// nothing that it could send selects another.
@@ -80,8 +76,12 @@ pub(super) async fn client(
             tunnel::intercept(proxy, io, passage).await.map(Some)
         }
         Peek::Other if first.first().is_some_and(u8::is_ascii_uppercase) => {
-            let port = meant.port();
-            let way = Way::Redirected { port, session };
+            let way = Way::Redirected {
+                port: meant.port(),
+                session,
+                // Looked for only now: what it says was written when it was known as ours.
+                back: came_back(&proxy, &address, (peer, meant)),
+            };
             let io = Rewound::new(first, Client::Tcp(stream));
             Ok(Some(serve::plain(proxy, io, way)))
         }
@@ -138,20 +138,28 @@ async fn listen(proxy: &Proxy, stream: &mut TcpStream) -> io::Result<Option<(Byt
     }
 }
 
-/// Unread bytes to where the target really is. `came` are the ends of the client's connection as the
-/// client sees them: when they are ours, our own traffic is redirected back to us, for ever.
+/// Is it a connection of ours, by its ends as its client sees them? Then our own traffic is redirected
+/// back to us, for ever.
+fn came_back(proxy: &Proxy, target: &Target, (peer, meant): (SocketAddr, SocketAddr)) -> bool {
+    let back = proxy.upstream.dialer.circle.has(peer, meant);
+    if back {
+        tracing::error!(
+            %target,
+            "the proxy's own connections are redirected to it: exempt its user from the redirect"
+        );
+    }
+    back
+}
+
+/// Unread bytes to where the target really is. `came` are the ends of the client's connection.
 async fn blind(
     proxy: Arc<Proxy>,
     stream: TcpStream,
     first: Bytes,
     (session, target): (&Arc<str>, &Target),
-    came: Ends,
+    came: (SocketAddr, SocketAddr),
 ) -> io::Result<Option<Service>> {
-    if ends(&proxy).contains(&came) {
-        tracing::error!(
-            %target,
-            "the proxy's own connections are redirected to it: exempt its user from the redirect"
-        );
+    if came_back(&proxy, target, came) {
         return Ok(None);
     }
     let Some(place) = Place::take(&proxy, session) else {
@@ -171,40 +179,12 @@ async fn blind(
             return Ok(None);
         }
     };
-    let ours = (upstream.local_addr()?, upstream.peer_addr()?);
-    let known = Known::new(&proxy, ours);
+    let known = proxy.upstream.dialer.circle.know(&upstream)?;
     Ok(Some(Box::pin(async move {
         let _known = known;
         upstream.write_all(&first).await?;
         relay(&proxy, place, stream, upstream).await
     })))
-}
-
-/// Ends that are ours for as long as this lives: the next connection may have the same ones.
-struct Known {
-    proxy: Arc<Proxy>,
-    ours: Ends,
-}
-
-impl Known {
-    fn new(proxy: &Arc<Proxy>, ours: Ends) -> Self {
-        ends(proxy).insert(ours);
-        Self {
-            proxy: Arc::clone(proxy),
-            ours,
-        }
-    }
-}
-
-impl Drop for Known {
-    fn drop(&mut self) {
-        ends(&self.proxy).remove(&self.ours);
-    }
-}
-
-fn ends(proxy: &Proxy) -> MutexGuard<'_, HashSet<Ends>> {
-    let ends = proxy.redirected.lock();
-    ends.unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Body, Source};
+use super::circle::Known;
 use super::dial::Dialer;
 use super::expect::{self, Gate, Last};
 use super::failure::UpstreamError;
@@ -241,15 +242,14 @@ impl Upstream {
     }
 
     async fn dial_h1(&self, key: &Key) -> Result<H1, UpstreamError> {
-        let tcp = self
-            .dialer
-            .connect(&key.session, &key.target, &key.trail)
-            .await?;
+        let tcp = self.dialer.reach(key).await?;
         if !key.secure {
-            return self.start_h1(tcp).await;
+            let known = self.dialer.circle.know(&tcp);
+            let known = known.map_err(UpstreamError::Connect)?;
+            return self.start_h1(tcp, Some(known)).await;
         }
         let tls = self.handshake(key, tcp, false).await?;
-        self.start_h1(tls).await
+        self.start_h1(tls, None).await
     }
 
     /// A connection of HTTP/2 of the session and a place on it, or `None` when the host speaks HTTP/1.1 only.
@@ -263,13 +263,10 @@ impl Upstream {
     }
 
     async fn open_h2(&self, key: &Key) -> Result<Spoken, UpstreamError> {
-        let tcp = self
-            .dialer
-            .connect(&key.session, &key.target, &key.trail)
-            .await?;
+        let tcp = self.dialer.reach(key).await?;
         let tls = self.handshake(key, tcp, true).await?;
         if tls.get().get_ref().1.alpn_protocol() != Some(b"h2") {
-            let mut sender = self.start_h1(tls).await?;
+            let mut sender = self.start_h1(tls, None).await?;
             // Whoever looks for it at once must find it ready.
             if sender.ready().await.is_ok() {
                 self.pool.put(key.clone(), sender);
@@ -310,7 +307,7 @@ impl Upstream {
         }
     }
 
-    async fn start_h1<S>(&self, io: S) -> Result<H1, UpstreamError>
+    async fn start_h1<S>(&self, io: S, known: Option<Known>) -> Result<H1, UpstreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -323,6 +320,7 @@ impl Upstream {
         // A pointer, for a task keeps what it waits for beside what it was given.
         let connection = Box::pin(connection.with_upgrades());
         tokio::spawn(async move {
+            let _known = known;
             if let Err(e) = connection.await {
                 tracing::debug!(error = %e, "upstream connection ended");
             }

@@ -44,6 +44,8 @@ pub(super) struct Asked {
     pub(super) resolvers: Vec<Cidr>,
     pub(super) config_map: String,
     pub(super) wallet_secret: String,
+    /// Of pods that name none.
+    pub(super) usual_wallet: String,
     pub(super) form: Form,
     pub(super) whose: Whose,
     pub(super) agent: Option<String>,
@@ -90,6 +92,7 @@ impl Asked {
             resolvers: settings.resolvers.clone(),
             config_map: or("config", &settings.config_map),
             wallet_secret: or("wallet", &settings.wallet_secret),
+            usual_wallet: settings.wallet_secret.clone(),
             form: settings.form,
             whose: whose(pod, owned_by)?,
             agent: agent(pod)?,

@@ -4,8 +4,9 @@
 use serde_json::Value;
 
 use super::asked::Asked;
+use super::private::Private;
 use super::tree::{entries, name, text};
-use super::{Denial, USER, parts};
+use super::{Denial, Settings, USER, parts};
 
 /// Capabilities with which a container gets at another's files or network.
 const CAPABILITIES: &[&str] = &[
@@ -56,15 +57,12 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
     if spec.pointer("/os/name").is_some_and(|os| os == "windows") {
         return Err(Denial::new("there is no Farepass for Windows pods"));
     }
-    let secret: Vec<&str> = entries(spec, "volumes")
-        .iter()
-        .filter(|volume| is_secret(volume, asked))
-        .map(name)
-        .collect();
+    let private = Private::asked(spec, asked);
     let mut warnings = vec![];
     for key in ["initContainers", "containers"] {
         for container in entries(spec, key) {
-            files(container, &secret, asked)?;
+            private.keep_from(container)?;
+            mounts(container)?;
             ports(container)?;
             privileges(spec, container)?;
             let why = may_be_root(spec, container);
@@ -83,7 +81,10 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
 }
 
 /// Refuses a debugging container that would get around the sidecar of a running pod.
-pub(super) fn guests(spec: &Value) -> Result<(), Denial> {
+pub(super) fn guests(pod: &Value, settings: &Settings) -> Result<(), Denial> {
+    let none = Value::Null;
+    let spec = pod.get("spec").unwrap_or(&none);
+    let private = Private::held(pod, spec, settings);
     let mut init = entries(spec, "initContainers").iter().map(name);
     let redirected = init.any(|name| name == super::REDIRECT);
     for container in entries(spec, "ephemeralContainers") {
@@ -94,13 +95,7 @@ pub(super) fn guests(spec: &Value) -> Result<(), Denial> {
         if redirected {
             led(spec, container)?;
         }
-        let ours = entries(container, "volumeMounts").iter().map(name);
-        if let Some(volume) = ours.into_iter().find(|volume| parts::is_secret(volume)) {
-            return Err(Denial::new(format!(
-                "container `{}` mounts what is the sidecar's alone (volume `{volume}`)",
-                name(container)
-            )));
-        }
+        private.keep_from(container)?;
         if text(container, "targetContainerName") == Some(super::NAME) {
             return Err(Denial::new(format!(
                 "container `{}` would see the processes of the sidecar",
@@ -111,61 +106,20 @@ pub(super) fn guests(spec: &Value) -> Result<(), Denial> {
     Ok(())
 }
 
-/// Does this volume hold the wallet's Secret, or the ledger?
-fn is_secret(volume: &Value, asked: &Asked) -> bool {
-    let wallet = |at: &str| {
-        volume
-            .pointer(at)
-            .is_some_and(|n| *n == *asked.wallet_secret)
-    };
-    let claim = volume
-        .pointer("/persistentVolumeClaim/claimName")
-        .and_then(Value::as_str);
-    let sources = volume
-        .get("projected")
-        .map_or(&[][..], |p| entries(p, "sources"));
-    wallet("/secret/secretName")
-        || (claim.is_some() && claim == asked.state_claim.as_deref())
-        || sources.iter().any(|s| {
-            s.pointer("/secret/name")
-                .is_some_and(|n| *n == *asked.wallet_secret)
-        })
-}
-
-fn files(container: &Value, secret: &[&str], asked: &Asked) -> Result<(), Denial> {
-    let of = name(container);
-    for mount in entries(container, "volumeMounts") {
-        let path = text(mount, "mountPath").unwrap_or_default();
-        if secret.contains(&name(mount)) {
-            return Err(Denial::new(format!(
-                "container `{of}` mounts what is the sidecar's alone (volume `{}`)",
-                name(mount)
-            )));
-        }
-        if path == parts::MOUNTS || path.starts_with(&format!("{}/", parts::MOUNTS)) {
-            return Err(Denial::new(format!(
-                "container `{of}` mounts something at {path}, where the certificates go"
-            )));
-        }
+/// Refuses what would lie over the certificates.
+fn mounts(container: &Value) -> Result<(), Denial> {
+    let mut paths = entries(container, "volumeMounts")
+        .iter()
+        .filter_map(|mount| text(mount, "mountPath"));
+    let over = paths
+        .find(|path| *path == parts::MOUNTS || path.starts_with(&format!("{}/", parts::MOUNTS)));
+    match over {
+        Some(path) => Err(Denial::new(format!(
+            "container `{}` mounts something at {path}, where the certificates go",
+            name(container)
+        ))),
+        None => Ok(()),
     }
-    let refers = |entry: &Value, at: &str| {
-        entry
-            .pointer(at)
-            .is_some_and(|n| *n == *asked.wallet_secret)
-    };
-    let env = entries(container, "env").iter();
-    let from = entries(container, "envFrom").iter();
-    if env
-        .clone()
-        .any(|e| refers(e, "/valueFrom/secretKeyRef/name"))
-        || from.clone().any(|e| refers(e, "/secretRef/name"))
-    {
-        return Err(Denial::new(format!(
-            "container `{of}` takes variables from the Secret `{}`, which is the sidecar's alone",
-            asked.wallet_secret
-        )));
-    }
-    Ok(())
 }
 
 fn ports(container: &Value) -> Result<(), Denial> {
@@ -207,9 +161,10 @@ fn privileges(spec: &Value, container: &Value) -> Result<(), Denial> {
     let added = own
         .get("capabilities")
         .map_or(&[][..], |c| entries(c, "add"));
+    // Container runtimes read them in any case.
     let bad = added.iter().filter_map(Value::as_str).find(|c| {
-        let bare = c.strip_prefix("CAP_").unwrap_or(c);
-        CAPABILITIES.contains(&bare)
+        let upper = c.to_ascii_uppercase();
+        CAPABILITIES.contains(&upper.strip_prefix("CAP_").unwrap_or(&upper))
     });
     match bad {
         Some(capability) => Err(Denial::new(format!(

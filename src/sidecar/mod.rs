@@ -12,6 +12,7 @@ mod checks;
 mod grace;
 mod parts;
 mod patch;
+mod private;
 mod review;
 mod strip;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use asked::Asked;
 pub use patch::{Edit, patch};
 pub use review::{Answer, answer};
 pub use strip::uninject;
-use tree::{entries, entries_mut, list_mut, name, text};
+use tree::{entries_mut, list_mut, name, text};
 pub use workload::{Refused, each_pod};
 
 /// The user that the sidecar runs as, and nobody else in its pod. The Dockerfile and `deploy/k8s` use
@@ -116,6 +117,9 @@ pub fn is_opted_out(pod: &Value) -> bool {
 /// When the pod would let its agent get around the sidecar or at its files, or is none.
 pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<Injected, Denial> {
     let mut pod = uninject(pod);
+    if settings.form == Form::Container && workload::is_of_job(&pod) {
+        return Err(Denial::new(workload::WAITS));
+    }
     let asked = Asked::read(&pod, settings, owner)?;
     let mut warnings = checks::check(&pod, &asked)?;
     let spec = tree::object(&mut pod, "spec")?;
@@ -136,7 +140,7 @@ pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<I
         }
     };
     front(list_mut(spec, key)?, first);
-    if entries(&Value::Object(spec.clone()), "initContainers").is_empty() {
+    if entries_mut(spec, "initContainers").is_empty() {
         spec.remove("initContainers");
     }
     let annotations =
@@ -158,10 +162,29 @@ pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<I
 /// What containers were told before, about another proxy.
 #[derive(Default)]
 struct Before {
-    /// The variable that named it.
-    parent: Option<Value>,
+    /// The variables that named it and what is reached without it.
+    parent: Vec<Value>,
     /// By container, the entries whose place was taken.
     replaced: Map<String, Value>,
+}
+
+impl Before {
+    /// Takes what one container was told to what others were.
+    fn join(&mut self, parent: Vec<Value>) -> Result<(), Denial> {
+        for entry in parent {
+            match self.parent.iter().find(|e| name(e) == name(&entry)) {
+                Some(one) if *one != entry => {
+                    return Err(Denial::new(format!(
+                        "containers of this pod name different proxies ({}): one can be Farepass's own",
+                        name(&entry)
+                    )));
+                }
+                Some(_) => {}
+                None => self.parent.push(entry),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Every other container gets the certificates and the variables. Init containers run beside a native
@@ -186,15 +209,7 @@ fn governed(
             };
             list_mut(container, "volumeMounts")?.push(parts::agent_mount());
             let put = variables::put(list_mut(container, "env")?, &of);
-            match (&before.parent, put.parent()) {
-                (Some(one), Some(other)) if *one != other => {
-                    return Err(Denial::new(
-                        "containers of this pod name different proxies: one can be Farepass's own",
-                    ));
-                }
-                (None, parent) => before.parent = parent,
-                (Some(_), _) => {}
-            }
+            before.join(put.parent(&of)?)?;
             if !put.replaced.is_empty() {
                 before.replaced.insert(of, put.replaced.into());
             }
@@ -207,6 +222,12 @@ fn governed(
 /// The group through which the sidecar reads its Secret. A group that the pod has already does it too.
 fn security(spec: &mut Map<String, Value>) -> Result<(), Denial> {
     let context = tree::child(spec, "securityContext")?;
+    // As everywhere, `null` is what is not there.
+    for key in ["fsGroup", "fsGroupChangePolicy"] {
+        if context.get(key).is_some_and(Value::is_null) {
+            context.remove(key);
+        }
+    }
     if !context.contains_key("fsGroup") {
         context.insert("fsGroup".into(), USER.into());
         // Not "Always": that would open the 0600 files of a volume to the group at every start.

@@ -15,7 +15,8 @@ pub(super) const PORTS: [u64; 3] = [4020, 4021, 4022];
 
 /// Where everything of ours is mounted.
 pub(super) const MOUNTS: &str = "/run/farepass";
-const CA_DIR: &str = "/run/farepass/ca";
+/// What crosses over to the agent.
+pub(super) const CA_DIR: &str = "/run/farepass/ca";
 /// The authority's certificate alone.
 pub(super) const CA: &str = "/run/farepass/ca/ca.pem";
 /// The platform's roots and the authority's certificate.
@@ -125,7 +126,7 @@ fn rules(resolvers: &[Cidr]) -> String {
 }
 
 /// The sidecar.
-pub(super) fn sidecar(asked: &Asked, parent: Option<Value>) -> Value {
+pub(super) fn sidecar(asked: &Asked, parent: Vec<Value>) -> Value {
     let probe = |path: &str, seconds: u64| json!({ "httpGet": { "path": path, "port": ADMIN }, "periodSeconds": seconds });
     let mut sidecar = json!({
         "name": NAME,
@@ -172,7 +173,7 @@ pub(super) fn sidecar(asked: &Asked, parent: Option<Value>) -> Value {
     sidecar
 }
 
-fn environment(asked: &Asked, parent: Option<Value>) -> Vec<Value> {
+fn environment(asked: &Asked, parent: Vec<Value>) -> Vec<Value> {
     let plain = |name: &str, value: &str| json!({ "name": name, "value": value });
     let mut env = vec![
         plain("FAREPASS_CONFIG", "/etc/farepass/farepass.yaml"),

@@ -7,20 +7,20 @@ use serde_json::Value;
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-pub enum Edit {
+pub enum Edit<'a> {
     /// A member that was not there.
     Add {
         /// Where, as a JSON pointer (RFC 6901).
         path: String,
         /// What.
-        value: Value,
+        value: &'a Value,
     },
     /// A value that was another.
     Replace {
         /// Where.
         path: String,
         /// What.
-        value: Value,
+        value: &'a Value,
     },
     /// A member that is gone.
     Remove {
@@ -31,13 +31,13 @@ pub enum Edit {
 
 /// What makes `new` of `old`.
 #[must_use]
-pub fn patch(old: &Value, new: &Value) -> Vec<Edit> {
+pub fn patch<'a>(old: &Value, new: &'a Value) -> Vec<Edit<'a>> {
     let mut edits = vec![];
     compare(old, new, String::new(), &mut edits);
     edits
 }
 
-fn compare(old: &Value, new: &Value, path: String, edits: &mut Vec<Edit>) {
+fn compare<'a>(old: &Value, new: &'a Value, path: String, edits: &mut Vec<Edit<'a>>) {
     match (old, new) {
         _ if old == new => {}
         (Value::Object(old), Value::Object(new)) => {
@@ -49,7 +49,7 @@ fn compare(old: &Value, new: &Value, path: String, edits: &mut Vec<Edit>) {
                 }
             }
             for (key, value) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
-                let (path, value) = (below(&path, key), value.clone());
+                let path = below(&path, key);
                 edits.push(Edit::Add { path, value });
             }
         }
@@ -58,10 +58,7 @@ fn compare(old: &Value, new: &Value, path: String, edits: &mut Vec<Edit>) {
                 compare(old, new, format!("{path}/{index}"), edits);
             }
         }
-        _ => {
-            let value = new.clone();
-            edits.push(Edit::Replace { path, value });
-        }
+        _ => edits.push(Edit::Replace { path, value: new }),
     }
 }
 

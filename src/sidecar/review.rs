@@ -53,6 +53,17 @@ struct Request {
     object: Value,
 }
 
+/// Who asks, of a review that cannot be read otherwise.
+#[derive(Deserialize)]
+struct Asker {
+    request: Named,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    uid: String,
+}
+
 #[derive(Deserialize)]
 struct Kind {
     #[serde(default)]
@@ -64,16 +75,12 @@ struct Kind {
 /// start without it.
 #[must_use]
 pub fn answer(body: &[u8], settings: &Settings, own: Option<&str>) -> Answer {
+    if weight(body) > WEIGHT_MAX {
+        return unread(body, "this pod has more entries than Farepass reads");
+    }
     let review: Review = match serde_json::from_slice(body) {
         Ok(review) => review,
-        // A document with a uid at least gets an answer to it.
-        Err(error) => {
-            let uid = serde_json::from_slice::<Value>(body).ok();
-            let uid = uid.and_then(|r| r.pointer("/request/uid")?.as_str().map(str::to_owned));
-            let status = if uid.is_some() { 200 } else { 400 };
-            let denial = Denial::new(format!("this is no admission review: {error}"));
-            return refused(status, uid.as_deref().unwrap_or_default(), &denial);
-        }
+        Err(error) => return unread(body, format!("this is no admission review: {error}")),
     };
     let Some(request) = review.request else {
         return refused(400, "", &Denial::new("the admission review has no request"));
@@ -89,6 +96,40 @@ pub fn answer(body: &[u8], settings: &Settings, own: Option<&str>) -> Answer {
     judge(&request, settings, own)
 }
 
+/// Most bytes that a review may take as a tree. A hundred containers with a hundred variables each take half of it.
+const WEIGHT_MAX: usize = 24 * 1024 * 1024;
+
+/// An object has room for eleven members from its first on.
+const OBJECT: usize = 640;
+
+/// An entry, and the room that is left free beside it.
+const ENTRY: usize = 128;
+
+/// What the tree of this text takes at most, found out before there is one: many small objects take a
+/// hundred times their text.
+fn weight(text: &[u8]) -> usize {
+    let (mut quoted, mut escaped, mut weight) = (false, false, text.len());
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'{' if !quoted => weight = weight.saturating_add(OBJECT),
+            b'[' | b',' if !quoted => weight = weight.saturating_add(ENTRY),
+            _ => {}
+        }
+    }
+    weight
+}
+
+/// A document with a uid at least gets an answer to it.
+fn unread(body: &[u8], why: impl Into<String>) -> Answer {
+    let asker = serde_json::from_slice::<Asker>(body).ok();
+    let status = if asker.is_some() { 200 } else { 400 };
+    let uid = asker.map(|asker| asker.request.uid).unwrap_or_default();
+    refused(status, &uid, &Denial::new(why))
+}
+
 fn judge(request: &Request, settings: &Settings, own: Option<&str>) -> Answer {
     let namespace = request.namespace.as_deref().unwrap_or_default();
     if SYSTEM.contains(&namespace) || own == Some(namespace) {
@@ -100,7 +141,7 @@ fn judge(request: &Request, settings: &Settings, own: Option<&str>) -> Answer {
     let is_pod = request.kind.group.is_empty() && request.kind.kind == "Pod";
     match (request.operation.as_str(), request.sub_resource.as_deref()) {
         ("CREATE", None | Some("")) if is_pod => create(request, settings),
-        ("UPDATE", Some("ephemeralcontainers")) => debug(request),
+        ("UPDATE", Some("ephemeralcontainers")) => debug(request, settings),
         _ => allowed(&request.uid, "left alone: nothing that makes a pod"),
     }
 }
@@ -122,7 +163,7 @@ fn create(request: &Request, settings: &Settings) -> Answer {
 }
 
 /// `kubectl debug` puts a container into a running pod, and into its network.
-fn debug(request: &Request) -> Answer {
+fn debug(request: &Request, settings: &Settings) -> Answer {
     let none = Value::Null;
     let spec = request.object.get("spec").unwrap_or(&none);
     let has = entries(spec, "initContainers")
@@ -132,7 +173,7 @@ fn debug(request: &Request) -> Answer {
     if !has.into_iter().any(|c| name(c) == NAME) || added.is_empty() {
         return allowed(&request.uid, "left alone: no sidecar in this pod");
     }
-    match super::checks::guests(spec) {
+    match super::checks::guests(&request.object, settings) {
         Ok(()) => allowed(&request.uid, "the debugging container may be there"),
         Err(denial) => refused(200, &request.uid, &denial),
     }
@@ -155,7 +196,7 @@ fn refused(status: u16, uid: &str, denial: &Denial) -> Answer {
 /// What kubectl prints of a warning; longer ones are cut off there.
 const WARNING_MAX: usize = 120;
 
-fn patched(uid: &str, edits: &[super::Edit], warnings: &[String]) -> Answer {
+fn patched(uid: &str, edits: &[super::Edit<'_>], warnings: &[String]) -> Answer {
     use base64::Engine as _;
     let Ok(text) = serde_json::to_vec(edits) else {
         return refused(200, uid, &Denial::new("the patch cannot be written"));

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::tree::entries;
 use super::*;
 
 mod denials;
+mod guests;
+mod parents;
 
 fn settings() -> Settings {
     Settings {

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::parts;
-use super::tree::name;
+use super::tree::{name, text};
+use super::{Denial, parts};
 
 /// Where the proxy is. Some clients read lower case only, some upper case only: wget and curl the
 /// lower case of `http_proxy`, and Ruby nothing else.
@@ -69,41 +69,79 @@ pub(super) struct Put {
     pub(super) warnings: Vec<String>,
     /// Entries that led elsewhere, whole.
     pub(super) replaced: Vec<Value>,
+    /// What the container was to reach without a proxy.
+    direct: Option<Value>,
 }
 
 impl Put {
-    /// Another proxy, which the container was told to use: as the sidecar's own variable.
-    pub(super) fn parent(&self) -> Option<Value> {
-        let https = |entry: &&Value| name(entry).eq_ignore_ascii_case(PROXY[0]);
-        let mut parent = self.replaced.iter().find(https)?.clone();
-        parent["name"] = PROXY[0].into();
-        Some(parent)
+    /// Another proxy, which the container was told to use, and what it was to reach without: as the
+    /// sidecar's own variables.
+    ///
+    /// # Errors
+    /// When one of them refers to other variables, which stay where they are: they could be any of the
+    /// sidecar's own.
+    pub(super) fn parent(&self, container: &str) -> Result<Vec<Value>, Denial> {
+        let [upper, lower, ..] = PROXY else {
+            return Ok(vec![]);
+        };
+        let https = last(&self.replaced, upper).or_else(|| last(&self.replaced, lower));
+        let Some(https) = https else {
+            return Ok(vec![]);
+        };
+        let mut parent = vec![];
+        for (called, entry) in [(*upper, Some(https)), (NO_PROXY[0], self.direct.as_ref())] {
+            let Some(entry) = entry else { continue };
+            if text(entry, "value").is_some_and(refers) {
+                return Err(Denial::new(format!(
+                    "container `{container}`: {} goes to the sidecar, and what it refers to by $(…) does not: write it whole, or take all of it from a Secret",
+                    name(entry)
+                )));
+            }
+            let mut entry = entry.clone();
+            entry["name"] = called.into();
+            parent.push(entry);
+        }
+        Ok(parent)
     }
+}
+
+/// Of several entries of one name the last counts.
+fn last<'a>(env: &'a [Value], variable: &str) -> Option<&'a Value> {
+    env.iter().rfind(|entry| name(entry) == variable)
+}
+
+/// Does Kubernetes put other variables into it? Two dollar signs stand for one.
+fn refers(value: &str) -> bool {
+    value.replace("$$", "").contains("$(")
 }
 
 /// Adds them to a container's list.
 pub(super) fn put(env: &mut Vec<Value>, container: &str) -> Put {
-    let mut put = Put::default();
+    let mut put = Put {
+        direct: NO_PROXY.iter().find_map(|n| last(env, n)).cloned(),
+        ..Put::default()
+    };
     for (variable, value) in ours() {
-        let Some(there) = env.iter_mut().find(|entry| name(entry) == variable) else {
+        if last(env, variable).is_none() {
             env.push(json!({ "name": variable, "value": value }));
             continue;
-        };
-        if there.get("value").is_some_and(|v| v == value) {
-            continue;
         }
+        let others = env.iter_mut().filter(|entry| {
+            name(entry) == variable && entry.get("value").is_none_or(|v| v != value)
+        });
         if PROXY.contains(&variable) {
-            let entry = json!({ "name": variable, "value": value });
-            put.replaced.push(std::mem::replace(there, entry));
-            continue;
+            put.replaced.extend(others.map(|there| {
+                std::mem::replace(there, json!({ "name": variable, "value": value }))
+            }));
+        } else if others.count() > 0 {
+            put.warnings.push(format!(
+                "container `{container}` sets {variable} itself: what reads it must be told to trust {}",
+                parts::CA
+            ));
         }
-        put.warnings.push(format!(
-            "container `{container}` sets {variable} itself: what reads it must be told to trust {}",
-            parts::CA
-        ));
     }
     for (variable, value, between) in appended() {
-        match env.iter_mut().find(|entry| name(entry) == variable) {
+        match env.iter_mut().rfind(|entry| name(entry) == variable) {
             None => env.push(json!({ "name": variable, "value": value })),
             Some(entry) => match entry.get("value").and_then(Value::as_str) {
                 Some("") => entry["value"] = value.into(),
@@ -143,7 +181,7 @@ pub(super) fn remove(env: &mut Vec<Value>) {
         })
     });
     for (variable, value, between) in appended() {
-        let found = env.iter_mut().find(|entry| name(entry) == variable);
+        let found = env.iter_mut().rfind(|entry| name(entry) == variable);
         let Some(entry) = found else { continue };
         let given = entry.get("value").and_then(Value::as_str);
         let before = given.and_then(|given| given.strip_suffix(value)?.strip_suffix(between));

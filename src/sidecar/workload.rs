@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::tree::text;
-use super::{Denial, Form, PREFIX};
+use super::{Denial, Form, PREFIX, is_opted_out};
 
 /// Kinds that make pods, and where their template is. A missing API group is the core group.
 const KINDS: &[(&str, &str, &str)] = &[
@@ -16,6 +16,9 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("batch", "Job", "/spec/template"),
     ("batch", "CronJob", "/spec/jobTemplate/spec/template"),
 ];
+
+/// Why [`Form::Container`] is nothing for a Job.
+pub(super) const WAITS: &str = "a Job would wait for this kind of sidecar for ever: it needs the native form (Kubernetes 1.29)";
 
 /// A pod that was refused, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,10 +68,6 @@ pub fn each_pod(
         name: name.clone(),
         denial,
     };
-    if *group == "batch" && form == Form::Container {
-        let why = "a Job would wait for this kind of sidecar for ever: it needs the native form (Kubernetes 1.29)";
-        return Err(refused(Denial::new(why)));
-    }
     let owner = (!at.is_empty()).then(|| name.clone());
     let Some(pod) = document.pointer_mut(at) else {
         let why = format!(
@@ -77,18 +76,33 @@ pub fn each_pod(
         );
         return Err(refused(Denial::new(why)));
     };
+    if *group == "batch" && form == Form::Container && !is_opted_out(pod) {
+        return Err(refused(Denial::new(WAITS)));
+    }
     change(pod, owner.as_deref()).map_err(refused)?;
     Ok(1)
+}
+
+/// What made a pod.
+fn controller(pod: &Value) -> Option<&Value> {
+    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
+    owners
+        .iter()
+        .find(|o| o.get("controller").is_some_and(|c| c == true))
+}
+
+/// Is the pod a Job's?
+pub(super) fn is_of_job(pod: &Value) -> bool {
+    controller(pod).is_some_and(|owner| {
+        let version = text(owner, "apiVersion").unwrap_or_default();
+        text(owner, "kind") == Some("Job") && version.starts_with("batch/")
+    })
 }
 
 /// The name of what made a pod: its controller. A ReplicaSet of a Deployment is named after it, with a
 /// hash of the template.
 pub(super) fn owner(pod: &Value) -> Option<&str> {
-    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
-    let owner = owners
-        .iter()
-        .find(|o| o.get("controller").is_some_and(|c| c == true))?;
-    let name = text(owner, "name")?;
+    let name = text(controller(pod)?, "name")?;
     let hash = pod.pointer("/metadata/labels/pod-template-hash");
     let bare = hash
         .and_then(Value::as_str)

@@ -27,6 +27,9 @@ enum Term {
     Value(Value),
     Name(String),
     List(Vec<Term>),
+    /// A map, or an object of some type, which is left out.
+    Object(Vec<(Term, Term)>),
+    Choice(Box<[Term; 3]>),
     Not(Box<Term>),
     Two(String, Box<Term>, Box<Term>),
     Field(Box<Term>, String, bool),
@@ -40,7 +43,7 @@ pub(crate) fn evaluate(text: &str, names: &Names) -> Value {
         words: words(text),
         at: 0,
     };
-    let term = reader.two(0);
+    let term = reader.whole();
     assert_eq!(reader.at, reader.words.len(), "{text}");
     cel(&term, names).value()
 }
@@ -49,16 +52,16 @@ fn words(text: &str) -> Vec<String> {
     let mut words = vec![];
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
-        let symbols = ["||", "&&", "==", "!=", ".?"];
-        let length = if first == '\'' {
-            rest[1..].find('\'').unwrap() + 2
+        let symbols = ["||", "&&", "==", "!=", ">=", ".?"];
+        let length = if "'\"".contains(first) {
+            rest[1..].find(first).unwrap() + 2
         } else if first.is_alphanumeric() {
             let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
             end.unwrap_or(rest.len())
         } else if symbols.iter().any(|s| rest.starts_with(s)) {
             2
         } else {
-            assert!("()[],.!+-".contains(first), "{rest}");
+            assert!("()[]{},.!+-?:>".contains(first), "{rest}");
             1
         };
         words.push(rest[..length].to_owned());
@@ -68,7 +71,12 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// From what binds least to what binds most.
-const BINDING: &[&[&str]] = &[&["||"], &["&&"], &["==", "!=", "in"], &["+"]];
+const BINDING: &[&[&str]] = &[
+    &["||"],
+    &["&&"],
+    &["==", "!=", "in", ">=", ">"],
+    &["+", "-"],
+];
 
 struct Reader {
     words: Vec<String>,
@@ -95,6 +103,31 @@ impl Reader {
         assert!(self.takes(word), "{word} at {:?}", &self.words[self.at..]);
     }
 
+    fn whole(&mut self) -> Term {
+        let term = self.two(0);
+        if !self.takes("?") {
+            return term;
+        }
+        let yes = self.whole();
+        self.needs(":");
+        Term::Choice([term, yes, self.whole()].into())
+    }
+
+    /// What is between braces. The names of fields stand for themselves.
+    fn object(&mut self, fields: bool) -> Term {
+        let mut object = vec![];
+        while !self.takes("}") {
+            let key = match fields {
+                true => Term::Value(self.next().into()),
+                false => self.whole(),
+            };
+            self.needs(":");
+            object.push((key, self.whole()));
+            assert!(self.takes(",") || self.peek() == "}");
+        }
+        Term::Object(object)
+    }
+
     fn two(&mut self, level: usize) -> Term {
         let Some(signs) = BINDING.get(level) else {
             return self.one();
@@ -119,8 +152,10 @@ impl Reader {
         let mut term = self.first();
         loop {
             if self.takes("[") {
-                term = Term::Index(term.into(), self.two(0).into());
+                term = Term::Index(term.into(), self.whole().into());
                 self.needs("]");
+            } else if matches!(term, Term::Name(_) | Term::Field(..)) && self.takes("{") {
+                term = self.object(true);
             } else if matches!(self.peek(), "." | ".?") {
                 let optional = self.next() == ".?";
                 let name = self.next();
@@ -138,18 +173,19 @@ impl Reader {
         let word = self.next();
         match word.as_str() {
             "(" => {
-                let inner = self.two(0);
+                let inner = self.whole();
                 self.needs(")");
                 inner
             }
             "[" => Term::List(self.list("]")),
+            "{" => self.object(false),
             "size" => {
                 self.needs("(");
                 Term::Size(self.list(")").remove(0).into())
             }
             "true" => Term::Value(true.into()),
             "false" => Term::Value(false.into()),
-            _ if word.starts_with('\'') => Term::Value(word.trim_matches('\'').into()),
+            _ if word.starts_with(['\'', '"']) => Term::Value(word[1..word.len() - 1].into()),
             _ => match word.parse::<i64>() {
                 Ok(number) => Term::Value(number.into()),
                 Err(_) => Term::Name(word),
@@ -160,7 +196,7 @@ impl Reader {
     fn list(&mut self, end: &str) -> Vec<Term> {
         let mut list = vec![];
         while !self.takes(end) {
-            list.push(self.two(0));
+            list.push(self.whole());
             assert!(self.takes(",") || self.peek() == end);
         }
         list
@@ -186,13 +222,31 @@ fn cel(term: &Term, names: &Names) -> Cel {
         Term::Value(value) => value.clone(),
         Term::Name(name) => names[name].clone(),
         Term::List(list) => list.iter().map(|t| cel(t, names).value()).collect(),
+        Term::Object(members) => {
+            let member = |(key, value): &(Term, Term)| {
+                let key = cel(key, names).value();
+                (key.as_str().unwrap().to_owned(), cel(value, names).value())
+            };
+            Value::Object(members.iter().map(member).collect())
+        }
+        Term::Choice(three) => {
+            let [which, yes, no] = &**three;
+            return cel(if is(which, names) { yes } else { no }, names);
+        }
         Term::Not(inner) => (!is(inner, names)).into(),
-        Term::Size(of) => items(cel(of, names).value()).len().into(),
+        Term::Size(of) => match cel(of, names).value() {
+            Value::String(text) => text.len().into(),
+            list => items(list).len().into(),
+        },
         Term::Two(sign, left, right) => two(sign, left, right, names),
         Term::Field(of, name, optional) => return member(cel(of, names), name, *optional),
         Term::Index(of, key) => {
             let key = cel(key, names).value();
-            return member(cel(of, names), key.as_str().unwrap(), false);
+            let Some(key) = key.as_str() else {
+                let place = usize::try_from(key.as_u64().unwrap()).unwrap();
+                return Cel::Is(items(cel(of, names).value()).remove(place));
+            };
+            return member(cel(of, names), key, false);
         }
         Term::Call(of, method, given) => return call(cel(of, names), method, given, names),
     })
@@ -205,8 +259,17 @@ fn two(sign: &str, left: &Term, right: &Term, names: &Names) -> Value {
         "&&" => (is(left, names) && is(right, names)).into(),
         "==" => (value(left) == value(right)).into(),
         "!=" => (value(left) != value(right)).into(),
-        "in" => items(value(right)).contains(&value(left)).into(),
-        _ => [items(value(left)), items(value(right))].concat().into(),
+        "in" => match value(right) {
+            Value::Object(map) => map.contains_key(value(left).as_str().unwrap()).into(),
+            list => items(list).contains(&value(left)).into(),
+        },
+        ">=" => (value(left).as_i64().unwrap() >= value(right).as_i64().unwrap()).into(),
+        ">" => (value(left).as_i64().unwrap() > value(right).as_i64().unwrap()).into(),
+        "-" => (value(left).as_i64().unwrap() - value(right).as_i64().unwrap()).into(),
+        _ => match (value(left), value(right)) {
+            (Value::String(left), Value::String(right)) => (left + &right).into(),
+            (left, right) => [items(left), items(right)].concat().into(),
+        },
     }
 }
 
@@ -230,6 +293,16 @@ fn call(of: Cel, method: &str, given: &[Term], names: &Names) -> Cel {
         };
         return Cel::Is(value.unwrap_or_else(|| cel(&given[0], names).value()));
     }
+    let of = of.value();
+    let one = |at: usize| cel(&given[at], names).value();
+    match (&of, method) {
+        (Value::String(of), _) => return Cel::Is(of_text(of, method, one)),
+        (Value::Array(all), "join") => {
+            let all: Vec<_> = all.iter().map(|one| one.as_str().unwrap()).collect();
+            return Cel::Is(all.join(one(0).as_str().unwrap()).into());
+        }
+        _ => {}
+    }
     let Term::Name(each) = &given[0] else {
         panic!("{given:?}")
     };
@@ -238,7 +311,11 @@ fn call(of: Cel, method: &str, given: &[Term], names: &Names) -> Cel {
         names.insert(each.clone(), item.clone());
         names
     };
-    let list = items(of.value());
+    // Of a map the keys.
+    let list = match of {
+        Value::Object(map) => map.into_iter().map(|(key, _)| key.into()).collect(),
+        list => items(list),
+    };
     let mut items = list.into_iter();
     Cel::Is(match method {
         "all" => items.all(|item| is(&given[1], &with(&item))).into(),
@@ -249,6 +326,18 @@ fn call(of: Cel, method: &str, given: &[Term], names: &Names) -> Cel {
             .collect(),
         _ => panic!("{method} is not known here"),
     })
+}
+
+fn of_text(text: &str, method: &str, given: impl Fn(usize) -> Value) -> Value {
+    let word = |at| given(at).as_str().unwrap().to_owned();
+    let place = |at| usize::try_from(given(at).as_u64().unwrap()).unwrap();
+    match method {
+        "startsWith" => text.starts_with(&word(0)).into(),
+        "endsWith" => text.ends_with(&word(0)).into(),
+        "substring" => text[place(0)..place(1)].into(),
+        "split" => text.split(&word(0)).collect(),
+        _ => panic!("{method} of a text is not known here"),
+    }
 }
 
 #[test]
@@ -265,6 +354,23 @@ fn it_is_read_as_it_is_written() {
             json!(true),
         ),
         ("(o.a + [3]).map(x, x == 3)", json!([false, false, true])),
+        ("o.a[1] > 2 ? 'a' : o.a[0] >= 1 ? \"b\" : 'c'", json!("b")),
+        ("o.?n.orValue({}).all(k, false)", json!(true)),
+        (
+            "o.m.all(k, k.startsWith('x/') && k.endsWith('y'))",
+            json!(true),
+        ),
+        ("'x/y' in o.m && !('z' in o.m)", json!(true)),
+        ("'abc'.substring(0, size('-' + 'abc') - 2)", json!("ab")),
+        (
+            "(['a', 'b,c'].join(',')).split(',')",
+            json!(["a", "b", "c"]),
+        ),
+        (
+            "[A.b{c: \"d\", e: A.b.e{f: 1}}] + [M{}]",
+            json!([{ "c": "d", "e": { "f": 1 } }, {}]),
+        ),
+        ("{'a': 2 - 1 == 1}", json!({ "a": true })),
     ] {
         assert_eq!(evaluate(text, &names), expected, "{text}");
     }

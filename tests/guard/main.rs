@@ -42,18 +42,29 @@ fn concerns(spec: &Value, operation: &str, resource: &str, pod: &Value) -> bool 
         .all(|c| evaluate(text(c, "expression"), &names) == true)
 }
 
-/// What the guard says to it: a sentence for each refusal.
-fn refusals(operation: &str, resource: &str, pod: &Value) -> Vec<String> {
-    let spec = &document("guard/guard.yaml", 0)["spec"];
-    if !concerns(spec, operation, resource, pod) {
-        return vec![];
-    }
+/// The object, and what a policy calls things of it.
+fn names(spec: &Value, pod: &Value) -> Names {
     let mut names = Names::from([("object".into(), pod.clone())]);
     names.insert("variables".into(), json!({}));
     for variable in list(spec, "variables") {
         let value = evaluate(text(variable, "expression"), &names);
         names.get_mut("variables").unwrap()[text(variable, "name")] = value;
     }
+    names
+}
+
+/// What the guard says to it: a sentence for each refusal.
+fn refusals(operation: &str, resource: &str, pod: &Value) -> Vec<String> {
+    said("guard/guard.yaml", operation, resource, pod)
+}
+
+/// What a policy says to it.
+fn said(file: &str, operation: &str, resource: &str, pod: &Value) -> Vec<String> {
+    let spec = &document(file, 0)["spec"];
+    if !concerns(spec, operation, resource, pod) {
+        return vec![];
+    }
+    let names = names(spec, pod);
     let failed = list(spec, "validations").iter();
     failed
         .filter(|v| evaluate(text(v, "expression"), &names) == false)
@@ -69,17 +80,25 @@ const DEBUG: &str = "pods/ephemeralcontainers";
 
 /// A pod with its sidecar, and no fault.
 fn pod(mode: Mode) -> Value {
-    let settings = Settings {
-        image: "x/farepass:1".into(),
+    inject(&bare(), &settings(mode), None).unwrap().pod
+}
+
+fn settings(mode: Mode) -> Settings {
+    Settings {
+        image: "registry.example/farepass:0.1.0".into(),
         redirect_image: Some("x/nft:1".into()),
         resolvers: vec![],
         config_map: "farepass-config".into(),
         wallet_secret: "farepass-wallet".into(),
         mode,
         form: Form::Native,
-    };
+    }
+}
+
+/// A pod without one.
+fn bare() -> Value {
     let own = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
-    let bare = json!({
+    json!({
         "metadata": { "labels": { "app": "research" } },
         "spec": {
             "securityContext": { "runAsNonRoot": true, "runAsUser": 1000 },
@@ -87,8 +106,7 @@ fn pod(mode: Mode) -> Value {
             "containers": [{ "name": "agent", "image": "y", "securityContext": own }],
             "volumes": [{ "name": "tmp", "emptyDir": {} }],
         },
-    });
-    inject(&bare, &settings, None).unwrap().pod
+    })
 }
 
 /// A change of a pod at a pointer; objects and list entries on the way are there.
@@ -166,7 +184,8 @@ fn the_name_of_the_redirection_buys_nothing_else() {
     let env = json!([{ "name": "K", "valueFrom": { "secretKeyRef": { "name": "farepass-wallet", "key": "k" } } }]);
     let from = json!([{ "secretRef": { "name": "farepass-wallet" } }]);
     let add = json!({ "drop": ["ALL"], "add": ["NET_ADMIN", "SYS_PTRACE"] });
-    let wallet = "wallet and ledger may be mounted by the Farepass sidecar only";
+    let wallet =
+        "wallet and ledger, and whatever else the Farepass sidecar mounts, are for it only";
     let rights = "the container farepass-redirect is unprivileged";
     let taken = with(&fine, "/spec/volumes", secret("farepass-wallet"));
     for (pod, at, value, expected) in [
@@ -236,4 +255,160 @@ fn behind_a_redirection_everybody_has_a_user_and_keeps_it() {
     let led = with(&pod(Mode::Transparent), "/spec/ephemeralContainers", guest);
     let said = refusals("UPDATE", DEBUG, &led);
     assert!(said.len() == 1 && said[0].contains(expected), "{said:?}");
+}
+
+/// The base keeps its ledger on a claim and the fleet has a Secret for its database, by names of their own.
+#[test]
+fn whatever_the_sidecar_mounts_is_its_own() {
+    let expected =
+        "wallet and ledger, and whatever else the Farepass sidecar mounts, are for it only";
+    let mut base = document("base/agent.yaml", 0)["spec"]["template"].clone();
+    let volumes = base["spec"]["volumes"].as_array_mut().unwrap();
+    // The controller of StatefulSets adds the claim, the account's admission its token.
+    volumes.push(
+        json!({ "name": "state", "persistentVolumeClaim": { "claimName": "state-agent-0" } }),
+    );
+    volumes.push(json!({ "name": "token", "projected": { "sources": [{ "serviceAccountToken": { "path": "token" } }] } }));
+    let token =
+        json!({ "name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount" });
+    let sidecar = base["spec"]["initContainers"][0]["volumeMounts"].as_array_mut();
+    sidecar.unwrap().push(token);
+    let fleet = document("fleet/agent.yaml", 0)["spec"]["template"].clone();
+    let gets = |pod: &Value, volume: &str, source: Value| {
+        let mut pod = pod.clone();
+        if !source.is_null() {
+            pod["spec"]["volumes"].as_array_mut().unwrap().push(source);
+        }
+        let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut();
+        mounts
+            .unwrap()
+            .push(json!({ "name": volume, "mountPath": "/x" }));
+        made(&pod)
+    };
+    let claim =
+        json!({ "name": "more", "persistentVolumeClaim": { "claimName": "state-agent-0" } });
+    let secret = |name: &str| json!({ "name": "more", "secret": { "secretName": name } });
+    let part = json!({ "name": "more", "projected": { "sources": [{ "secret": { "name": "farepass-database" } }] } });
+    for (pod, volume, source) in [
+        (&base, "state", json!(null)),
+        (&base, "wallet", json!(null)),
+        (&base, "config", json!(null)),
+        (&base, "more", claim),
+        (&fleet, "database", json!(null)),
+        (&fleet, "more", secret("farepass-database")),
+        (&fleet, "more", part),
+    ] {
+        let said = gets(pod, volume, source.clone());
+        assert_eq!(said, [expected], "{volume} {source}");
+    }
+    let none: Vec<String> = vec![];
+    assert_eq!(gets(&base, "token", json!(null)), none);
+    assert_eq!(gets(&base, "ca", json!(null)), none);
+    assert_eq!(gets(&fleet, "more", secret("another")), none);
+    let mut from = fleet;
+    from["spec"]["containers"][0]["envFrom"] =
+        json!([{ "secretRef": { "name": "farepass-database" } }]);
+    assert_eq!(made(&from), [expected]);
+}
+
+/// The sidecar that the API server itself puts in.
+fn put_in(pod: &Value) -> Value {
+    let spec = &document("policy/policy.yaml", 0)["spec"];
+    let mutation = &list(spec, "mutations")[0]["jsonPatch"];
+    let patch = evaluate(text(mutation, "expression"), &names(spec, pod));
+    let first = list(&json!({ "all": patch }), "all")
+        .iter()
+        .find(|edit| edit["path"] == "/spec/initContainers/0")
+        .map(|edit| edit["value"].clone());
+    first.unwrap()
+}
+
+#[test]
+fn the_api_server_puts_in_what_the_filter_does() {
+    let settings = settings(Mode::Explicit);
+    let mut owned = bare();
+    owned["metadata"]["labels"] =
+        json!({ "pod-template-hash": "6d4cf56db6", "app.kubernetes.io/name": "n", "app": "m" });
+    owned["metadata"]["ownerReferences"] = json!([
+        { "kind": "Other", "name": "other" },
+        { "kind": "ReplicaSet", "name": "crew-6d4cf56db6", "controller": true },
+    ]);
+    let mut job = owned.clone();
+    job["metadata"]["labels"] = json!({});
+    let annotated = |pod: &Value, annotations: Value| {
+        let mut pod = pod.clone();
+        pod["metadata"]["annotations"] = annotations;
+        pod
+    };
+    let limits = json!({ "farepass.dev/budget": "0.50 USD", "farepass.dev/session": "team-7", "farepass.dev/agent": "writer" });
+    let owner = json!({ "farepass.dev/session": "owner" });
+    for pod in [
+        bare(),
+        owned.clone(),
+        job.clone(),
+        annotated(&bare(), limits),
+        annotated(&bare(), json!({ "farepass.dev/session": "pod" })),
+        annotated(&owned, owner.clone()),
+        annotated(&job, owner),
+    ] {
+        let injected = inject(&pod, &settings, None).unwrap().pod;
+        let mut filters = injected["spec"]["initContainers"][0].clone();
+        let mut servers = put_in(&pod);
+        for sidecar in [&mut filters, &mut servers] {
+            let env = sidecar["env"].as_array_mut().unwrap();
+            env.sort_by_key(|entry| text(entry, "name").to_owned());
+        }
+        assert_eq!(servers, filters, "{}", pod["metadata"]);
+    }
+}
+
+#[test]
+fn an_annotation_that_the_sidecar_does_not_follow_is_refused() {
+    let judged = |pod: &Value| said("policy/annotations.yaml", "CREATE", "pods", pod);
+    let mut all = vec![];
+    for (key, value, expected) in [
+        ("inject", "enabled", ""),
+        ("mode", "explicit", ""),
+        ("agent", "writer", ""),
+        ("session", "team-7", ""),
+        ("session", "pod", ""),
+        ("budget", "0.50 USD", ""),
+        ("mode", "transparent", "mode can only be explicit"),
+        ("config", "own", "config is not followed"),
+        ("wallet", "own", "wallet is not followed"),
+        ("state-claim", "own", "state-claim is not followed"),
+        ("session", "owner", "nothing owns this pod"),
+        ("bugdet", "1 USD", "no such annotation"),
+    ] {
+        let key = format!("farepass.dev/{key}");
+        let mut pod = bare();
+        pod["metadata"]["annotations"] = json!({ key.clone(): value, "other.example/x": "y" });
+        let mut servers = pod.clone();
+        servers["spec"]["initContainers"] = json!([put_in(&pod)]);
+        let volumes = self::pod(Mode::Explicit)["spec"]["volumes"].clone();
+        servers["spec"]["volumes"] = volumes;
+        let refused = judged(&servers);
+        match expected.is_empty() {
+            true => assert_eq!(refused, Vec::<String>::new(), "{key}: {value}"),
+            false => assert!(
+                refused.len() == 1 && refused[0].contains(expected),
+                "{key}: {value}: {refused:?}"
+            ),
+        }
+        // The filter follows them all, and refuses what is none.
+        if let Ok(injected) = inject(&pod, &settings(Mode::Explicit), None) {
+            assert_eq!(
+                judged(&injected.pod),
+                Vec::<String>::new(),
+                "{key}: {value}"
+            );
+            all.push(key);
+        }
+    }
+    assert_eq!(all.len(), 10, "{all:?}");
+    let mut lost = pod(Mode::Explicit);
+    lost["metadata"]["annotations"]["farepass.dev/budget"] = "1 USD".into();
+    assert!(judged(&lost)[0].contains("budget did not reach"));
+    lost["metadata"]["annotations"]["farepass.dev/inject"] = "disabled".into();
+    assert_eq!(judged(&lost), Vec::<String>::new());
 }

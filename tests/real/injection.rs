@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::support::python;
+use super::support::{linger, python};
 
 pub(crate) const VERSIONS: &[&str] = &["1.29", "1.33", "1.36"];
 const SERVICE: &str = "farepass-injector.farepass-system.svc";
@@ -99,8 +99,53 @@ impl Webhook {
         String::from_utf8(curl.output().unwrap().stdout).unwrap()
     }
 
+    /// The most memory that it ever had, in KiB, without the program itself, which is a file: of a test it is large.
+    fn most(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap();
+        let number = |key| {
+            let line = status.lines().find_map(|l| l.strip_prefix(key));
+            let number = line.unwrap().trim().trim_end_matches(" kB");
+            number.parse::<u64>().unwrap()
+        };
+        number("VmHWM:") - number("RssFile:")
+    }
+
     /// What curl gets, with the status as its last line.
     fn curl(&self, name: &str, path: &str, body: Option<&[u8]>) -> Result<(u16, String), String> {
+        let mut curl = self.asking(name, path);
+        if body.is_some() {
+            curl.args([
+                "--header",
+                "Content-Type: application/json",
+                "--data-binary",
+                "@-",
+            ]);
+        }
+        let mut child = curl.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let _ = stdin.write_all(body.unwrap_or_default());
+        drop(stdin);
+        let out = child.wait_with_output().unwrap();
+        if !out.status.success() {
+            return Err(String::from_utf8_lossy(&out.stderr).into_owned());
+        }
+        let text = String::from_utf8(out.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        Ok((status.parse().unwrap(), body.to_owned()))
+    }
+
+    /// Somebody who sends so many bytes of a review, and is not done.
+    fn begun(&self, bytes: usize) -> Child {
+        let mut curl = self.asking(SERVICE, "/inject");
+        curl.args(["--request", "POST", "--header", "Expect:"]);
+        let mut child = curl.args(["--upload-file", "-"]).spawn().unwrap();
+        // It may be refused before.
+        let _ = child.stdin.as_mut().unwrap().write_all(&vec![b' '; bytes]);
+        child
+    }
+
+    fn asking(&self, name: &str, path: &str) -> Command {
         let mut curl = Command::new("curl");
         curl.env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -121,25 +166,7 @@ impl Webhook {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if body.is_some() {
-            curl.args([
-                "--header",
-                "Content-Type: application/json",
-                "--data-binary",
-                "@-",
-            ]);
-        }
-        let mut child = curl.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let _ = stdin.write_all(body.unwrap_or_default());
-        drop(stdin);
-        let out = child.wait_with_output().unwrap();
-        if !out.status.success() {
-            return Err(String::from_utf8_lossy(&out.stderr).into_owned());
-        }
-        let text = String::from_utf8(out.stdout).unwrap();
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        Ok((status.parse().unwrap(), body.to_owned()))
+        curl
     }
 
     fn review(&self, review: &Value) -> Value {
@@ -282,7 +309,7 @@ fn what_is_refused_is_refused_with_a_sentence_and_the_rest_is_left_alone() {
         assert_eq!(status, 400, "{body}");
         assert!(body.contains("\"allowed\":false"), "{body}");
     }
-    let huge = vec![b' '; 9 * 1024 * 1024];
+    let huge = vec![b' '; 4 * 1024 * 1024];
     assert_eq!(
         webhook.curl(SERVICE, "/inject", Some(&huge)).unwrap().0,
         413
@@ -301,6 +328,88 @@ fn what_is_refused_is_refused_with_a_sentence_and_the_rest_is_left_alone() {
         stranger.contains("curl:"),
         "no certificate for other names: {stranger}"
     );
+}
+
+/// What `deploy/k8s/injector` lets it have, in KiB.
+fn limit() -> u64 {
+    let text = std::fs::read_to_string(root().join("deploy/k8s/injector/injector.yaml")).unwrap();
+    let deployment = documents(&text);
+    let deployment = deployment.iter().find(|d| d["kind"] == "Deployment");
+    let limit = deployment
+        .unwrap()
+        .pointer("/spec/template/spec/containers/0/resources/limits/memory");
+    let megabytes = limit.unwrap().as_str().unwrap().trim_end_matches("Mi");
+    megabytes.parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn no_number_of_reviews_takes_more_memory_than_there_is() {
+    const LARGEST: usize = 3 * 1024 * 1024;
+    let webhook = Webhook::start(&[]);
+    let begun: Vec<Child> = (0..20).map(|_| webhook.begun(LARGEST - 1024)).collect();
+    // Whoever is slow keeps nobody out.
+    patch(&webhook.review(&recorded("bare")));
+    let with = |env: Value| {
+        let mut review = recorded("bare");
+        review["request"]["object"]["spec"]["containers"][0]["env"] = env;
+        review.to_string()
+    };
+    let named = |n| json!({ "name": format!("A{n}") });
+    let small: Value = (0..28_000).map(named).collect();
+    let large = json!([{ "name": "A", "value": "x".repeat(LARGEST - 64 * 1024) }]);
+    let ended: Vec<_> = begun
+        .into_iter()
+        .map(|mut child| (child.kill(), child.wait()))
+        .collect();
+    assert!(ended.iter().all(|(_, waited)| waited.is_ok()));
+    for text in [with(small), with(large)] {
+        let ask = || {
+            webhook
+                .curl(SERVICE, "/inject", Some(text.as_bytes()))
+                .unwrap()
+        };
+        let (status, body) = ask();
+        assert_eq!(status, 200, "{body}");
+        assert!(body.contains("\"allowed\":true"), "{}", &body[..200]);
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| ask().0)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(statuses.contains(&200), "{statuses:?}");
+        assert!(
+            statuses.iter().all(|s| [200, 503].contains(s)),
+            "{statuses:?}"
+        );
+    }
+    patch(&webhook.review(&recorded("bare")));
+    let most = webhook.most();
+    assert!(most < limit() / 8 * 7, "{most} KiB");
+}
+
+#[test]
+fn a_webhook_that_is_told_to_end_goes_on_until_its_address_is_gone() {
+    let mut webhook = Webhook::start(&[]);
+    let terminate = |pid: u32| {
+        let killed = Command::new("kill").arg(pid.to_string()).status();
+        assert!(killed.unwrap().success());
+    };
+    let begun = std::time::Instant::now();
+    terminate(webhook.child.id());
+    linger(std::time::Duration::from_millis(500));
+    patch(&webhook.review(&recorded("bare")));
+    assert!(webhook.is_ready());
+    assert_eq!(webhook.child.try_wait().unwrap(), None);
+    assert!(webhook.child.wait().unwrap().success());
+    let took = begun.elapsed();
+    assert!(took.as_secs() >= 5, "{took:?}");
+    // Twice means now.
+    let mut webhook = Webhook::start(&[]);
+    let begun = std::time::Instant::now();
+    terminate(webhook.child.id());
+    linger(std::time::Duration::from_millis(500));
+    terminate(webhook.child.id());
+    assert!(webhook.child.wait().unwrap().success());
+    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -346,6 +346,14 @@ fn connections_that_lead_back_end() {
     let answer = fetch(lab.curl(&proxy, &format!("{SHOP}/free"))).unwrap();
     assert_eq!(answer.status, 502, "{}", answer.text());
     assert_eq!(answer.json()["reason"], "certificate_unknown_root");
+    // Plain HTTP at the second: the merchant never hears of it.
+    let before = lab.merchant.load(Ordering::SeqCst);
+    for _ in 0..3 {
+        let answer = fetch(lab.curl(&proxy, "http://merchant.stand.test/free")).unwrap();
+        assert_eq!(answer.status, 508, "{}", answer.text());
+        assert_eq!(answer.json()["reason"], "loop_detected");
+    }
+    assert_eq!(lab.merchant.load(Ordering::SeqCst), before);
 }
 
 #[test]

@@ -948,6 +948,7 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/real/loops.rs::a_plain_request_for_the_proxy_itself_ends_at_once",
             "tests/real/netns.rs::own_listeners_are_no_destination_by_any_interface",
             "src/proxy/own.rs::a_machine_knows_itself_by_every_address",
+            "src/proxy/circle.rs::a_connection_of_ours_is_known_where_it_arrives_for_as_long_as_it_lives",
             "tests/real/circles.rs::a_parent_that_is_the_proxy_itself_ends_at_once",
             "tests/real/circles.rs::two_proxies_behind_each_other_end_what_comes_back",
             "tests/wire/quirks.rs::a_request_with_our_own_name_in_via_goes_no_further",

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::tree::entries;
 use super::super::*;
 use super::{denied, pod, secured, settings};
 

@@ -1,0 +1,114 @@
+//! What belongs to the sidecar alone, and by which Secrets, claims and volumes another container would
+//! get at it.
+
+use serde_json::Value;
+
+use super::asked::Asked;
+use super::tree::{entries, name, text};
+use super::workload::annotation;
+use super::{Denial, NAME, Settings, parts};
+
+/// Wallet, ledger, configuration, and whatever else the sidecar mounts.
+pub(super) struct Private<'a> {
+    secrets: Vec<&'a str>,
+    claims: Vec<&'a str>,
+    volumes: Vec<&'a str>,
+}
+
+impl<'a> Private<'a> {
+    /// In a pod that is about to get its sidecar. The usual wallet is somebody's, whatever this pod's is.
+    pub(super) fn asked(spec: &'a Value, asked: &'a Asked) -> Self {
+        let private = Self {
+            secrets: vec![&asked.usual_wallet, &asked.wallet_secret],
+            claims: asked.state_claim.as_deref().into_iter().collect(),
+            volumes: vec![],
+        };
+        private.found(spec)
+    }
+
+    /// In a pod that has one. What it mounts says more than names do: somebody may have written it by hand.
+    pub(super) fn held(pod: &'a Value, spec: &'a Value, settings: &'a Settings) -> Self {
+        let all = ["initContainers", "containers"].iter();
+        let sidecars = all
+            .flat_map(|key| entries(spec, key))
+            .filter(|container| name(container) == NAME);
+        let mounted: Vec<&str> = sidecars
+            .flat_map(|sidecar| entries(sidecar, "volumeMounts"))
+            .filter(|mount| text(mount, "mountPath") != Some(parts::CA_DIR))
+            .map(name)
+            .collect();
+        let own = entries(spec, "volumes").iter().filter(|volume| {
+            parts::is_secret(name(volume)) || (mounted.contains(&name(volume)) && !is_token(volume))
+        });
+        let mut private = Self {
+            secrets: vec![&settings.wallet_secret],
+            claims: vec![],
+            volumes: vec![],
+        };
+        private.secrets.extend(annotation(pod, "wallet"));
+        for volume in own {
+            private.secrets.extend(secrets(volume));
+            private.claims.extend(claim(volume));
+            private.volumes.push(name(volume));
+        }
+        private.found(spec)
+    }
+
+    /// With the volumes that hold the same by another name.
+    fn found(mut self, spec: &'a Value) -> Self {
+        for volume in entries(spec, "volumes") {
+            if secrets(volume).any(|secret| self.secrets.contains(&secret))
+                || claim(volume).is_some_and(|claim| self.claims.contains(&claim))
+            {
+                self.volumes.push(name(volume));
+            }
+        }
+        self
+    }
+
+    /// Refuses a container that has any of it, as files or as variables.
+    pub(super) fn keep_from(&self, container: &Value) -> Result<(), Denial> {
+        let of = name(container);
+        let mut mounts = entries(container, "volumeMounts").iter().map(name);
+        if let Some(volume) = mounts.find(|volume| self.volumes.contains(volume)) {
+            return Err(Denial::new(format!(
+                "container `{of}` mounts what is the sidecar's alone (volume `{volume}`)"
+            )));
+        }
+        let one = entries(container, "env").iter();
+        let one = one.filter_map(|e| e.pointer("/valueFrom/secretKeyRef/name"));
+        let all = entries(container, "envFrom").iter();
+        let all = all.filter_map(|e| e.pointer("/secretRef/name"));
+        let mut named = one.chain(all).filter_map(Value::as_str);
+        if let Some(secret) = named.find(|secret| self.secrets.contains(secret)) {
+            return Err(Denial::new(format!(
+                "container `{of}` takes variables from the Secret `{secret}`, which is the sidecar's alone"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn sources(volume: &Value) -> &[Value] {
+    volume
+        .get("projected")
+        .map_or(&[], |projected| entries(projected, "sources"))
+}
+
+/// The names of the Secrets in a volume.
+fn secrets(volume: &Value) -> impl Iterator<Item = &str> {
+    let one = volume.pointer("/secret/secretName").into_iter();
+    let several = sources(volume).iter();
+    let several = several.filter_map(|source| source.pointer("/secret/name"));
+    one.chain(several).filter_map(Value::as_str)
+}
+
+fn claim(volume: &Value) -> Option<&str> {
+    let claim = volume.pointer("/persistentVolumeClaim/claimName")?;
+    claim.as_str()
+}
+
+/// What clusters put into every container of a pod: tokens of its account, and no Secret.
+fn is_token(volume: &Value) -> bool {
+    volume.get("projected").is_some_and(|p| !p.is_null()) && secrets(volume).next().is_none()
+}
