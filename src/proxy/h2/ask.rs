@@ -190,7 +190,8 @@ impl Sender {
         let answer = answer.await?;
         // It has all that it wants: it waited for no body, or the whole of it goes with the payment.
         let unwanted = listener.is_some_and(Listener::answered);
-        if !unwanted && !(kept && answer.status() == StatusCode::PAYMENT_REQUIRED) {
+        let asks = kept && answer.status() == StatusCode::PAYMENT_REQUIRED;
+        if !(unwanted || asks) {
             // The merchant may answer while it is asked.
             upload.0 = None;
         }

@@ -12,13 +12,14 @@ use crate::proxy::interim::Sink;
 
 /// Nobody said how long it is.
 const UNKNOWN: u64 = u64::MAX;
+/// The data has ended, and at most trailers follow.
+const TRAILERS: u64 = UNKNOWN - 1;
 
 /// What comes on one stream.
 pub(in crate::proxy) struct Received {
     stream: RecvStream,
-    /// Bytes that are still to come, or `UNKNOWN`. The `h2` crate holds the peer to it.
+    /// Bytes that are still to come, or one of the two above. The `h2` crate holds the peer to it.
     left: u64,
-    only_trailers: bool,
     /// Where its sender waits for a word before it.
     waits: Option<Sink>,
 }
@@ -26,10 +27,10 @@ pub(in crate::proxy) struct Received {
 impl Received {
     /// The body of a message with these fields.
     pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
+        let length = framing::length(headers).filter(|length| *length < TRAILERS);
         Self {
-            left: framing::length(headers).unwrap_or(UNKNOWN),
+            left: length.unwrap_or(UNKNOWN),
             stream,
-            only_trailers: false,
             waits: None,
         }
     }
@@ -43,7 +44,7 @@ impl Received {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if !self.only_trailers {
+        if self.left != TRAILERS {
             let data = self.stream.poll_data(cx);
             if let Some(sink) = self.waits.take()
                 && data.is_pending()
@@ -61,7 +62,7 @@ impl Received {
                 }
                 // NO_ERROR too: after the end, where it does no harm (RFC 9113 section 8.1), it does not come here.
                 Some(Err(e)) => return Poll::Ready(Some(Err(e))),
-                None => self.only_trailers = true,
+                None => self.left = TRAILERS,
             }
         }
         let trailers = ready!(self.stream.poll_trailers(cx));
@@ -75,7 +76,7 @@ impl Received {
     pub(in crate::proxy) fn size(&self) -> SizeHint {
         match self.left {
             _ if self.is_end() => SizeHint::with_exact(0),
-            UNKNOWN => SizeHint::default(),
+            UNKNOWN | TRAILERS => SizeHint::default(),
             left => SizeHint::with_exact(left),
         }
     }
@@ -110,7 +111,10 @@ mod tests {
         let mut connection = server::handshake(far).await.unwrap();
         let (request, _respond) = connection.accept().await.unwrap().unwrap();
         let moving = tokio::spawn(async move { while connection.accept().await.is_some() {} });
-        let mut body = Received::new(request.into_body(), &HeaderMap::new());
+        // As long as nothing is.
+        let mut headers = HeaderMap::new();
+        headers.insert("content-length", TRAILERS.into());
+        let mut body = Received::new(request.into_body(), &headers);
         let mut length = 0;
         let cut = loop {
             match poll_fn(|cx| body.poll(cx)).await {
