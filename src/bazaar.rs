@@ -151,7 +151,12 @@ pub async fn search(
     let (mut all, mut offset, mut before) = (vec![], 0_usize, Bytes::new());
     for _ in 0..PAGES {
         let url = format!("{base}/discovery/resources?limit={PAGE}&offset={offset}");
-        let body = get(fetch, &url).await?;
+        let body = match get(fetch, &url).await {
+            Ok(body) => body,
+            // Behind its end some have no page.
+            Err(_) if offset > 0 => break,
+            Err(problem) => return Err(problem),
+        };
         let found = page(&body, facilitator)?;
         // Who has no pages says the same again.
         if found.entries == 0 || body == before {

@@ -72,7 +72,7 @@ use sign_in::Logins;
 pub use sign_in::SignedIn;
 use tokens::Tokens;
 pub use tokens::{Credential, refuses};
-pub use waiting::Waiting;
+pub use waiting::{Presence, Waiting};
 
 /// Seconds that a hold outlives its payload: block times and clocks differ a little.
 const SKEW: u64 = 60;

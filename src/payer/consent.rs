@@ -87,6 +87,13 @@ impl Payer {
         plan: &Plan<'_>,
         about: &About,
     ) -> Result<Granted, Unpaid> {
+        // A yes would buy nothing there, and nobody is shown the question.
+        if let Ok(Some(row)) = self.ledger.session(&asked.session.id).await
+            && row.closed
+        {
+            let closed = super::refusals::session_closed();
+            return Err(Unpaid::Refused(about_plan(closed, plan)));
+        }
         let digest = digest(asked, &plan.approval);
         let id = id(&digest);
         // Before the question is looked up, so that no answer in between is missed.

@@ -33,6 +33,8 @@ impl Payer {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn recall(&self) -> Result<(), PostError> {
+        // What was just closed may still wait for its commit.
+        self.ledger.flush().await?;
         self.recall_closed().await?;
         let now = self.surely();
         for (payment, event) in self.ledger.open().await? {

@@ -80,7 +80,8 @@ impl Payer {
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
         again.paid.settled = paid.settled;
-        let (usable, sendable) = (usable(&receipt, status), again.serves(asked.request));
+        let (usable, until) = (usable(&receipt, status), again.until);
+        let sendable = again.serves(asked.request);
         self.keep(&asked, &again.payload, &paid, status);
         self.learn(&asked, &about, lesson, (&receipt, status));
         let came = Came {
@@ -107,8 +108,17 @@ impl Payer {
         failpoint::reach("after-settle");
         // What is proven before it is sent was claimed before; but no answer of it was lost yet.
         let lost = before && (resent || paid.proven.is_none());
+        let mut refusal = refusal(&about, (&receipt, status), lost);
+        // At once where the same payload goes again, else when nobody can charge it any more.
+        if let Some(refusal) = &mut refusal
+            && refusal.reason == Reason::OutcomeUnknown
+            && owed
+        {
+            refusal.retryable = true;
+            refusal.resets_at = (!sendable).then_some(until);
+        }
         Settled {
-            refusal: refusal(&about, (&receipt, status), lost, sendable),
+            refusal,
             record: Recorded {
                 event: Box::new(event),
                 recourse,
@@ -253,12 +263,11 @@ fn delivery((status, headers): Answer<'_>) -> Delivery {
 }
 
 /// Asking for money again after it was taken is no answer that an agent could use. `claimed`: an
-/// earlier receipt said so. `sendable`: the next request like it brings the same payload again.
+/// earlier receipt said so.
 fn refusal(
     about: &About,
     (receipt, status): (&Receipt, Option<StatusCode>),
     claimed: bool,
-    sendable: bool,
 ) -> Option<Refusal> {
     let (reason, detail) = match (status, receipt) {
         (Some(StatusCode::PAYMENT_REQUIRED), _) if claimed => (
@@ -287,7 +296,6 @@ fn refusal(
         rule: about.rule().cloned(),
         price: Some(about.price()),
         payment: Some(about.id()),
-        retryable: sendable && reason == Reason::OutcomeUnknown,
         ..Refusal::new(reason, detail)
     })
 }

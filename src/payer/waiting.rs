@@ -42,6 +42,25 @@ impl Waiting {
     }
 }
 
+/// Dropped before it `stays`, its agent has left.
+#[must_use]
+pub struct Presence(Option<Arc<Waiting>>);
+
+impl Presence {
+    /// The agent gets its answer.
+    pub fn stays(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.0.take() {
+            waiting.leave();
+        }
+    }
+}
+
 impl Payer {
     /// Notes that this request is about to be paid, for as long as `waiting` lives.
     pub fn begin(&self, request: RequestKey, waiting: &Arc<Waiting>) {
@@ -89,6 +108,11 @@ impl Payer {
 }
 
 impl Signed {
+    /// Stands for whoever waits for the answer to this payment while it is recorded.
+    pub fn presence(&self) -> Presence {
+        Presence(self.waiting.clone())
+    }
+
     /// The agent hung up: until its answer is recorded nothing else is signed for the same request.
     pub fn agent_left(&self) {
         if let Some(waiting) = &self.waiting {

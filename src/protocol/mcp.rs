@@ -155,17 +155,19 @@ impl Answer {
             None
         };
         let (challenge, form) = asks.unzip();
-        let status = match (&challenge, failed) {
-            (Some(_), _) => StatusCode::PAYMENT_REQUIRED,
-            (None, true) => StatusCode::INTERNAL_SERVER_ERROR,
-            (None, false) => StatusCode::OK,
-        };
         let mut receipts = HeaderMap::new();
         x402_receipt(
             &mut receipts,
             meta.x402_response.or(meta.x402_older_response),
         );
         mpp_receipt(&mut receipts, meta.mpp_receipt);
+        let status = match (&challenge, failed) {
+            (Some(_), _) => StatusCode::PAYMENT_REQUIRED,
+            // What a tool says of its input, for money.
+            (None, true) if !receipts.is_empty() => StatusCode::BAD_REQUEST,
+            (None, true) => StatusCode::INTERNAL_SERVER_ERROR,
+            (None, false) => StatusCode::OK,
+        };
         Self {
             challenge,
             form: form.unwrap_or_default(),

@@ -109,11 +109,14 @@ const ENTRY: usize = 128;
 /// hundred times their text.
 fn weight(text: &[u8]) -> usize {
     let (mut quoted, mut escaped, mut weight) = (false, false, text.len());
-    for byte in text {
+    let next = text.iter().skip(1).chain([&b' ']);
+    for (byte, next) in text.iter().zip(next) {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = quoted,
             b'"' => quoted = !quoted,
+            // What is empty takes no room. Most of `managedFields` is.
+            b'{' if !quoted && *next == b'}' => {}
             b'{' if !quoted => weight = weight.saturating_add(OBJECT),
             b'[' | b',' if !quoted => weight = weight.saturating_add(ENTRY),
             _ => {}

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::stage::{NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
 use farepass::budget::facts::key;
 use farepass::budget::{Asked as Stage_, Frozen};
+use farepass::clock::Clock as _;
 use farepass::event::{Flag, Notice, State};
+use farepass::ledger::sessions;
 use farepass::money::Usd;
 use farepass::payer::{Signed, Unpaid};
 use farepass::payment::{ApprovalId, Reason, Refusal, Session};
@@ -383,6 +385,30 @@ rules:
     let paths: Vec<_> = paths.collect();
     let told = ["/v1/x#read%20file", "/v1/x#drop", "/v1/x#read", "/v1/x"];
     assert_eq!(paths, told, "a person sees what is asked for");
+}
+
+/// Nobody is shown a question about a session in which nothing is paid any more, so nobody waits for an answer.
+#[tokio::test]
+async fn in_a_closed_session_nobody_is_asked() {
+    let setup = Setup {
+        policy: "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", approval: { above: \"0.01 USD\", wait: 10m } }
+",
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let (ledger, id) = (&*stage.ledger, &stage.session.id);
+    sessions::close(ledger, id, stage.clock.now())
+        .await
+        .unwrap();
+    let refusal = stage.buy("20000").await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::SessionClosed);
+    assert_eq!(refusal.rule.as_deref(), Some("data"));
+    assert!(stage.ledger.facts(key::APPROVALS).await.unwrap().is_empty());
+    assert!(stage.watcher.2.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1018,7 +1018,7 @@ pub(crate) const TABLE: &[Threat] = &[
         Shown(&[
             "src/payer/breaker.rs::what_is_watched_has_bounds",
             "src/proxy/pool.rs::what_is_kept_is_bounded_per_host_in_all_and_in_time",
-            "src/payer/outstanding.rs::what_is_remembered_has_bounds",
+            "src/payer/outstanding/tests.rs::what_is_remembered_has_bounds",
             "tests/payer/control.rs::a_session_cannot_flood_a_person_with_questions",
         ]),
     ),

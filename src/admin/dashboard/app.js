@@ -20,7 +20,6 @@ let frozen = [];
 /** Runs until the list of questions has stood still. */
 let stands = null;
 let health = null;
-let over = new Set();
 
 function told(error) {
   if (error instanceof Refused && error.status === 401) return signIn(false);
@@ -78,7 +77,8 @@ function tiles(events) {
 
 async function readApprovals() {
   const before = approvals.map((a) => a.id).join();
-  approvals = limits.open(await ask("approvals"), over);
+  const [asked, sessions] = await Promise.all([ask("approvals"), ask("sessions")]);
+  approvals = limits.open(asked, limits.over(sessions));
   const moved = before !== approvals.map((a) => a.id).join();
   if (moved || stands === null) questions(moved);
   // A click that was meant for what stood there a moment ago answers nothing.
@@ -102,7 +102,6 @@ async function readFreezes() {
 
 async function readLimits() {
   const [budgets, sessions] = await Promise.all([ask("budgets"), ask("sessions")]);
-  over = limits.over(sessions);
   put(byId("budgets"), limits.budgets(budgets));
   put(byId("sessions"), limits.sessions(sessions));
 }

@@ -49,7 +49,7 @@ function story(records) {
   const first = records[0];
   const what = `${first.method} ${first.host}${first.path}`;
   const asked = { from: "Agent", to: "Farepass", text: what };
-  const offered = first.price ? `402, ${first.price} by ${first.scheme} on ${first.network}` : "402";
+  const offered = first.scheme ? `402, ${first.price} by ${first.scheme} on ${first.network}` : "402";
   const begin = [asked, { from: "Farepass", to: "Merchant", text: "the same request" }, { from: "Merchant", to: "Farepass", text: offered }];
   if (first.state === "denied") return [...begin, ...denied(first)];
   const rule = { from: "Farepass", to: "Farepass", text: `rule ${first.rule ?? "?"} allows it` };

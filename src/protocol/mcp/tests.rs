@@ -134,6 +134,22 @@ fn what_only_speaks_of_terms_asks_for_nothing() {
 }
 
 #[test]
+fn an_error_for_money_is_about_the_input() {
+    let receipt = json!({"success": true, "transaction": "0x1", "network": "eip155:84532"});
+    for (meta, status) in [
+        (json!({}), StatusCode::INTERNAL_SERVER_ERROR),
+        (
+            json!({"x402/payment-response": receipt}),
+            StatusCode::BAD_REQUEST,
+        ),
+    ] {
+        let body = result(json!({"isError": true, "content": [], "_meta": meta})).to_string();
+        let answer = Answer::read(&call("tools/call"), body.as_bytes()).unwrap();
+        assert_eq!(answer.status, status, "{body}");
+    }
+}
+
+#[test]
 fn another_answer_is_none() {
     let one = result(json!({"isError": true, "structuredContent": terms(2)})).to_string();
     let read = |body: &str| Answer::read(&call("tools/call"), body.as_bytes());

@@ -29,6 +29,7 @@ pub(super) struct Events {
     split: Split,
     call: Arc<Call>,
     trailers: Option<HeaderMap>,
+    begun: bool,
     ended: bool,
 }
 
@@ -40,6 +41,7 @@ impl Events {
             split: Split::new(most),
             call,
             trailers: None,
+            begun: false,
             ended: false,
         }
     }
@@ -48,7 +50,8 @@ impl Events {
         loop {
             if let Some(raw) = self.split.next(self.ended) {
                 let read = !self.split.over && raw.len() <= self.split.most;
-                let data = read.then(|| data(&raw)).flatten();
+                let first = !std::mem::replace(&mut self.begun, true);
+                let data = read.then(|| data(unmarked(&raw, first))).flatten();
                 let answer = data.and_then(|data| Answer::read(&self.call, &data));
                 return match answer {
                     Some(answer) => Event::Answer(raw, answer),
@@ -155,11 +158,15 @@ impl Split {
     }
 }
 
+/// A stream may begin with a byte order mark. Elsewhere it is part of a name that says nothing.
+fn unmarked(raw: &[u8], first: bool) -> &[u8] {
+    let rest = raw.strip_prefix(b"\xef\xbb\xbf").filter(|_| first);
+    rest.unwrap_or(raw)
+}
+
 /// The data of a message; `None` where there is none, or the event is of another type.
 fn data(raw: &[u8]) -> Option<Vec<u8>> {
     let mut data: Option<Vec<u8>> = None;
-    // A stream may begin with a byte order mark. Elsewhere it is part of a name that says nothing.
-    let raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw);
     for line in raw.split(|b| matches!(b, b'\n' | b'\r')) {
         let colon = memchr::memchr(b':', line);
         let (field, value) = match colon {
@@ -249,7 +256,9 @@ mod tests {
     #[test]
     fn only_messages_have_data() {
         assert_eq!(data(b"event: message\ndata: x\n\n").unwrap(), b"x");
-        assert_eq!(data(b"\xef\xbb\xbfdata: x\n\n").unwrap(), b"x");
+        let marked = b"\xef\xbb\xbfdata: x\n\n";
+        assert_eq!(data(unmarked(marked, true)).unwrap(), b"x");
+        assert_eq!(data(unmarked(marked, false)), None);
         assert_eq!(data(b"event: endpoint\ndata: x\n\n"), None);
         assert_eq!(data(b"id: 1\nretry: 5\n\n"), None);
         assert_eq!(data(b"data\n\n").unwrap(), b"");

@@ -172,7 +172,16 @@ impl Paid {
 impl Due {
     async fn settle(&mut self, answer: Option<(StatusCode, &HeaderMap)>) -> Option<Settled> {
         let signed = self.signed.take()?;
-        Some(self.payer.settle(signed, answer).await)
+        let (payer, agent) = (Arc::clone(&self.payer), signed.presence());
+        let answer = answer.map(|(status, headers)| (status, headers.clone()));
+        // In a task of its own: an agent that leaves meanwhile, and this with it, stops no record.
+        let settled = tokio::spawn(async move {
+            let answer = answer.as_ref().map(|(status, headers)| (*status, headers));
+            payer.settle(signed, answer).await
+        });
+        let settled = settled.await.ok();
+        agent.stays();
+        settled
     }
 }
 
