@@ -10,6 +10,7 @@ use super::outstanding::Again;
 use super::record::News;
 use super::{Answer, Payer, Signed};
 use crate::budget::Entry;
+use crate::clock::Timestamp;
 use crate::event::metrics::Step;
 use crate::event::{Delivery, Flag, SpendEvent, State};
 use crate::failpoint;
@@ -94,11 +95,7 @@ impl Payer {
         let arrives = usable && !waiting.as_ref().is_some_and(|w| w.is_gone());
         let (owed, recourse) = self.remember(asked.request, again, (arrives, resent));
         event.owed = owed;
-        // A payload that was sent again, in vain, or to no new end: the state is what it was.
-        let news = match swept || before || resent && state == State::Unknown {
-            true => News::Flags,
-            false => News::State,
-        };
+        let news = news(swept || before, resent, state);
         self.concludes(asked.trace.as_ref(), &about, &event, Some(paid.remaining));
         failpoint::reach("before-settle");
         self.tell(vec![entry], event.clone(), news).await;
@@ -108,17 +105,9 @@ impl Payer {
         failpoint::reach("after-settle");
         // What is proven before it is sent was claimed before; but no answer of it was lost yet.
         let lost = before && (resent || paid.proven.is_none());
-        let mut refusal = refusal(&about, (&receipt, status), lost);
-        // At once where the same payload goes again, else when nobody can charge it any more.
-        if let Some(refusal) = &mut refusal
-            && refusal.reason == Reason::OutcomeUnknown
-            && owed
-        {
-            refusal.retryable = true;
-            refusal.resets_at = (!sendable).then_some(until);
-        }
+        let refusal = refusal(&about, (&receipt, status), lost);
         Settled {
-            refusal,
+            refusal: refusal.map(|refusal| hopeful(refusal, owed, (sendable, until))),
             record: Recorded {
                 event: Box::new(event),
                 recourse,
@@ -259,6 +248,27 @@ fn delivery((status, headers): Answer<'_>) -> Delivery {
         content_type: kind,
         length: text(header::CONTENT_LENGTH).and_then(|t| t.parse().ok()),
         digest: None,
+    }
+}
+
+/// A payload that was sent again, in vain, or to no new end: the state is what it was.
+fn news(known: bool, resent: bool, state: State) -> News {
+    match known || resent && state == State::Unknown {
+        true => News::Flags,
+        false => News::State,
+    }
+}
+
+/// What is owed may be asked for again: at once where the same payload goes once more, else when nobody can charge
+/// it any more.
+fn hopeful(refusal: Refusal, owed: bool, (sendable, until): (bool, Timestamp)) -> Refusal {
+    match refusal.reason == Reason::OutcomeUnknown && owed {
+        true => Refusal {
+            retryable: true,
+            resets_at: (!sendable).then_some(until),
+            ..refusal
+        },
+        false => refusal,
     }
 }
 
