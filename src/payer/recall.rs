@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::breaker::PAUSE_MAX_SECS;
 use super::endings::Endings;
 use super::outstanding::Left;
-use super::settle::{gave, given};
+use super::settle::{given, usable};
 use super::{Payer, SKEW};
 use crate::budget::Entry;
 use crate::clock::Timestamp;
@@ -193,5 +193,5 @@ fn came(event: &SpendEvent) -> Option<(bool, Option<StatusCode>)> {
     };
     let status = event.delivery.as_ref().map(|d| d.status);
     let status = status.and_then(|s| StatusCode::from_u16(s).ok());
-    Some((gave(&receipt, status), status))
+    Some((usable(&receipt, status), status))
 }

@@ -86,7 +86,7 @@ impl Payer {
         self.keep(&asked, &again.payload, &paid, status);
         self.learn(&asked, &about, lesson, (&receipt, status));
         let came = Came {
-            gave: gave(&receipt, status),
+            gave: usable,
             status,
             anew: !resent,
         };
@@ -191,8 +191,9 @@ fn meant(status: StatusCode, paid: &Paid) -> StatusCode {
     }
 }
 
-/// Did the agent get something for the money? Then the next request like it is a new purchase.
-fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
+/// Did the agent get something for the money? Then the next request like it is a new purchase. An error that the
+/// merchant blames on the request may be what is sold.
+pub(super) fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
     match (receipt, status) {
         (_, None | Some(StatusCode::PAYMENT_REQUIRED)) => false,
         // Whoever takes the money and then fails has not given anything (threat M-11).
@@ -205,12 +206,6 @@ fn usable(receipt: &Receipt, status: Option<StatusCode>) -> bool {
 /// merchant says that it was for the money (threat M-11).
 pub(super) fn given(status: StatusCode) -> bool {
     status.is_informational() || status.is_success() || status == StatusCode::NOT_MODIFIED
-}
-
-/// Did the merchant keep its side? One that takes the money and then fails did not; an error that it
-/// blames on the request may be what is sold.
-pub(super) fn gave(receipt: &Receipt, status: Option<StatusCode>) -> bool {
-    usable(receipt, status) && !status.is_some_and(|s| s.is_server_error())
 }
 
 /// What a person should look at.

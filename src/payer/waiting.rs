@@ -108,16 +108,10 @@ impl Payer {
 }
 
 impl Signed {
-    /// Stands for whoever waits for the answer to this payment while it is recorded.
+    /// Stands for whoever waits for the answer to this payment. Until that is recorded nothing else is signed for the
+    /// same request, should it be dropped.
     pub fn presence(&self) -> Presence {
         Presence(self.waiting.clone())
-    }
-
-    /// The agent hung up: until its answer is recorded nothing else is signed for the same request.
-    pub fn agent_left(&self) {
-        if let Some(waiting) = &self.waiting {
-            waiting.leave();
-        }
     }
 
     /// The same payment, with the agent that waits for it.

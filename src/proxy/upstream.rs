@@ -99,8 +99,9 @@ impl Upstream {
             && (lane.h2 || !upgrade && self.pool.is_not_h1(key))
             && let Some(sender) = self.h2(key).await?
         {
+            let gate = expect::hold(request, request.version(), self.limits.expect_timeout);
             // Boxed: a connection of HTTP/1 has room for this too.
-            return Box::pin(self.over_h2(lane, key, sender, request, again)).await;
+            return Box::pin(self.over_h2(lane, key, sender, (request, gate), again)).await;
         }
         let answer = self.over_h1(lane, key, request, again).await?;
         // Nobody asked for another protocol, and no agent could use the answer, paid for or not.
@@ -115,10 +116,9 @@ impl Upstream {
         lane: &Lane,
         key: &Key,
         (mut sender, place): (H2, Place),
-        request: &mut Request<Body>,
+        (request, gate): (&mut Request<Body>, Option<Arc<Gate>>),
         again: Option<&Head>,
     ) -> Result<Response<Source>, UpstreamError> {
-        let gate = expect::hold(request, request.version(), self.limits.expect_timeout);
         absolute_form(request, &key.target)?;
         let listener = interim::listener(request, lane.interim.as_ref(), gate.as_ref());
         if sender.ready().await.is_ok() {
@@ -187,7 +187,7 @@ impl Upstream {
             Err(UpstreamError::NotH1) if !request.headers().contains_key(header::UPGRADE) => {
                 self.pool.note_not_h1(key);
                 let h2 = self.h2(key).await?.ok_or(UpstreamError::Closed)?;
-                return Box::pin(self.over_h2(lane, key, h2, request, again)).await;
+                return Box::pin(self.over_h2(lane, key, h2, (request, gate), again)).await;
             }
             dialled => dialled?,
         };

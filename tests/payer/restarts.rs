@@ -262,7 +262,7 @@ async fn whoever_left_an_answer_that_had_begun_is_not_sold_another() {
     let waiting = Arc::new(Waiting::default());
     stage.payer.begin(RequestKey([1; 32]), &waiting);
     let signed = stage.buys().await.awaited(waiting);
-    signed.agent_left();
+    drop(signed.presence());
     let refusal = stage.authorizes().await.err().unwrap();
     assert_eq!(refusal.reason, Reason::OutcomeUnknown);
     assert_eq!(refusal.payment, Some(signed.id()));

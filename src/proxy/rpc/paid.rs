@@ -189,7 +189,7 @@ impl Drop for Due {
     fn drop(&mut self) {
         if let Some(signed) = self.signed.take() {
             // Before it is recorded, as the agent's retry may come sooner.
-            signed.agent_left();
+            drop(signed.presence());
             let payer = Arc::clone(&self.payer);
             tokio::spawn(async move { payer.settle(signed, None).await });
         }
