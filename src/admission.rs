@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::proxy::{Manners, attend, turned};
+use crate::proxy::{Guest, Manners, attend, turned};
 use crate::sidecar::{self, Settings};
 use crate::tls::Serving;
 
@@ -82,7 +82,9 @@ impl Admission {
             connections: CONNECTIONS,
             farewell: FAREWELL,
         };
-        let client = |stream| Arc::clone(&self).client(stream, acceptor.clone(), over.clone());
+        let client = |stream, guest| {
+            Arc::clone(&self).client((stream, guest), acceptor.clone(), over.clone())
+        };
         tokio::select! {
             () = attend(listener, manners, over.clone(), client) => {}
             () = self.refreshed() => {}
@@ -110,7 +112,7 @@ impl Admission {
 
     async fn client(
         self: Arc<Self>,
-        stream: TcpStream,
+        (stream, guest): (TcpStream, Guest),
         acceptor: TlsAcceptor,
         mut over: watch::Receiver<bool>,
     ) {
@@ -124,6 +126,7 @@ impl Admission {
             Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
             Err(_) => return tracing::debug!("a handshake took too long"),
         };
+        guest.stays();
         let service = service_fn(move |request| {
             let admission = Arc::clone(&self);
             async move { Ok::<_, Infallible>(admission.answer(request).await) }

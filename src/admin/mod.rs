@@ -21,7 +21,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::metrics::Page;
 use crate::ledger::Ledger;
 use crate::payer::Payer;
-use crate::proxy::{Manners, attend, turned};
+use crate::proxy::{Guest, Manners, attend, turned};
 use crate::settings::Entrance;
 
 mod api;
@@ -128,14 +128,22 @@ impl Admin {
             connections: CONNECTIONS,
             farewell: FAREWELL,
         };
-        let client = |stream| Arc::clone(&self).client(stream, over.clone());
+        let client = |stream, guest| Arc::clone(&self).client(stream, guest, over.clone());
         attend(listener, manners, over.clone(), client).await;
     }
 
-    async fn client(self: Arc<Self>, stream: TcpStream, mut over: watch::Receiver<bool>) {
+    async fn client(
+        self: Arc<Self>,
+        stream: TcpStream,
+        guest: Guest,
+        mut over: watch::Receiver<bool>,
+    ) {
         let line = Line::new(over.clone());
         let cut = Arc::clone(&line.cut);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
+            if self.parts.token.opens(request.headers()) {
+                guest.stays();
+            }
             let (admin, line) = (Arc::clone(&self), line.clone());
             async move { Ok::<_, std::convert::Infallible>(admin.answer(request, line).await) }
         });

@@ -87,7 +87,8 @@ fn of_reject(reject: &Reject, price: Usd) -> Refusal {
         }
         // Ours are random. A challenge that decides its nonce is good for one payment (MPP).
         Reject::NonceUsed => {
-            let detail = "this very challenge was paid before, and it is good for one payment";
+            let detail =
+                "this very challenge was answered with a payment before, and it is good for one";
             Refusal::new(Reason::AlreadyPaid, detail)
         }
     }

@@ -276,16 +276,20 @@ pub fn carried(headers: &HeaderMap) -> bool {
 }
 
 /// Do these credentials start with a scheme that is a payment? Schemes ignore case (RFC 9110
-/// section 11.1).
+/// section 11.1). What is no letter of a token parts words: some servers take more for a blank than the RFC has.
 fn is_scheme(credentials: &[u8]) -> bool {
-    let words = credentials.trim_ascii_start();
-    let scheme = words
-        .split(u8::is_ascii_whitespace)
-        .next()
+    let scheme = credentials
+        .split(|b| !is_token(*b))
+        .find(|word| !word.is_empty())
         .unwrap_or_default();
     PAYMENT_SCHEMES
         .iter()
         .any(|s| s.as_bytes().eq_ignore_ascii_case(scheme))
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Listeners beside the data plane: a bounded number of connections at once, and at the end some time for
-//! what was begun.
+//! what was begun. Whoever has not shown yet what it wants gives way to who comes: agents reach these listeners
+//! too, and would else keep an operator out (threats D-01, K-01).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::listen::ACCEPT_PAUSE;
@@ -14,10 +17,48 @@ use super::turned;
 
 /// How many may be served at once, and how long they are waited for at the end.
 pub struct Manners {
-    /// Connections at once. Others wait to be accepted.
+    /// Connections at once. Others wait.
     pub connections: usize,
     /// For what is being answered when it ends.
     pub farewell: Duration,
+}
+
+/// A connection as its listener knows it: while all places are taken, the oldest that nobody has asked to stay
+/// is ended for the next.
+#[derive(Clone, Default)]
+pub struct Guest(Arc<AtomicBool>);
+
+impl Guest {
+    /// It has shown that it is one of those for whom the listener is there.
+    pub fn stays(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn may_go(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Those that are served, in the order of their coming.
+struct House {
+    places: Arc<Semaphore>,
+    guests: VecDeque<(Guest, AbortHandle)>,
+}
+
+impl House {
+    /// A place for one more, if need be that of a guest who may go. Waits while nobody may.
+    async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place);
+        }
+        self.guests.retain(|(_, task)| !task.is_finished());
+        if let Some(oldest) = self.guests.iter().position(|(guest, _)| guest.may_go())
+            && let Some((_, task)) = self.guests.remove(oldest)
+        {
+            task.abort();
+        }
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
 }
 
 /// Serves each connection by `client`, in a task of its own, until `over` turns true.
@@ -25,30 +66,40 @@ pub async fn attend<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     manners: Manners,
     mut over: watch::Receiver<bool>,
-    client: impl Fn(TcpStream) -> F,
+    client: impl Fn(TcpStream, Guest) -> F,
 ) {
-    let permits = Arc::new(Semaphore::new(manners.connections));
+    let mut house = House {
+        places: Arc::new(Semaphore::new(manners.connections)),
+        guests: VecDeque::new(),
+    };
     let mut clients = JoinSet::new();
     loop {
-        tokio::select! {
+        let accepted = tokio::select! {
             () = turned(&mut over) => break,
-            Some(_) = clients.join_next() => {}
-            (permit, accepted) = async {
-                let permit = Arc::clone(&permits).acquire_owned().await;
-                (permit, listener.accept().await)
-            } => match accepted {
-                Ok((stream, _)) => {
-                    let served = client(stream);
-                    clients.spawn(async move {
-                        let _permit = permit;
-                        served.await;
-                    });
-                }
-                Err(e) => {
-                    tracing::warn!(error = %e, "accept failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            Some(_) = clients.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(e) => {
+                tracing::warn!(error = %e, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let place = tokio::select! {
+            () = turned(&mut over) => break,
+            place = house.place() => place,
+        };
+        let guest = Guest::default();
+        let served = client(stream, guest.clone());
+        let task = clients.spawn(async move {
+            let _place = place;
+            served.await;
+        });
+        house.guests.push_back((guest, task));
+        if house.guests.len() > 2 * manners.connections {
+            house.guests.retain(|(_, task)| !task.is_finished());
         }
     }
     // What was begun is answered: a session that was opened without an answer is nobody's.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::turns::Turns;
 
 /// A piece that is shorter is copied: kept as it is, each byte of it could hold a buffer of the connection.
 const SMALL: usize = 2048;
@@ -45,25 +48,37 @@ impl Gathered {
     }
 }
 
-/// How many bytes may be kept by now, of all requests together.
-pub(super) struct Budget(AtomicUsize);
+/// How many bytes may be kept by now: of all requests together, and of one session (see [`Turns`]).
+pub(super) struct Budget {
+    all: AtomicUsize,
+    sessions: Turns,
+}
 
 /// Bytes that somebody keeps; given back when they are dropped.
 pub(super) struct Share {
     budget: Arc<Budget>,
+    session: Arc<str>,
     bytes: usize,
+    /// As many permits, of what the session may keep.
+    own: Option<OwnedSemaphorePermit>,
 }
 
 impl Budget {
-    pub(super) fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self(AtomicUsize::new(bytes)))
+    /// No session keeps more than half of them, or than one body, so that it is never what stops all others.
+    pub(super) fn new(bytes: usize, body: usize) -> Arc<Self> {
+        Arc::new(Self {
+            all: AtomicUsize::new(bytes),
+            sessions: Turns::new(bytes.div_ceil(2).max(body).min(Semaphore::MAX_PERMITS)),
+        })
     }
 
     /// A share of nothing, which may grow.
-    pub(super) fn share(self: &Arc<Self>) -> Share {
+    pub(super) fn share(self: &Arc<Self>, session: &Arc<str>) -> Share {
         Share {
             budget: Arc::clone(self),
+            session: Arc::clone(session),
             bytes: 0,
+            own: None,
         }
     }
 }
@@ -71,10 +86,25 @@ impl Budget {
 impl Share {
     /// Takes more, if there is so much.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let Ok(permits) = u32::try_from(bytes) else {
+            return false;
+        };
+        let session = match &self.own {
+            Some(own) => Arc::clone(own.semaphore()),
+            None => self.budget.sessions.of(&self.session),
+        };
+        let Ok(more) = session.try_acquire_many_owned(permits) else {
+            return false;
+        };
         let left = |left: usize| left.checked_sub(bytes);
-        let taken = (self.budget.0).fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        let all = &self.budget.all;
+        let taken = all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
         if taken.is_ok() {
             self.bytes += bytes;
+            match &mut self.own {
+                Some(own) => own.merge(more),
+                none => *none = Some(more),
+            }
         }
         taken.is_ok()
     }
@@ -82,7 +112,8 @@ impl Share {
     /// Gives all of it back.
     pub(super) fn clear(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        self.budget.0.fetch_add(bytes, Ordering::Relaxed);
+        self.own = None;
+        self.budget.all.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -112,13 +143,28 @@ mod tests {
 
     #[test]
     fn a_budget_holds_and_what_is_dropped_is_given_back() {
-        let budget = Budget::new(10);
-        let (mut one, mut other) = (budget.share(), budget.share());
+        let budget = Budget::new(10, 10);
+        let session: Arc<str> = "a".into();
+        let (mut one, mut other) = (budget.share(&session), budget.share(&session));
         assert!(one.grow(6) && other.grow(4));
         assert!(!other.grow(1));
         drop(one);
         assert!(other.grow(6) && !other.grow(1));
         other.clear();
         assert!(other.grow(10));
+    }
+
+    #[test]
+    fn a_session_leaves_half_to_others_unless_one_body_is_more() {
+        let share = |budget: &Arc<Budget>, session: &str| budget.share(&session.into());
+        let budget = Budget::new(10, 3);
+        let (mut one, mut again) = (share(&budget, "a"), share(&budget, "a"));
+        assert!(one.grow(3) && again.grow(1));
+        assert!(!again.grow(2));
+        let mut other = share(&budget, "b");
+        assert!(other.grow(5) && !other.grow(1));
+        one.clear();
+        assert!(again.grow(4) && !again.grow(1));
+        assert!(share(&Budget::new(10, 8), "a").grow(8));
     }
 }

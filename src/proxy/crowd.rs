@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whom connections are counted by.
@@ -14,10 +14,12 @@ pub(super) enum Guest {
 }
 
 impl Guest {
-    /// IPv6 clients choose among the addresses of a whole /64, so these count as one.
+    /// IPv6 clients choose among the addresses of a whole /64, and those of this machine among 127.0.0.0/8, so
+    /// these count as one.
     pub(super) fn address(address: IpAddr) -> Self {
         Self::Address(match address.to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+            IpAddr::V4(v4) if v4.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             v4 @ IpAddr::V4(_) => v4,
         })
     }
@@ -108,9 +110,12 @@ mod tests {
         let _one = crowd.sit(at("2001:db8::1")).unwrap();
         let _two = crowd.sit(at("2001:db8::ffff:1")).unwrap();
         assert!(crowd.sit(at("2001:db8::2")).is_none());
+        let here = (crowd.sit(at("127.0.0.1")), crowd.sit(at("127.9.9.9")));
+        assert!(here.0.is_some() && here.1.is_some());
+        assert!(crowd.sit(at("127.0.0.2")).is_none());
         let user = crowd.sit(Guest::User(7));
         assert!(user.is_some());
-        drop((again, _second, _other, _one, _two, user));
+        drop((again, _second, _other, _one, _two, here, user));
         assert!(crowd.lock().is_empty());
     }
 }

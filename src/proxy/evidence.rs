@@ -210,11 +210,15 @@ impl Needles {
         }
     }
 
-    /// Is a needle in one of these values?
+    /// Is a needle in one of these names or values?
     fn in_fields(&mut self, fields: &HeaderMap) -> bool {
-        fields.values().any(|value| {
-            self.tail.clear();
-            self.found(value.as_bytes())
+        fields.iter().any(|(name, value)| {
+            [name.as_str().as_bytes(), value.as_bytes()]
+                .into_iter()
+                .any(|text| {
+                    self.tail.clear();
+                    self.found(text)
+                })
         })
     }
 

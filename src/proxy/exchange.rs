@@ -166,7 +166,12 @@ fn split(
     let (policy, target) = (conn.proxy.payer.policy(), &route.target);
     let payable = policy.payable(&target.host, target.port);
     let proxy = &conn.proxy;
-    let limit = payable.then(|| (proxy.limits.replay_body, proxy.copies.share()));
+    let limit = payable.then(|| {
+        (
+            proxy.limits.replay_body,
+            proxy.copies.share(&route.session.id.0),
+        )
+    });
     let (parts, body) = question.taken();
     let quote = match payable && !held {
         true => prepay::quoted(conn, route, &parts, body.as_ref()),
@@ -352,6 +357,15 @@ impl Route {
         match header_ok && uri_ok {
             true => Ok(()),
             false => Err(ClientError::Misdirected),
+        }
+    }
+
+    /// Where it goes, as what makes two purchases the same knows it: what was signed for `https` never goes out in
+    /// the clear.
+    pub(super) fn place(&self) -> String {
+        match self.secure {
+            true => self.target.to_string(),
+            false => format!("http://{}", self.target),
         }
     }
 

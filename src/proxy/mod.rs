@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::event::otel::Otel;
 use crate::ledger::Ledger;
 use crate::payer::Payer;
+use crate::payment::Session;
 use crate::settings::{Cidr, Egress, HostPattern, Intercept, Limits, Refusals};
 use crate::tls::{Interceptor, UpstreamTls};
 
@@ -68,7 +69,7 @@ mod turns;
 mod upgrade;
 mod upstream;
 
-pub use attend::{Manners, attend};
+pub use attend::{Guest, Manners, attend};
 pub use challenge::unpacked;
 pub use identify::{Guests, basic};
 pub use listen::Door;
@@ -199,7 +200,7 @@ impl Proxy {
             allow_from: parts.allow_from,
             connections: Arc::new(Semaphore::new(parts.limits.connections)),
             turns: turns::Turns::new(parts.limits.payments_in_flight),
-            copies: copies::Budget::new(parts.limits.replay_bodies),
+            copies: copies::Budget::new(parts.limits.replay_bodies, parts.limits.replay_body),
             limits: parts.limits,
             refusals: parts.refusals,
             via: parts.via.map(Arc::from),
@@ -208,6 +209,17 @@ impl Proxy {
             purchases: Arc::new(Semaphore::new(PURCHASES as usize)),
             draining: parts.draining,
         })
+    }
+
+    /// A place among what is paid now; `None` at the end. A session's own turn comes first: whoever waits for it
+    /// holds none of the places of all others.
+    async fn turn(
+        &self,
+        session: &Session,
+    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let own = self.turns.of(&session.id.0).acquire_owned().await.ok()?;
+        let place = Arc::clone(&self.purchases).acquire_owned().await.ok()?;
+        Some((own, place))
     }
 
     /// Waits until no exchange is being paid: each has its outcome in the ledger.

@@ -67,18 +67,17 @@ pub(super) async fn first(
             return Err(refuse::refused(&refusal, conn.proxy.refusals.status));
         }
     };
-    asked.request = Some(replay.key_of(&asked.session.id.0, &route.target.to_string(), &request));
-    let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
+    asked.request = Some(replay.key_of(&asked.session.id.0, &route.place(), &request));
+    let Some(turn) = conn.proxy.turn(&asked.session).await else {
         return Err(refuse::stopped());
     };
     let agent = Agent::new(&conn.proxy.payer);
     let waiting = Arc::clone(&agent.waiting);
-    let (turns, route) = (conn.proxy.turns.of(&asked.session.id.0), route.clone());
+    let route = route.clone();
     let task = tokio::spawn({
         let conn = Arc::clone(conn);
         async move {
-            let _in_flight = permit;
-            let _turn = turns.acquire().await;
+            let _turn = turn;
             let (payer, began) = (&conn.proxy.payer, Instant::now());
             let signed = match payer.prepay(&asked, &quote, &waiting).await {
                 Ok(Some(signed)) => signed,

@@ -63,15 +63,13 @@ pub(super) async fn purchase(
         patient: true,
     };
     loop {
-        let Ok(permit) = Arc::clone(&conn.proxy.purchases).acquire_owned().await else {
+        let Some(turn) = conn.proxy.turn(&purchase.asked.session).await else {
             return refuse::stopped();
         };
-        let turns = conn.proxy.turns.of(&purchase.asked.session.id.0);
         let task = tokio::spawn({
             let conn = Arc::clone(conn);
             async move {
-                let _in_flight = permit;
-                let _turn = turns.acquire().await;
+                let _turn = turn;
                 pay(&conn, purchase).await
             }
         });
@@ -139,7 +137,7 @@ async fn made(
         Again::Of(replay) => replay,
         Again::Made(request) => return Ok(request),
     };
-    let host = route.target.to_string();
+    let host = route.place();
     match replay.again(&asked.session.id.0, &host).await {
         Ok((request, key)) => {
             asked.request = Some(key);

@@ -30,6 +30,7 @@ enum CopyState {
     Growing,
     Whole,
     TooLong,
+    Crowded,
     Broken,
 }
 
@@ -58,7 +59,10 @@ impl Shared {
             copy.length = copy.length.saturating_add(data.len());
             let room = copy.share.as_mut().is_none_or(|s| s.grow(data.len()));
             if copy.length > self.limit || !room {
-                copy.state = CopyState::TooLong;
+                copy.state = match room {
+                    true => CopyState::TooLong,
+                    false => CopyState::Crowded,
+                };
                 copy.pieces = Gathered::default();
                 copy.share = None;
                 self.changed.notify_one();
@@ -83,8 +87,10 @@ impl Shared {
 /// Why a body cannot be sent a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotReplayable {
-    /// Longer than the limit, or more than is kept of all requests together.
+    /// Longer than the limit.
     TooLong,
+    /// More than is kept of all requests together, or of those of one session.
+    Crowded,
     /// The agent stopped sending.
     Broken,
     /// No rule could pay at this host, so nothing was kept.
@@ -174,6 +180,7 @@ impl Kept {
                 let mut copy = self.copy.lock();
                 match copy.state {
                     CopyState::TooLong => return Err(NotReplayable::TooLong),
+                    CopyState::Crowded => return Err(NotReplayable::Crowded),
                     CopyState::Broken => return Err(NotReplayable::Broken),
                     CopyState::Whole => {
                         return Ok(Pieces {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -409,6 +409,24 @@ fn there_are_so_many_streams_and_no_more() {
     assert!(!open().0, "one too many");
     drop(streams);
     until("a place", PATIENCE, || open().0.then_some(()));
+}
+
+/// Threats D-01 and K-01: whoever has not shown yet what it wants holds no operator up, however many there are.
+#[test]
+fn unfinished_questions_give_way() {
+    let (_merchant, proxy) = lively();
+    let begin = || {
+        let mut stream = TcpStream::connect(proxy.admin()).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+        stream
+    };
+    let held: Vec<_> = (0..300).map(|_| begin()).collect();
+    let asked = Instant::now();
+    let frozen = proxy.setup.run(&["freeze", "all"]);
+    assert!(frozen.status.success(), "{frozen:?}");
+    assert_eq!(ask(&proxy, "GET", "/healthz", None).status, 200);
+    assert!(asked.elapsed() < Duration::from_secs(5), "{asked:?}");
+    drop(held);
 }
 
 /// Threats D-01 and K-01: whoever asks and never reads keeps its place for a moment only.

@@ -24,6 +24,7 @@ mod doors;
 mod ends;
 mod fail_points;
 mod failover;
+mod fair;
 mod faq;
 mod faults;
 mod fleet_retries;

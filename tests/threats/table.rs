@@ -68,6 +68,7 @@ pub(crate) const TABLE: &[Threat] = &[
             "tests/real/certificates.rs::a_host_without_verification_is_never_paid",
             "tests/real/parent.rs::a_parent_hears_names_and_credentials_and_nothing_else",
             "tests/real/interop.rs::plain_http_is_carried_but_not_paid",
+            "tests/real/fair.rs::what_was_signed_for_https_never_goes_out_in_the_clear",
             "tests/real/bodies.rs::a_gibibyte_up",
             "tests/real/prepay.rs::what_one_session_learned_is_no_others",
             "tests/real/prepay.rs::what_was_paid_once_takes_one_round_trip_and_one_upload",
@@ -968,6 +969,7 @@ pub(crate) const TABLE: &[Threat] = &[
         Shown(&[
             "tests/wire/limits.rs::slow_clients_slow_nobody_else",
             "tests/wire/limits.rs::old_and_silent_connections_end",
+            "tests/real/api.rs::unfinished_questions_give_way",
             "tests/adversarial/transport.json#FP-T13",
             "tests/adversarial/transport.json#FP-T14",
         ]),
@@ -1020,6 +1022,8 @@ pub(crate) const TABLE: &[Threat] = &[
             "src/proxy/pool.rs::what_is_kept_is_bounded_per_host_in_all_and_in_time",
             "src/payer/outstanding/tests.rs::what_is_remembered_has_bounds",
             "tests/payer/control.rs::a_session_cannot_flood_a_person_with_questions",
+            "tests/real/fair.rs::bodies_that_one_session_keeps_leave_room_for_others",
+            "tests/real/fair.rs::whoever_waits_for_its_turn_takes_no_place_of_others",
         ]),
     ),
     (

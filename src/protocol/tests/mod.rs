@@ -122,11 +122,16 @@ fn a_payment_of_the_agents_own_is_seen_in_every_spelling() {
         ("authorization", "l402 macaroon:preimage"),
         ("authorization", "  LSAT\tx:y"),
         ("authorization", "Bearer abc, Payment eyJ9"),
+        // Blanks to JavaScript, and what others may skip.
+        ("authorization", "Payment\u{a0}eyJ9"),
+        ("authorization", "\u{a0}Payment eyJ9"),
+        ("authorization", "Bearer abc,\u{a0}L402\u{85}x:y"),
     ];
     for (name, value) in payments {
         let mut map = HeaderMap::new();
         let name: http::HeaderName = name.parse().unwrap();
-        map.append(name, value.parse().unwrap());
+        let latin: Vec<u8> = value.chars().map(|c| u8::try_from(c).unwrap()).collect();
+        map.append(name, http::HeaderValue::from_bytes(&latin).unwrap());
         assert!(carried(&map), "{value}");
     }
     assert!(carried(&headers(&[

@@ -24,8 +24,12 @@ pub(super) fn conflict(payment: PaymentId) -> Refusal {
 pub(in crate::proxy) fn not_replayable(why: NotReplayable) -> Refusal {
     let detail = match why {
         NotReplayable::TooLong => "the request body is longer than limits.replay_body",
+        NotReplayable::Crowded => "too much is kept of request bodies now (limits.replay_bodies)",
         NotReplayable::Broken => "the request body did not arrive whole",
         NotReplayable::NotKept => "the request body was not kept",
     };
-    Refusal::new(Reason::BodyNotReplayable, detail)
+    Refusal {
+        retryable: why == NotReplayable::Crowded,
+        ..Refusal::new(Reason::BodyNotReplayable, detail)
+    }
 }

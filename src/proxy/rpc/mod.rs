@@ -72,7 +72,7 @@ pub(super) async fn capture(
     let most = conn.proxy.limits.replay_body;
     let part = match body {
         Some(body) => {
-            let share = conn.proxy.copies.share();
+            let share = conn.proxy.copies.share(&route.session.id.0);
             Part::read_within(body, (most, Some(share)), PATIENCE).await
         }
         None => Part::empty(),

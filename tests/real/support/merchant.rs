@@ -197,6 +197,9 @@ impl Stage {
     ) -> io::Result<()> {
         socket.set_nodelay(true)?;
         let handle = socket.try_clone()?;
+        // Where TLS is spoken, plain HTTP is understood too.
+        let mut first = [0];
+        let config = config.filter(|_| socket.peek(&mut first).is_ok() && first == [0x16]);
         let after = match config {
             Some(config) => {
                 let tls = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
