@@ -424,6 +424,47 @@ fn files_that_are_wrong_are_told_so() {
     insta::assert_snapshot!(pages.join("----\n"));
 }
 
+/// Whatever a rule says, nothing is paid where nobody goes, where nothing is opened, or where nobody is trusted.
+#[test]
+fn hosts_at_which_nothing_can_be_paid_are_warned_of() {
+    let warnings = |host: &str, rule: &str| {
+        let text = format!(
+            "version: 1
+egress: {{ ports: [443, 8444], resolve: {{ \"pinned.test:9443\": \"127.0.0.1:1\" }} }}
+tls: {{ passthrough: [\"*.blind.test\"], insecure_hosts: [\"dev.test:8444\"] }}
+rules: [{{ name: one, match: {{ hosts: [\"{host}\"] }}, {rule} }}]
+"
+        );
+        let config = Config::parse(Path::new("f.yaml"), &text).unwrap_or_else(|e| panic!("{e:?}"));
+        let said = config.warnings.iter().map(ToString::to_string);
+        said.collect::<Vec<_>>().join("\n")
+    };
+    let pay = "pay: { max: \"1 USD\" }";
+    for (host, word) in [
+        ("far.test:8443", "egress.ports"),
+        ("*.far.test:8443", "egress.ports"),
+        ("a.blind.test", "tls.passthrough"),
+        ("dev.test:8444", "tls.insecure_hosts"),
+    ] {
+        let said = warnings(host, pay);
+        assert!(
+            said.starts_with("f.yaml:4:") && said.contains(word),
+            "{host}: {said}"
+        );
+        assert_eq!(warnings(host, "deny: true"), "");
+    }
+    for host in [
+        "far.test",
+        "far.test:8444",
+        "pinned.test:9443",
+        "*.test",
+        "dev.test",
+        "blind.test",
+    ] {
+        assert_eq!(warnings(host, pay), "", "{host}");
+    }
+}
+
 #[test]
 fn a_network_that_no_wallet_pays_on_is_warned_of() {
     let text = |networks: &str| {

@@ -862,6 +862,27 @@ rules:
     assert!((900..915).contains(&span(limits[0])), "{:?}", limits[0]);
 }
 
+/// Whoever pays on two networks names a recipient on each; a question about one is about that one's.
+#[test]
+fn a_test_takes_a_recipient_of_its_network() {
+    for payees in [
+        r#"["EJwZgeZrdC8TXTQbQBoL6bfuAnFUUy1PVCMB4DYPzVaS", "0x5DD72898065Da3fEE015999Df31Cf3A9124FF470"]"#,
+        r#"["0x5DD72898065Da3fEE015999Df31Cf3A9124FF470", "EJwZgeZrdC8TXTQbQBoL6bfuAnFUUy1PVCMB4DYPzVaS"]"#,
+    ] {
+        let policy = compile(&format!(
+            r#"
+rules:
+  - {{ name: two, match: {{ hosts: ["two.test"] }}, pay: {{ max: "0.05 USD", pay_to: {payees} }} }}
+tests:
+  - {{ url: "https://two.test/x", amount: "0.01 USD", expect: pay }}
+"#
+        ));
+        let networks = [SEPOLIA.parse().unwrap()];
+        let (ran, failed) = policy.run_tests(&networks, Usd(1_000_000_000));
+        assert_eq!((ran, failed.len()), (1, 0), "{failed:?}");
+    }
+}
+
 #[test]
 fn tests_in_the_file_are_run() {
     let text = r#"

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::guide::{self, Guide};
 use super::{Command, Exit, Failure, Terminal};
-use crate::config::{Config, ConfigError, WalletEntry};
+use crate::config::{self, Config, ConfigError, WalletEntry};
 use crate::tls::Authority;
 use crate::wallet;
 use crate::wallet::local::{self, KeyError};
@@ -70,7 +70,8 @@ impl Command for Init {
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let file = terminal.globals.config.clone();
-        let file = file.unwrap_or_else(|| "farepass.yaml".into());
+        let named = file.or_else(config::named);
+        let file = named.unwrap_or_else(|| "farepass.yaml".into());
         if self.passphrase_file.is_some() && self.wallet.kind != LOCAL {
             return Err(Failure::new(Exit::Usage, NO_KEY));
         }

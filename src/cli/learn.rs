@@ -171,7 +171,7 @@ impl Learned {
         )?;
         writeln!(
             out,
-            "# Put the rules into your file; `farepass check` reads this one as it is."
+            "# Put the rules into your file; `farepass check` reads this one as it is. What was asked for inside of MCP or A2A\n# needs `mcp: true` below its `pay`: events do not tell it from the rest."
         )?;
         writeln!(out, "version: 1\nrules:")?;
         for (number, (host, seen)) in self.hosts.iter().enumerate() {

@@ -13,21 +13,24 @@ fn shown(places: &[PathBuf]) -> String {
     places.join(", ")
 }
 
+fn set(name: &str) -> Option<PathBuf> {
+    let value = env::var_os(name).filter(|v| !v.is_empty());
+    value.map(PathBuf::from)
+}
+
+/// The file that `$FAREPASS_CONFIG` names.
+#[must_use]
+pub fn named() -> Option<PathBuf> {
+    set("FAREPASS_CONFIG")
+}
+
 /// The named file, else `$FAREPASS_CONFIG`, else `farepass.yaml` here, else in the user's
 /// configuration folder. A file that was named is taken whether it is there or not.
 ///
 /// # Errors
 /// When none was named and none is there.
-pub fn find(named: Option<&Path>) -> Result<PathBuf, Missing> {
-    let set = |name| {
-        env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    if let Some(file) = named
-        .map(Path::to_path_buf)
-        .or_else(|| set("FAREPASS_CONFIG"))
-    {
+pub fn find(by: Option<&Path>) -> Result<PathBuf, Missing> {
+    if let Some(file) = by.map(Path::to_path_buf).or_else(named) {
         return Ok(file);
     }
     let folder = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|h| h.join(".config")));

@@ -14,11 +14,12 @@ mod assets;
 mod book;
 mod find;
 mod guard;
+mod reach;
 mod rpc;
 mod stamp;
 mod wallets;
 
-pub use find::{Missing, find};
+pub use find::{Missing, find, named};
 pub use rpc::RpcEntry;
 pub use stamp::Stamp;
 pub use wallets::{Mark, WalletEntry};
@@ -149,8 +150,9 @@ impl Config {
         }
         let rules = section.peek("rules");
         let mut config = Self::read(file, &mut section, &mut problems);
+        let unreached = reach::unpaid(rules.clone(), &config);
         let unpaid = wallets::unpaid(rules, &config.wallets);
-        config.warnings.extend(unpaid);
+        config.warnings.extend(unpaid.into_iter().chain(unreached));
         if !written {
             // By now only keys are left that nobody knows: one of them may be meant.
             problems.keep(version(&mut section));

@@ -45,8 +45,8 @@ pub(super) struct Pay {
     pub(super) mcp: bool,
     /// May the wallet sign in where it has paid before?
     pub(super) sign_in: bool,
-    /// A recipient that the rule names, for questions that name none.
-    pub(super) payee: Option<String>,
+    /// Recipients that the rule names, for questions that name none.
+    pub(super) payees: Vec<String>,
     /// Most that the network may take for one payment, where the payer pays it.
     pub(super) max_fee: Option<Usd>,
 }
@@ -281,8 +281,9 @@ impl Pay {
             let error = section.error("there is nothing below `pay`");
             return Err(error.hint("write `max: \"0.05 USD\"` below it, or `pay: {}`"));
         }
-        let first = |s: Section| s.items().ok()?.into_iter().next()?.text().ok();
-        let payee = section.peek("pay_to").and_then(first);
+        let texts = |list: Vec<Section>| list.into_iter().filter_map(|s| s.text().ok()).collect();
+        let payees = section.peek("pay_to").and_then(|s| s.items().ok());
+        let payees = payees.map(texts).unwrap_or_default();
         let max_fee = terms::max_fee::read(&section)?;
         let on_unknown = section.or("on_unknown", OnUnknown::ResendSame, |s| s.word(ON_UNKNOWN))?;
         let prepay = section.or("prepay", false, Section::flag)?;
@@ -297,7 +298,7 @@ impl Pay {
             prepay,
             mcp,
             sign_in,
-            payee,
+            payees,
             max_fee,
         })
     }

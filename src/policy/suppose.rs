@@ -93,7 +93,7 @@ impl fmt::Display for Supposed {
 pub(super) fn all(
     assets: &[Asset],
     question: &Question,
-    payee: Option<&str>,
+    payees: &[String],
     facts: &Facts,
 ) -> Vec<Requirement> {
     let usual = [Supposed::by("exact")];
@@ -101,7 +101,7 @@ pub(super) fn all(
         [] => &usual[..],
         offers => offers,
     };
-    let one = |offer: &Supposed| assume(assets, question, offer, payee, facts);
+    let one = |offer: &Supposed| assume(assets, question, offer, payees, facts);
     offers.iter().filter_map(one).collect()
 }
 
@@ -109,7 +109,7 @@ fn assume(
     assets: &[Asset],
     question: &Question,
     offer: &Supposed,
-    payee: Option<&str>,
+    payees: &[String],
     facts: &Facts,
 ) -> Option<Requirement> {
     let lightning = offer.scheme == "l402";
@@ -137,7 +137,11 @@ fn assume(
         (false, true) => SOMEBODY_ON_SOLANA,
         (false, false) => SOMEBODY,
     };
-    let pay_to = question.pay_to.as_deref().or(payee).unwrap_or(somebody);
+    // The first that could be one of this network.
+    let here = |payee: &&String| payee.starts_with("0x") == (network.namespace() == "eip155");
+    let payee = || payees.iter().find(here).map(|payee| &**payee);
+    let pay_to = question.pay_to.as_deref().or_else(payee);
+    let pay_to = pay_to.unwrap_or(somebody);
     Some(Requirement {
         protocol: match scheme {
             "evm/charge" | "tempo/charge" => "mpp",

@@ -153,15 +153,15 @@ impl Policy {
             Says::Pay(pay) => Some(pay),
             Says::Deny => None,
         });
-        let payee = pay.and_then(|pay| pay.payee.clone());
+        let mut payees = pay.map_or_else(Vec::new, |pay| pay.payees.clone());
         let known = facts.payers.first().and_then(|(network, _)| {
             let network = question.network.as_ref().unwrap_or(network);
             // Whoever shared is no part of the question.
             facts.known.payee(network)?.split('+').next()
         });
-        let payee = payee.or(known.map(Into::into));
+        payees.extend(known.map(Into::into));
         let name = rule.map_or("", |rule| &rule.name);
-        let requirements = suppose::all(&self.catalog.assets, question, payee.as_deref(), facts);
+        let requirements = suppose::all(&self.catalog.assets, question, &payees, facts);
         let verdicts = |requirement: &Requirement| {
             let fee = pay.map_or(Amount(0), |pay| pay.fee(self, requirement));
             let ask = contest::ask(self, (name, fee), &asked, requirement, facts, now);

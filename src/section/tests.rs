@@ -247,3 +247,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn brackets_in_comments_are_no_depth() {
+    let text = "# see [0, 1)\n".repeat(200) + "a: [1] # [ [\n";
+    assert!(Section::file("f.yaml", &text).is_ok());
+    // Where it may be a text, what follows counts.
+    let text = format!("a: [\" # \", {}]\n", "[".repeat(100));
+    let error = Section::file("f.yaml", &text).unwrap_err().to_string();
+    assert!(error.contains("brackets are open"), "{error}");
+}

@@ -137,7 +137,7 @@ fn bounds(text: &str) -> Result<(), Flaw> {
     }
     let mut depth: usize = 0;
     for (number, line) in text.lines().enumerate() {
-        for (column, letter) in line.chars().enumerate() {
+        for (column, letter) in without_comment(line).chars().enumerate() {
             match letter {
                 '[' | '{' => depth += 1,
                 ']' | '}' => depth = depth.saturating_sub(1),
@@ -150,6 +150,21 @@ fn bounds(text: &str) -> Result<(), Flaw> {
         }
     }
     Ok(())
+}
+
+/// A line up to its comment. Where there are quotes before it, it may be none.
+fn without_comment(line: &str) -> &str {
+    let begins = |(at, _): &(usize, &str)| {
+        let before = line.get(..*at).unwrap_or_default();
+        before.is_empty() || before.ends_with([' ', '\t'])
+    };
+    match line.match_indices('#').find(begins) {
+        Some((at, _)) => match line.split_at(at) {
+            (text, _) if text.contains(['"', '\'']) => line,
+            (text, _) => text,
+        },
+        None => line,
+    }
 }
 
 /// The YAML crate's error, in words for somebody who edits the file.

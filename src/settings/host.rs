@@ -173,6 +173,12 @@ impl HostPattern {
         }
     }
 
+    /// The port that is written.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
     /// Every host, of some port or of the default ones?
     #[must_use]
     pub fn is_any(&self) -> bool {

@@ -56,6 +56,19 @@ fn every_missing_file_comes_back_alone() {
 }
 
 #[test]
+fn the_file_that_the_environment_names_is_the_one() {
+    let home = Home::new();
+    let with = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("FAREPASS_CONFIG", "named.yaml");
+        Ended::of(command.output().unwrap())
+    };
+    with(&["init"]).ok();
+    assert!(home.at("named.yaml").exists() && !home.at("farepass.yaml").exists());
+    with(&["check"]).ok();
+}
+
+#[test]
 fn elsewhere_too() {
     let home = Home::new();
     let told = home.farepass(["init", "--config", "a/b/my.yaml"]).ok().out;

@@ -1,0 +1,43 @@
+//! Warns of rules that pay at hosts where nothing is ever paid, whatever the rules say.
+
+use crate::section::{Section, SectionError};
+use crate::settings::HostPattern;
+
+use super::Config;
+
+/// One warning for each host of a rule that pays and that is never reached, never opened or never trusted.
+pub(super) fn unpaid(rules: Option<Section>, config: &Config) -> Vec<SectionError> {
+    let named = |rule: Section| {
+        rule.peek("pay")?;
+        rule.peek("match")?.peek("hosts")?.items().ok()
+    };
+    let rules = rules.and_then(|rules| rules.items().ok());
+    let hosts = rules.into_iter().flatten().filter_map(named).flatten();
+    hosts.filter_map(|host| never(host, config)).collect()
+}
+
+fn never(item: Section, config: &Config) -> Option<SectionError> {
+    let pattern: HostPattern = item.clone().parse().ok()?;
+    let port = pattern.port();
+    let pinned = |port| {
+        let one = pattern.host();
+        one.is_some_and(|(host, _)| config.egress.pinned(host, port).is_some())
+    };
+    if let Some(port) = port.filter(|port| !config.egress.ports.contains(port) && !pinned(*port)) {
+        let error = item.error(format!(
+            "port {port} is not reached, so nothing is paid there"
+        ));
+        return Some(error.hint(format!("add {port} to `egress.ports`")));
+    }
+    let among = |list: &[HostPattern]| list.iter().any(|listed| listed.covers(&pattern));
+    if among(&config.tls.passthrough) {
+        let problem = "its tunnels are not opened (tls.passthrough), so nothing is paid there";
+        return Some(item.error(problem));
+    }
+    if among(&config.tls.insecure_hosts) {
+        let problem =
+            "its certificate is not verified (tls.insecure_hosts), so nothing is paid there";
+        return Some(item.error(problem));
+    }
+    None
+}
