@@ -684,7 +684,7 @@ fn explain_says_who_decides() {
     };
     let pages = [
         "https://api.example.com/v1/x --amount CENTS3",
-        "https://api.example.com:8443/v1/x --amount CENTS6 --agent bot",
+        "https://api.example.com/v1/x --amount CENTS6 --agent bot",
         "https://api.example.com/v1/x --network eip155:1 --pay-to 0xabc",
         "https://api.example.com/v1/x --asset DOGE",
         "https://api.example.com/v1/x --amount CENTS3 --scheme upto",
