@@ -314,7 +314,7 @@ impl Payer {
             return Err(self.refused(about, refusal).await);
         }
         failpoint::reach("before-reserve");
-        let remaining = match self.reserve(asked, &about, &plan, granted).await {
+        let remaining = match self.reserve((&policy, asked), &about, &plan, granted).await {
             Ok(remaining) => remaining,
             Err(problem) => {
                 let refusal = refusals::of_post(&problem, &plan.approval);

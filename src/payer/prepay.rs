@@ -209,7 +209,7 @@ impl Payer {
         if self.in_rate(&policy, asked, approval).is_err() {
             return Ok(None);
         }
-        let remaining = match self.reserve(asked, &about, &plan, None).await {
+        let remaining = match self.reserve((&policy, asked), &about, &plan, None).await {
             Ok(remaining) => remaining,
             Err(PostError::Rejected(_)) => return Ok(None),
             // It may be stored all the same.

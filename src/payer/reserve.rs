@@ -17,7 +17,7 @@ use crate::event::metrics::Step;
 use crate::event::{Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
-use crate::payment::{Asked, Limit, Reason, Refusal};
+use crate::payment::{Asked, Limit, PaymentId, Reason, Refusal};
 use crate::policy::{self, Approval, Known, Policy, Warning};
 
 /// Characters of a tool's name that are kept as they are.
@@ -82,7 +82,7 @@ impl Payer {
     /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
     pub(super) async fn reserve(
         &self,
-        asked: &Asked,
+        (policy, asked): (&Policy, &Asked),
         about: &About,
         plan: &Plan<'_>,
         granted: Option<Granted>,
@@ -90,7 +90,16 @@ impl Payer {
         let now = self.clock.now();
         let limits = plan.approval.limits.iter().filter(|l| !l.is_session());
         let limits: Vec<Limit> = limits.cloned().collect();
-        let mut entries = vec![Entry::Reserve {
+        let mut entries = vec![];
+        // First: a reservation by itself makes its host known for good, whatever becomes of it.
+        if policy.remembers() {
+            entries.push(Entry::Met {
+                payment: about.id(),
+                host: asked.host.to_string(),
+                now,
+            });
+        }
+        entries.push(Entry::Reserve {
             id: about.id(),
             session: asked.session.id.clone(),
             amount: plan.approval.price,
@@ -100,8 +109,8 @@ impl Payer {
             now: now.max(self.clock.wall()),
             nonce: plan.nonce.clone(),
             host: asked.host.to_string(),
-        }];
-        entries.extend(memories(asked, &plan.approval, now));
+        });
+        entries.extend(memories(asked, about.id(), &plan.approval, now));
         entries.extend(granted.map(|granted| Entry::UseApproval {
             id: granted.id,
             digest: granted.digest,
@@ -201,7 +210,7 @@ pub async fn known(
     route: &str,
 ) -> Result<Known, PostError> {
     let mut known = Known::default();
-    if let Some(Fact::Merchant { since }) = ledger.fact(&key::merchant(host)).await? {
+    if let Some(Fact::Merchant { since, .. }) = ledger.fact(&key::merchant(host)).await? {
         known.merchant = Some(since);
     }
     let path = route.split('#').next().unwrap_or_default();
@@ -230,7 +239,7 @@ fn reached(warning: &Warning, counted: Counted) -> bool {
 }
 
 /// What the payment must agree with, or is the first of.
-fn memories(asked: &Asked, approval: &Approval, now: Timestamp) -> Vec<Entry> {
+fn memories(asked: &Asked, id: PaymentId, approval: &Approval, now: Timestamp) -> Vec<Entry> {
     let duties = &approval.duties;
     let agreed = |what| duties.consent.as_ref().is_some_and(|c| c.is_about(what));
     let payee = duties.payee.as_ref().map(|pay_to| Entry::Payee {
@@ -250,4 +259,31 @@ fn memories(asked: &Asked, approval: &Approval, now: Timestamp) -> Vec<Entry> {
         approved: agreed("price_increase"),
     });
     payee.into_iter().chain(price).collect()
+}
+        payment: Some(id),
+        payment: Some(id),
+
+/// An end of a payment with what follows for what it made known: of one that is released it is forgotten, as nothing was
+/// paid there. Where `tool` is not known any more, its price stays.
+pub(super) fn with_facts(end: Entry, event: &SpendEvent, tool: Option<&str>) -> Vec<Entry> {
+    let unmet = matches!(end, Entry::Release { .. }).then(|| unmet(event, tool));
+    std::iter::once(end).chain(unmet).collect()
+}
+
+fn unmet(event: &SpendEvent, tool: Option<&str>) -> Entry {
+    let host = match event.host.strip_prefix('[').and_then(|h| h.split_once(']')) {
+        Some((host, _)) => host,
+        // An address of version 6 without a port has more than one colon.
+        None => match event.host.split_once(':') {
+            Some((host, port)) if !port.contains(':') => host,
+            Some(_) | None => &event.host,
+        },
+    };
+    Entry::Unmet {
+        payment: event.id,
+        host: host.to_owned(),
+        network: event.network.clone(),
+        method: event.method.clone(),
+        path: route(&event.path, tool),
+    }
 }

@@ -10,4 +10,5 @@ mod stage;
 mod statements;
 mod tools;
 mod transaction;
+mod unmet;
 mod upto;
