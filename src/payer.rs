@@ -310,13 +310,15 @@ impl Payer {
             },
         };
         // After the question: what a person thinks about takes no place of what is paid.
-        if let Err(refusal) = self.in_rate(&policy, asked, &plan.approval) {
-            return Err(self.refused(about, refusal).await);
-        }
+        let places = match self.in_rate(&policy, asked, &plan.approval) {
+            Ok(places) => places,
+            Err(refusal) => return Err(self.refused(about, refusal).await),
+        };
         failpoint::reach("before-reserve");
         let remaining = match self.reserve((&policy, asked), &about, &plan, granted).await {
             Ok(remaining) => remaining,
             Err(problem) => {
+                self.not_taken(places, &problem);
                 let refusal = refusals::of_post(&problem, &plan.approval);
                 about.unreserved(&problem);
                 return Err(self.refused(about, refusal).await);

@@ -206,12 +206,15 @@ impl Payer {
         if !approval.prepay || approval.duties.consent.is_some() {
             return Ok(None);
         }
-        if self.in_rate(&policy, asked, approval).is_err() {
+        let Ok(places) = self.in_rate(&policy, asked, approval) else {
             return Ok(None);
-        }
+        };
         let remaining = match self.reserve((&policy, asked), &about, &plan, None).await {
             Ok(remaining) => remaining,
-            Err(PostError::Rejected(_)) => return Ok(None),
+            Err(problem @ PostError::Rejected(_)) => {
+                self.not_taken(places, &problem);
+                return Ok(None);
+            }
             // It may be stored all the same.
             Err(problem) => {
                 about.unreserved(&problem);

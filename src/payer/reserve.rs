@@ -9,6 +9,7 @@ use super::Payer;
 use super::about::About;
 use super::consent::Granted;
 use super::plan::Plan;
+use super::rates::Places;
 use crate::budget::Fact;
 use crate::budget::facts::key;
 use crate::budget::{Counted, Entry};
@@ -39,7 +40,8 @@ impl Payer {
         }
     }
 
-    /// A flood is turned away here, before it costs the ledger anything.
+    /// A flood is turned away here, before it costs the ledger anything. Returns the places that are taken now:
+    /// [`Payer::not_taken`] when the ledger refuses.
     ///
     /// Each session has places of its own here, because a place is taken before the ledger judges: one
     /// that is over its budget must not use up the others'. What they share is counted in the ledger.
@@ -48,7 +50,8 @@ impl Payer {
         policy: &Policy,
         asked: &Asked,
         approval: &Approval,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Places, Refusal> {
+        let mut places = Places::new();
         let too_many = |reason, wait: Duration, detail| Refusal {
             rule: Some(approval.rule.clone()),
             price: Some(approval.price),
@@ -57,26 +60,38 @@ impl Payer {
             ..Refusal::new(reason, detail)
         };
         // First: an agent in a loop takes no place from its other requests.
-        if let (Some(rate), Some(request)) = (policy.identical_payments(), asked.request)
-            && let Err(wait) = self.rates.take(rate, &format!("request {request}"))
-        {
-            let detail = format!(
-                "this very request was paid {} times in {} s (limits.identical_payments)",
-                rate.count, rate.seconds
-            );
-            return Err(too_many(Reason::PaymentLoop, wait, detail));
+        if let (Some(rate), Some(request)) = (policy.identical_payments(), asked.request) {
+            let key = format!("request {request}");
+            if let Err(wait) = self.rates.take(rate, &key) {
+                let detail = format!(
+                    "this very request was paid {} times in {} s (limits.identical_payments)",
+                    rate.count, rate.seconds
+                );
+                return Err(too_many(Reason::PaymentLoop, wait, detail));
+            }
+            places.push((rate, key));
         }
         for (account, rate) in &approval.duties.rates {
             let key = format!("{} {account}", asked.session.id);
             if let Err(wait) = self.rates.take(*rate, &key) {
+                self.rates.give_back(places);
                 let detail = format!(
                     "the rule allows {} payments in {} s",
                     rate.count, rate.seconds
                 );
                 return Err(too_many(Reason::RateLimited, wait, detail));
             }
+            places.push((*rate, key));
         }
-        Ok(())
+        Ok(places)
+    }
+
+    /// What the ledger refuses is no payment and keeps no place. Whatever else goes wrong with it may be stored.
+    pub(super) fn not_taken(&self, places: Places, problem: &PostError) {
+        match problem {
+            PostError::Rejected(_) => self.rates.give_back(places),
+            PostError::Unavailable(_) | PostError::Damaged(_) => {}
+        }
     }
 
     /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
@@ -248,6 +263,7 @@ fn memories(asked: &Asked, id: PaymentId, approval: &Approval, now: Timestamp) -
         pay_to: pay_to.clone(),
         now,
         approved: agreed("new_payee"),
+        payment: Some(id),
     });
     let price = duties.price.map(|increase| Entry::Price {
         host: asked.host.to_string(),
@@ -257,11 +273,10 @@ fn memories(asked: &Asked, id: PaymentId, approval: &Approval, now: Timestamp) -
         increase,
         now,
         approved: agreed("price_increase"),
+        payment: Some(id),
     });
     payee.into_iter().chain(price).collect()
 }
-        payment: Some(id),
-        payment: Some(id),
 
 /// An end of a payment with what follows for what it made known: of one that is released it is forgotten, as nothing was
 /// paid there. Where `tool` is not known any more, its price stays.
