@@ -301,13 +301,10 @@ impl Payer {
             Ok(plan) => plan,
             Err(refusal) => return Err(self.refused(about, refusal).await),
         };
-        let granted = match &plan.approval.duties.consent {
-            None => None,
-            Some(consent) => match self.consent(consent, asked, &plan, &about).await {
-                Ok(granted) => Some(granted),
-                Err(Unpaid::Refused(refusal)) => return Err(self.refused(about, refusal).await),
-                Err(pending @ Unpaid::Pending(_)) => return Err(pending),
-            },
+        let granted = match self.agreed(asked, &plan, &about).await {
+            Ok(granted) => granted,
+            Err(Unpaid::Refused(refusal)) => return Err(self.refused(about, refusal).await),
+            Err(pending @ Unpaid::Pending(_)) => return Err(pending),
         };
         // After the question: what a person thinks about takes no place of what is paid.
         let places = match self.in_rate(&policy, asked, &plan.approval) {

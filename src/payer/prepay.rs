@@ -201,11 +201,14 @@ impl Payer {
         let Ok(plan) = plan.await else {
             return Ok(None);
         };
-        // Whom a person must ask first is told what the merchant asks today.
+        // Where a person must be asked first, or was asked before, it is paid what the merchant asks today.
         let approval = &plan.approval;
         if !approval.prepay || approval.duties.consent.is_some() {
             return Ok(None);
         }
+        let Ok(None) = self.agreed(asked, &plan, &about).await else {
+            return Ok(None);
+        };
         let Ok(places) = self.in_rate(&policy, asked, approval) else {
             return Ok(None);
         };

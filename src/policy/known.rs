@@ -73,6 +73,8 @@ pub struct Duties {
     /// Pay, but tell that the price rose: above what a person need not be asked about, or where no term bounds it.
     pub price_changed: bool,
     /// Pay, but tell that the merchant's offers are not signed by its keys.
+    /// A person may have been asked before, whether or not one must be now; how long a request waits for the answer.
+    pub asks: Option<Duration>,
     pub offer_unsigned: bool,
 }
 

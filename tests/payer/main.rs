@@ -4,6 +4,7 @@
 mod control;
 mod gate;
 mod loops;
+mod questions;
 mod races;
 mod restarts;
 mod stage;
