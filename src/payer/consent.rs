@@ -18,8 +18,8 @@ use crate::budget::{Asked as Stage, Asking, Entry, Fact, Reject};
 use crate::clock::Timestamp;
 use crate::event::Notice;
 use crate::ledger::{Post, PostError};
-use crate::payment::{ApprovalId, Asked, Reason, Refusal};
-use crate::policy::{Approval, Consent};
+use crate::payment::{ApprovalId, Asked, Reason, Refusal, Requirement};
+use crate::policy::{Approval, Consent, plain_payee};
 use crate::settings::Rate;
 
 /// New questions of one session: more than a person can answer is noise.
@@ -235,11 +235,16 @@ pub async fn answer(
     }
 }
 
-/// Everything that a person agrees to: who asks, where, and every term that would be signed.
+/// Everything that a person agrees to: who asks, where, and whatever decides what is paid to whom. How a merchant spells
+/// its terms is none of it, nor by which of its doors the same money leaves: nobody is shown either, and who asks ahead
+/// knows neither.
 pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
     let requirement = &approval.requirement;
     let port = asked.port.to_string();
     let amount = requirement.amount.to_string();
+    let text = |payee: &str| plain_payee(&requirement.network, payee);
+    let pay_to = text(&requirement.pay_to);
+    let facilitator = requirement.facilitator.as_deref().map(text);
     let texts = [
         &*asked.session.id.0,
         asked.method.as_str(),
@@ -248,18 +253,18 @@ pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
         &port,
         &asked.path,
         &approval.rule,
-        requirement.protocol,
+        family(requirement.protocol),
         &requirement.scheme,
         requirement.network.as_str(),
         &approval.asset.address,
         &amount,
-        &requirement.pay_to,
-        &requirement.transfer_method,
-        requirement.facilitator.as_deref().unwrap_or_default(),
+        &pay_to,
+        moved(requirement),
+        facilitator.as_deref().unwrap_or_default(),
     ];
     let shares = requirement.splits.iter().flat_map(|split| {
         let memo = split.memo.map(hex::encode).unwrap_or_default();
-        [split.amount.to_string(), split.pay_to.clone(), memo]
+        [split.amount.to_string(), text(&split.pay_to), memo]
     });
     let shares: Vec<String> = shares.collect();
     let fee = approval.fee.to_string();
@@ -278,6 +283,23 @@ pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
         hash.update(text);
     }
     hash.finalize().into()
+}
+
+/// Both versions of x402 have the same terms, and a merchant may speak either.
+fn family(protocol: &str) -> &str {
+    match protocol {
+        "x402-v1" => "x402-v2",
+        other => other,
+    }
+}
+
+/// By `exact` the payee gets the amount and nobody anything else, whether token or Permit2 moves it. Which of them may is
+/// for the rule to say (`transfer_methods`).
+fn moved(requirement: &Requirement) -> &str {
+    match (&*requirement.scheme, &*requirement.transfer_method) {
+        ("exact", "permit2") => "eip3009",
+        (_, method) => method,
+    }
 }
 
 /// The digest of a question, as [`Asking::digest`] has it.

@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use farepass::budget::facts::key;
-use farepass::money::Usd;
+use farepass::money::{Amount, Usd};
 use farepass::payer::{Pending, Signed, Unpaid};
-use farepass::payment::{ApprovalId, Asked, Challenge, Reason, Refusal};
+use farepass::payment::{ApprovalId, Asked, Challenge, Reason, Refusal, Requirement};
+use farepass::policy::Question;
 use http::StatusCode;
 use serde_json::json;
 
-use super::stage::{NETWORK, Setup, Stage, USDC, challenge_of, paid, receipt};
+use super::stage::{MERCHANT, NETWORK, Setup, Stage, USDC, challenge_of, paid, receipt};
 
 const FIRST: &str = "0x209693bc6afc0c5328ba36faf03c514ef312287c";
 const OTHER: &str = "0x70997970c51812dc3a010c7d01b50e0d17dc79c9";
@@ -276,4 +277,41 @@ rules:
     }
     let why = reason(buy("10000", 7).await);
     assert_eq!(why, Reason::RateLimited, "five were paid");
+}
+
+/// Both versions of x402 and every way to write an address are the same question, and so is whether the token or Permit2
+/// moves the money: an agent that asks ahead can know none of it.
+#[tokio::test]
+async fn how_a_merchant_spells_its_terms_is_no_other_question() {
+    let stage = stage(
+        "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", approval: { above: \"0.01 USD\" }, transfer_methods: [eip3009, permit2] }
+",
+    )
+    .await;
+    let mut ahead: Question = "https://api.example.com/v1/x".parse().unwrap();
+    ahead.amount = Some("0.02 USD".parse().unwrap());
+    ahead.pay_to = Some(FIRST.to_ascii_lowercase());
+    let asking = stage.payer.ask_ahead(&stage.session.id, &ahead).await;
+    let id = asking.unwrap().id;
+    let asked = stage.asked("api.example.com");
+    let spelled = |change: fn(&mut Requirement)| {
+        let mut offer = offer("20000", FIRST);
+        offer.requirements.iter_mut().for_each(change);
+        offer
+    };
+    for (same, change) in [
+        (true, (|_| {}) as fn(&mut Requirement)),
+        (true, |r| r.protocol = "x402-v1"),
+        (true, |r| r.pay_to = MERCHANT.into()),
+        (true, |r| r.transfer_method = "permit2".into()),
+        (false, |r| r.pay_to = OTHER.into()),
+        (false, |r| r.amount = Amount(20_001)),
+    ] {
+        let refusal = question(stage.payer.authorize(&asked, &spelled(change)).await);
+        assert_eq!(id_of(&refusal) == id, same, "{refusal}");
+    }
 }
