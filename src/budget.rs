@@ -14,6 +14,7 @@ pub mod facts;
 mod judge;
 mod reject;
 mod remember;
+mod tentative;
 
 pub use facts::{Asked, Asking, Fact, Frozen};
 pub(crate) use judge::marks;
@@ -212,6 +213,9 @@ pub enum Entry {
         /// A person approved the change: from now on it is this one.
         #[serde(default)]
         approved: bool,
+        /// The payment that makes it known; absent in records of older programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payment: Option<PaymentId>,
     },
     /// The price is not more than so many hundredths above the lowest one paid on this route.
     Price {
@@ -230,6 +234,31 @@ pub enum Entry {
         /// A person approved the price: from now on it is the one to compare with.
         #[serde(default)]
         approved: bool,
+        /// The payment that makes it known; absent in records of older programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payment: Option<PaymentId>,
+    },
+    /// The host is known while this payment stands. Before its reservation, which would make it known for good.
+    Met {
+        /// The payment.
+        payment: PaymentId,
+        /// The merchant's host.
+        host: String,
+        /// When.
+        now: Timestamp,
+    },
+    /// The payment was released: what nothing but it made known is forgotten.
+    Unmet {
+        /// The payment.
+        payment: PaymentId,
+        /// The merchant's host.
+        host: String,
+        /// CAIP-2.
+        network: String,
+        /// HTTP method.
+        method: String,
+        /// As of the price.
+        path: String,
     },
     /// What is known of a host is forgotten, as if it had never been paid.
     Forget {
@@ -304,6 +333,8 @@ impl Entry {
             | Self::CloseSession { .. }
             | Self::Payee { .. }
             | Self::Price { .. }
+            | Self::Met { .. }
+            | Self::Unmet { .. }
             | Self::Forget { .. }
             | Self::Freeze { .. }
             | Self::Unfreeze { .. }
@@ -331,6 +362,8 @@ impl Entry {
             | Self::Note { .. }
             | Self::Payee { .. }
             | Self::Price { .. }
+            | Self::Met { .. }
+            | Self::Unmet { .. }
             | Self::Forget { .. }
             | Self::Freeze { .. }
             | Self::Unfreeze { .. }

@@ -301,22 +301,21 @@ impl Payer {
             Ok(plan) => plan,
             Err(refusal) => return Err(self.refused(about, refusal).await),
         };
-        let granted = match &plan.approval.duties.consent {
-            None => None,
-            Some(consent) => match self.consent(consent, asked, &plan, &about).await {
-                Ok(granted) => Some(granted),
-                Err(Unpaid::Refused(refusal)) => return Err(self.refused(about, refusal).await),
-                Err(pending @ Unpaid::Pending(_)) => return Err(pending),
-            },
+        let granted = match self.agreed(asked, &plan, &about).await {
+            Ok(granted) => granted,
+            Err(Unpaid::Refused(refusal)) => return Err(self.refused(about, refusal).await),
+            Err(pending @ Unpaid::Pending(_)) => return Err(pending),
         };
         // After the question: what a person thinks about takes no place of what is paid.
-        if let Err(refusal) = self.in_rate(&policy, asked, &plan.approval) {
-            return Err(self.refused(about, refusal).await);
-        }
+        let places = match self.in_rate(&policy, asked, &plan.approval) {
+            Ok(places) => places,
+            Err(refusal) => return Err(self.refused(about, refusal).await),
+        };
         failpoint::reach("before-reserve");
-        let remaining = match self.reserve(asked, &about, &plan, granted).await {
+        let remaining = match self.reserve((&policy, asked), &about, &plan, granted).await {
             Ok(remaining) => remaining,
             Err(problem) => {
+                self.not_taken(places, &problem);
                 let refusal = refusals::of_post(&problem, &plan.approval);
                 about.unreserved(&problem);
                 return Err(self.refused(about, refusal).await);

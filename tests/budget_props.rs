@@ -110,6 +110,7 @@ fn memories() -> impl Strategy<Value = Entry> {
             pay_to: format!("0x{who}"),
             now,
             approved: approved && who == 1,
+            payment: behind(now.0 + u64::from(who)),
         }),
         3 => (host(), 0u64..300, proptest::option::of(0u16..100), now(), 0u8..8).prop_map(
             |(host, price, increase, now, approved)| Entry::Price {
@@ -120,8 +121,21 @@ fn memories() -> impl Strategy<Value = Entry> {
                 increase: increase.map(Percent),
                 now,
                 approved: approved == 0,
+                payment: behind(price),
             }
         ),
+        2 => (0u128..10, now()).prop_map(|(id, now)| Entry::Met {
+            payment: PaymentId(id),
+            host: format!("h{}", id % 2),
+            now,
+        }),
+        2 => (0u128..10, host()).prop_map(|(id, host)| Entry::Unmet {
+            payment: PaymentId(id),
+            host,
+            network: "eip155:1".into(),
+            method: "GET".into(),
+            path: "/".into(),
+        }),
         1 => host().prop_map(|host| Entry::Forget { host }),
         1 => (what(), now()).prop_map(|(what, now)| Entry::Freeze { what, now, why: String::new() }),
         3 => what().prop_map(|what| Entry::Unfreeze { what }),
@@ -141,6 +155,20 @@ fn memories() -> impl Strategy<Value = Entry> {
             now,
         }),
     ]
+}
+
+/// Which payment makes something known; of every fourth entry nobody says it.
+fn behind(n: u64) -> Option<PaymentId> {
+    (!n.is_multiple_of(4)).then_some(PaymentId(u128::from(n % 10)))
+}
+
+/// Does a payment that is released leave this fact as it is?
+fn is_for_good(fact: &Fact) -> bool {
+    match fact {
+        Fact::Merchant { behind, .. } | Fact::Payee { behind, .. } => behind.is_empty(),
+        Fact::Price { behind, base, .. } => behind.is_empty() || base.is_some(),
+        Fact::Frozen { .. } | Fact::Approval(_) => true,
+    }
 }
 
 fn asking(id: u128, digest: u8, at: u64, life: u64) -> Asking {
@@ -175,14 +203,16 @@ fn facts_obey(before: &Book, book: &Book, entry: &Entry) {
                 };
                 assert!(old.expires < *before, "an approval that was not over");
             }
-            (_, None) => assert!(
-                matches!(entry, Entry::Forget { .. } | Entry::Unfreeze { .. }),
+            (old, None) => assert!(
+                matches!(entry, Entry::Forget { .. } | Entry::Unfreeze { .. })
+                    || matches!(entry, Entry::Unmet { .. }) && !is_for_good(old),
                 "{key} was forgotten by {entry:?}"
             ),
             (Fact::Price { lowest, .. }, Some(Fact::Price { lowest: new, .. })) => {
                 let approved = matches!(entry, Entry::Price { approved: true, .. });
+                let given_back = matches!(entry, Entry::Unmet { .. });
                 assert!(
-                    new <= lowest || approved,
+                    new <= lowest || approved || given_back,
                     "{key} crept from {lowest} to {new}"
                 );
             }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
-use farepass::budget::{Because, Book, Counted, Entry, Reject, Stage, apply};
+use farepass::budget::facts::key;
+use farepass::budget::{Because, Book, Counted, Entry, Fact, Reject, Stage, apply};
 use farepass::clock::Timestamp;
 use farepass::event::export::{Format, Recorded};
 use farepass::event::{SpendEvent, State};
@@ -946,6 +947,102 @@ async fn a_released_payment_counts_again_where_it_counted() {
 }
 
 /// Names of one kind, in their order, each with what counts from a bucket on.
+/// A reservation with what it makes known.
+fn meets(id: u128, pay_to: &str, price: u64) -> Post {
+    let (payment, host, now) = (PaymentId(id), "api.example.com".to_owned(), Timestamp(5));
+    let entries = vec![
+        Entry::Met {
+            payment,
+            host: host.clone(),
+            now,
+        },
+        reserve(id, "s", price, vec![]),
+        Entry::Payee {
+            host: host.clone(),
+            network: "eip155:1".into(),
+            pay_to: pay_to.into(),
+            now,
+            approved: false,
+            payment: Some(payment),
+        },
+        Entry::Price {
+            host,
+            method: "GET".into(),
+            path: "/".into(),
+            price: Usd(price),
+            increase: None,
+            now,
+            approved: false,
+            payment: Some(payment),
+        },
+    ];
+    post(id, State::Reserved, entries)
+}
+
+fn comes_to_nothing(id: u128) -> Post {
+    let release = Entry::Release {
+        id: PaymentId(id),
+        because: Because::NeverSigned,
+    };
+    let unmet = Entry::Unmet {
+        payment: PaymentId(id),
+        host: "api.example.com".into(),
+        network: "eip155:1".into(),
+        method: "GET".into(),
+        path: "/".into(),
+    };
+    post(id, State::Released, vec![release, unmet])
+}
+
+#[tokio::test]
+async fn what_only_released_payments_made_known_is_forgotten() {
+    for backend in backends() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = (backend.open)(&opening(backend, dir.path())).unwrap();
+        let opened = open_session(&session("s", 1000, 0), None);
+        ledger.post(opened).await.unwrap();
+        // How many facts there are, and the lowest price.
+        let known = async |ledger: &Arc<dyn Ledger>| {
+            let facts = ledger.facts(key::MERCHANTS).await.unwrap();
+            let lowest = facts.iter().find_map(|(_, fact)| match fact {
+                Fact::Price { lowest, .. } => Some(lowest.0),
+                _ => None,
+            });
+            let report = ledger.verify().await.unwrap();
+            assert_eq!(report.problems, [] as [String; 0], "{}", backend.kind);
+            (facts.len(), lowest)
+        };
+        for first in [meets(1, "A", 9), meets(2, "A", 7)] {
+            ledger.post(first).await.unwrap();
+        }
+        if backend.kind != "memory" {
+            drop(ledger);
+            ledger = (backend.open)(&opening(backend, dir.path())).unwrap();
+        }
+        assert_eq!(known(&ledger).await, (3, Some(7)), "{}", backend.kind);
+        ledger.post(comes_to_nothing(2)).await.unwrap();
+        assert_eq!(known(&ledger).await, (3, Some(9)), "{}", backend.kind);
+        ledger.post(comes_to_nothing(1)).await.unwrap();
+        assert_eq!(known(&ledger).await, (0, None), "{}", backend.kind);
+        ledger.post(meets(3, "B", 9)).await.unwrap();
+        let settle = Entry::Settle {
+            id: PaymentId(3),
+            charged: Usd(9),
+        };
+        let settled = post(3, State::Settled, vec![settle]);
+        ledger.post(settled).await.unwrap();
+        ledger.post(meets(4, "B", 5)).await.unwrap();
+        for _ in 0..2 {
+            ledger.post(comes_to_nothing(4)).await.unwrap();
+            assert_eq!(known(&ledger).await, (3, Some(9)), "{}", backend.kind);
+        }
+        let changed = Reject::PayeeChanged { known: "B".into() };
+        let other = ledger.post(meets(5, "A", 9)).await;
+        assert_eq!(other, Err(PostError::Rejected(changed)), "{}", backend.kind);
+        assert_eq!(known(&ledger).await, (3, Some(9)), "{}", backend.kind);
+    }
+}
+
 #[tokio::test]
 async fn accounts_of_a_kind_are_found_with_their_sums() {
     for backend in backends() {

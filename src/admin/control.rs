@@ -139,11 +139,11 @@ pub async fn merchants(ledger: &dyn Reader) -> Result<Vec<serde_json::Value>, Po
     for (name, fact) in ledger.facts(key::MERCHANTS).await? {
         let words: Vec<&str> = name.split(' ').collect();
         let row = match (words.as_slice(), fact) {
-            ([_, host], Fact::Merchant { since }) => value!({ "host": host, "since": since }),
-            ([_, host, "payee", network], Fact::Payee { pay_to, since }) => {
+            ([_, host], Fact::Merchant { since, .. }) => value!({ "host": host, "since": since }),
+            ([_, host, "payee", network], Fact::Payee { pay_to, since, .. }) => {
                 value!({ "host": host, "network": network, "pay_to": pay_to, "since": since })
             }
-            ([_, host, "price", method, path], Fact::Price { lowest, since }) => {
+            ([_, host, "price", method, path], Fact::Price { lowest, since, .. }) => {
                 value!({ "host": host, "method": method, "path": path, "lowest": lowest, "since": since })
             }
             _ => continue,

@@ -97,6 +97,7 @@ impl From<NotAsked> for Problem {
         match error {
             NotAsked::Ledger(error) => error.into(),
             NotAsked::Recipient => Self::Request(format!("pay_to: {error}")),
+            NotAsked::Facilitator => Self::Request(format!("scheme: {error}")),
             NotAsked::Session
             | NotAsked::Refused(_)
             | NotAsked::Needless(_)

@@ -25,6 +25,9 @@ pub enum Fact {
     Merchant {
         /// First time.
         since: Timestamp,
+        /// It is known only because of these payments, and only while one of them stands. Empty: for good.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        behind: Vec<PaymentId>,
     },
     /// Whom payments at a host went to first, on one network.
     Payee {
@@ -32,6 +35,9 @@ pub enum Fact {
         pay_to: String,
         /// First time, or when the operator approved the change.
         since: Timestamp,
+        /// As of a merchant.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        behind: Vec<PaymentId>,
     },
     /// The lowest price that was paid on one route. It falls with the price and never rises by itself.
     Price {
@@ -39,6 +45,12 @@ pub enum Fact {
         lowest: Usd,
         /// When it was paid.
         since: Timestamp,
+        /// The lowest price that is known for good, and since when, where payments below it stand behind the fact.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<(Usd, Timestamp)>,
+        /// Payments below that, each with its price and time. Empty: the lowest price is known for good.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        behind: Vec<(PaymentId, Usd, Timestamp)>,
     },
     /// A payment that a person must approve.
     Approval(Box<Asking>),

@@ -47,6 +47,8 @@ pub fn judge(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         Entry::Recount { id, charged } => recount(book, *id, *charged),
         Entry::Payee { .. }
         | Entry::Price { .. }
+        | Entry::Met { .. }
+        | Entry::Unmet { .. }
         | Entry::Forget { .. }
         | Entry::Freeze { .. }
         | Entry::Unfreeze { .. }
@@ -132,7 +134,7 @@ fn reserve(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         nonce: Some((nonce.clone(), Some(*id))),
         payment: Some((*id, Some(payment))),
         session: None,
-        facts: remember::met(book, host, *now),
+        facts: remember::met(book, host, *id, *now),
     })
 }
 

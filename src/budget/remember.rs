@@ -1,8 +1,10 @@
 //! The verdict on entries about facts: what may be remembered, and what a payment must agree with.
 
 use super::facts::key;
+use super::tentative;
 use super::{Asked, Asking, Book, Change, Entry, Fact, Frozen, Reject};
 use crate::clock::Timestamp;
+use crate::payment::PaymentId;
 
 impl Entry {
     /// Every fact that judging it looks at. `agent` is that of the session that it names.
@@ -18,10 +20,21 @@ impl Entry {
             Self::Price {
                 host, method, path, ..
             } => vec![key::price(host, method, path)],
+            Self::Unmet {
+                host,
+                network,
+                method,
+                path,
+                ..
+            } => vec![
+                key::merchant(host),
+                key::payee(host, network),
+                key::price(host, method, path),
+            ],
             Self::Freeze { what, .. } | Self::Unfreeze { what } => vec![key::frozen(what)],
             Self::Ask { asking } => vec![key::approval(asking.id)],
             Self::Answer { id, .. } | Self::UseApproval { id, .. } => vec![key::approval(*id)],
-            Self::Forget { host } => vec![key::merchant(host)],
+            Self::Met { host, .. } | Self::Forget { host } => vec![key::merchant(host)],
             Self::DropApprovals { .. }
             | Self::OpenSession { .. }
             | Self::CloseSession { .. }
@@ -47,6 +60,8 @@ impl Entry {
             | Self::Note { .. }
             | Self::Payee { .. }
             | Self::Price { .. }
+            | Self::Met { .. }
+            | Self::Unmet { .. }
             | Self::Freeze { .. }
             | Self::Unfreeze { .. }
             | Self::Ask { .. }
@@ -59,17 +74,13 @@ impl Entry {
 /// What an entry about facts changes.
 pub(super) fn judge(book: &Book, entry: &Entry) -> Result<Change, Reject> {
     match entry {
-        Entry::Payee {
-            host,
-            network,
-            pay_to,
-            now,
-            approved,
-        } => {
-            let key = key::payee(host, network);
-            payee(book, key, pay_to, *now, *approved)
-        }
+        Entry::Payee { .. } => payee(book, entry),
         Entry::Price { .. } => price(book, entry),
+        Entry::Met { payment, host, now } => Ok(Change {
+            facts: tentative::merchant(book, host, Some(*payment), *now),
+            ..Change::default()
+        }),
+        Entry::Unmet { .. } => Ok(tentative::unmet(book, entry)),
         Entry::Forget { host } => Ok(forget(book, host)),
         Entry::DropApprovals { before } => Ok(drop_approvals(book, *before)),
         Entry::Freeze { what, now, why } => {
@@ -126,35 +137,56 @@ pub(super) fn thawed(book: &Book, host: &str, agent: &str) -> Result<(), Reject>
     }
 }
 
-/// The first payment at a host makes it a known one.
-pub(super) fn met(book: &Book, host: &str, now: Timestamp) -> Vec<(String, Option<Fact>)> {
-    let key = key::merchant(host);
-    match host.is_empty() || book.facts.contains_key(&key) {
+/// The first payment at a host makes it a known one: for good, unless [`Entry::Met`] came before it.
+pub(super) fn met(
+    book: &Book,
+    host: &str,
+    id: PaymentId,
+    now: Timestamp,
+) -> Vec<(String, Option<Fact>)> {
+    let fact = book.facts.get(&key::merchant(host));
+    let counts = matches!(fact, Some(Fact::Merchant { behind, .. }) if behind.contains(&id));
+    match host.is_empty() || counts {
         true => vec![],
-        false => vec![(key, Some(Fact::Merchant { since: now }))],
+        false => tentative::merchant(book, host, None, now),
     }
 }
 
-fn payee(
-    book: &Book,
-    key: String,
-    pay_to: &str,
-    now: Timestamp,
-    approved: bool,
-) -> Result<Change, Reject> {
+fn payee(book: &Book, entry: &Entry) -> Result<Change, Reject> {
+    let Entry::Payee {
+        host,
+        network,
+        pay_to,
+        now,
+        approved,
+        payment,
+    } = entry
+    else {
+        return Ok(Change::default());
+    };
+    let key = key::payee(host, network);
+    let mut behind = vec![];
     match book.facts.get(&key) {
-        Some(Fact::Payee { pay_to: known, .. }) if known == pay_to => Ok(Change::default()),
-        Some(Fact::Payee { pay_to: known, .. }) if !approved => Err(Reject::PayeeChanged {
-            known: known.clone(),
-        }),
-        _ => Ok(remembered(
-            key,
-            Fact::Payee {
-                pay_to: pay_to.to_owned(),
-                since: now,
-            },
-        )),
+        Some(old @ Fact::Payee { pay_to: known, .. }) if known == pay_to => {
+            let fact = tentative::payee(old, *payment);
+            return Ok(fact.map_or_else(Change::default, |fact| remembered(key, fact)));
+        }
+        Some(Fact::Payee { pay_to: known, .. }) if !approved => {
+            let known = known.clone();
+            return Err(Reject::PayeeChanged { known });
+        }
+        // Of one that a person agreed to it does not matter what becomes of the payment.
+        Some(_) => {}
+        None => behind.extend(payment.filter(|_| !approved)),
     }
+    Ok(remembered(
+        key,
+        Fact::Payee {
+            pay_to: pay_to.clone(),
+            since: *now,
+            behind,
+        },
+    ))
 }
 
 fn price(book: &Book, entry: &Entry) -> Result<Change, Reject> {
@@ -166,27 +198,31 @@ fn price(book: &Book, entry: &Entry) -> Result<Change, Reject> {
         increase,
         now,
         approved,
+        payment,
     } = entry
     else {
         return Ok(Change::default());
     };
     let key = key::price(host, method, path);
+    let old = book.facts.get(&key);
+    if let Some(old @ Fact::Price { lowest, .. }) = old.filter(|_| !approved) {
+        if increase.is_some_and(|i| price.0 > i.above(lowest.0)) {
+            return Err(Reject::PriceRose { lowest: *lowest });
+        }
+        let fact = tentative::price(old, *payment, (*price, *now));
+        return Ok(fact.map_or_else(Change::default, |fact| remembered(key, fact)));
+    }
+    // Of one that a person agreed to it does not matter what becomes of the payment.
+    let brought = payment.filter(|_| !approved);
     let fact = Fact::Price {
         lowest: *price,
         since: *now,
+        base: None,
+        behind: brought.map(|id| (id, *price, *now)).into_iter().collect(),
     };
-    match book.facts.get(&key) {
-        Some(Fact::Price { lowest, .. }) if !approved => {
-            if increase.is_some_and(|i| price.0 > i.above(lowest.0)) {
-                return Err(Reject::PriceRose { lowest: *lowest });
-            }
-            Ok(match price < lowest {
-                true => remembered(key, fact),
-                false => Change::default(),
-            })
-        }
-        Some(old) if *old == fact => Ok(Change::default()),
-        _ => Ok(remembered(key, fact)),
+    match old == Some(&fact) {
+        true => Ok(Change::default()),
+        false => Ok(remembered(key, fact)),
     }
 }
 

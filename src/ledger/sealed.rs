@@ -75,6 +75,8 @@ fn number(entry: &Entry) -> Option<i64> {
         | Entry::Note { .. }
         | Entry::Payee { .. }
         | Entry::Price { .. }
+        | Entry::Met { .. }
+        | Entry::Unmet { .. }
         | Entry::Forget { .. }
         | Entry::Freeze { .. }
         | Entry::Unfreeze { .. }

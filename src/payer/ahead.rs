@@ -29,6 +29,11 @@ pub enum NotAsked {
     /// An approval is for one recipient.
     #[error("the recipient is not known yet: say who is to be paid")]
     Recipient,
+    /// Who says how much is taken is among the terms, and only the merchant names it.
+    #[error(
+        "by `upto` the merchant names who says how much is taken, so nobody can be asked ahead: make the request, and a person is asked then"
+    )]
+    Facilitator,
     /// More than a person can answer is noise.
     #[error("a person was asked too often already; wait for an answer")]
     TooOften,
@@ -69,11 +74,8 @@ pub async fn ask_ahead(
             return Err(NotAsked::Refused(Box::new(refusal)));
         }
     }
-    let Some(consent) = &approval.duties.consent else {
-        return Err(NotAsked::Needless(approval.price));
-    };
-    if is_nobody(&approval.requirement.pay_to) {
-        return Err(NotAsked::Recipient);
+    if approval.requirement.facilitator.is_some() {
+        return Err(NotAsked::Facilitator);
     }
     let asked = question.asked(&session);
     let digest = digest(&asked, &approval);
@@ -84,17 +86,13 @@ pub async fn ask_ahead(
     {
         return Ok((*known, false));
     }
-    let earlier = ledger.facts(key::APPROVALS).await?.into_iter();
-    let recent = |fact: &Fact| match fact {
-        Fact::Approval(asking) => {
-            asking.session == session.id && now < asking.asked.after_secs(ASKS.seconds)
-        }
-        Fact::Frozen { .. } | Fact::Merchant { .. } | Fact::Payee { .. } | Fact::Price { .. } => {
-            false
-        }
+    let Some(consent) = &approval.duties.consent else {
+        return Err(NotAsked::Needless(approval.price));
     };
-    let recent = earlier.filter(|(_, fact)| recent(fact)).count();
-    if u32::try_from(recent).is_ok_and(|n| n >= ASKS.count) {
+    if is_nobody(&approval.requirement.pay_to) {
+        return Err(NotAsked::Recipient);
+    }
+    if asked_too_often(ledger, &session.id, now).await? {
         return Err(NotAsked::TooOften);
     }
     let mut about = About::new(&asked, policy, now);
@@ -109,6 +107,25 @@ pub async fn ask_ahead(
     };
     ledger.post(post).await?;
     Ok((asking, true))
+}
+
+/// Were so many questions of this session asked lately that one more would be noise?
+async fn asked_too_often(
+    ledger: &dyn Ledger,
+    session: &SessionId,
+    now: Timestamp,
+) -> Result<bool, PostError> {
+    let earlier = ledger.facts(key::APPROVALS).await?.into_iter();
+    let recent = |fact: &Fact| match fact {
+        Fact::Approval(asking) => {
+            asking.session == *session && now < asking.asked.after_secs(ASKS.seconds)
+        }
+        Fact::Frozen { .. } | Fact::Merchant { .. } | Fact::Payee { .. } | Fact::Price { .. } => {
+            false
+        }
+    };
+    let recent = earlier.filter(|(_, fact)| recent(fact)).count();
+    Ok(u32::try_from(recent).is_ok_and(|n| n >= ASKS.count))
 }
 
 impl Payer {

@@ -8,17 +8,18 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::Payer;
 use super::about::About;
+use super::foresee::{Past, passed};
 use super::plan::Plan;
 use super::reserve::named;
+use super::{Payer, refusals};
 use crate::budget::facts::key;
 use crate::budget::{Asked as Stage, Asking, Entry, Fact, Reject};
 use crate::clock::Timestamp;
 use crate::event::Notice;
 use crate::ledger::{Post, PostError};
-use crate::payment::{ApprovalId, Asked, Reason, Refusal};
-use crate::policy::{Approval, Consent};
+use crate::payment::{ApprovalId, Asked, Reason, Refusal, Requirement};
+use crate::policy::{Approval, Consent, plain_payee};
 use crate::settings::Rate;
 
 /// New questions of one session: more than a person can answer is noise.
@@ -79,62 +80,82 @@ impl Pending {
 }
 
 impl Payer {
-    /// Has a person agreed to exactly this plan? Asks, if nobody was asked yet.
-    pub(super) async fn consent(
+    /// Has a person agreed to exactly this plan? Asks, where the policy wants it and nobody was asked yet. What
+    /// was asked holds until it is over, also where the reason for it is gone: something else was paid meanwhile.
+    /// `None`: nobody need agree.
+    pub(super) async fn agreed(
         &self,
-        consent: &Consent,
         asked: &Asked,
         plan: &Plan<'_>,
         about: &About,
-    ) -> Result<Granted, Unpaid> {
-        // A yes would buy nothing there, and nobody is shown the question.
-        if let Ok(Some(row)) = self.ledger.session(&asked.session.id).await
-            && row.closed
-        {
-            let closed = super::refusals::session_closed();
-            return Err(Unpaid::Refused(about_plan(closed, plan)));
-        }
+    ) -> Result<Option<Granted>, Unpaid> {
+        let Some(wait) = plan.approval.duties.asks else {
+            return Ok(None);
+        };
         let digest = digest(asked, &plan.approval);
         let id = id(&digest);
         // Before the question is looked up, so that no answer in between is missed.
         let bell = self.bells.bell(id);
         let now = self.clock.now();
-        let fact = self.ledger.fact(&key::approval(id)).await;
-        let known = match fact {
-            Ok(Some(Fact::Approval(known))) => Some(known),
-            Ok(_) => None,
-            Err(e) => {
-                return Err(Unpaid::Refused(super::refusals::of_post(
-                    &e,
-                    &plan.approval,
-                )));
-            }
-        };
+        let known = self.asked_before(id, plan).await?;
         let digest = hex::encode(digest);
-        match known {
-            Some(known) if known.is_open(now) && known.digest == digest => {
+        let because = match (known, &plan.approval.duties.consent) {
+            (Some(known), _) if known.is_open(now) && known.digest == digest => {
                 if matches!(known.stage, Stage::Approved { .. }) {
-                    return Ok(Granted { id, digest });
+                    return Ok(Some(Granted { id, digest }));
                 }
+                self.affordable(asked, plan).await?;
+                known.because.join(", ")
             }
-            Some(known) if now < known.expires && matches!(known.stage, Stage::Denied { .. }) => {
+            (Some(known), _)
+                if now < known.expires && matches!(known.stage, Stage::Denied { .. }) =>
+            {
                 return Err(Unpaid::Refused(denied(&known, plan)));
             }
-            Some(_) | None => {
+            (_, None) => return Ok(None),
+            (_, Some(consent)) => {
+                self.affordable(asked, plan).await?;
                 let asking = asking(id, digest, consent, &plan.approval, about, now);
                 self.ask(asking, plan).await?;
+                consent.because.join(", ")
             }
-        }
-        let refusal = required(self.approve_url(id), consent, plan);
-        if consent.wait.is_zero() {
+        };
+        let refusal = required(self.approve_url(id), &because, plan);
+        if wait.is_zero() {
             return Err(Unpaid::Refused(refusal));
         }
         Err(Unpaid::Pending(Box::new(Pending {
             refusal,
             about: about.clone(),
-            wait: consent.wait,
+            wait,
             bell,
         })))
+    }
+
+    async fn asked_before(
+        &self,
+        id: ApprovalId,
+        plan: &Plan<'_>,
+    ) -> Result<Option<Box<Asking>>, Unpaid> {
+        match self.ledger.fact(&key::approval(id)).await {
+            Ok(Some(Fact::Approval(known))) => Ok(Some(known)),
+            Ok(_) => Ok(None),
+            Err(e) => Err(Unpaid::Refused(refusals::of_post(&e, &plan.approval))),
+        }
+    }
+
+    /// A yes would buy nothing where the session is closed or a limit reached, so nobody is shown the question,
+    /// and nobody waits for the answer.
+    async fn affordable(&self, asked: &Asked, plan: &Plan<'_>) -> Result<(), Unpaid> {
+        let past = Past {
+            book: Some(&*self.ledger),
+            stopped: false,
+        };
+        match passed(past, asked, &plan.approval).await {
+            Ok(None) => Ok(()),
+            Ok(Some(refusal)) => Err(Unpaid::Refused(about_plan(refusal, plan))),
+            Err(e) => Err(Unpaid::Refused(refusals::of_post(&e, &plan.approval))),
+        }
     }
 
     async fn ask(&self, asking: Asking, plan: &Plan<'_>) -> Result<(), Unpaid> {
@@ -155,7 +176,7 @@ impl Payer {
             event: None,
         };
         if let Err(problem) = self.ledger.post(post).await {
-            return refuse(super::refusals::of_post(&problem, &plan.approval));
+            return refuse(refusals::of_post(&problem, &plan.approval));
         }
         self.notice(&Notice::ApprovalRequested {
             time: asking.asked,
@@ -214,11 +235,16 @@ pub async fn answer(
     }
 }
 
-/// Everything that a person agrees to: who asks, where, and every term that would be signed.
+/// Everything that a person agrees to: who asks, where, and whatever decides what is paid to whom. How a merchant spells
+/// its terms is none of it, nor by which of its doors the same money leaves: nobody is shown either, and who asks ahead
+/// knows neither.
 pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
     let requirement = &approval.requirement;
     let port = asked.port.to_string();
     let amount = requirement.amount.to_string();
+    let text = |payee: &str| plain_payee(&requirement.network, payee);
+    let pay_to = text(&requirement.pay_to);
+    let facilitator = requirement.facilitator.as_deref().map(text);
     let texts = [
         &*asked.session.id.0,
         asked.method.as_str(),
@@ -227,18 +253,18 @@ pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
         &port,
         &asked.path,
         &approval.rule,
-        requirement.protocol,
+        family(requirement.protocol),
         &requirement.scheme,
         requirement.network.as_str(),
         &approval.asset.address,
         &amount,
-        &requirement.pay_to,
-        &requirement.transfer_method,
-        requirement.facilitator.as_deref().unwrap_or_default(),
+        &pay_to,
+        moved(requirement),
+        facilitator.as_deref().unwrap_or_default(),
     ];
     let shares = requirement.splits.iter().flat_map(|split| {
         let memo = split.memo.map(hex::encode).unwrap_or_default();
-        [split.amount.to_string(), split.pay_to.clone(), memo]
+        [split.amount.to_string(), text(&split.pay_to), memo]
     });
     let shares: Vec<String> = shares.collect();
     let fee = approval.fee.to_string();
@@ -257,6 +283,23 @@ pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
         hash.update(text);
     }
     hash.finalize().into()
+}
+
+/// Both versions of x402 have the same terms, and a merchant may speak either.
+fn family(protocol: &str) -> &str {
+    match protocol {
+        "x402-v1" => "x402-v2",
+        other => other,
+    }
+}
+
+/// By `exact` the payee gets the amount and nobody anything else, whether token or Permit2 moves it. Which of them may is
+/// for the rule to say (`transfer_methods`).
+fn moved(requirement: &Requirement) -> &str {
+    match (&*requirement.scheme, &*requirement.transfer_method) {
+        ("exact", "permit2") => "eip3009",
+        (_, method) => method,
+    }
 }
 
 /// The digest of a question, as [`Asking::digest`] has it.
@@ -304,11 +347,9 @@ pub(super) fn asking(
     }
 }
 
-fn required(approve_url: String, consent: &Consent, plan: &Plan<'_>) -> Refusal {
-    let detail = format!(
-        "a person must approve this payment ({}); ask again when it is approved",
-        consent.because.join(", ")
-    );
+fn required(approve_url: String, because: &str, plan: &Plan<'_>) -> Refusal {
+    let detail =
+        format!("a person must approve this payment ({because}); ask again when it is approved");
     let refusal = Refusal {
         retryable: true,
         approve_url: Some(approve_url),

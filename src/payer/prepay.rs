@@ -201,17 +201,23 @@ impl Payer {
         let Ok(plan) = plan.await else {
             return Ok(None);
         };
-        // Whom a person must ask first is told what the merchant asks today.
+        // Where a person must be asked first, or was asked before, it is paid what the merchant asks today.
         let approval = &plan.approval;
         if !approval.prepay || approval.duties.consent.is_some() {
             return Ok(None);
         }
-        if self.in_rate(&policy, asked, approval).is_err() {
+        let Ok(None) = self.agreed(asked, &plan, &about).await else {
             return Ok(None);
-        }
-        let remaining = match self.reserve(asked, &about, &plan, None).await {
+        };
+        let Ok(places) = self.in_rate(&policy, asked, approval) else {
+            return Ok(None);
+        };
+        let remaining = match self.reserve((&policy, asked), &about, &plan, None).await {
             Ok(remaining) => remaining,
-            Err(PostError::Rejected(_)) => return Ok(None),
+            Err(problem @ PostError::Rejected(_)) => {
+                self.not_taken(places, &problem);
+                return Ok(None);
+            }
             // It may be stored all the same.
             Err(problem) => {
                 about.unreserved(&problem);

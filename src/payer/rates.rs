@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
-use governor::state::keyed::HashMapStateStore;
+use governor::state::StateStore;
+use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::clock::{Clock, Timestamp};
@@ -38,7 +39,57 @@ impl governor::clock::Clock for Ticks {
     }
 }
 
-type Keyed = RateLimiter<String, HashMapStateStore<String>, Ticks, NoOpMiddleware<Nanos>>;
+/// Places that were taken: of which rate, under which key.
+pub(super) type Places = Vec<(Rate, String)>;
+
+/// The buckets of one rate, each as the governor has it: when it would be full again.
+#[derive(Clone, Default)]
+struct Buckets(Arc<Mutex<HashMap<String, Nanos>>>);
+
+impl Buckets {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Nanos>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateStore for Buckets {
+    type Key = String;
+
+    fn measure_and_replace<T, F, E>(&self, key: &String, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut all = self.lock();
+        let (told, full) = f(all.get(key).copied())?;
+        match all.get_mut(key) {
+            Some(old) => *old = full,
+            None => drop(all.insert(key.clone(), full)),
+        }
+        Ok(told)
+    }
+}
+
+impl ShrinkableKeyedStateStore<String> for Buckets {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.lock().retain(|_, full| *full > drop_below);
+    }
+
+    fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
+
+/// One rate.
+struct Keyed {
+    limiter: RateLimiter<String, Buckets, Ticks, NoOpMiddleware<Nanos>>,
+    buckets: Buckets,
+    /// In which time a place comes back by itself.
+    each: Duration,
+}
 
 /// Every rate, each with its own buckets.
 pub(super) struct Rates {
@@ -58,11 +109,21 @@ impl Rates {
     /// Takes one place under a key, or says in how long there is one.
     pub(super) fn take(&self, rate: Rate, key: &str) -> Result<(), Duration> {
         let keyed = self.keyed(rate);
-        if keyed.len() >= KEYS {
-            keyed.retain_recent();
+        if keyed.limiter.len() >= KEYS {
+            keyed.limiter.retain_recent();
         }
-        let taken = keyed.check_key(&key.to_owned());
+        let taken = keyed.limiter.check_key(&key.to_owned());
         taken.map_err(|no| no.wait_time_from(self.ticks.now()))
+    }
+
+    /// As if these places had never been taken.
+    pub(super) fn give_back(&self, places: Places) {
+        for (rate, key) in places {
+            let keyed = self.keyed(rate);
+            if let Some(full) = keyed.buckets.lock().get_mut(&key) {
+                *full = full.saturating_sub(keyed.each.into());
+            }
+        }
     }
 
     /// `count` at once, and one more in each `seconds / count`: never less than the ledger's count in
@@ -76,9 +137,13 @@ impl Rates {
             let count = NonZeroU32::new(rate.count).unwrap_or(NonZeroU32::MIN);
             let each = Duration::from_secs(rate.seconds) / count.get();
             let quota = Quota::with_period(each).unwrap_or(Quota::per_second(count));
-            let store = HashMapStateStore::default();
-            let keyed = RateLimiter::new(quota.allow_burst(count), store, self.ticks.clone());
-            Arc::new(keyed)
+            let buckets = Buckets::default();
+            let (quota, ticks) = (quota.allow_burst(count), self.ticks.clone());
+            Arc::new(Keyed {
+                limiter: RateLimiter::new(quota, buckets.clone(), ticks),
+                buckets,
+                each: quota.replenish_interval(),
+            })
         });
         Arc::clone(keyed)
     }
@@ -115,6 +180,16 @@ mod tests {
         hand.0.fetch_add(2_000, Ordering::Relaxed);
         assert_eq!(rates.take(rate, "a"), Ok(()));
         assert!(rates.take(rate, "a").is_err());
+        rates.give_back(vec![(rate, "a".into()), (rate, "never".into())]);
+        assert_eq!(rates.take(rate, "a"), Ok(()), "one was given back");
+        assert!(rates.take(rate, "a").is_err(), "and no more");
+        for _ in 0..40 {
+            hand.0.fetch_add(60_000, Ordering::Relaxed);
+            assert_eq!(rates.take(rate, "c"), Ok(()));
+            rates.give_back(vec![(rate, "c".into())]);
+        }
+        let all = (0..40).filter(|_| rates.take(rate, "c").is_ok()).count();
+        assert_eq!(all, 30, "what comes back makes no bucket larger");
         hand.0.store(u64::MAX, Ordering::Relaxed);
         assert_eq!(rates.take(rate, "a"), Ok(()), "the end of time is no panic");
     }

@@ -21,6 +21,7 @@ mod pass;
 mod waiting;
 
 use super::endings::Endings;
+use super::reserve::with_facts;
 use conclude::{Conclusion, conclude};
 use finding::without;
 pub use finding::{Finding, Outcome};
@@ -229,7 +230,7 @@ impl Reconciler {
         } = conclusion;
         let post = Post {
             time: event.time,
-            entries: vec![entry],
+            entries: with_facts(entry, &event, None),
             event: Some(event.clone()),
         };
         self.waiting().tell(event.id);

@@ -9,6 +9,7 @@ use super::Payer;
 use super::about::About;
 use super::consent::Granted;
 use super::plan::Plan;
+use super::rates::Places;
 use crate::budget::Fact;
 use crate::budget::facts::key;
 use crate::budget::{Counted, Entry};
@@ -17,7 +18,7 @@ use crate::event::metrics::Step;
 use crate::event::{Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
-use crate::payment::{Asked, Limit, Reason, Refusal};
+use crate::payment::{Asked, Limit, PaymentId, Reason, Refusal};
 use crate::policy::{self, Approval, Known, Policy, Warning};
 
 /// Characters of a tool's name that are kept as they are.
@@ -39,7 +40,8 @@ impl Payer {
         }
     }
 
-    /// A flood is turned away here, before it costs the ledger anything.
+    /// A flood is turned away here, before it costs the ledger anything. Returns the places that are taken now:
+    /// [`Payer::not_taken`] when the ledger refuses.
     ///
     /// Each session has places of its own here, because a place is taken before the ledger judges: one
     /// that is over its budget must not use up the others'. What they share is counted in the ledger.
@@ -48,7 +50,8 @@ impl Payer {
         policy: &Policy,
         asked: &Asked,
         approval: &Approval,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Places, Refusal> {
+        let mut places = Places::new();
         let too_many = |reason, wait: Duration, detail| Refusal {
             rule: Some(approval.rule.clone()),
             price: Some(approval.price),
@@ -57,32 +60,44 @@ impl Payer {
             ..Refusal::new(reason, detail)
         };
         // First: an agent in a loop takes no place from its other requests.
-        if let (Some(rate), Some(request)) = (policy.identical_payments(), asked.request)
-            && let Err(wait) = self.rates.take(rate, &format!("request {request}"))
-        {
-            let detail = format!(
-                "this very request was paid {} times in {} s (limits.identical_payments)",
-                rate.count, rate.seconds
-            );
-            return Err(too_many(Reason::PaymentLoop, wait, detail));
+        if let (Some(rate), Some(request)) = (policy.identical_payments(), asked.request) {
+            let key = format!("request {request}");
+            if let Err(wait) = self.rates.take(rate, &key) {
+                let detail = format!(
+                    "this very request was paid {} times in {} s (limits.identical_payments)",
+                    rate.count, rate.seconds
+                );
+                return Err(too_many(Reason::PaymentLoop, wait, detail));
+            }
+            places.push((rate, key));
         }
         for (account, rate) in &approval.duties.rates {
             let key = format!("{} {account}", asked.session.id);
             if let Err(wait) = self.rates.take(*rate, &key) {
+                self.rates.give_back(places);
                 let detail = format!(
                     "the rule allows {} payments in {} s",
                     rate.count, rate.seconds
                 );
                 return Err(too_many(Reason::RateLimited, wait, detail));
             }
+            places.push((*rate, key));
         }
-        Ok(())
+        Ok(places)
+    }
+
+    /// What the ledger refuses is no payment and keeps no place. Whatever else goes wrong with it may be stored.
+    pub(super) fn not_taken(&self, places: Places, problem: &PostError) {
+        match problem {
+            PostError::Rejected(_) => self.rates.give_back(places),
+            PostError::Unavailable(_) | PostError::Damaged(_) => {}
+        }
     }
 
     /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
     pub(super) async fn reserve(
         &self,
-        asked: &Asked,
+        (policy, asked): (&Policy, &Asked),
         about: &About,
         plan: &Plan<'_>,
         granted: Option<Granted>,
@@ -90,7 +105,16 @@ impl Payer {
         let now = self.clock.now();
         let limits = plan.approval.limits.iter().filter(|l| !l.is_session());
         let limits: Vec<Limit> = limits.cloned().collect();
-        let mut entries = vec![Entry::Reserve {
+        let mut entries = vec![];
+        // First: a reservation by itself makes its host known for good, whatever becomes of it.
+        if policy.remembers() {
+            entries.push(Entry::Met {
+                payment: about.id(),
+                host: asked.host.to_string(),
+                now,
+            });
+        }
+        entries.push(Entry::Reserve {
             id: about.id(),
             session: asked.session.id.clone(),
             amount: plan.approval.price,
@@ -100,8 +124,8 @@ impl Payer {
             now: now.max(self.clock.wall()),
             nonce: plan.nonce.clone(),
             host: asked.host.to_string(),
-        }];
-        entries.extend(memories(asked, &plan.approval, now));
+        });
+        entries.extend(memories(asked, about.id(), &plan.approval, now));
         entries.extend(granted.map(|granted| Entry::UseApproval {
             id: granted.id,
             digest: granted.digest,
@@ -201,7 +225,7 @@ pub async fn known(
     route: &str,
 ) -> Result<Known, PostError> {
     let mut known = Known::default();
-    if let Some(Fact::Merchant { since }) = ledger.fact(&key::merchant(host)).await? {
+    if let Some(Fact::Merchant { since, .. }) = ledger.fact(&key::merchant(host)).await? {
         known.merchant = Some(since);
     }
     let path = route.split('#').next().unwrap_or_default();
@@ -230,7 +254,7 @@ fn reached(warning: &Warning, counted: Counted) -> bool {
 }
 
 /// What the payment must agree with, or is the first of.
-fn memories(asked: &Asked, approval: &Approval, now: Timestamp) -> Vec<Entry> {
+fn memories(asked: &Asked, id: PaymentId, approval: &Approval, now: Timestamp) -> Vec<Entry> {
     let duties = &approval.duties;
     let agreed = |what| duties.consent.as_ref().is_some_and(|c| c.is_about(what));
     let payee = duties.payee.as_ref().map(|pay_to| Entry::Payee {
@@ -239,6 +263,7 @@ fn memories(asked: &Asked, approval: &Approval, now: Timestamp) -> Vec<Entry> {
         pay_to: pay_to.clone(),
         now,
         approved: agreed("new_payee"),
+        payment: Some(id),
     });
     let price = duties.price.map(|increase| Entry::Price {
         host: asked.host.to_string(),
@@ -248,6 +273,32 @@ fn memories(asked: &Asked, approval: &Approval, now: Timestamp) -> Vec<Entry> {
         increase,
         now,
         approved: agreed("price_increase"),
+        payment: Some(id),
     });
     payee.into_iter().chain(price).collect()
+}
+
+/// An end of a payment with what follows for what it made known: of one that is released it is forgotten, as nothing was
+/// paid there. Where `tool` is not known any more, its price stays.
+pub(super) fn with_facts(end: Entry, event: &SpendEvent, tool: Option<&str>) -> Vec<Entry> {
+    let unmet = matches!(end, Entry::Release { .. }).then(|| unmet(event, tool));
+    std::iter::once(end).chain(unmet).collect()
+}
+
+fn unmet(event: &SpendEvent, tool: Option<&str>) -> Entry {
+    let host = match event.host.strip_prefix('[').and_then(|h| h.split_once(']')) {
+        Some((host, _)) => host,
+        // An address of version 6 without a port has more than one colon.
+        None => match event.host.split_once(':') {
+            Some((host, port)) if !port.contains(':') => host,
+            Some(_) | None => &event.host,
+        },
+    };
+    Entry::Unmet {
+        payment: event.id,
+        host: host.to_owned(),
+        network: event.network.clone(),
+        method: event.method.clone(),
+        path: route(&event.path, tool),
+    }
 }

@@ -8,6 +8,7 @@ use super::about::{About, Paid, Proven};
 use super::outstanding::{Again, Left};
 use super::plan::Plan;
 use super::prepay::Lesson;
+use super::reserve::with_facts;
 use super::{Payer, Signed, refusals};
 use crate::budget::{Because, Entry};
 use crate::event::State;
@@ -184,7 +185,8 @@ impl Payer {
         let mut event = about.event(now, state);
         event.reason = Some(refusal.reason.code().into());
         self.concludes(asked.trace.as_ref(), &about, &event, None);
-        self.record(vec![entry], event).await;
+        let entries = with_facts(entry, &event, asked.tool.as_deref());
+        self.record(entries, event).await;
         if !problem.is_final() {
             self.spread().await;
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::endings::Endings;
 use super::reconcile::FRESH;
+use super::reserve::with_facts;
 use super::{Payer, SKEW};
 use crate::budget::facts::key;
 use crate::budget::{Because, Entry, Stage};
@@ -91,7 +92,8 @@ impl Payer {
             }
             failpoint::reach("before-close");
             let (entry, event) = self.end(now, &last, payment.amount, *seen);
-            self.record(vec![entry], event).await;
+            let entries = with_facts(entry, &event, None);
+            self.record(entries, event).await;
             failpoint::reach("after-close");
             self.reconciler.forget(*id);
             closed += 1;

@@ -41,16 +41,21 @@ impl Known {
 /// payee first, then who shares, each once: who gets how much may change, who gets anything may not.
 #[must_use]
 pub fn payee_text(requirement: &Requirement) -> String {
-    let evm = requirement.network.namespace() == "eip155";
-    let text = |payee: &str| match payee.parse::<Address>() {
-        Ok(_) if evm => payee.to_ascii_lowercase(),
-        Ok(_) | Err(_) => payee.to_owned(),
-    };
+    let text = |payee: &str| plain_payee(&requirement.network, payee);
     let payee = text(&requirement.pay_to);
     let others: BTreeSet<_> = requirement.splits.iter().map(|s| text(&s.pay_to)).collect();
     others
         .into_iter()
         .fold(payee, |all, other| all + "+" + &other)
+}
+
+/// The one spelling of one recipient.
+#[must_use]
+pub fn plain_payee(network: &Network, payee: &str) -> String {
+    match payee.parse::<Address>() {
+        Ok(_) if network.namespace() == "eip155" => payee.to_ascii_lowercase(),
+        Ok(_) | Err(_) => payee.to_owned(),
+    }
 }
 
 /// What a permission to pay asks of the ledger and of people.
@@ -68,6 +73,8 @@ pub struct Duties {
     pub price: Option<Option<Percent>>,
     /// A person must agree.
     pub consent: Option<Consent>,
+    /// A person may have been asked before, whether or not one must be now; how long a request waits for the answer.
+    pub asks: Option<Duration>,
     /// Pay, but tell that it is not the recipient first seen.
     pub recipient_changed: bool,
     /// Pay, but tell that the price rose: above what a person need not be asked about, or where no term bounds it.

@@ -27,7 +27,7 @@ mod weaker;
 pub use catalog::{Budget, Catalog, Scope};
 pub use contest::Verdict;
 pub use difference::difference;
-pub use known::{Consent, Duties, Known, Warning, payee_text};
+pub use known::{Consent, Duties, Known, Warning, payee_text, plain_payee};
 pub(crate) use path::plain_spelling;
 use rule::{Rule, Says};
 pub use suppose::{NotSupposed, Supposed, is_nobody};

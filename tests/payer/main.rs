@@ -4,10 +4,12 @@
 mod control;
 mod gate;
 mod loops;
+mod questions;
 mod races;
 mod restarts;
 mod stage;
 mod statements;
 mod tools;
 mod transaction;
+mod unmet;
 mod upto;

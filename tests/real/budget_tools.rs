@@ -450,12 +450,20 @@ fn a_question_about_one_tool_is_none_about_another() {
     for other in [
         json!({ "tool": "erase" }),
         json!({ "tool": null, "method": "POST" }),
-        json!({ "scheme": "upto" }),
     ] {
         let told = ask(other.clone());
         assert_ne!(told["approval"], first["approval"], "{other}: {told}");
         assert_eq!(told["stage"], "waiting", "{other}: {told}");
     }
+    // A merchant names who says how much is taken, and nobody could ask for it by another name.
+    let upto = json!({ "url": PAGE, "amount": "0.01 USD", "tool": "search", "pay_to": PAYEE,
+        "scheme": "upto" });
+    let call = json!({ "name": "request_approval", "arguments": upto });
+    let said = Raw::start(&setup).ask("tools/call", &call);
+    assert!(
+        said.contains("scheme: by `upto` the merchant names"),
+        "{said}"
+    );
     // What nobody could pay is not what was asked.
     let elsewhere = ask(json!({ "network": "eip155:8453" }));
     assert_eq!(elsewhere["decision"], "refuse", "{elsewhere}");

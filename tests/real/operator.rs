@@ -155,6 +155,39 @@ fn a_denied_request_is_told_so_and_pays_nothing() {
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
 }
 
+/// What is paid meanwhile makes the host a known one, but this was asked and is denied.
+#[test]
+fn a_no_to_one_request_holds_though_another_was_approved() {
+    const OTHER: &str = "https://shop.stand.test/other";
+    let terms = json!({ "approval": { "first_host": true, "wait": "2m" } });
+    let (merchant, setup) = scene(&terms);
+    let proxy = setup.start();
+    let asks = |url: &str, path: &str| {
+        let child = proxy.curl(url).stdout(Stdio::piped()).spawn().unwrap();
+        let id = until("a question", PATIENCE, || {
+            let open = said(&proxy, &["approve", "--json"]);
+            let mut open = open.as_array().unwrap().iter();
+            let asking = open.find(|asking| asking["path"] == path)?;
+            Some(asking["id"].as_str().unwrap().to_owned())
+        });
+        (child, id)
+    };
+    let (approved, yes) = asks(PAGE, "/report");
+    let (denied, no) = asks(OTHER, "/other");
+    done(&proxy, &["approve", &yes]);
+    let out = approved.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.contains("sold"), "{text}");
+    done(&proxy, &["deny", &no]);
+    let out = denied.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.contains("approval_denied"), "{text}");
+    let again = proxy.get(OTHER).reason();
+    assert_eq!(again.as_deref(), Some("approval_denied"));
+    assert_eq!(paid(&merchant), 1);
+    proxy.assert_verifies();
+}
+
 /// Nothing more is paid in a session that is closed, so nobody need answer.
 #[test]
 fn an_id_that_names_no_question_and_a_session_that_is_closed_ask_nothing() {

@@ -235,6 +235,10 @@ impl Asker {
         let Some(approval) = asks.filter(|_| foreseen.refusal.is_none()) else {
             return Ok(view::decision(&foreseen, mode, numbers));
         };
+        if approval.requirement.facilitator.is_some() {
+            let problem = format!("scheme: {}", payer::NotAsked::Facilitator);
+            return Err(Silent::Arguments(problem));
+        }
         if let Some(asking) = self.asked_already(&question).await? {
             return Ok(view::asking(&asking, self.approve_url(&asking)));
         }

@@ -233,6 +233,8 @@ fn meant<'a>(
         | Entry::Note { .. }
         | Entry::Payee { .. }
         | Entry::Price { .. }
+        | Entry::Met { .. }
+        | Entry::Unmet { .. }
         | Entry::Forget { .. }
         | Entry::Freeze { .. }
         | Entry::Unfreeze { .. }

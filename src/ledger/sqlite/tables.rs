@@ -26,7 +26,6 @@ const CACHED_SUMS_MAX: usize = 100_000;
 /// Open payments kept in memory between commits. Few proxies have as many on their way, and memory that is used
 /// again at once is cheaper than memory that grows.
 const CACHED_PAYMENTS_MAX: usize = 4096;
-
 /// Facts kept in memory between commits.
 const CACHED_FACTS_MAX: usize = 100_000;
 
@@ -236,6 +235,8 @@ impl Tables {
             | Entry::Note { .. }
             | Entry::Payee { .. }
             | Entry::Price { .. }
+            | Entry::Met { .. }
+            | Entry::Unmet { .. }
             | Entry::Forget { .. }
             | Entry::Freeze { .. }
             | Entry::Unfreeze { .. }

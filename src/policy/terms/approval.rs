@@ -113,6 +113,7 @@ impl Term for Approval {
             duties.price.get_or_insert(None);
         }
         duties.price_changed |= because.contains(&"price_increase");
+        duties.asks = Some(self.wait);
         if !because.is_empty() {
             duties.consent = Some(Consent {
                 because,
