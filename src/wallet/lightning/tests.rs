@@ -123,9 +123,19 @@ fn phoenixd_fails_with_a_reason() {
     assert!(matches!(looked(phoenixd, 200, failed), Said::Failed(_)));
     let open = r#"{"isPaid":false,"createdAt":1}"#;
     assert_eq!(looked(phoenixd, 200, open), Said::Pending);
-    assert_eq!(looked(phoenixd, 404, ""), Said::Missing);
-    let others = looked(phoenixd, 404, "default backend - 404");
-    assert!(matches!(others, Said::Unclear(_)));
+    for own in ["Not found", "not found\n"] {
+        assert_eq!(looked(phoenixd, 404, own), Said::Missing);
+    }
+    // Of what stands before it, and of one that is too old to know the question.
+    for others in [
+        "",
+        "default backend - 404",
+        "Unknown endpoint (check api doc)",
+        "<html>Not found</html>",
+    ] {
+        let said = looked(phoenixd, 404, others);
+        assert!(matches!(said, Said::Unclear(_)), "{others}: {said:?}");
+    }
 }
 
 #[test]
