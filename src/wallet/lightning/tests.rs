@@ -61,9 +61,23 @@ fn lnd_says_it_in_its_last_line() {
         assert!(matches!(looked(lnd, 404, others), Said::Unclear(_)));
     }
     let wrong = r#"{"code":2,"message":"verification failed: signature mismatch"}"#;
-    assert!(matches!(said(lnd, 500, wrong), Said::Failed(_)));
     let other = r#"{"code":2,"message":"the node is being shut down"}"#;
-    assert!(matches!(said(lnd, 500, other), Said::Unclear(_)));
+    let words = r#"{"error":"permission denied","code":7,"message":"permission denied"}"#;
+    // A stream has its error one level deeper.
+    for (body, refused) in [
+        (wrong.to_owned(), true),
+        (format!("{{\"error\":{wrong}}}\n"), true),
+        (words.to_owned(), true),
+        (other.to_owned(), false),
+        (format!("{{\"error\":{other}}}"), false),
+        (format!("{{\"detail\":{wrong}}}"), false),
+    ] {
+        let said = said(lnd, 500, &body);
+        assert_eq!(matches!(said, Said::Failed(_)), refused, "{body}: {said:?}");
+    }
+    // Refused or not, what began with a good status began.
+    let late = format!("{{\"error\":{wrong}}}");
+    assert!(matches!(said(lnd, 200, &late), Said::Unclear(_)));
     assert_eq!(
         looked(lnd, 200, &format!("{flight}\n{done}")),
         paid(Some(7))
