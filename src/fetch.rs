@@ -12,13 +12,16 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 mod h2;
+mod own;
 mod target;
 
+use own::Own;
 use target::{Target, dial};
 pub use target::{percent_decoded, user_and_password};
 
@@ -93,11 +96,29 @@ impl Fetch {
     /// # Errors
     /// [`FetchError::Crypto`].
     pub fn new(roots: Arc<RootCertStore>) -> Result<Self, FetchError> {
-        let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        Self::of_own(roots, Arc::default())
+    }
+
+    /// The same for signers and nodes: a server that shows one of the `named` certificates is believed also
+    /// when that is marked as an authority's, as those are that some nodes make for themselves.
+    ///
+    /// # Errors
+    /// [`FetchError::Crypto`].
+    pub fn of_own(
+        roots: Arc<RootCertStore>,
+        named: Arc<[CertificateDer<'static>]>,
+    ) -> Result<Self, FetchError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|e| FetchError::Crypto(e.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .map_err(|e| FetchError::Crypto(e.to_string()))?;
+        let config = match named.is_empty() {
+            true => config.with_root_certificates(roots),
+            false => config
+                .dangerous()
+                .with_custom_certificate_verifier(Own::new(roots, named, provider)?),
+        };
+        let mut config = config.with_no_client_auth();
         let mut h2 = config.clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         h2.alpn_protocols = vec![b"h2".to_vec()];
