@@ -48,7 +48,7 @@ mod webhook;
 use arrival::Arrival;
 use balances::Watchman;
 pub use balances::{Holding, Holdings};
-pub use chains::{chains, fetch, paying};
+pub use chains::{chains, fetch, paying, signers};
 use doors::Doors;
 pub use error::StartError;
 use ground::Ground;

@@ -1,32 +1,29 @@
 //! Asking the operator's own services over HTTP: one request, one answer, everything bounded. No
 //! redirects, no proxies of the environment, no cookies, no compression.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, USER_AGENT};
-use http::uri::{Authority, Scheme};
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::settings::port;
-
 mod h2;
+mod own;
+mod target;
+
+use own::Own;
+use target::{Target, dial};
+pub use target::{percent_decoded, user_and_password};
 
 /// Most bytes of an answer's head.
 const HEAD_MAX: usize = 64 * 1024;
@@ -99,11 +96,29 @@ impl Fetch {
     /// # Errors
     /// [`FetchError::Crypto`].
     pub fn new(roots: Arc<RootCertStore>) -> Result<Self, FetchError> {
-        let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        Self::of_own(roots, Arc::default())
+    }
+
+    /// The same for signers and nodes: a server that shows one of the `named` certificates is believed also
+    /// when that is marked as an authority's, as those are that some nodes make for themselves.
+    ///
+    /// # Errors
+    /// [`FetchError::Crypto`].
+    pub fn of_own(
+        roots: Arc<RootCertStore>,
+        named: Arc<[CertificateDer<'static>]>,
+    ) -> Result<Self, FetchError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|e| FetchError::Crypto(e.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .map_err(|e| FetchError::Crypto(e.to_string()))?;
+        let config = match named.is_empty() {
+            true => config.with_root_certificates(roots),
+            false => config
+                .dangerous()
+                .with_custom_certificate_verifier(Own::new(roots, named, provider)?),
+        };
+        let mut config = config.with_no_client_auth();
         let mut h2 = config.clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         h2.alpn_protocols = vec![b"h2".to_vec()];
@@ -151,26 +166,16 @@ impl Fetch {
     ) -> Result<Response<Bytes>, FetchError> {
         let target = Target::of(request.uri()).ok_or(FetchError::Url)?;
         let end = Instant::now() + deadline;
-        let late = || FetchError::Late {
-            host: target.name(),
-        };
-        let asked = async {
-            let stream = dial(&target, end).await?;
-            let request = target.aim(request);
-            if !target.secure {
-                return exchange(stream, request, &target, (until, most)).await;
-            }
-            let name = ServerName::try_from(target.host.clone()).map_err(|_| FetchError::Url)?;
-            let stream = self.tls.connect(name, stream).await;
-            exchange(
-                stream.map_err(|e| target.unreached(&e))?,
-                request,
-                &target,
-                (until, most),
-            )
-            .await
-        };
-        timeout_at(end, asked).await.unwrap_or_else(|_| Err(late()))
+        let bounds = (until, most);
+        let stream = target.reached(end, dial(&target, end)).await?;
+        let request = target.aim(request);
+        if !target.secure {
+            let asked = exchange(stream, request, &target, bounds);
+            return target.answered(end, asked).await;
+        }
+        let stream = target.reached(end, target.shake(&self.tls, stream)).await?;
+        let asked = exchange(stream, request, &target, bounds);
+        target.answered(end, asked).await
     }
 }
 
@@ -181,149 +186,6 @@ enum Until {
     End,
     /// One line.
     Line,
-}
-
-/// Where a request goes.
-struct Target {
-    secure: bool,
-    /// Without brackets.
-    host: String,
-    port: u16,
-    /// As the `Host` field has it: without user and password.
-    authority: String,
-    /// Ready for an `Authorization` field.
-    basic: Option<HeaderValue>,
-}
-
-impl Target {
-    fn of(uri: &Uri) -> Option<Self> {
-        let secure = match uri.scheme()? {
-            s if *s == Scheme::HTTPS => true,
-            s if *s == Scheme::HTTP => false,
-            _ => return None,
-        };
-        let authority = uri.authority()?;
-        let host = authority.host().trim_matches(['[', ']']);
-        if host.is_empty() {
-            return None;
-        }
-        let port = port(authority, if secure { 443 } else { 80 })?;
-        let (_, plain) = authority
-            .as_str()
-            .rsplit_once('@')
-            .unwrap_or(("", authority.as_str()));
-        Some(Self {
-            secure,
-            host: host.to_owned(),
-            port,
-            authority: plain.to_owned(),
-            basic: basic(authority)?,
-        })
-    }
-
-    /// For messages.
-    fn name(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-
-    fn unreached(&self, error: &io::Error) -> FetchError {
-        FetchError::Connection {
-            host: self.name(),
-            problem: error.to_string(),
-        }
-    }
-
-    fn broken(&self, error: &impl ToString) -> FetchError {
-        FetchError::Answer {
-            host: self.name(),
-            problem: error.to_string(),
-        }
-    }
-
-    /// The request as it goes over the wire, with the path alone in its first line.
-    fn aim(&self, request: Request<Bytes>) -> Request<Full<Bytes>> {
-        let (mut head, body) = request.into_parts();
-        let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
-        head.uri = path.parse().unwrap_or_default();
-        if let Ok(host) = HeaderValue::from_str(&self.authority) {
-            head.headers.insert(HOST, host);
-        }
-        head.headers
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-        let agent = HeaderValue::from_static(AGENT);
-        head.headers.entry(USER_AGENT).or_insert(agent);
-        if let Some(basic) = &self.basic {
-            head.headers
-                .entry(AUTHORIZATION)
-                .or_insert_with(|| basic.clone());
-        }
-        Request::from_parts(head, Full::new(body))
-    }
-}
-
-/// User and password of a URL, percent-decoded (RFC 3986, section 2.1), with a colon between them.
-/// `None`: they cannot be read.
-#[must_use]
-pub fn user_and_password(text: &str) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-    let mut plain = percent_decoded(text)?;
-    if !plain.contains(&b':') {
-        plain.push(b':');
-    }
-    Some(plain)
-}
-
-/// What a percent-encoded text says (RFC 3986, section 2.1). `None`: it is not encoded so.
-#[must_use]
-pub fn percent_decoded(text: &str) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-    // Room for the colon of a user without a password, too: a secret is not copied to grow.
-    let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(text.len() + 1));
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        plain.push(match byte {
-            b'%' => {
-                let mut out = [0];
-                hex::decode_to_slice([rest.next()?, rest.next()?], &mut out).ok()?;
-                out[0]
-            }
-            byte => byte,
-        });
-    }
-    Some(plain)
-}
-
-/// The field for them. The outer `None`: they cannot be read.
-fn basic(authority: &Authority) -> Option<Option<HeaderValue>> {
-    let Some((credentials, _)) = authority.as_str().rsplit_once('@') else {
-        return Some(None);
-    };
-    let plain = user_and_password(credentials)?;
-    let text = zeroize::Zeroizing::new(format!("Basic {}", STANDARD.encode(&*plain)));
-    let mut value = HeaderValue::from_str(&text).ok()?;
-    value.set_sensitive(true);
-    Some(Some(value))
-}
-
-/// The first address that answers. Each gets its share of what time is left, so that a silent one
-/// does not eat the others' time.
-async fn dial(target: &Target, end: Instant) -> Result<TcpStream, FetchError> {
-    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
-    let addresses: Vec<SocketAddr> = found.map_err(|e| target.unreached(&e))?.collect();
-    let mut last = io::Error::other("the name has no address");
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = u32::try_from(addresses.len().saturating_sub(tried)).unwrap_or(u32::MAX);
-        let now = Instant::now();
-        let share = end.saturating_duration_since(now) / left.max(1);
-        match timeout_at(now + share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Best effort: a request is one write anyway.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::Error::from(io::ErrorKind::TimedOut),
-        }
-    }
-    Err(target.unreached(&last))
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(

@@ -45,7 +45,7 @@ impl Ground {
     pub(super) async fn lay(config: &Config, options: &Options) -> Result<Self, StartError> {
         guard(config)?;
         let remote = config.wallets.iter().any(|w| wallet::is_remote(&w.kind));
-        let fetch = remote.then(|| chains::fetch(config)).transpose()?;
+        let fetch = remote.then(|| chains::signers(config)).transpose()?;
         let open = |w: &crate::config::WalletEntry| wallet::open(&w.kind, w.opening(fetch.clone()));
         let wallets: Result<Vec<_>, _> = config.wallets.iter().map(open).collect();
         let wallets = wallets.map_err(StartError::Wallet)?;
@@ -62,7 +62,7 @@ impl Ground {
         for host in &config.tls.insecure_hosts {
             tracing::warn!(%host, "the certificate of this host is not verified (tls.insecure_hosts); nothing is paid there");
         }
-        let chains = chains::open(config, upstream_tls.roots())?;
+        let chains = chains::open(config, &upstream_tls)?;
         if let Some(dir) = &options.handout {
             let written = handout::write(dir, authority.certificate_pem());
             written.map_err(|source| StartError::File {

@@ -49,6 +49,17 @@ pub enum NotReloaded {
     },
 }
 
+impl NotReloaded {
+    /// May the same file be taken a little later? What is wrong in the file itself stays so.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Config(ConfigError::Missing(_) | ConfigError::Unreadable { .. })
+            | Self::Unsafe(_) => true,
+            Self::Config(ConfigError::Invalid(_)) | Self::Weaker { .. } => false,
+        }
+    }
+}
+
 /// Takes new policies, one after the other.
 pub struct Reloader {
     file: PathBuf,
@@ -119,6 +130,22 @@ impl Reloader {
         }
     }
 
+    /// The same for a file that is watched: is it done with? What was told of it last is not told again.
+    fn try_watched(&self, told: &mut String) -> bool {
+        let last = std::mem::take(told);
+        let Err(error) = self.reload(Weaker::AsWritten) else {
+            return true;
+        };
+        let why = error.to_string();
+        if why != last {
+            tracing::error!(%error, "no reload");
+        }
+        if error.passes() {
+            *told = why;
+        }
+        told.is_empty()
+    }
+
     pub(super) fn watches(&self) -> bool {
         self.settings.watch
     }
@@ -126,6 +153,7 @@ impl Reloader {
     /// Reloads when another file is there, until `drains` turns true.
     pub(super) async fn watch(self: Arc<Self>, mut drains: watch::Receiver<bool>) {
         let (mut taken, mut seen) = (self.first, None);
+        let mut told = String::new();
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
@@ -135,8 +163,10 @@ impl Reloader {
             let now = Stamp::of(&self.file);
             // Twice the same: whoever writes it has finished. One that is gone may be on its way.
             if now.is_some() && now != taken && now == seen {
-                taken = now;
-                self.try_reload();
+                // What could not be read for another reason than its text is tried again at the next look.
+                if self.try_watched(&mut told) {
+                    taken = now;
+                }
             }
             seen = now;
         }

@@ -8,11 +8,11 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::{AGENT, Fetch, FetchError, Target, Until, dial, whole};
+use super::target::{Target, dial};
+use super::{AGENT, Fetch, FetchError, Until, whole};
 
 impl Fetch {
     /// Sends a request over a connection that speaks HTTP/2 without asking, and reads at most `most`
@@ -28,21 +28,15 @@ impl Fetch {
     ) -> Result<(Response<Bytes>, HeaderMap), FetchError> {
         let target = Target::of(request.uri()).ok_or(FetchError::Url)?;
         let end = Instant::now() + deadline;
-        let late = || FetchError::Late {
-            host: target.name(),
-        };
-        let asked = async {
-            let stream = dial(&target, end).await?;
-            let request = target.aim_h2(request)?;
-            if !target.secure {
-                return exchange(stream, request, &target, most).await;
-            }
-            let name = ServerName::try_from(target.host.clone()).map_err(|_| FetchError::Url)?;
-            let stream = self.h2.connect(name, stream).await;
-            let stream = stream.map_err(|e| target.unreached(&e))?;
-            exchange(stream, request, &target, most).await
-        };
-        timeout_at(end, asked).await.unwrap_or_else(|_| Err(late()))
+        let stream = target.reached(end, dial(&target, end)).await?;
+        let request = target.aim_h2(request)?;
+        if !target.secure {
+            let asked = exchange(stream, request, &target, most);
+            return target.answered(end, asked).await;
+        }
+        let stream = target.reached(end, target.shake(&self.h2, stream)).await?;
+        let asked = exchange(stream, request, &target, most);
+        target.answered(end, asked).await
     }
 }
 

@@ -154,6 +154,20 @@ async fn an_answer_without_end_is_read_for_its_first_line() {
     }
 }
 
+/// A deadline that passes before the request began to leave is as if nobody were there.
+#[tokio::test]
+async fn who_is_late_before_it_was_asked_was_not_asked() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("https://localhost:{port}/");
+    let short = Duration::from_millis(200);
+    let error = plain().send(post(&url, "{}"), short, 4).await.unwrap_err();
+    assert!(matches!(error, FetchError::Connection { .. }), "{error}");
+    let error = plain().call(post(&url, "{}"), short, 4).await.unwrap_err();
+    assert!(matches!(error, FetchError::Connection { .. }), "{error}");
+    drop(listener);
+}
+
 #[tokio::test]
 async fn nobody_there_is_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

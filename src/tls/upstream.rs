@@ -37,6 +37,7 @@ pub struct UpstreamTls {
     strict: ClientConfig,
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
+    named: Arc<[CertificateDer<'static>]>,
     hosts: Hosts,
     connectors: Mutex<LruCache<Way, TlsConnector>>,
 }
@@ -58,7 +59,8 @@ impl UpstreamTls {
     /// When a file cannot be read or holds nothing of use, or a key is open to others.
     pub fn new(settings: &Tls, own: Option<&Authority>) -> Result<Self, TlsError> {
         let provider = Arc::new(crypto::provider());
-        let roots = Arc::new(roots(settings, own)?);
+        let (roots, named) = roots(settings, own)?;
+        let roots = Arc::new(roots);
         let crypto = |e: &dyn std::fmt::Display| TlsError::Crypto(e.to_string());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -81,6 +83,7 @@ impl UpstreamTls {
             hosts: Hosts::open(settings, &provider)?,
             provider,
             roots,
+            named: named.into(),
             connectors: Mutex::new(LruCache::new(CONNECTORS)),
         })
     }
@@ -89,6 +92,12 @@ impl UpstreamTls {
     #[must_use]
     pub fn roots(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.roots)
+    }
+
+    /// The roots of the operator alone, as they were written.
+    #[must_use]
+    pub fn named(&self) -> Arc<[CertificateDer<'static>]> {
+        Arc::clone(&self.named)
     }
 
     /// How this host is met.
@@ -132,7 +141,11 @@ impl UpstreamTls {
     }
 }
 
-fn roots(settings: &Tls, own: Option<&Authority>) -> Result<RootCertStore, TlsError> {
+/// All roots, and again those of the operator.
+fn roots(
+    settings: &Tls,
+    own: Option<&Authority>,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let mut roots = RootCertStore::empty();
     for root in rustls_native_certs::load_native_certs().certs {
         if !is_farepass(&root) {
@@ -142,19 +155,24 @@ fn roots(settings: &Tls, own: Option<&Authority>) -> Result<RootCertStore, TlsEr
     }
     let ours = own.map(Authority::all_certificates).transpose()?;
     let ours = ours.unwrap_or_default();
+    let mut named = vec![];
     for path in &settings.extra_roots {
-        add_file(&mut roots, path, &ours)?;
+        for certificate in file(path, &ours)? {
+            let added = roots.add(certificate.clone());
+            added.map_err(|e| TlsError::unusable(path, e))?;
+            named.push(certificate);
+        }
     }
-    Ok(roots)
+    Ok((roots, named))
 }
 
-fn add_file(
-    roots: &mut RootCertStore,
+/// The certificates in a file, at least one.
+fn file(
     path: &PathBuf,
     ours: &[CertificateDer<'static>],
-) -> Result<(), TlsError> {
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = fs::read(path).map_err(|e| TlsError::file(path, e))?;
-    let mut found = 0;
+    let mut found = vec![];
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|e| TlsError::unusable(path, e))?;
         if ours.contains(&certificate) {
@@ -163,15 +181,12 @@ fn add_file(
                 "this is Farepass's own CA; it must not vouch for upstreams",
             ));
         }
-        roots
-            .add(certificate)
-            .map_err(|e| TlsError::unusable(path, e))?;
-        found += 1;
+        found.push(certificate);
     }
-    if found == 0 {
+    if found.is_empty() {
         return Err(TlsError::unusable(path, "no PEM certificate in it"));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The revocation lists of the operator.

@@ -38,6 +38,10 @@ type Reader<T, const N: usize> =
 /// How long new credentials that were refused are left alone, when the old ones are taken.
 const DOUBT: Duration = Duration::from_secs(10);
 
+/// How long files that could not be used are left alone. What kept them from being read may end without a
+/// change of theirs, such as the rights of a folder.
+const AGAIN: Duration = Duration::from_secs(3);
+
 /// Credentials made of some files.
 pub(super) struct Credentials<T, const N: usize = 3> {
     files: Files<N>,
@@ -47,6 +51,8 @@ pub(super) struct Credentials<T, const N: usize = 3> {
 
 struct Kept<T, const N: usize> {
     stamps: [Option<Stamp>; N],
+    /// When these could not be used, and why.
+    failed: Option<(Instant, String)>,
     newest: Set<T>,
     /// Accepted before the newest were there.
     older: Option<Set<T>>,
@@ -142,6 +148,7 @@ impl<T, const N: usize> Credentials<T, N> {
         let newest = Set::new(make(&files, &read)?, 1);
         let kept = Mutex::new(Kept {
             stamps,
+            failed: None,
             newest,
             older: None,
             doubted: None,
@@ -149,7 +156,7 @@ impl<T, const N: usize> Credentials<T, N> {
         Ok(Self { files, read, kept })
     }
 
-    /// Those to ask with now. A change that cannot be used is told once.
+    /// Those to ask with now. A change that cannot be used is told once, and looked at again.
     pub(super) fn now(&self) -> Picked<T> {
         self.looked().preferred().pick()
     }
@@ -158,14 +165,15 @@ impl<T, const N: usize> Credentials<T, N> {
     fn looked(&self) -> MutexGuard<'_, Kept<T, N>> {
         let stamps = stamps(&self.files);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.stamps != stamps {
+        let changed = kept.stamps != stamps;
+        if changed || kept.is_to_be_tried() {
             kept.stamps = stamps;
             match make(&self.files, &self.read) {
                 Ok(made) => {
                     kept.renew(made);
                     tracing::info!(file = %self.shown(), "credentials were read again; the old ones stay until these are accepted");
                 }
-                Err(error) => tracing::warn!("credentials stay as they were: {}", error.problem),
+                Err(error) => kept.fail(error.problem, changed),
             }
         }
         kept
@@ -179,6 +187,21 @@ impl<T, const N: usize> Credentials<T, N> {
 }
 
 impl<T, const N: usize> Kept<T, N> {
+    /// Could the files not be used, some time ago?
+    fn is_to_be_tried(&self) -> bool {
+        let failed = self.failed.as_ref();
+        failed.is_some_and(|(at, _)| at.elapsed() >= AGAIN)
+    }
+
+    /// Told once for each change, and when it is for another reason.
+    fn fail(&mut self, why: String, changed: bool) {
+        let told = self.failed.as_ref().is_some_and(|(_, told)| *told == why);
+        if changed || !told {
+            tracing::warn!("credentials stay as they were: {why}");
+        }
+        self.failed = Some((Instant::now(), why));
+    }
+
     /// Half of a change may be in these: they push out none that were accepted.
     fn renew(&mut self, made: T) {
         let new = Set::new(made, self.newest.used.0.saturating_add(1));
@@ -187,6 +210,7 @@ impl<T, const N: usize> Kept<T, N> {
             self.older = Some(old);
         }
         self.doubted = None;
+        self.failed = None;
     }
 
     fn preferred(&self) -> &Set<T> {

@@ -43,8 +43,12 @@ const AT_ONCE: usize = 16;
 /// Credentials that are tried for one signature: the new, the old, and those that came meanwhile.
 const TRIES: usize = 5;
 
-/// How long others are tried: whoever refuses does so at once, and the payer's patience has an end.
-const TRYING: Duration = Duration::from_secs(1);
+/// How long after the first question others are begun with: who refuses takes no longer than who signs.
+const TRYING: Duration = Duration::from_secs(3);
+
+/// For all answers to one payment, those that refuse among them. With its turn and an authorization's wait it
+/// stays below the payer's patience.
+const TRYING_ALL: Duration = Duration::from_secs(6);
 
 /// Most bytes of an answer. One with a signature has some hundred.
 pub(super) const ANSWER_MAX: usize = 64 * 1024;
@@ -213,11 +217,13 @@ impl<S: Signer> Remote<S> {
     /// Once; and again with other credentials, as long as it is only those that are not accepted: then nothing
     /// was signed.
     async fn ask(&self, ask: &Ask, fetch: &Fetch) -> Result<Signature, Failure> {
-        let (began, mut tried) = (Instant::now(), vec![]);
+        let (mut first, mut tried) = (None, vec![]);
         loop {
             let request = self.signer.request(ask, fetch).await?;
             let used = request.extensions().get::<Used>().copied();
-            let obtained = self.exchange(request, ask, fetch).await;
+            let began: Instant = *first.get_or_insert_with(Instant::now);
+            let left = TRYING_ALL.saturating_sub(began.elapsed());
+            let obtained = self.exchange(request, ask, fetch, left).await;
             let Some((credentials, used)) = self.signer.credentials().zip(used) else {
                 return obtained;
             };
@@ -241,8 +247,9 @@ impl<S: Signer> Remote<S> {
         request: Request<Bytes>,
         ask: &Ask,
         fetch: &Fetch,
+        left: Duration,
     ) -> Result<Signature, Failure> {
-        let answer = fetch.send(request, DEADLINE, ANSWER_MAX).await;
+        let answer = fetch.send(request, DEADLINE.min(left), ANSWER_MAX).await;
         let answer = answer.map_err(unanswered)?;
         if answer.status() != StatusCode::OK {
             return Err(self.signer.refused(&answer));
@@ -374,3 +381,6 @@ impl<S: Signer> Wallet for Remote<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A new policy for a running proxy: by signal, by the API, by the file itself; whole, or not at all.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
 use farepass::app::{self, Options};
@@ -160,6 +160,26 @@ fn a_watched_file_that_changes_during_the_start_is_taken() {
         (running.payer.policy().hash() != first).then_some(())
     });
     runtime.block_on(running.stop());
+}
+
+/// What stands in the way may be something else than the file.
+#[test]
+fn a_watched_file_that_could_not_be_taken_is_tried_again_without_another_change() {
+    let home = Home::ready();
+    home.configure("reload: { watch: true }");
+    let text = home.read("farepass.yaml");
+    let _service = home.serve(&[]);
+    let open = |mode| fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
+    open(0o707);
+    fs::write(
+        home.at("farepass.yaml"),
+        text.replace("0.05 USD", "0.001 USD"),
+    )
+    .unwrap();
+    said(&home, "the configuration is not safe");
+    open(0o700);
+    said(&home, "the policy was read again");
+    assert_eq!(home.read("serve.err").matches("no reload").count(), 1);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::support::proxy::Proxy;
 use crate::support::toll::{HOST, Toll, Ways};
 use crate::support::{curl, linger, unix_now};
 
+mod certificate;
 mod faults;
 mod tokens;
 

@@ -62,7 +62,7 @@ fn missing(entry: &WalletEntry) -> Vec<Finding> {
 
 fn open(entry: &WalletEntry, config: &Config) -> Result<Arc<dyn Wallet>, Finding> {
     let fetch = match wallet::is_remote(&entry.kind) {
-        true => app::fetch(config).ok(),
+        true => app::signers(config).ok(),
         false => None,
     };
     wallet::open(&entry.kind, entry.opening(fetch)).map_err(|error| {

@@ -55,7 +55,9 @@ pub(super) fn answer(body: &[u8]) -> Option<Keys> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let until = answer.expiration.map(|at| at.parse()).transpose().ok()?;
     let (id, secret) = (answer.access_key_id, answer.secret_access_key);
-    visible(id, secret, answer.token, until)
+    // Amazon's tools take an empty one for none.
+    let token = answer.token.filter(|token| !token.is_empty());
+    visible(id, secret, token, until)
 }
 
 /// Asks for credentials of a role, for a token of the cluster.
@@ -117,6 +119,8 @@ mod tests {
             <AccessKeyId>B</AccessKeyId></Credentials></Result></AssumeRoleWithWebIdentityResponse>";
         let keys = exchanged(xml).unwrap();
         assert_eq!((keys.id(), keys.until()), ("B", Some(end)));
+        let bare = answer(br#"{"AccessKeyId":"A","SecretAccessKey":"s","Token":""}"#);
+        assert!(bare.unwrap().token().is_none(), "an empty one is none");
         for odd in [
             &b""[..],
             b"{}",

@@ -25,7 +25,8 @@ pub(super) fn keys(text: &str, profile: &str) -> Result<Keys, &'static str> {
         match key.trim() {
             "aws_access_key_id" => id = value,
             "aws_secret_access_key" => secret = value,
-            "aws_session_token" => token = value,
+            // Amazon's tools take an empty one for none.
+            "aws_session_token" => token = value.filter(|token| !token.is_empty()),
             "credential_process" | "role_arn" | "sso_session" | "sso_start_url" => {
                 return Err("its profile takes credentials from elsewhere, which is not supported");
             }
@@ -48,7 +49,8 @@ mod tests {
 
     const FILE: &str = "# two\n[default]\naws_access_key_id = one\naws_secret_access_key=s+/=\n\n\
                         [ other ]\naws_access_key_id=two\naws_secret_access_key=t\naws_session_token = u==\n\
-                        [sso]\nsso_session = x\n[half]\naws_access_key_id=three\n[odd]\naws_access_key_id=\u{e9}\naws_secret_access_key=x";
+                        [sso]\nsso_session = x\n[half]\naws_access_key_id=three\n[odd]\naws_access_key_id=\u{e9}\naws_secret_access_key=x\n\
+                        [bare]\naws_access_key_id=four\naws_secret_access_key=f\naws_session_token =\n";
 
     #[test]
     fn a_part_is_read_by_its_name() {
@@ -58,6 +60,8 @@ mod tests {
         let two = keys(FILE, "other").ok().unwrap();
         assert_eq!((two.id(), two.secret().as_str()), ("two", "t"));
         assert_eq!(two.token().map(|t| (*t).clone()).as_deref(), Some("u=="));
+        let bare = keys(FILE, "bare").ok().unwrap();
+        assert!(bare.token().is_none(), "an empty one is none");
     }
 
     #[test]

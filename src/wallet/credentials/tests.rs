@@ -61,6 +61,13 @@ impl Scene {
         let mut kept = self.credentials.kept.lock().unwrap();
         kept.doubted = kept.doubted.and_then(|at| at.checked_sub(DOUBT));
     }
+
+    /// The clock goes on until what failed is looked at again.
+    fn wait_to_look(&self) {
+        let mut kept = self.credentials.kept.lock().unwrap();
+        let earlier = |(at, why): (Instant, String)| Some((at.checked_sub(AGAIN)?, why));
+        kept.failed = kept.failed.take().and_then(earlier);
+    }
 }
 
 fn asked(words: &[&str], well: bool) -> (Vec<String>, bool) {
@@ -111,6 +118,23 @@ fn who_asked_with_the_old_asks_again_with_the_new() {
     assert_eq!(scene.ask(&["bb"]), asked(&["bb"], true));
     assert!(scene.credentials.refused(old.used(), &[old.used()]));
     assert_eq!(*scene.credentials.now(), "bb");
+}
+
+/// What kept the files from being read may end without a change of the files.
+#[test]
+fn a_failed_look_is_repeated_until_the_change_is_taken() {
+    let scene = Scene::new();
+    assert_eq!(scene.ask(&["aa"]), asked(&["aa"], true));
+    let open = |mode| fs::set_permissions(scene.dir.path(), fs::Permissions::from_mode(mode));
+    open(0o707).unwrap();
+    scene.write("id", "b");
+    scene.write("secret", "b");
+    assert_eq!(*scene.credentials.now(), "aa");
+    open(0o700).unwrap();
+    assert_eq!(*scene.credentials.now(), "aa", "not with each payment");
+    scene.wait_to_look();
+    assert_eq!(*scene.credentials.now(), "bb");
+    assert_eq!(scene.ask(&["bb"]), asked(&["bb"], true));
 }
 
 #[test]

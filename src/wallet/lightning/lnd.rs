@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use http::{HeaderName, StatusCode};
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Node, Question, ROUTING, Said};
 use crate::lightning::Invoice;
@@ -27,13 +27,6 @@ struct Payment {
     /// A number in a string.
     #[serde(default)]
     fee_msat: String,
-}
-
-/// An error of its gateway.
-#[derive(Deserialize)]
-struct Refused {
-    #[serde(default)]
-    message: String,
 }
 
 impl Node for Lnd {
@@ -81,13 +74,23 @@ impl Node for Lnd {
 /// Did it refuse before anything was paid? Macaroons are refused under a code that stands for much else,
 /// so the message is looked at, and never shown.
 fn refused(status: StatusCode, body: &[u8]) -> bool {
-    let told: Option<Refused> = serde_json::from_slice(body).ok();
-    let macaroon = |r: &Refused| {
+    let error = error(body);
+    let message = error.get("message").and_then(Value::as_str);
+    let macaroon = |message: &str| {
         let words = ["verification failed", "macaroon", "permission denied"];
-        words.iter().any(|word| r.message.contains(word))
+        words.iter().any(|word| message.contains(word))
     };
     matches!(status.as_u16(), 400 | 401 | 403 | 404)
-        || !status.is_success() && told.as_ref().is_some_and(macaroon)
+        || !status.is_success() && message.is_some_and(macaroon)
+}
+
+/// An error of its gateway: a stream has it one level deeper than an answer has.
+fn error(body: &[u8]) -> Value {
+    let mut told: Value = serde_json::from_slice(body).unwrap_or_default();
+    match told.get_mut("error") {
+        Some(error) if error.is_object() => error.take(),
+        Some(_) | None => told,
+    }
 }
 
 /// gRPC's code for what is not there.
@@ -95,8 +98,7 @@ const NOT_FOUND: u64 = 5;
 
 /// Is it the node that knows of no such payment? A 404 of whatever stands before it says nothing about one.
 fn is_missing(body: &[u8]) -> bool {
-    let told: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let error = told.get("error").unwrap_or(&told);
+    let error = error(body);
     let mut codes = [error.get("code"), error.get("grpc_code")]
         .into_iter()
         .flatten();

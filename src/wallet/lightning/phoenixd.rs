@@ -13,6 +13,9 @@ use crate::lightning::Invoice;
 
 pub(super) struct Phoenixd;
 
+/// How it says that it knows of no such payment. Of a question that it does not know it says something else.
+const MISSING: &[u8] = b"not found";
+
 /// An answer of `payinvoice`: a failure is status 200 too, with a reason.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,9 +78,9 @@ impl Node for Phoenixd {
     }
 
     fn looked(&self, status: StatusCode, body: &[u8]) -> Said {
-        // Its own has no body; that of whatever stands before it has one.
+        // Its own says so in two words; that of whatever stands before it says something else, or nothing.
         if status == StatusCode::NOT_FOUND {
-            return match body.trim_ascii().is_empty() {
+            return match body.trim_ascii().eq_ignore_ascii_case(MISSING) {
                 true => Said::Missing,
                 false => Said::Unclear("a 404 that is not the node's"),
             };

@@ -61,9 +61,23 @@ fn lnd_says_it_in_its_last_line() {
         assert!(matches!(looked(lnd, 404, others), Said::Unclear(_)));
     }
     let wrong = r#"{"code":2,"message":"verification failed: signature mismatch"}"#;
-    assert!(matches!(said(lnd, 500, wrong), Said::Failed(_)));
     let other = r#"{"code":2,"message":"the node is being shut down"}"#;
-    assert!(matches!(said(lnd, 500, other), Said::Unclear(_)));
+    let words = r#"{"error":"permission denied","code":7,"message":"permission denied"}"#;
+    // A stream has its error one level deeper.
+    for (body, refused) in [
+        (wrong.to_owned(), true),
+        (format!("{{\"error\":{wrong}}}\n"), true),
+        (words.to_owned(), true),
+        (other.to_owned(), false),
+        (format!("{{\"error\":{other}}}"), false),
+        (format!("{{\"detail\":{wrong}}}"), false),
+    ] {
+        let said = said(lnd, 500, &body);
+        assert_eq!(matches!(said, Said::Failed(_)), refused, "{body}: {said:?}");
+    }
+    // Refused or not, what began with a good status began.
+    let late = format!("{{\"error\":{wrong}}}");
+    assert!(matches!(said(lnd, 200, &late), Said::Unclear(_)));
     assert_eq!(
         looked(lnd, 200, &format!("{flight}\n{done}")),
         paid(Some(7))
@@ -123,9 +137,19 @@ fn phoenixd_fails_with_a_reason() {
     assert!(matches!(looked(phoenixd, 200, failed), Said::Failed(_)));
     let open = r#"{"isPaid":false,"createdAt":1}"#;
     assert_eq!(looked(phoenixd, 200, open), Said::Pending);
-    assert_eq!(looked(phoenixd, 404, ""), Said::Missing);
-    let others = looked(phoenixd, 404, "default backend - 404");
-    assert!(matches!(others, Said::Unclear(_)));
+    for own in ["Not found", "not found\n"] {
+        assert_eq!(looked(phoenixd, 404, own), Said::Missing);
+    }
+    // Of what stands before it, and of one that is too old to know the question.
+    for others in [
+        "",
+        "default backend - 404",
+        "Unknown endpoint (check api doc)",
+        "<html>Not found</html>",
+    ] {
+        let said = looked(phoenixd, 404, others);
+        assert!(matches!(said, Said::Unclear(_)), "{others}: {said:?}");
+    }
 }
 
 #[test]

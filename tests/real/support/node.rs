@@ -430,7 +430,7 @@ fn look(face: Face, state: &State, hash: &str) -> Option<(u16, String)> {
                 json!({"code": 5, "message": "payment isn't initiated"}).to_string(),
             ),
             Face::Cln => (201, json!({"pays": []}).to_string()),
-            Face::Phoenixd => (404, String::new()),
+            Face::Phoenixd => (404, "Not found".to_owned()),
             Face::Lnbits => (
                 404,
                 json!({"detail": "Payment does not exist."}).to_string(),
