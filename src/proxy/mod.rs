@@ -23,6 +23,7 @@ mod copies;
 mod copy;
 mod crowd;
 mod dial;
+mod ends;
 mod evidence;
 mod exchange;
 mod expect;

@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::body::{Body, Source};
 use super::circle::Known;
 use super::dial::Dialer;
+use super::ends::Ends;
 use super::expect::{self, Gate, Last};
 use super::failure::UpstreamError;
 use super::form::{absolute_form, origin_form};
@@ -249,7 +250,7 @@ impl Upstream {
             return self.start_h1(tcp, Some(known)).await;
         }
         let tls = self.handshake(key, tcp, false).await?;
-        self.start_h1(tls, None).await
+        self.start_h1(Ends::new(tls), None).await
     }
 
     /// A connection of HTTP/2 of the session and a place on it, or `None` when the host speaks HTTP/1.1 only.
@@ -266,7 +267,7 @@ impl Upstream {
         let tcp = self.dialer.reach(key).await?;
         let tls = self.handshake(key, tcp, true).await?;
         if tls.get().get_ref().1.alpn_protocol() != Some(b"h2") {
-            let mut sender = self.start_h1(tls, None).await?;
+            let mut sender = self.start_h1(Ends::new(tls), None).await?;
             // Whoever looks for it at once must find it ready.
             if sender.ready().await.is_ok() {
                 self.pool.put(key.clone(), sender);
