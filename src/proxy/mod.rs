@@ -177,6 +177,7 @@ impl Proxy {
                 circle: Arc::default(),
                 mark: Arc::clone(&mark),
                 connect_timeout: parts.limits.connect_timeout,
+                pause: parts.limits.idle_timeout,
                 lookups: lookups::Lookups::default(),
                 dialled: tally::Count::default(),
             },

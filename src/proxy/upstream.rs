@@ -23,6 +23,7 @@ use super::circle::Known;
 use super::dial::Dialer;
 use super::ends::Ends;
 use super::expect::{self, Gate, Last};
+use super::eyeballs;
 use super::failure::UpstreamError;
 use super::form::{absolute_form, origin_form};
 use super::framing;
@@ -283,6 +284,7 @@ impl Upstream {
         key: &Key,
         tcp: TcpStream,
         h2: bool,
+        eyeballs::shared(tls.get().get_ref().0).map_err(UpstreamError::Connect)?;
     ) -> Result<Sliced<TlsStream<TcpStream>>, UpstreamError> {
         let name = ServerName::try_from(String::from(&*key.target.host))
             .map_err(|_| UpstreamError::Certificate(VerifyFailure::Name))?;
