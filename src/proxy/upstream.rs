@@ -128,8 +128,11 @@ impl Upstream {
                 Ok(response) => return self.placed(response, place),
                 // A stream that was reset on a living connection is an answer of sorts.
                 Err(failed) => {
-                    let again = again.filter(|_| sender.is_closed());
-                    let copy = again.and_then(Head::repeated);
+                    let copy = match failed {
+                        UpstreamError::Refused => again.and_then(Head::unseen),
+                        _ if sender.is_closed() => again.and_then(Head::repeated),
+                        _ => None,
+                    };
                     *request = copy.ok_or(failed)?;
                     absolute_form(request, &key.target)?;
                 }

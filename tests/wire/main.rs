@@ -10,6 +10,7 @@ mod lanes;
 mod limits;
 mod pairs;
 mod quirks;
+mod refused;
 mod rests;
 mod streams;
 mod support;

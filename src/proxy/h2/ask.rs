@@ -61,6 +61,8 @@ where
         .max_local_error_reset_streams(Some(limits.h2_errors))
         .enable_push(false)
         .handshake(io)
+        // Until its settings say how many it takes: what goes beyond that is refused.
+        .initial_max_send_streams(1)
         .await?;
     let (alive, all_gone) = mpsc::channel(1);
     let open = Arc::new(AtomicBool::new(true));
@@ -144,9 +146,9 @@ impl Sender {
                 self.open.store(false, Ordering::Relaxed);
             }
         }
-        let answer = answer.map_err(|_| match broke.load(Ordering::Acquire) {
+        let answer = answer.map_err(|error| match broke.load(Ordering::Acquire) {
             true => UpstreamError::RequestBody,
-            false => UpstreamError::Closed,
+            false => error.into(),
         });
         let (head, body) = answer?.into_parts();
         let body = Source::Http2(Received::new(body, &head.headers));
