@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -39,6 +39,9 @@ use crate::tls::{UpstreamTls, VerifyFailure, no_common_protocol, verify_failure}
 
 /// A connection whose last response may still be streaming gets this long to become free.
 const SETTLE: Duration = Duration::from_millis(20);
+
+/// What is sent so shortly before a merchant gives a connection up may come too late.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Everything that reaches merchants.
 pub(super) struct Upstream {
@@ -233,15 +236,18 @@ impl Upstream {
             // The library would speak that version on it from now on, which has no bodies of unknown length.
             return Ok(response);
         }
+        let Some(rest) = keeps(response.headers()) else {
+            return Ok(response);
+        };
         if lane.h2 {
             let (pool, key) = (Arc::clone(&self.pool), key.clone());
             tokio::spawn(async move {
                 if sender.ready().await.is_ok() {
-                    pool.put(key, sender);
+                    pool.put(key, sender, rest);
                 }
             });
         } else {
-            lane.keep(key, sender);
+            lane.keep(key, sender, rest);
         }
         Ok(response)
     }
@@ -274,10 +280,11 @@ impl Upstream {
             let mut sender = self.start_h1(Ends::new(tls), None).await?;
             // Whoever looks for it at once must find it ready.
             if sender.ready().await.is_ok() {
-                self.pool.put(key.clone(), sender);
+                self.pool.put(key.clone(), sender, Duration::MAX);
             }
             return Ok(Spoken::OnlyH1);
         }
+        eyeballs::shared(tls.get().get_ref().0).map_err(UpstreamError::Connect)?;
         let sender = ask::connect(tls, &self.limits).await?;
         Ok(Spoken::H2(sender))
     }
@@ -287,7 +294,6 @@ impl Upstream {
         key: &Key,
         tcp: TcpStream,
         h2: bool,
-        eyeballs::shared(tls.get().get_ref().0).map_err(UpstreamError::Connect)?;
     ) -> Result<Sliced<TlsStream<TcpStream>>, UpstreamError> {
         let name = ServerName::try_from(String::from(&*key.target.host))
             .map_err(|_| UpstreamError::Certificate(VerifyFailure::Name))?;
@@ -333,6 +339,13 @@ impl Upstream {
         });
         Ok(sender)
     }
+}
+
+/// How long the sender of this answer keeps its connection while nothing is asked, as far as it says, and a little
+/// less: a request that is on its way when that is over has no answer. `None`: not at all.
+fn keeps(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers::kept_for(headers).unwrap_or(Duration::MAX);
+    said.checked_sub(ON_ITS_WAY).filter(|left| !left.is_zero())
 }
 
 /// Is the last response over, or almost?
