@@ -30,6 +30,8 @@ pub(super) struct Dialer {
     /// What we call ourselves to a parent.
     pub(super) mark: Arc<Mark>,
     pub(super) connect_timeout: Duration,
+    /// How long a peer may take nothing of what is sent to it.
+    pub(super) pause: Duration,
     pub(super) lookups: Lookups,
     /// Connections that were asked of it.
     pub(super) dialled: Count,
@@ -59,7 +61,7 @@ impl Dialer {
             return self.through(parent, target, trail).await;
         }
         let addresses = self.addresses(session, target).await?;
-        let connected = timeout(self.connect_timeout, first_of(addresses)).await;
+        let connected = timeout(self.connect_timeout, first_of(addresses, self.pause)).await;
         let connected = connected.map_err(|_| UpstreamError::ConnectTimeout)?;
         let stream = connected.map_err(UpstreamError::Connect)?;
         Ok(stream)
@@ -88,7 +90,7 @@ impl Dialer {
         if addresses.is_empty() {
             return Err(ParentFailure::Loop.into());
         }
-        let connected = timeout(self.connect_timeout, first_of(addresses)).await;
+        let connected = timeout(self.connect_timeout, first_of(addresses, self.pause)).await;
         let connected = connected.map_err(|_| ParentFailure::Timeout)?;
         let stream = connected.map_err(|_| ParentFailure::Unreachable)?;
         let request = parent.request(target, &trail.onward(&self.mark));

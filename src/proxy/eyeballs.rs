@@ -15,24 +15,35 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried, of both families if it has both. More only delay the error.
 const ADDRESSES: usize = 8;
 
-/// What was sent and is not confirmed for so long went nowhere: the path is dead. Without this bound the system tries
-/// for a quarter of an hour, and all that share an HTTP/2 connection wait with it.
+/// What was sent and is not confirmed for so long went nowhere: the path is dead. Without a bound the system tries
+/// for a quarter of an hour.
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 /// A connection that is silent for so long is asked whether it is still there.
 const SILENT: Duration = Duration::from_secs(60);
 
-/// A path that died is noticed (tcp(7)).
-fn watched(stream: &TcpStream) -> io::Result<()> {
-    let unconfirmed = u32::try_from(UNCONFIRMED.as_millis()).unwrap_or(u32::MAX);
-    sockopt::set_tcp_user_timeout(stream, unconfirmed)?;
+/// A path that died is noticed (tcp(7)). To the system a peer that lives and reads nothing is the same, and it may
+/// pause for `pause`.
+fn watched(stream: &TcpStream, pause: Duration) -> io::Result<()> {
+    unconfirmed(stream, UNCONFIRMED.max(pause))?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, SILENT)?;
     Ok(())
 }
 
+fn unconfirmed(stream: &TcpStream, bound: Duration) -> io::Result<()> {
+    let bound = u32::try_from(bound.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(stream, bound)?)
+}
+
+/// Many wait on a connection of HTTP/2 when its path died. Its peer reads on: what it may be sent has bounds of its own.
+pub(super) fn shared(stream: &TcpStream) -> io::Result<()> {
+    unconfirmed(stream, UNCONFIRMED)
+}
+
 /// The first address that answers, without Nagle's delay. One that fails makes way at once, one that
-/// is silent after a moment; the caller says how long all of them together may take.
-pub(super) async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+/// is silent after a moment; the caller says how long all of them together may take. `pause`: how long
+/// the peer may take nothing.
+pub(super) async fn first_of(addresses: Vec<SocketAddr>, pause: Duration) -> io::Result<TcpStream> {
     let mut waiting = in_turns(addresses).into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
@@ -46,7 +57,7 @@ pub(super) async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream
             Some(attempt) = attempts.join_next() => match attempt {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
-                    watched(&stream)?;
+                    watched(&stream, pause)?;
                     return Ok(stream);
                 }
                 Ok(Err(e)) => last = e,
@@ -131,7 +142,7 @@ mod tests {
         assert!(alone.is_err(), "it is silent");
         let good = TcpListener::bind("127.0.0.1:0").unwrap();
         let begun = Instant::now();
-        let both = first_of(vec![silent, good.local_addr().unwrap()]);
+        let both = first_of(vec![silent, good.local_addr().unwrap()], Duration::ZERO);
         let stream = tokio::time::timeout(Duration::from_secs(10), both).await;
         let stream = stream.unwrap();
         assert_eq!(
@@ -158,13 +169,27 @@ mod tests {
             refuses,
             good.local_addr().unwrap(),
         ];
-        let stream = first_of(many).await.unwrap();
+        let stream = first_of(many, Duration::ZERO).await.unwrap();
         assert!(stream.nodelay().unwrap(), "small writes do not wait");
-        let unconfirmed = sockopt::tcp_user_timeout(&stream).unwrap();
-        assert_eq!(u128::from(unconfirmed), UNCONFIRMED.as_millis());
         assert!(sockopt::socket_keepalive(&stream).unwrap());
         assert!(begun.elapsed() < NEXT_ADDRESS, "{:?}", begun.elapsed());
-        let error = first_of(vec![refuses]).await.unwrap_err();
+        let error = first_of(vec![refuses], Duration::ZERO).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn a_peer_may_pause_for_as_long_as_a_body_unless_others_wait_with_it() {
+        let good = TcpListener::bind("127.0.0.1:0").unwrap();
+        let bound = |stream: &TcpStream| {
+            let millis = sockopt::tcp_user_timeout(stream).unwrap();
+            Duration::from_millis(millis.into())
+        };
+        for (pause, most) in [(2, UNCONFIRMED), (300, Duration::from_secs(300))] {
+            let to = vec![good.local_addr().unwrap()];
+            let stream = first_of(to, Duration::from_secs(pause)).await.unwrap();
+            assert_eq!(bound(&stream), most);
+            shared(&stream).unwrap();
+            assert_eq!(bound(&stream), UNCONFIRMED);
+        }
     }
 }

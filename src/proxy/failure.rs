@@ -36,6 +36,9 @@ pub(super) enum UpstreamError {
     FirstByteTimeout,
     #[error("the connection ended without a response")]
     Closed,
+    /// RFC 9113 section 8.7: it may be sent again, whatever it asks.
+    #[error("the host refused the request without a look at it")]
+    Refused,
     #[error("the response is not HTTP")]
     Protocol,
     #[error("the request's body broke off or is not what its head says")]
@@ -59,7 +62,7 @@ impl UpstreamError {
             Self::Certificate(failure) => failure.code(),
             Self::Tls | Self::NotH1 => "tls_error",
             Self::FirstByteTimeout => "response_timeout",
-            Self::Closed => "connection_terminated",
+            Self::Closed | Self::Refused => "connection_terminated",
             Self::Protocol => "protocol_error",
             Self::RequestBody => "request_body_broken",
         }
@@ -82,6 +85,7 @@ impl UpstreamError {
             | Self::Tls
             | Self::NotH1
             | Self::Closed
+            | Self::Refused
             | Self::Protocol => StatusCode::BAD_GATEWAY,
         }
     }
@@ -103,7 +107,7 @@ impl UpstreamError {
             Self::Certificate(_) => "tls_certificate_error",
             Self::Tls | Self::NotH1 => "tls_protocol_error",
             Self::FirstByteTimeout => "http_response_timeout",
-            Self::Closed => "connection_terminated",
+            Self::Closed | Self::Refused => "connection_terminated",
             Self::Protocol => "http_protocol_error",
             Self::RequestBody => "http_request_error",
         }
@@ -111,8 +115,12 @@ impl UpstreamError {
 }
 
 impl From<h2::Error> for UpstreamError {
-    fn from(_: h2::Error) -> Self {
-        Self::Closed
+    fn from(error: h2::Error) -> Self {
+        let unseen = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        match unseen && error.is_reset() && error.is_remote() {
+            true => Self::Refused,
+            false => Self::Closed,
+        }
     }
 }
 

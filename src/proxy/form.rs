@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 use http_body::Body as _;
 
 use super::body::Body;
@@ -23,16 +23,24 @@ pub(super) fn origin_form(request: &mut Request<Body>, key: &Key) -> Result<(), 
         let host = host.map_err(|_| UpstreamError::Protocol)?;
         request.headers_mut().insert(header::HOST, host);
     }
+    let empty = request.body().is_end_stream();
     if request.version() == Version::HTTP_2 {
         headers::join_cookies(request.headers_mut());
+        if empty && means_a_body(request.method()) && !is_sized(request) {
+            // HTTP/2 says it by a flag, HTTP/1.1 says it in words (RFC 9110 section 8.6).
+            let nothing = HeaderValue::from_static("0");
+            request
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, nothing);
+        }
     }
     *request.version_mut() = Version::HTTP_11;
-    let sized = request.headers().contains_key(header::CONTENT_LENGTH);
+    let sized = is_sized(request);
     let headers = request.headers_mut();
     if headers.contains_key(header::TE) {
         headers.append(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    if !sized && !request.body().is_end_stream() {
+    if !sized && !empty {
         // Said outright: without it the HTTP library takes a GET for one without a body.
         let chunked = HeaderValue::from_static("chunked");
         request
@@ -40,6 +48,15 @@ pub(super) fn origin_form(request: &mut Request<Body>, key: &Key) -> Result<(), 
             .insert(header::TRANSFER_ENCODING, chunked);
     }
     Ok(())
+}
+
+/// Does a request with this method usually have a body?
+pub(super) fn means_a_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+fn is_sized(request: &Request<Body>) -> bool {
+    request.headers().contains_key(header::CONTENT_LENGTH)
 }
 
 /// For HTTP/2: scheme, authority and path as pseudo-header fields, and no `Host` beside them.

@@ -1,15 +1,19 @@
 //! Which header fields cross the proxy (RFC 9110 section 7.6.1), and which never do.
 
+use std::time::Duration;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Version, request};
 
 use crate::protocol;
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// Hop-by-hop fields that go whether or not `Connection` names them. `Transfer-Encoding` is ours to
 /// choose per hop; `Trailer` describes the message and stays.
 static HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
+    KEEP_ALIVE,
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -177,6 +181,21 @@ fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
     *headers = left;
 }
 
+/// How long the sender of an answer keeps its connection, if it says so: `Keep-Alive: timeout=5` (RFC 2068 section
+/// 19.7.1.1).
+pub(super) fn kept_for(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all(KEEP_ALIVE).iter();
+    let seconds = lines.flat_map(tokens).filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let value = name
+            .trim()
+            .eq_ignore_ascii_case("timeout")
+            .then_some(value)?;
+        value.trim().trim_matches('"').parse().ok()
+    });
+    seconds.min().map(Duration::from_secs)
+}
+
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
     let text = value.to_str().unwrap_or_default();
     text.split(',').map(str::trim).filter(|t| !t.is_empty())
@@ -317,6 +336,26 @@ mod tests {
         assert!(real.is_empty());
         assert_eq!(clean(&mut map(&[("upgrade", "h2c")])), None);
         assert_eq!(clean(&mut map(&[("connection", "upgrade")])), None);
+    }
+
+    #[test]
+    fn the_shortest_promise_about_a_connection_is_believed() {
+        let kept = |lines: &[&'static str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("keep-alive", *line)).collect();
+            kept_for(&map(&lines)).map(|kept| kept.as_secs())
+        };
+        assert_eq!(kept(&["timeout=5"]), Some(5));
+        assert_eq!(kept(&["max=100, Timeout = \"7\""]), Some(7));
+        assert_eq!(kept(&["timeout=9", "timeout=8"]), Some(8));
+        for nothing in [
+            &["max=5"][..],
+            &["timeout"],
+            &["timeout=-1"],
+            &["timeout=x"],
+            &[],
+        ] {
+            assert_eq!(kept(nothing), None, "{nothing:?}");
+        }
     }
 
     #[test]

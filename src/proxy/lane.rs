@@ -35,6 +35,8 @@ struct Last {
     key: Key,
     /// Not while it carries a request.
     sender: Option<H1>,
+    /// How long its merchant waits for the next one.
+    rest: Duration,
     /// Since somebody last looked.
     used: bool,
 }
@@ -81,18 +83,20 @@ impl Lane {
         None
     }
 
-    /// The connection goes on with this client's next request.
-    pub(super) fn keep(&self, key: &Key, sender: H1) {
+    /// The connection goes on with this client's next request, for which its merchant waits for `rest`.
+    pub(super) fn keep(&self, key: &Key, sender: H1, rest: Duration) {
         let last = &mut *self.lock();
         match last {
             Some(last) if last.key == *key => {
                 last.sender = Some(sender);
+                last.rest = rest;
                 last.used = true;
             }
             Some(_) | None => {
                 *last = Some(Last {
                     key: key.clone(),
                     sender: Some(sender),
+                    rest,
                     used: true,
                 });
             }
@@ -104,11 +108,13 @@ impl Lane {
         if let Some(Last {
             key,
             sender: Some(sender),
+            rest,
             ..
         }) = last
             && sender.is_ready()
         {
-            self.pool.put(key, sender);
+            // It may have waited here for two looks.
+            self.pool.put(key, sender, rest.saturating_sub(REST * 2));
         }
     }
 

@@ -24,6 +24,7 @@ mod copies;
 mod copy;
 mod crowd;
 mod dial;
+mod ends;
 mod evidence;
 mod exchange;
 mod expect;
@@ -177,6 +178,7 @@ impl Proxy {
                 circle: Arc::default(),
                 mark: Arc::clone(&mark),
                 connect_timeout: parts.limits.connect_timeout,
+                pause: parts.limits.idle_timeout,
                 lookups: lookups::Lookups::default(),
                 dialled: tally::Count::default(),
             },

@@ -99,6 +99,7 @@ const IDLE_TOTAL: usize = 1024;
 
 #[derive(Default)]
 struct Shelves {
+    /// Each with the moment at which it is too old.
     h1: HashMap<Key, Vec<(H1, Instant)>>,
     h1_total: usize,
     h2: HashMap<Key, Vec<Line>>,
@@ -157,9 +158,9 @@ impl Pool {
         let mut shelves = self.lock();
         let Shelves { h1, h1_total, .. } = &mut *shelves;
         let shelf = h1.get_mut(key)?;
-        while let Some((sender, since)) = shelf.pop() {
+        while let Some((sender, until)) = shelf.pop() {
             *h1_total = h1_total.saturating_sub(1);
-            if sender.is_ready() && since.elapsed() < self.idle {
+            if sender.is_ready() && Instant::now() < until {
                 return Some(sender);
             }
         }
@@ -167,15 +168,16 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection for its next request, unless there are enough.
-    pub(super) fn put(&self, key: Key, sender: H1) {
+    /// Keeps a connection for its next request, unless there are enough. Its merchant waits for that no longer than
+    /// `rest`.
+    pub(super) fn put(&self, key: Key, sender: H1, rest: Duration) {
         let mut shelves = self.lock();
-        if sender.is_closed() || shelves.h1_total >= IDLE_TOTAL {
+        if sender.is_closed() || shelves.h1_total >= IDLE_TOTAL || rest.is_zero() {
             return;
         }
         let shelf = shelves.h1.entry(key).or_default();
         if shelf.len() < self.per_key {
-            shelf.push((sender, Instant::now()));
+            shelf.push((sender, Instant::now() + self.idle.min(rest)));
             shelves.h1_total += 1;
         }
     }
@@ -221,9 +223,9 @@ impl Pool {
     /// Drops what has waited for too long. Called every now and then.
     pub(super) fn sweep(&self) {
         let mut shelves = self.lock();
-        let idle = self.idle;
+        let (idle, now) = (self.idle, Instant::now());
         shelves.h1.retain(|_, shelf| {
-            shelf.retain(|(sender, since)| since.elapsed() < idle && !sender.is_closed());
+            shelf.retain(|(sender, until)| now < *until && !sender.is_closed());
             !shelf.is_empty()
         });
         shelves.h1_total = shelves.h1.values().map(Vec::len).sum();
@@ -269,7 +271,7 @@ mod tests {
         for _ in 0..3 {
             let (mut sender, end) = connection().await;
             sender.ready().await.unwrap();
-            pool.put(a.clone(), sender);
+            pool.put(a.clone(), sender, Duration::MAX);
             ends.push(end);
         }
         assert_eq!(pool.lock().h1_total, 2, "two for a session and host");
@@ -291,7 +293,7 @@ mod tests {
         let pool = Pool::new(Duration::ZERO, 2);
         let (mut sender, end) = connection().await;
         sender.ready().await.unwrap();
-        pool.put(a.clone(), sender);
+        pool.put(a.clone(), sender, Duration::MAX);
         let places: Vec<_> = (0..=STREAMS).map(|_| pool.h2(&a)).collect();
         let cells: HashSet<_> = places.iter().map(|(cell, _)| Arc::as_ptr(cell)).collect();
         assert_eq!(cells.len(), 2, "one more than one connection carries");

@@ -118,7 +118,12 @@ impl Head {
             self.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
         );
-        let fields = self.fields.as_ref().filter(|_| harmless)?;
+        self.unseen().filter(|_| harmless)
+    }
+
+    /// The same of a request that nobody has looked at, whatever it asks.
+    pub(super) fn unseen(&self) -> Option<Request<Body>> {
+        let fields = self.fields.as_ref()?;
         let mut request = Request::new(Body::Empty);
         request.method_mut().clone_from(&self.method);
         request.uri_mut().clone_from(&self.uri);

@@ -171,7 +171,7 @@ where
     let bounds = Bounds::of(&conn.proxy, conn.proxy.limits.connection_idle);
     let io = Noted::new(io, &bounds.pulse);
     let conn = Arc::new(conn);
-    let connection = Connection::new(Arc::clone(&conn), io, &conn.proxy.limits);
+    let connection = Connection::new(Arc::clone(&conn), io, &bounds.pulse, &conn.proxy.limits);
     Box::pin(bounded(Box::new(connection), bounds))
 }
 

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -21,7 +21,9 @@ use tokio_rustls::client::TlsStream;
 use super::body::{Body, Source};
 use super::circle::Known;
 use super::dial::Dialer;
+use super::ends::Ends;
 use super::expect::{self, Gate, Last};
+use super::eyeballs;
 use super::failure::UpstreamError;
 use super::form::{absolute_form, origin_form};
 use super::framing;
@@ -37,6 +39,9 @@ use crate::tls::{UpstreamTls, VerifyFailure, no_common_protocol, verify_failure}
 
 /// A connection whose last response may still be streaming gets this long to become free.
 const SETTLE: Duration = Duration::from_millis(20);
+
+/// What is sent so shortly before a merchant gives a connection up may come too late.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Everything that reaches merchants.
 pub(super) struct Upstream {
@@ -126,8 +131,11 @@ impl Upstream {
                 Ok(response) => return self.placed(response, place),
                 // A stream that was reset on a living connection is an answer of sorts.
                 Err(failed) => {
-                    let again = again.filter(|_| sender.is_closed());
-                    let copy = again.and_then(Head::repeated);
+                    let copy = match failed {
+                        UpstreamError::Refused => again.and_then(Head::unseen),
+                        _ if sender.is_closed() => again.and_then(Head::repeated),
+                        _ => None,
+                    };
                     *request = copy.ok_or(failed)?;
                     absolute_form(request, &key.target)?;
                 }
@@ -228,15 +236,18 @@ impl Upstream {
             // The library would speak that version on it from now on, which has no bodies of unknown length.
             return Ok(response);
         }
+        let Some(rest) = keeps(response.headers()) else {
+            return Ok(response);
+        };
         if lane.h2 {
             let (pool, key) = (Arc::clone(&self.pool), key.clone());
             tokio::spawn(async move {
                 if sender.ready().await.is_ok() {
-                    pool.put(key, sender);
+                    pool.put(key, sender, rest);
                 }
             });
         } else {
-            lane.keep(key, sender);
+            lane.keep(key, sender, rest);
         }
         Ok(response)
     }
@@ -249,7 +260,7 @@ impl Upstream {
             return self.start_h1(tcp, Some(known)).await;
         }
         let tls = self.handshake(key, tcp, false).await?;
-        self.start_h1(tls, None).await
+        self.start_h1(Ends::new(tls), None).await
     }
 
     /// A connection of HTTP/2 of the session and a place on it, or `None` when the host speaks HTTP/1.1 only.
@@ -266,13 +277,14 @@ impl Upstream {
         let tcp = self.dialer.reach(key).await?;
         let tls = self.handshake(key, tcp, true).await?;
         if tls.get().get_ref().1.alpn_protocol() != Some(b"h2") {
-            let mut sender = self.start_h1(tls, None).await?;
+            let mut sender = self.start_h1(Ends::new(tls), None).await?;
             // Whoever looks for it at once must find it ready.
             if sender.ready().await.is_ok() {
-                self.pool.put(key.clone(), sender);
+                self.pool.put(key.clone(), sender, Duration::MAX);
             }
             return Ok(Spoken::OnlyH1);
         }
+        eyeballs::shared(tls.get().get_ref().0).map_err(UpstreamError::Connect)?;
         let sender = ask::connect(tls, &self.limits).await?;
         Ok(Spoken::H2(sender))
     }
@@ -327,6 +339,13 @@ impl Upstream {
         });
         Ok(sender)
     }
+}
+
+/// How long the sender of this answer keeps its connection while nothing is asked, as far as it says, and a little
+/// less: a request that is on its way when that is over has no answer. `None`: not at all.
+fn keeps(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers::kept_for(headers).unwrap_or(Duration::MAX);
+    said.checked_sub(ON_ITS_WAY).filter(|left| !left.is_zero())
 }
 
 /// Is the last response over, or almost?

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::h2::{self, DATA, H2};
 use crate::support::origin::{Origin, answer};
 use crate::support::proxy::Proxy;
 use crate::support::soon;
@@ -80,4 +81,66 @@ async fn agents_that_wait_share_what_they_do_not_use() {
         get(wire, "/again").await;
     }
     proxy.assert_well();
+}
+
+/// Which connection of a merchant each of its answers comes on; each says how long it is kept.
+async fn numbered(seconds: u64) -> Origin {
+    Origin::start(&["http/1.1"], move |mut wire, number| async move {
+        while wire.request().await.is_some() {
+            let said = String::from_utf8(answer("200 OK", &number.to_string())).unwrap();
+            let kept = format!("\r\nKeep-Alive: timeout={seconds}, max=9\r\nContent");
+            let said = said.replacen("\r\nContent", &kept, 1);
+            if wire.write(said.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+/// Asks after each of these pauses; which connections the answers came on.
+async fn connections(proxy: &Proxy, version: &str, pauses: &[u64]) -> Vec<String> {
+    let (mut said, agent) = (vec![], proxy.agent());
+    let mut wire = agent.tls("free.wire.test", &[version]).await;
+    if version == "h2" {
+        let mut h2 = H2::over(wire).await;
+        for (stream, pause) in (1..).step_by(2).zip(pauses) {
+            tokio::time::sleep(Duration::from_millis(*pause)).await;
+            h2.send(&h2::get(stream)).await;
+            while let Some(frame) = soon("an answer", h2.next()).await {
+                if frame.kind == DATA && !frame.payload.is_empty() {
+                    said.push(String::from_utf8(frame.payload).unwrap());
+                    break;
+                }
+            }
+        }
+        return said;
+    }
+    for pause in pauses {
+        tokio::time::sleep(Duration::from_millis(*pause)).await;
+        let ask = b"GET / HTTP/1.1\r\nHost: free.wire.test\r\n\r\n";
+        wire.write(ask).await.unwrap();
+        let answer = soon("an answer", wire.response("GET")).await.unwrap();
+        assert!(answer.one("keep-alive").is_none());
+        said.push(answer.text());
+    }
+    said
+}
+
+/// RFC 9112 appendix C.2.2: a connection on which a request would meet its end is not used.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_no_longer_than_its_merchant_does() {
+    for version in ["http/1.1", "h2"] {
+        let origin = numbered(3).await;
+        let mut proxy = Proxy::start(&origin, |_| {}).await;
+        let first = connections(&proxy, version, &[0, 100, 2300]).await;
+        assert_eq!(first[0], first[1], "{version}");
+        assert_ne!(first[1], first[2], "{version}: idle for too long");
+        proxy.assert_well();
+        let origin = numbered(1).await;
+        let mut proxy = Proxy::start(&origin, |_| {}).await;
+        let each = connections(&proxy, version, &[0, 100]).await;
+        assert_ne!(each[0], each[1], "{version}: not kept at all");
+        proxy.assert_well();
+    }
 }

@@ -1,6 +1,7 @@
 //! HTTP on the wire, byte by byte: raw agents, raw merchants, the real binary between them.
 #![cfg(test)]
 
+mod breaks;
 mod differ;
 mod expect;
 mod frames;
@@ -9,6 +10,7 @@ mod lanes;
 mod limits;
 mod pairs;
 mod quirks;
+mod refused;
 mod rests;
 mod streams;
 mod support;

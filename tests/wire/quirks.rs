@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::expect::challenge;
 use crate::support::agent::Agent;
-use crate::support::h2::{DATA, END_HEADERS, END_STREAM, H2, HEADERS, frame, request};
+use crate::support::h2::{DATA, END_HEADERS, END_STREAM, H2, HEADERS, WHOLE, frame, request};
 use crate::support::message::Message;
 use crate::support::origin::{Origin, Then, answer};
 use crate::support::proxy::Proxy;
@@ -572,4 +572,36 @@ async fn equal_lengths_of_http_2_become_one() {
         .collect();
     assert_eq!(lengths.len(), 1, "{text}");
     assert!(lengths[0].ends_with(": 4"), "{text}");
+}
+
+/// RFC 9110 section 8.6: HTTP/2 says by a flag that a POST has no body; where HTTP/1.1 says nothing some servers answer
+/// 411.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_body_from_http_2_has_a_length_where_one_was_to_be_expected() {
+    let origin = mirror().await;
+    let proxy = Proxy::start(&origin, |_| {}).await;
+    for (method, length) in [
+        ("POST", true),
+        ("PUT", true),
+        ("PATCH", true),
+        ("GET", false),
+    ] {
+        let mut h2 = H2::connect(&proxy.agent(), "free.wire.test").await;
+        h2.send(&frame(HEADERS, WHOLE, 1, &request(method, "/x", &[])))
+            .await;
+        let mut text = String::new();
+        soon("an answer", async {
+            while let Some(frame) = h2.next().await {
+                if frame.kind == DATA {
+                    text += &String::from_utf8_lossy(&frame.payload);
+                    if frame.flags & END_STREAM != 0 {
+                        break;
+                    }
+                }
+            }
+        })
+        .await;
+        let said = text.to_lowercase().contains("content-length: 0\n");
+        assert_eq!(said, length, "{method}: {text}");
+    }
 }

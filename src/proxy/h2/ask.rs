@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{Builder, Connection, SendRequest};
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use super::received::Received;
 use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
 use crate::proxy::failure::UpstreamError;
+use crate::proxy::form::means_a_body;
 use crate::proxy::interim::Listener;
 use crate::proxy::lane::Lane;
 use crate::proxy::patience::Patience;
@@ -60,6 +61,8 @@ where
         .max_pending_accept_reset_streams(limits.h2_resets)
         .max_local_error_reset_streams(Some(limits.h2_errors))
         .enable_push(false)
+        // Until its settings say how many it takes: what goes beyond that is refused.
+        .initial_max_send_streams(1)
         .handshake(io)
         .await?;
     let (alive, all_gone) = mpsc::channel(1);
@@ -144,9 +147,9 @@ impl Sender {
                 self.open.store(false, Ordering::Relaxed);
             }
         }
-        let answer = answer.map_err(|_| match broke.load(Ordering::Acquire) {
+        let answer = answer.map_err(|error| match broke.load(Ordering::Acquire) {
             true => UpstreamError::RequestBody,
-            false => UpstreamError::Closed,
+            false => error.into(),
         });
         let (head, body) = answer?.into_parts();
         let body = Source::Http2(Received::new(body, &head.headers));
@@ -164,8 +167,7 @@ impl Sender {
         let mut head = Request::from_parts(parts, ());
         strip(head.headers_mut());
         let over = body.is_end_stream();
-        let means_it = matches!(*head.method(), Method::POST | Method::PUT | Method::PATCH);
-        if !over || means_it {
+        if !over || means_a_body(head.method()) {
             measure(head.headers_mut(), &body);
         }
         let (answer, out) = self.requests.send_request(head, over)?;

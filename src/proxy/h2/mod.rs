@@ -10,6 +10,7 @@ use http_body::Body as _;
 use super::body::Body;
 
 pub(super) mod ask;
+mod out;
 mod pipe;
 mod received;
 pub(super) mod serve;

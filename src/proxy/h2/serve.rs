@@ -13,9 +13,11 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::out::{Outs, Told};
 use super::pipe::Cut;
 use super::received::Received;
 use super::{Turn, measure, pipe, strip};
+use crate::proxy::activity::Pulse;
 use crate::proxy::body::{Body, Source};
 use crate::proxy::exchange::{Question, exchange};
 use crate::proxy::expect;
@@ -39,6 +41,10 @@ pub(in crate::proxy) struct Connection<S> {
     /// It takes no more streams.
     finishing: bool,
     turn: Turn,
+    /// Whether all that was begun to be written is.
+    pulse: Arc<Pulse>,
+    outs: Arc<Outs>,
+    told: Told,
 }
 
 enum State<S> {
@@ -47,7 +53,13 @@ enum State<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(in crate::proxy) fn new(conn: Arc<Conn>, io: S, limits: &Limits) -> Self {
+    /// `pulse`: of this stream.
+    pub(in crate::proxy) fn new(
+        conn: Arc<Conn>,
+        io: S,
+        pulse: &Arc<Pulse>,
+        limits: &Limits,
+    ) -> Self {
         let handshake = server::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(WINDOW)
@@ -62,6 +74,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             conn,
             finishing: false,
             turn: Turn::default(),
+            pulse: Arc::clone(pulse),
+            outs: Arc::default(),
+            told: Told::default(),
         }
     }
 }
@@ -86,6 +101,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serve for Box<Connection<S>> {
             conn,
             finishing,
             turn,
+            pulse,
+            outs,
+            told,
         } = &mut **self;
         ready!(turn.comes(cx));
         loop {
@@ -98,20 +116,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serve for Box<Connection<S>> {
                     }
                     *state = State::Serves(connection);
                 }
-                State::Serves(connection) => match ready!(connection.poll_accept(cx)) {
-                    Some(Ok((request, respond))) => {
-                        drop(tokio::spawn(stream(Arc::clone(conn), request, respond)));
+                State::Serves(connection) => {
+                    outs.look(told, cx);
+                    match connection.poll_accept(cx) {
+                        Poll::Pending => {
+                            if pulse.is_flushed() {
+                                told.out();
+                            }
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(Some(Ok((request, respond)))) => {
+                            let (conn, outs) = (Arc::clone(conn), Arc::clone(outs));
+                            drop(tokio::spawn(stream(conn, outs, request, respond)));
+                        }
+                        Poll::Ready(Some(Err(e))) => return Poll::Ready(Err(io::Error::other(e))),
+                        Poll::Ready(None) => return Poll::Ready(Ok(())),
                     }
-                    Some(Err(e)) => return Poll::Ready(Err(io::Error::other(e))),
-                    None => return Poll::Ready(Ok(())),
-                },
+                }
             }
         }
     }
 }
 
 /// One request and its answer. Ends early when the agent takes the request back.
-async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+async fn stream(
+    conn: Arc<Conn>,
+    outs: Arc<Outs>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
     if headers::exceed(request.headers(), conn.proxy.limits.header_count) {
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -143,7 +176,7 @@ async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: Send
         .await
     };
     if let Some(answer) = answer
-        && let Err(error) = reply(&conn, respond, answer, only_head).await
+        && let Err(error) = reply(&conn, &outs, respond, (answer, only_head)).await
     {
         tracing::debug!(%error, "a stream of an agent ended early");
     }
@@ -151,9 +184,9 @@ async fn stream(conn: Arc<Conn>, request: Request<RecvStream>, mut respond: Send
 
 async fn reply(
     conn: &Conn,
+    outs: &Outs,
     mut respond: SendResponse<Bytes>,
-    answer: Response<Body>,
-    only_head: bool,
+    (answer, only_head): (Response<Body>, bool),
 ) -> Result<(), h2::Error> {
     let (parts, body) = answer.into_parts();
     let mut head = Response::from_parts(parts, ());
@@ -172,7 +205,12 @@ async fn reply(
         Ok(_) if over => Ok(()),
         Ok(out) => {
             let patience = Patience::new(conn.proxy.limits.idle_timeout, &conn.lane.silence);
-            let sent = pipe::send(body, out, patience).await.map_err(Cut::told);
+            let sent = pipe::send(body, out, patience).await;
+            if let Err(Cut::Body(_)) = &sent {
+                // What there was of it is the agent's.
+                outs.all_out().await;
+            }
+            let sent = sent.map_err(Cut::told);
             if sent.is_err() {
                 // Says something only where the agent took nothing for too long.
                 respond.send_reset(Reason::CANCEL);

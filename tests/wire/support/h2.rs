@@ -135,7 +135,15 @@ impl H2 {
     }
 
     pub(crate) async fn with_settings(agent: &Agent, host: &str, settings: &[u8]) -> Self {
-        let mut h2 = Self::silent(agent, host).await;
+        Self::greeted(Self::silent(agent, host).await, settings).await
+    }
+
+    /// A connection over TLS on which nothing has been said, after the exchange of settings.
+    pub(crate) async fn over(wire: Wire) -> Self {
+        Self::greeted(Self { wire }, &[]).await
+    }
+
+    async fn greeted(mut h2: Self, settings: &[u8]) -> Self {
         let hello = [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat();
         h2.wire.write(&hello).await.unwrap();
         let first = h2.next().await.unwrap();

@@ -1,0 +1,144 @@
+//! Streams that a merchant of HTTP/2 refuses without a look at them (RFC 9113 section 8.7).
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::expect::challenge;
+use crate::support::h2::*;
+use crate::support::origin::Origin;
+use crate::support::proxy::Proxy;
+use crate::support::soon;
+
+const HOST: &str = "free.wire.test";
+
+fn whole(stream: u32) -> Vec<u8> {
+    frame(HEADERS, WHOLE, stream, &field(":status", "200"))
+}
+
+/// REFUSED_STREAM.
+fn refusal(stream: u32) -> Vec<u8> {
+    frame(RESET, 0, stream, &[0, 0, 0, 7])
+}
+
+/// Takes its time for its settings, which allow one stream, and refuses others that came before they were taken.
+async fn narrow() -> Origin {
+    Origin::start(&["h2"], |mut wire, _| async move {
+        let _ = wire.exact(PREFACE.len()).await;
+        let mut merchant = H2 { wire };
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        merchant
+            .send(&frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1]))
+            .await;
+        let (mut agreed, mut first) = (false, true);
+        while let Some(frame) = merchant.next().await {
+            match frame.kind {
+                SETTINGS if frame.flags & ACK != 0 => agreed = true,
+                HEADERS if agreed || std::mem::take(&mut first) => {
+                    merchant.send(&whole(frame.stream)).await;
+                }
+                HEADERS => merchant.send(&refusal(frame.stream)).await,
+                _ => {}
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merchant_is_asked_for_no_more_at_once_than_its_settings_allow() {
+    let origin = narrow().await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let mut h2 = H2::connect(&proxy.agent(), HOST).await;
+    let asked: Vec<u8> = (0..10).flat_map(|n| get(2 * n + 1)).collect();
+    h2.send(&asked).await;
+    let mut statuses = vec![];
+    soon("ten answers", async {
+        while statuses.len() < 10 {
+            let frame = h2.next().await.unwrap();
+            assert_ne!(frame.kind, RESET, "{frame:?}");
+            if frame.kind == HEADERS {
+                statuses.push(status_of(&frame.payload));
+            }
+        }
+    })
+    .await;
+    assert_eq!(statuses, [200; 10]);
+    proxy.assert_well();
+}
+
+/// Requests that a merchant got.
+fn requests(frames: &mut mpsc::UnboundedReceiver<Frame>) -> usize {
+    let frames = std::iter::from_fn(|| frames.try_recv().ok());
+    frames.filter(|frame| frame.kind == HEADERS).count()
+}
+
+async fn outcome(proxy: &Proxy, host: &str, method: &str, body: &[u8]) -> Outcome {
+    let mut h2 = H2::connect(&proxy.agent(), host).await;
+    let flags = if body.is_empty() { WHOLE } else { END_HEADERS };
+    let mut asked = fields(&[
+        (":method", method),
+        (":scheme", "https"),
+        (":authority", host),
+        (":path", "/"),
+    ]);
+    asked = frame(HEADERS, flags, 1, &asked);
+    if !body.is_empty() {
+        asked.extend(frame(DATA, END_STREAM, 1, body));
+    }
+    h2.send(&asked).await;
+    soon("an answer", h2.outcome(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_refused_unseen_is_sent_once_more() {
+    for method in ["GET", "POST"] {
+        let (origin, mut frames) = merchant(|stream| match stream {
+            1 => refusal(stream),
+            _ => whole(stream),
+        })
+        .await;
+        let mut proxy = Proxy::start(&origin, |_| {}).await;
+        let said = outcome(&proxy, HOST, method, b"").await;
+        assert_eq!(said, Outcome::Status(200), "{method}");
+        assert_eq!(requests(&mut frames), 2, "{method}");
+        proxy.assert_well();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merchant_that_refuses_everything_is_asked_twice() {
+    let (origin, mut frames) = merchant(refusal).await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    assert_ne!(
+        outcome(&proxy, HOST, "GET", b"").await,
+        Outcome::Status(200)
+    );
+    assert_eq!(requests(&mut frames), 2);
+    // Nobody kept a copy of this one.
+    assert_ne!(
+        outcome(&proxy, HOST, "POST", b"x").await,
+        Outcome::Status(200)
+    );
+    assert_eq!(requests(&mut frames), 1);
+    proxy.assert_well();
+}
+
+/// Threat M-11: a merchant that took the payment may say that it did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_was_refused_unseen_is_not_sent_again_unasked() {
+    let (origin, mut frames) = merchant(|stream| {
+        let terms = challenge();
+        let terms = [(":status", "402"), ("payment-required", &*terms)];
+        match stream {
+            1 => frame(HEADERS, WHOLE, stream, &fields(&terms)),
+            _ => refusal(stream),
+        }
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let said = outcome(&proxy, "pay.wire.test", "GET", b"").await;
+    assert_ne!(said, Outcome::Status(200));
+    assert_eq!(requests(&mut frames), 2);
+    proxy.assert_well();
+}
