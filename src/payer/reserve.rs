@@ -32,7 +32,7 @@ impl Payer {
     ) -> Result<Known, PostError> {
         match policy.remembers() {
             true => {
-                let route = route(&asked.path, asked.tool.as_deref());
+                let route = route(&asked.path, asked.tool.name());
                 known(&*self.ledger, &asked.host, &asked.method, &route).await
             }
             false => Ok(Known::default()),
@@ -243,7 +243,7 @@ fn memories(asked: &Asked, approval: &Approval, now: Timestamp) -> Vec<Entry> {
     let price = duties.price.map(|increase| Entry::Price {
         host: asked.host.to_string(),
         method: asked.method.to_string(),
-        path: route(&asked.path, asked.tool.as_deref()),
+        path: route(&asked.path, asked.tool.name()),
         price: approval.price,
         increase,
         now,
