@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use criterion::Criterion;
 use farepass::clock::Timestamp;
 use farepass::money::{Usd, canonical_assets};
-use farepass::payment::{Asked, Session, SessionId};
+use farepass::payment::{Asked, Session, SessionId, Tool};
 use farepass::policy::{Catalog, Facts, Policy, decide};
 use farepass::protocol;
 use farepass::section::{Problems, Section};
@@ -82,7 +82,7 @@ fn main() {
         host: "api.test".into(),
         port: 443,
         path: "/v100/x".into(),
-        tool: None,
+        tool: Tool::None,
         request: None,
         trace: None,
     };

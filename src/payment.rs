@@ -105,12 +105,41 @@ pub struct Asked {
     pub port: u16,
     /// Path without query, as sent.
     pub path: Arc<str>,
-    /// Name of the MCP tool or prompt, or URI of the resource, where the body was read and names one.
-    pub tool: Option<Arc<str>>,
+    /// What its body asks an MCP server for.
+    pub tool: Tool,
     /// What makes it the same purchase as another; `None` for questions and for what was not kept.
     pub request: Option<RequestKey>,
     /// Where it stands in a trace, if it does.
     pub trace: Option<Trace>,
+}
+
+/// What a body asks an MCP server for, as far as that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tool {
+    /// Surely no tool, prompt or resource.
+    #[default]
+    None,
+    /// The tool or prompt of this name, or the resource of this URI.
+    Named(Arc<str>),
+    /// Perhaps one: the body was not read, or servers may read it in different ways.
+    Unknown,
+}
+
+impl Tool {
+    /// Its name, where it is known to have one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::None | Self::Unknown => None,
+        }
+    }
+}
+
+impl From<Option<&str>> for Tool {
+    fn from(name: Option<&str>) -> Self {
+        name.map_or(Self::None, |name| Self::Named(name.into()))
+    }
 }
 
 /// Everything the 402 offered, whatever protocols it spoke, and what could not be read.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use farepass::clock::Timestamp;
 use farepass::money::{Amount, Asset, Network, TokenDomain, Usd, canonical_assets};
 use farepass::payment::{
-    Asked, Challenge, Offer, Problem, Reason, Refusal, Requirement, Session, SessionId,
+    Asked, Challenge, Offer, Problem, Reason, Refusal, Requirement, Session, SessionId, Tool,
 };
 use farepass::policy::{Approval, Catalog, Facts, Mode, OnUnknown, Policy, decide};
 use farepass::section::{Problems, Section};
@@ -102,7 +102,7 @@ fn asked(url: &str) -> Asked {
         host: uri.host().unwrap().into(),
         port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
         path: uri.path().into(),
-        tool: None,
+        tool: Tool::None,
         request: None,
         trace: None,
     }
@@ -487,7 +487,7 @@ fn what_looks_odd_and_is_fine() {
 #[test]
 fn a_tool_that_was_called_may_be_named_without_a_host() {
     let called = Asked {
-        tool: Some("search".into()),
+        tool: Some("search").into(),
         ..asked("https://api.good.test/x")
     };
     let named = |resource: &str| {
@@ -1277,18 +1277,21 @@ fn a_tool_is_matched_by_its_name_and_bodies_are_read_where_a_rule_says_so() {
     assert!(!may_read("https://mcp.test/other") && !may_read("https://other.test/mcp"));
     let reads = |url: &str, tool: &str| {
         policy.reads_bodies(&Asked {
-            tool: Some(tool.into()),
+            tool: Some(tool).into(),
             ..asked(url)
         })
     };
     assert!(reads("https://mcp.test/mcp", "search") && reads("https://mcp.test/all", "x"));
     assert!(!reads("https://mcp.test/mcp", "x") && !reads("https://mcp.test/all", "admin-x"));
-    // A rule before it that pays without looking decides for all that it matches.
+    // A rule before it that pays without looking decides for all that it matches, unless a denial must know.
     let shadowed = TOOLS.replace(
         "tools: [\"search\", \"weather-*\"] }, pay: { max: \"0.05 USD\", mcp: true }",
         "methods: [GET, POST] }, pay: { max: \"0.05 USD\" }",
     );
-    assert!(!compile(&shadowed).may_read(&asked("https://mcp.test/mcp")));
+    assert!(compile(&shadowed).may_read(&asked("https://mcp.test/mcp")));
+    let (_, undenied) = shadowed.split_once("deny: true }\n").unwrap();
+    let undenied = format!("rules:\n{}", undenied.split("tests:").next().unwrap());
+    assert!(!compile(&undenied).may_read(&asked("https://mcp.test/mcp")));
 }
 
 #[test]
@@ -1302,4 +1305,203 @@ fn a_rule_with_tools_that_reads_no_bodies_is_an_error() {
         errors[0].to_string().contains("no body is read here"),
         "{errors:?}"
     );
+}
+
+/// What comes of a request to a policy: the rule that pays, or why it is refused and by which rule.
+fn said(policy: &Policy, asked: &Asked) -> Result<String, (Reason, Option<String>)> {
+    let decided = decide(
+        policy,
+        asked,
+        &challenge(vec![offer(10_000)]),
+        &facts(),
+        now(),
+    );
+    match decided {
+        Ok(approval) => Ok(approval.rule),
+        Err(refusal) => Err((refusal.reason, refusal.rule)),
+    }
+}
+
+#[test]
+fn a_denied_path_is_not_bought_in_another_spelling() {
+    let policy = compile(
+        r#"
+rules:
+  - { name: no, match: { hosts: [a.test], paths: ["/v2/exact", "/v2/price/**", "/Sold/", "/admin/**", "/p;v=1"] }, deny: true }
+  - { name: rest, match: { hosts: [a.test] }, pay: { max: "0.05 USD" } }
+tests:
+  - { url: "https://a.test/v2/exact", expect: deny, rule: no }
+  - { url: "https://a.test/V2/exact/", expect: host_not_allowed }
+  - { url: "https://a.test/admin;x/y", expect: host_not_allowed }
+  - { url: "https://a.test/v1/x;y", expect: pay, rule: rest }
+"#,
+    );
+    let (ran, failed) = policy.run_tests(&[SEPOLIA.parse().unwrap()], Usd(1_000_000_000));
+    assert_eq!((ran, failed.len()), (4, 0), "{failed:?}");
+    let denied = Err((Reason::DeniedByRule, Some("no".into())));
+    let doubtful = Err((Reason::HostNotAllowed, Some("no".into())));
+    for (path, expected) in [
+        ("/v2/exact", &denied),
+        ("/v2/%65xact", &denied),
+        ("/v2/price/5", &denied),
+        ("/V2/exact", &doubtful),
+        ("/v2/Exact", &doubtful),
+        ("/v2/%45xact", &doubtful),
+        ("/v2/exact/", &doubtful),
+        ("/V2/EXACT/", &doubtful),
+        ("/v2/PRICE/5", &doubtful),
+        ("/Sold", &doubtful),
+        ("/sold", &doubtful),
+        // Parameters of segments, which some servers leave out.
+        ("/admin;x/y", &doubtful),
+        ("/admin%3bx/y", &doubtful),
+        ("/Admin;x=1;y=2/", &doubtful),
+        ("/v2;a/exact;b", &doubtful),
+        ("/v2/exact/;b", &doubtful),
+        ("/P;v=1", &doubtful),
+        ("/;x/admin/y", &doubtful),
+        // Other paths stay what they are.
+        ("/v2/exactly", &Ok("rest".into())),
+        ("/v2/exact/x", &Ok("rest".into())),
+        ("/v2/price", &Ok("rest".into())),
+        ("/admin", &Ok("rest".into())),
+        ("/v1/x;a=b", &Ok("rest".into())),
+        ("/V1/X/", &Ok("rest".into())),
+        ("/", &Ok("rest".into())),
+    ] {
+        let mut asked = asked("https://a.test/");
+        asked.path = path.into();
+        assert_eq!(&said(&policy, &asked), expected, "{path}");
+    }
+}
+
+#[test]
+fn only_an_earlier_rule_makes_a_spelling_doubtful() {
+    let policy = compile(
+        r#"
+rules:
+  - { name: both, match: { hosts: [a.test], paths: ["/Data", "/data"] }, pay: { max: "0.05 USD" } }
+  - { name: upper, match: { hosts: [a.test], paths: ["/X"] }, pay: { max: "0.05 USD" } }
+  - { name: lower, match: { hosts: [a.test], paths: ["/x", "/v1/**"] }, deny: true }
+  - { name: other, match: { hosts: [a.test], paths: ["/DATA"], agents: [bot] }, pay: { max: "0.05 USD" } }
+  - { name: listed, match: { hosts: [b.test], methods: [GET], paths: ["/v1/**"] }, pay: { max: "0.05 USD" } }
+"#,
+    );
+    let unmatched = Err((Reason::HostNotAllowed, None));
+    for (url, expected) in [
+        ("https://a.test/Data", Ok("both".to_owned())),
+        ("https://a.test/data", Ok("both".into())),
+        ("https://a.test/X", Ok("upper".into())),
+        // The rule that decides denies it, whatever comes before.
+        (
+            "https://a.test/x",
+            Err((Reason::DeniedByRule, Some("lower".into()))),
+        ),
+        (
+            "https://a.test/DATA",
+            Err((Reason::HostNotAllowed, Some("both".into()))),
+        ),
+        // What an allow-list does not name is as it was.
+        ("https://b.test/v1/x;a=b", Ok("listed".into())),
+        ("https://b.test/v1/X/", Ok("listed".into())),
+        ("https://b.test/V1/x", unmatched.clone()),
+        ("https://b.test/v1;a/x", unmatched),
+    ] {
+        assert_eq!(said(&policy, &asked(url)), expected, "{url}");
+    }
+    // A rule about others is no rule about this.
+    let others = compile(
+        r#"
+rules:
+  - { name: no, match: { hosts: [a.test], paths: ["/x"], agents: [else] }, deny: true }
+  - { name: rest, match: { hosts: ["*"] }, pay: { max: "0.05 USD" } }
+"#,
+    );
+    for url in ["https://a.test/X", "https://b.test/X"] {
+        assert_eq!(said(&others, &asked(url)), Ok("rest".into()), "{url}");
+    }
+}
+
+#[test]
+fn a_denied_method_is_not_bought_in_small_letters() {
+    let policy = compile(
+        r#"
+rules:
+  - { name: no, match: { hosts: [a.test], methods: [POST], paths: ["/x/**"] }, deny: true }
+  - { name: rest, match: { hosts: [a.test] }, pay: { max: "0.05 USD" } }
+"#,
+    );
+    for (method, path, expected) in [
+        ("POST", "/x/y", Err((Reason::DeniedByRule, Some("no")))),
+        ("post", "/x/y", Err((Reason::HostNotAllowed, Some("no")))),
+        ("Post", "/X/y", Err((Reason::HostNotAllowed, Some("no")))),
+        ("post", "/x%2fy", Err((Reason::HostNotAllowed, Some("no")))),
+        ("post", "/y", Ok("rest")),
+        ("get", "/x/y", Ok("rest")),
+    ] {
+        let mut asked = asked("https://a.test/");
+        (asked.method, asked.path) = (method.parse().unwrap(), path.into());
+        let expected = expected.map(str::to_owned);
+        let expected = expected.map_err(|(reason, rule)| (reason, rule.map(str::to_owned)));
+        assert_eq!(said(&policy, &asked), expected, "{method} {path}");
+    }
+}
+
+/// A denial of tools, before a rule that pays without reading bodies.
+const NO_ADMIN: &str = r#"
+rules:
+  - { name: no-admin, match: { hosts: ["mcp.test"], paths: ["/mcp"], tools: ["admin-*"] }, deny: true }
+  - { name: rest, match: { hosts: ["*"] }, pay: { max: "0.05 USD" } }
+"#;
+
+#[test]
+fn a_denial_of_tools_holds_for_what_nobody_can_read() {
+    let policy = compile(NO_ADMIN);
+    let doubtful = Err((Reason::HostNotAllowed, Some("no-admin".to_owned())));
+    let denied = Err((Reason::DeniedByRule, Some("no-admin".to_owned())));
+    for (url, tool, expected) in [
+        ("https://mcp.test/mcp", Some("admin-delete").into(), &denied),
+        (
+            "https://mcp.test/mcp",
+            Some("search").into(),
+            &Ok("rest".into()),
+        ),
+        ("https://mcp.test/mcp", Tool::None, &Ok("rest".into())),
+        ("https://mcp.test/mcp", Tool::Unknown, &doubtful),
+        ("https://mcp.test/MCP/", Tool::Unknown, &doubtful),
+        (
+            "https://mcp.test/MCP/",
+            Some("admin-delete").into(),
+            &doubtful,
+        ),
+        (
+            "https://mcp.test/MCP/",
+            Some("search").into(),
+            &Ok("rest".into()),
+        ),
+        // Elsewhere no rule names tools.
+        ("https://mcp.test/other", Tool::Unknown, &Ok("rest".into())),
+        ("https://other.test/mcp", Tool::Unknown, &Ok("rest".into())),
+    ] {
+        let asked = Asked { tool, ..asked(url) };
+        assert_eq!(&said(&policy, &asked), expected, "{asked:?}");
+    }
+    // Of two rules that pay, too, the stricter is not passed by.
+    let stricter = NO_ADMIN.replace("deny: true", "pay: { max: \"0.001 USD\", mcp: true }");
+    let asked = Asked {
+        tool: Tool::Unknown,
+        ..asked("https://mcp.test/mcp")
+    };
+    assert_eq!(said(&compile(&stricter), &asked), doubtful);
+}
+
+#[test]
+fn bodies_are_read_where_a_denial_names_tools() {
+    let policy = compile(NO_ADMIN);
+    let may_read = |url: &str| policy.may_read(&asked(url));
+    assert!(may_read("https://mcp.test/mcp"));
+    assert!(!may_read("https://mcp.test/other") && !may_read("https://other.test/mcp"));
+    // Where nothing is paid anyway, nothing needs to be known.
+    let nothing = NO_ADMIN.replace("pay: { max: \"0.05 USD\" }", "deny: true");
+    assert!(!compile(&nothing).may_read(&asked("https://mcp.test/mcp")));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use farepass::clock::Timestamp;
 use farepass::money::{Amount, Network, Usd, canonical_assets};
-use farepass::payment::{Asked, Challenge, Offer, Requirement, Session, SessionId};
+use farepass::payment::{Asked, Challenge, Offer, Requirement, Session, SessionId, Tool};
 use farepass::policy::{Approval, Catalog, Facts, Policy, decide, difference, weaker};
 use farepass::section::{Problems, Section};
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn asked(policy: &Policy, case: &Case) -> Option<Approval> {
         host: host.into(),
         port: 443,
         path: path.into(),
-        tool: None,
+        tool: Tool::None,
         request: None,
         trace: None,
     };

@@ -188,7 +188,7 @@ impl About {
 
     /// The tool, prompt or resource that the body names.
     pub(super) fn tool(&self) -> Option<&str> {
-        self.statement.asked.tool.as_deref()
+        self.statement.asked.tool.name()
     }
 
     /// The hash of the policy that decided.

@@ -271,7 +271,7 @@ pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
     let own_fee = requirement.own_fee.then_some(&*fee);
     // Only where one is named, so that what was approved before tools counted stays approved. Not to be
     // taken for a fee, which has digits only.
-    let tool = asked.tool.as_ref().map(|tool| format!("tool {tool}"));
+    let tool = asked.tool.name().map(|tool| format!("tool {tool}"));
     let mut hash = Sha256::new();
     for text in texts
         .into_iter()

@@ -33,7 +33,7 @@ impl Payer {
     ) -> Result<Known, PostError> {
         match policy.remembers() {
             true => {
-                let route = route(&asked.path, asked.tool.as_deref());
+                let route = route(&asked.path, asked.tool.name());
                 known(&*self.ledger, &asked.host, &asked.method, &route).await
             }
             false => Ok(Known::default()),
@@ -268,7 +268,7 @@ fn memories(asked: &Asked, id: PaymentId, approval: &Approval, now: Timestamp) -
     let price = duties.price.map(|increase| Entry::Price {
         host: asked.host.to_string(),
         method: asked.method.to_string(),
-        path: route(&asked.path, asked.tool.as_deref()),
+        path: route(&asked.path, asked.tool.name()),
         price: approval.price,
         increase,
         now,

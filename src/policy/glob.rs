@@ -23,23 +23,41 @@ impl Glob {
         String::from_utf8_lossy(&self.parts.join(&b"x"[..])).into_owned()
     }
 
+    /// Does it match the empty text alone?
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(&*self.parts, [only] if only.is_empty())
+    }
+
     /// Does it match the whole text?
     pub(super) fn matches(&self, text: &[u8]) -> bool {
+        self.fits(text, |part, found| part == found)
+    }
+
+    /// The same where letters of ASCII are alike, capital or not.
+    pub(super) fn matches_in_any_case(&self, text: &[u8]) -> bool {
+        self.fits(text, <[u8]>::eq_ignore_ascii_case)
+    }
+
+    fn fits(&self, text: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> bool {
         let (first, rest) = match &*self.parts {
             [] => return text.is_empty(),
-            [only] => return **only == *text,
+            [only] => return same(only, text),
             [first, rest @ ..] => (first, rest),
         };
         let Some((last, middle)) = rest.split_last() else {
             return false;
         };
-        let inner = text.strip_prefix(&**first);
-        let Some(mut inner) = inner.and_then(|t| t.strip_suffix(&**last)) else {
+        let ends = || {
+            let (start, inner) = text.split_at_checked(first.len())?;
+            let (inner, end) = inner.split_at_checked(inner.len().checked_sub(last.len())?)?;
+            (same(first, start) && same(last, end)).then_some(inner)
+        };
+        let Some(mut inner) = ends() else {
             return false;
         };
         // The earliest place of each part leaves the most for the rest, so nothing is tried twice.
         for part in middle {
-            match find(inner, part) {
+            match find(inner, part, &same) {
                 Some(after) => inner = after,
                 None => return false,
             }
@@ -49,11 +67,11 @@ impl Glob {
 }
 
 /// What follows the first `part` in `text`.
-fn find<'a>(text: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
+fn find<'a>(text: &'a [u8], part: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> Option<&'a [u8]> {
     if part.is_empty() {
         return Some(text);
     }
-    let at = text.windows(part.len()).position(|w| w == part)?;
+    let at = text.windows(part.len()).position(|w| same(part, w))?;
     text.get(at + part.len()..)
 }
 
@@ -85,6 +103,8 @@ mod tests {
             assert_eq!(found, expected, "{glob} on {text}");
             let glob = Glob::new(glob);
             assert!(glob.matches(glob.example().as_bytes()), "{glob:?}");
+            let upper = text.to_uppercase();
+            assert_eq!(glob.matches_in_any_case(upper.as_bytes()), expected);
         }
         assert_eq!(Glob::new("research-*").example(), "research-x");
     }

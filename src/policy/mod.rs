@@ -161,7 +161,7 @@ impl Policy {
     /// reads none.
     #[must_use]
     pub fn overlooks(&self, asked: &Asked) -> Option<Refusal> {
-        asked.tool.as_ref()?;
+        asked.tool.name()?;
         let rule = rule::first(&self.rules, asked).ok()?;
         let pays = matches!(rule.says, Says::Pay(_)) && !rule.says.reads_bodies();
         let name = &rule.name;

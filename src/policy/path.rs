@@ -43,7 +43,9 @@ impl PathPattern {
             match segment {
                 "**" => Ok(Segment::Any),
                 _ if segment.contains("**") => Err(NotPathPattern::Stars),
-                "" if !last => Err(NotPathPattern::Ambiguous),
+                _ if !last && named(segment.as_bytes()).is_empty() => {
+                    Err(NotPathPattern::Ambiguous)
+                }
                 _ if is_dots(segment.as_bytes()) => Err(NotPathPattern::Ambiguous),
                 _ => {
                     let part = |part| decode(part).map(Into::into);
@@ -59,32 +61,58 @@ impl PathPattern {
     }
 
     pub(super) fn matches(&self, path: &PlainPath) -> bool {
-        let (mut pattern, mut text) = (&*self.segments, &*path.0);
-        // Where to go on when the last `**` must take one segment more.
-        let mut again: Option<(&[Segment], &[Vec<u8>])> = None;
-        loop {
-            match (pattern, text) {
-                ([], []) => return true,
-                // At the end it needs the slash: an empty last segment at least.
-                ([Segment::Any], [_, ..]) => return true,
-                ([Segment::Any, after @ ..], _) if !after.is_empty() => {
-                    again = Some((after, text));
-                    pattern = after;
-                    continue;
-                }
-                ([Segment::One(glob), p @ ..], [segment, t @ ..]) if glob.matches(segment) => {
-                    (pattern, text) = (p, t);
-                    continue;
-                }
-                _ => {}
+        fit(&self.segments, &path.0, Glob::matches)
+    }
+
+    /// Is it about this path on some server: one that knows no case, no slash at the end or no parameters
+    /// of segments?
+    pub(super) fn may_match(&self, path: &PlainPath) -> bool {
+        let alike = |glob: &Glob, segment: &[u8]| {
+            glob.matches_in_any_case(segment) || glob.matches_in_any_case(named(segment))
+        };
+        let (pattern, text) = (&*self.segments, &*path.0);
+        let pattern_cut = match pattern {
+            [rest @ .., Segment::One(last)] if !rest.is_empty() && last.is_empty() => rest,
+            whole => whole,
+        };
+        let text_cut = match text {
+            [rest @ .., last] if !rest.is_empty() && named(last).is_empty() => rest,
+            whole => whole,
+        };
+        fit(pattern, text, alike) || fit(pattern_cut, text_cut, alike)
+    }
+}
+
+/// Do the segments of a pattern fit those of a path, where globs match by `matches`?
+fn fit(
+    mut pattern: &[Segment],
+    mut text: &[Vec<u8>],
+    matches: impl Fn(&Glob, &[u8]) -> bool,
+) -> bool {
+    // Where to go on when the last `**` must take one segment more.
+    let mut again: Option<(&[Segment], &[Vec<u8>])> = None;
+    loop {
+        match (pattern, text) {
+            ([], []) => return true,
+            // At the end it needs the slash: an empty last segment at least.
+            ([Segment::Any], [_, ..]) => return true,
+            ([Segment::Any, after @ ..], _) if !after.is_empty() => {
+                again = Some((after, text));
+                pattern = after;
+                continue;
             }
-            match again {
-                Some((after, [_, rest @ ..])) => {
-                    again = Some((after, rest));
-                    (pattern, text) = (after, rest);
-                }
-                _ => return false,
+            ([Segment::One(glob), p @ ..], [segment, t @ ..]) if matches(glob, segment) => {
+                (pattern, text) = (p, t);
+                continue;
             }
+            _ => {}
+        }
+        match again {
+            Some((after, [_, rest @ ..])) => {
+                again = Some((after, rest));
+                (pattern, text) = (after, rest);
+            }
+            _ => return false,
         }
     }
 }
@@ -102,7 +130,7 @@ impl PlainPath {
         let segments = segments?;
         let (_, folders) = segments.split_last()?;
         let dots = |s: &Vec<u8>| is_dots(s);
-        if folders.iter().any(Vec::is_empty) || segments.iter().any(dots) {
+        if folders.iter().any(|s| named(s).is_empty()) || segments.iter().any(dots) {
             return None;
         }
         Some(Self(segments))
@@ -111,8 +139,12 @@ impl PlainPath {
 
 /// A dot segment, for some servers also one with parameters (`..;a`, RFC 3986 section 3.3).
 fn is_dots(segment: &[u8]) -> bool {
-    let name = segment.split(|b| *b == b';').next();
-    matches!(name, Some(b"." | b".."))
+    matches!(named(segment), b"." | b"..")
+}
+
+/// A segment without its parameters.
+fn named(segment: &[u8]) -> &[u8] {
+    segment.split(|b| *b == b';').next().unwrap_or_default()
 }
 
 /// The path in the one spelling of all that rules match alike; one that servers read in different ways as it is.
@@ -233,6 +265,35 @@ mod tests {
     }
 
     #[test]
+    fn what_some_server_takes_for_a_path_may_match_it() {
+        for (pattern, path, expected) in [
+            ("/v1/x", "/v1/x", true),
+            ("/v1/x", "/V1/X/", true),
+            ("/V1/X/", "/v1/x", true),
+            ("/v1/x", "/v1/x/y", false),
+            ("/v1/x", "/v1/x;a=b;c", true),
+            ("/v1/x", "/v1/x/;a", true),
+            ("/v1/x;a", "/v1/x;A", true),
+            ("/v1/x;a", "/v1/x", false),
+            ("/a*Z", "/Ab;y", false),
+            ("/a*Z", "/AbCz;c", true),
+            ("/a*b*c", "/A1B2C", true),
+            ("/v1/**/z", "/v1;a/b/Z", true),
+            ("/v1/**", "/v1", false),
+            ("/v1/**", "/V1/", true),
+            ("/x/*", "/x", false),
+            ("/x/*", "/X/y/", true),
+            ("/", "/", true),
+            ("/", "/;a", true),
+            ("/", "/a", false),
+        ] {
+            let path = PlainPath::new(path).unwrap();
+            let found = PathPattern::new(pattern).unwrap().may_match(&path);
+            assert_eq!(found, expected, "{pattern} on {path:?}");
+        }
+    }
+
+    #[test]
     fn ambiguous_paths_are_no_paths() {
         for path in [
             "/v1/%2e%2e/admin",
@@ -242,6 +303,8 @@ mod tests {
             "/v1/..;/admin",
             "/v1/%2e%2e;a=b/admin",
             "/v1/.;",
+            "/;a/v1",
+            "/v1/%3ba=b/x",
             "/v1%2fadmin",
             "/v1%2Fadmin",
             "/v1/a%5cb",
@@ -275,6 +338,7 @@ mod tests {
             ("//v1", P::Ambiguous),
             ("/v1/../x", P::Ambiguous),
             ("/v1/..;/x", P::Ambiguous),
+            ("/v1/;a/x", P::Ambiguous),
             ("/v1?x=1", P::Ambiguous),
             ("/v1%2fx", P::Ambiguous),
             ("/v1/%zz", P::Ambiguous),

@@ -1,7 +1,7 @@
 //! One rule: what it matches, and what it then says.
 
 use crate::money::{Amount, Usd};
-use crate::payment::{Asked, Reason, Refusal, Requirement};
+use crate::payment::{Asked, Requirement};
 use crate::section::{Problems, Section, SectionError};
 use crate::settings::{HostPattern, name, of_name};
 
@@ -11,7 +11,10 @@ use super::path::{PathPattern, PlainPath};
 use super::terms::{self, Named};
 use super::{OnUnknown, Policy};
 
+mod choice;
 mod reach;
+
+pub(super) use choice::{first, may_read, somebody};
 
 /// One entry of `rules:`.
 pub(super) struct Rule {
@@ -122,14 +125,17 @@ impl Rule {
 
     fn names_tool(&self, asked: &Asked) -> bool {
         let named = |tool: &str| self.tools.iter().any(|glob| glob.matches(tool.as_bytes()));
-        self.tools.is_empty() || asked.tool.as_deref().is_some_and(named)
+        self.tools.is_empty() || asked.tool.name().is_some_and(named)
+    }
+
+    fn names_agent(&self, asked: &Asked) -> bool {
+        let agent = asked.session.agent.as_bytes();
+        self.agents.is_empty() || self.agents.iter().any(|glob| glob.matches(agent))
     }
 
     /// Everything but the path and the tool.
     fn matches_but_path(&self, asked: &Asked) -> bool {
-        let agent = asked.session.agent.as_bytes();
-        self.names_method(asked)
-            && (self.agents.is_empty() || self.agents.iter().any(|glob| glob.matches(agent)))
+        self.names_method(asked) && self.names_agent(asked)
     }
 
     /// Host and method.
@@ -180,64 +186,6 @@ fn hosts(matches: &mut Section, catalog: &Catalog) -> Result<Vec<HostPattern>, S
         true => Err(place.error("the list of categories is empty, so the rule never matches")),
         false => Ok(hosts),
     }
-}
-
-/// The first rule that matches. A rule with paths cannot be decided on a path that servers read in
-/// different ways, so nothing behind it is tried.
-pub(super) fn first<'a>(rules: &'a [Rule], asked: &Asked) -> Result<&'a Rule, Refusal> {
-    first_of(rules.iter().filter(|rule| rule.names_tool(asked)), asked)
-}
-
-/// Somebody for whom the only rule that is about this request, whoever makes it, pays. `None`: there is no such
-/// rule or more than one, it denies, or anybody will do.
-pub(super) fn somebody(rules: &[Rule], asked: &Asked) -> Option<String> {
-    let path = PlainPath::new(&asked.path);
-    let about = |rule: &&Rule| rule.names_tool(asked) && rule.is_about(asked, path.as_ref());
-    let mut rules = rules.iter().filter(about);
-    match (rules.next()?, rules.next()) {
-        (rule, None) if matches!(rule.says, Says::Pay(_)) => Some(rule.agents.first()?.example()),
-        (_, _) => None,
-    }
-}
-
-/// May it come to a payment that a body asks for, whatever tool the body will name?
-pub(super) fn may_read(rules: &[Rule], asked: &Asked) -> bool {
-    let reads = |rule: &&Rule| rule.says.reads_bodies() || rule.tools.is_empty();
-    let first = first_of(rules.iter().filter(reads), asked);
-    first.is_ok_and(|rule| rule.says.reads_bodies())
-}
-
-fn first_of<'a>(rules: impl Iterator<Item = &'a Rule>, asked: &Asked) -> Result<&'a Rule, Refusal> {
-    let mut plain: Option<Option<PlainPath>> = None;
-    let mut known = false;
-    if &*asked.path == "*" {
-        let detail = "`OPTIONS *` asks about a server, which sells nothing by it";
-        return Err(Refusal::new(Reason::HostNotAllowed, detail));
-    }
-    for rule in rules {
-        known |= rule.names_host(&asked.host, asked.port);
-        if !rule.matches_but_path(asked) {
-            continue;
-        }
-        if rule.paths.is_empty() {
-            return Ok(rule);
-        }
-        let Some(path) = plain.get_or_insert_with(|| PlainPath::new(&asked.path)) else {
-            let detail = "the path can be read in two ways (encoded slash, dot segment, `//` or the like), so no rule with paths can be applied";
-            return Err(Refusal {
-                rule: Some(rule.name.clone()),
-                ..Refusal::new(Reason::HostNotAllowed, detail)
-            });
-        };
-        if rule.paths.iter().any(|pattern| pattern.matches(path)) {
-            return Ok(rule);
-        }
-    }
-    let detail = match known {
-        true => "rules name this host, but none matches this method, path, agent and tool",
-        false => "no rule names this host and port",
-    };
-    Err(Refusal::new(Reason::HostNotAllowed, detail))
 }
 
 fn says(section: &mut Section, catalog: &Catalog) -> Result<Says, SectionError> {

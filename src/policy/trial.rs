@@ -130,7 +130,7 @@ impl Question {
             host: (&*self.host).into(),
             port: self.port,
             path: (&*self.path).into(),
-            tool: self.tool.as_deref().map(Into::into),
+            tool: self.tool.as_deref().into(),
             request: None,
             trace: None,
         }

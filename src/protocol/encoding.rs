@@ -2,7 +2,7 @@
 //! outside bytes are here.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::alphabet;
@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::payment::{Problem, Reason};
 
@@ -102,10 +103,7 @@ pub(super) fn check(json: &str) -> Result<(), Problem> {
                 if let (Some(key), Some(seen)) = (key, open.last_mut())
                     && !seen.insert(unescape(key)?)
                 {
-                    return Err(Problem::new(
-                        Reason::AmbiguousChallenge,
-                        "a member is there more than once",
-                    ));
+                    return Err(repeated());
                 }
                 at = end;
             }
@@ -152,11 +150,41 @@ pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Problem
     }
 }
 
+/// An object's members by their names as readers without case have them ([`folded`]). A name that is there
+/// twice then is an error: which of them counts depends on the reader.
+pub(super) fn members(json: &str) -> Result<BTreeMap<String, &RawValue>, Problem> {
+    let written: BTreeMap<String, &RawValue> = object(json)?;
+    let count = written.len();
+    let alike = written.into_iter().map(|(key, raw)| (folded(&key), raw));
+    let alike: BTreeMap<_, _> = alike.collect();
+    match alike.len() == count {
+        true => Ok(alike),
+        false => Err(repeated()),
+    }
+}
+
+/// A name without case, as Go's `encoding/json` compares it: ASCII, and the two letters beyond it that fold into it.
+pub(super) fn folded(name: &str) -> String {
+    let fold = |c| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).collect()
+}
+
 /// The message is no JSON of the shape that it must have.
 pub(super) fn not_json() -> Problem {
     Problem::new(
         Reason::MalformedChallenge,
         "the challenge is not the JSON that it should be",
+    )
+}
+
+fn repeated() -> Problem {
+    Problem::new(
+        Reason::AmbiguousChallenge,
+        "a member is there more than once",
     )
 }
 
@@ -191,6 +219,21 @@ mod tests {
             reason(r#"{"a":"a","b":"b","c":["a","a"],"d":"{\"a\":1,\"a\":2}"}"#),
             None
         );
+    }
+
+    #[test]
+    fn names_that_differ_by_case_are_one_name() {
+        for alike in [
+            r#"{"name":1,"Name":2}"#,
+            r#"{"params":1,"param\u017f":2}"#,
+            "{\"params\":1,\"PARAM\u{17f}\":2}",
+            "{\"key\":1,\"\u{212a}ey\":2}",
+        ] {
+            let problem = members(alike).unwrap_err();
+            assert_eq!(problem.reason, Reason::AmbiguousChallenge, "{alike}");
+        }
+        let apart = members(r#"{"Name":1,"names":{"a":1,"A":2}}"#).unwrap();
+        assert_eq!(apart.keys().collect::<Vec<_>>(), ["name", "names"]);
     }
 
     #[test]

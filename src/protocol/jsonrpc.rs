@@ -2,7 +2,8 @@
 //! put in at one place, and nothing else is written anew.
 //!
 //! What cannot be read in one way only (a batch, a repeated member, an `id` that is none) is no call, and
-//! nobody pays for it.
+//! nobody pays for it. Some servers know members in any case (CVE-2026-27896), so two that differ by it are one
+//! that is repeated.
 
 use std::ops::Range;
 
@@ -125,12 +126,14 @@ impl Call {
     pub fn read(body: &[u8]) -> Option<Self> {
         let json = std::str::from_utf8(body).ok()?;
         encoding::check(json).ok()?;
+        encoding::members(json).ok()?;
         let message: Message<'_> = serde_json::from_str(json).ok()?;
         message.jsonrpc.filter(|version| *version == "2.0")?;
         let id_raw = message.id?;
         let method = text(message.method?)?;
         let (named, method) = METHODS.iter().find(|(name, _)| *name == method)?;
         let params_raw = message.params.filter(|raw| raw.get().starts_with('{'))?;
+        let members = encoding::members(params_raw.get()).ok()?;
         let params: Params<'_> = serde_json::from_str(params_raw.get()).ok()?;
         let name = match method {
             Method::Tool | Method::Prompt => text(params.name?)?,
@@ -150,7 +153,8 @@ impl Call {
                 passing.extend(meta.progress_token.map(|token| within(json, token)));
                 Place::Meta(Meant::of(json, raw, true))
             }
-            (_, None) if has_meta(params_raw) => return None,
+            // `_meta: null` reads like none and is one.
+            (_, None) if members.contains_key("_meta") => return None,
             (_, None) => Place::Meta(Meant::of(json, params_raw, false)),
         };
         passing.sort_by_key(|range| range.start);
@@ -223,13 +227,6 @@ impl Meant {
     }
 }
 
-/// `_meta: null` reads like none and is one.
-fn has_meta(params: &RawValue) -> bool {
-    let members: Result<std::collections::BTreeMap<String, &RawValue>, _> =
-        serde_json::from_str(params.get());
-    members.is_ok_and(|members| members.contains_key("_meta"))
-}
-
 /// A JSON string's characters.
 pub(super) fn text(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
@@ -246,13 +243,36 @@ pub(super) fn within(json: &str, part: &RawValue) -> Range<usize> {
     start..start.saturating_add(part.get().len())
 }
 
+/// May a server take this body, which is no [`Call`] here, for one all the same? Not where it is empty, or an object
+/// that names another method or none.
+#[must_use]
+pub fn may_call(body: &[u8]) -> bool {
+    let other = || {
+        let json = std::str::from_utf8(body).ok()?;
+        encoding::check(json).ok()?;
+        let members = encoding::members(json).ok()?;
+        let Some(method) = members.get("method") else {
+            return Some(true);
+        };
+        let method = text(method)?;
+        let known = |(name, _): &(&str, Method)| name.eq_ignore_ascii_case(&method);
+        Some(!METHODS.iter().any(known))
+    };
+    !body.is_empty() && other() != Some(true)
+}
+
 /// Does this body bring a payment of its own, wherever messages keep one: in a call, in one of a batch,
 /// in one that is only nearly a message?
 #[must_use]
 pub fn carries_payment(body: &[u8]) -> bool {
+    // An escape may hide either word, and capitals the second.
     let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
-    // An escape may hide either word.
-    if !has(b"x402") && !has(b"paymentauth") && !has(b"\\u") {
+    let has_alike = |word: &[u8]| {
+        let found = |at| body.get(at..)?.get(..word.len());
+        let mut starts = memchr::memchr2_iter(b'p', b'P', body).filter_map(found);
+        starts.any(|found| found.eq_ignore_ascii_case(word))
+    };
+    if !has(b"402") && !has_alike(b"paymentauth") && !has(b"\\u") {
         return false;
     }
     let mut open: Vec<&[&str]> = vec![];
@@ -278,6 +298,7 @@ pub fn carries_payment(body: &[u8]) -> bool {
                 let quoted = body.get(at..=end).unwrap_or_default();
                 if encoding::is_key(body, end + 1) {
                     let key = serde_json::from_slice::<String>(quoted).unwrap_or_default();
+                    let key = encoding::folded(&key);
                     if open.last().is_some_and(|keys| keys.contains(&&*key)) {
                         return true;
                     }

@@ -24,8 +24,7 @@ use super::target::Target;
 use super::trail::Trail;
 use super::upgrade::{self, Upgrade};
 use crate::event::otel::{About, Open};
-use crate::payer::Quote;
-use crate::payment::{Asked, Cause, PaymentId, Reason, Refusal, Session, Trace};
+use crate::payment::{Asked, Cause, PaymentId, Reason, Refusal, Session, Tool, Trace};
 use crate::protocol;
 use crate::tls::Trust;
 
@@ -99,27 +98,29 @@ async fn answered(conn: &Arc<Conn>, question: &mut Question) -> Response<Body> {
 async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> Response<Body> {
     let parts = &mut question.parts;
     if protocol::carried(&parts.headers) {
-        return Box::pin(carried(conn, route.asked(&parts.method, &parts.uri))).await;
+        return Box::pin(carried(conn, route, parts)).await;
     }
     let place = || Place::take(&conn.proxy, &route.session.id.0);
     let upgrade = upgrade::wanted(parts, place);
     conn.via(&mut parts.headers, parts.version);
-    let held = reuse::held(conn, route, parts);
     let read = upgrade.is_none() && rpc::may_read(conn, route, parts);
-    let (mut first, mut replay) = match read {
+    let (held, (mut first, mut replay)) = match read {
         true => match Box::pin(rpc::capture(conn, route, question.taken())).await {
-            Ok(split) => split,
+            Ok((first, replay)) => {
+                let held = reuse::held(conn, route, first.headers(), || replay.asked(route));
+                (held, (first, replay))
+            }
             Err(answer) => return answer,
         },
         false => {
             let crowded = upgrade.as_ref().is_some_and(Upgrade::is_crowded);
-            let (quote, mut split) = split(conn, route, question, held.is_some() || crowded);
+            let ((held, quote), mut split) = prepay::split(conn, route, question.taken(), crowded);
             if let Some(quote) = quote
                 && let Err(answer) = Box::pin(prepay::first(conn, route, quote, &mut split)).await
             {
                 return answer;
             }
-            split
+            (held, split)
         }
     };
     let Came {
@@ -155,31 +156,6 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
     Box::pin(demanded(conn, route.clone(), (replay, refused), answer)).await
 }
 
-/// The request, and what a second sending of it needs where some rule could pay; and terms, where it could
-/// be paid in advance. `held`: a token is at hand, or there is no room for what would be bought.
-fn split(
-    conn: &Conn,
-    route: &Route,
-    question: &mut Question,
-    held: bool,
-) -> (Option<Quote>, (Request<Body>, Replay)) {
-    let (policy, target) = (conn.proxy.payer.policy(), &route.target);
-    let payable = policy.payable(&target.host, target.port);
-    let proxy = &conn.proxy;
-    let limit = payable.then(|| {
-        (
-            proxy.limits.replay_body,
-            proxy.copies.share(&route.session.id.0),
-        )
-    });
-    let (parts, body) = question.taken();
-    let quote = match payable && !held {
-        true => prepay::quoted(conn, route, &parts, body.as_ref()),
-        false => None,
-    };
-    (quote, Replay::split(parts, body, limit))
-}
-
 /// A 402, whatever it asks for; and the token that was refused with it.
 async fn demanded(
     conn: &Arc<Conn>,
@@ -206,7 +182,8 @@ fn refused(error: ClientError, version: Version) -> Response<Body> {
 }
 
 /// Only the proxy pays: a payment header of the agent's own would go around the ledger (threat H-09).
-async fn carried(conn: &Conn, asked: Asked) -> Response<Body> {
+async fn carried(conn: &Conn, route: &Route, parts: &Parts) -> Response<Body> {
+    let asked = route.asked(&parts.method, &parts.uri, Tool::Unknown);
     let refusal = Refusal::new(
         Reason::AgentPaymentHeader,
         "the request carries a payment header of its own; only the proxy pays",
@@ -264,7 +241,12 @@ impl Route {
     /// Pins the request to its destination (threat T-03): CONNECT, SNI, certificate and
     /// `Host` or `:authority` are one name, or nothing is forwarded.
     async fn of(conn: &Conn, parts: &mut Parts) -> Result<Self, ClientError> {
-        if matches!(parts.method, Method::TRACE | Method::CONNECT) {
+        // Some servers take methods in small letters.
+        let method = parts.method.as_str();
+        if ["TRACE", "CONNECT"]
+            .iter()
+            .any(|m| m.eq_ignore_ascii_case(method))
+        {
             return Err(ClientError::Method);
         }
         forwardable(conn, parts)?;
@@ -393,7 +375,7 @@ impl Route {
     }
 
     /// The question as the policy sees it.
-    pub(super) fn asked(&self, method: &Method, uri: &Uri) -> Asked {
+    pub(super) fn asked(&self, method: &Method, uri: &Uri, tool: Tool) -> Asked {
         Asked {
             session: Arc::clone(&self.session),
             method: method.clone(),
@@ -401,7 +383,7 @@ impl Route {
             host: Arc::clone(&self.target.host),
             port: self.target.port,
             path: uri.path().into(),
-            tool: None,
+            tool,
             request: None,
             trace: self.trace,
         }

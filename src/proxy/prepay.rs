@@ -14,20 +14,40 @@ use super::exchange::Route;
 use super::purchase::{Agent, not_replayable, refused, send, watched};
 use super::refuse;
 use super::replay::{self, Replay};
+use super::reuse;
 use super::serve::Conn;
-use crate::payer::{Advance, Quote, Settled};
+use crate::payer::{Advance, Credential, Quote, Settled};
 use crate::payment::{Challenge, Refusal};
 use crate::protocol;
 use crate::settings::RefusalBody;
 
-/// The terms that are known of what is asked for. A body must be short enough to be kept, and its length
-/// known: it is read before anything is signed, since an agent's own retry is recognised by it.
-pub(super) fn quoted(
+/// A token from before that opens it, or terms, where it could be paid in advance.
+type Before = (Option<Box<Credential>>, Option<Quote>);
+
+/// The request, and what a second sending of it needs where some rule could pay; and what goes with the first.
+/// `crowded`: there is no room for what would be bought.
+pub(super) fn split(
     conn: &Conn,
     route: &Route,
-    parts: &Parts,
-    body: Option<&Stream>,
-) -> Option<Quote> {
+    (parts, body): (Parts, Option<Stream>),
+    crowded: bool,
+) -> (Before, (Request<Body>, Replay)) {
+    let (proxy, target) = (&conn.proxy, &route.target);
+    let asked = || route.asked(&parts.method, &parts.uri, replay::unread(body.as_ref()));
+    let held = reuse::held(conn, route, &parts.headers, asked);
+    let payable = proxy.payer.policy().payable(&target.host, target.port);
+    let share = || proxy.copies.share(&route.session.id.0);
+    let limit = payable.then(|| (proxy.limits.replay_body, share()));
+    let quote = match payable && held.is_none() && !crowded {
+        true => quoted(conn, route, &parts, body.as_ref()),
+        false => None,
+    };
+    ((held, quote), Replay::split(parts, body, limit))
+}
+
+/// The terms that are known of what is asked for. A body must be short enough to be kept, and its length
+/// known: it is read before anything is signed, since an agent's own retry is recognised by it.
+fn quoted(conn: &Conn, route: &Route, parts: &Parts, body: Option<&Stream>) -> Option<Quote> {
     if !conn.proxy.payer.holds_quotes() {
         return None;
     }
@@ -41,7 +61,7 @@ pub(super) fn quoted(
     if !short || !route.trust(&conn.proxy).verified() {
         return None;
     }
-    let asked = route.asked(&parts.method, &parts.uri);
+    let asked = route.asked(&parts.method, &parts.uri, replay::unread(body));
     conn.proxy.payer.quote(&asked, replay::target(&parts.uri))
 }
 
@@ -55,7 +75,7 @@ pub(super) async fn first(
     quote: Quote,
     (first, replay): &mut (Request<Body>, Replay),
 ) -> Result<(), Response<Body>> {
-    let mut asked = route.asked(&replay.head.method, &replay.head.uri);
+    let mut asked = replay.asked(route);
     asked.session = conn.proxy.doorkeeper.renewed(&asked.session).await;
     // Gives what is left of the body to the copy, which reads it to its end.
     *first = Request::new(Body::Empty);

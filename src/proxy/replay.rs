@@ -14,7 +14,7 @@ use super::copies::Share;
 use super::exchange::Route;
 use super::tee::{self, Kept, NotReplayable};
 use super::upgrade::Upgrade;
-use crate::payment::{Asked, Challenge, RequestKey};
+use crate::payment::{Asked, Challenge, RequestKey, Tool};
 use crate::protocol::jsonrpc::Call;
 use crate::protocol::{self, Repeat};
 
@@ -40,6 +40,14 @@ pub(super) fn target(uri: &Uri) -> &str {
     uri.path_and_query().map_or("/", |p| p.as_str())
 }
 
+/// What a body asks for that nobody reads.
+pub(super) fn unread(body: Option<&Stream>) -> Tool {
+    match body.is_none_or(Stream::is_end) {
+        true => Tool::None,
+        false => Tool::Unknown,
+    }
+}
+
 /// SHA-256 of a body that was kept for its second sending.
 fn digest(body: &Body) -> [u8; 32] {
     let mut hash = Context::new(&SHA256);
@@ -59,6 +67,8 @@ pub(super) struct Replay {
     pub(super) upgrade: Option<Upgrade>,
     /// What its body asks of an MCP server, where bodies are read.
     pub(super) call: Option<Arc<Call>>,
+    /// What rules are asked about.
+    tool: Tool,
     payable: bool,
     body: Copy,
 }
@@ -154,6 +164,7 @@ impl Replay {
         limit: Option<(usize, Share)>,
     ) -> (Request<Body>, Self) {
         let stream = stream.filter(|stream| !stream.is_end());
+        let tool = unread(stream.as_ref());
         let (bodyless, payable) = (stream.is_none(), limit.is_some());
         let (body, copy) = match (stream, limit) {
             (None, _) => (Body::Empty, Copy::Empty),
@@ -167,6 +178,7 @@ impl Replay {
             head: Head::of(&parts, bodyless || payable),
             upgrade: None,
             call: None,
+            tool,
             payable,
             body: copy,
         };
@@ -177,7 +189,7 @@ impl Replay {
     pub(super) fn of_read(
         parts: Parts,
         body: Pieces,
-        call: Option<Arc<Call>>,
+        (call, tool): (Option<Arc<Call>>, Tool),
     ) -> (Request<Body>, Self) {
         let copy = match body.copy() {
             Some(copy) => Copy::Whole(Box::new(copy)),
@@ -187,6 +199,7 @@ impl Replay {
             head: Head::of(&parts, true),
             upgrade: None,
             call,
+            tool,
             payable: true,
             body: copy,
         };
@@ -196,11 +209,7 @@ impl Replay {
 
     /// The question as the policy sees it.
     pub(super) fn asked(&self, route: &Route) -> Asked {
-        let tool = self.call.as_ref().map(|call| (&*call.name).into());
-        Asked {
-            tool,
-            ..route.asked(&self.head.method, &self.head.uri)
-        }
+        route.asked(&self.head.method, &self.head.uri, self.tool.clone())
     }
 
     /// What makes this the same purchase as another of the session (SHA-256; every part is preceded

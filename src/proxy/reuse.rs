@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName};
-use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::OwnedMutexGuard;
 
 use super::body::{Body, Source};
@@ -21,15 +20,19 @@ use crate::payment::{Asked, PaymentId, Reason, Refusal};
 const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
 
 /// The token that opens what is asked for, unless the agent brings credentials of its own.
-pub(super) fn held(conn: &Conn, route: &Route, parts: &Parts) -> Option<Box<Credential>> {
+pub(super) fn held(
+    conn: &Conn,
+    route: &Route,
+    headers: &HeaderMap,
+    asked: impl FnOnce() -> Asked,
+) -> Option<Box<Credential>> {
     if !conn.proxy.payer.holds_tokens()
-        || parts.headers.contains_key(AUTHORIZATION)
+        || headers.contains_key(AUTHORIZATION)
         || !route.trust(&conn.proxy).verified()
     {
         return None;
     }
-    let asked = route.asked(&parts.method, &parts.uri);
-    conn.proxy.payer.credential(&asked).map(Box::new)
+    conn.proxy.payer.credential(&asked()).map(Box::new)
 }
 
 /// What came of the first sending of a request.
@@ -79,7 +82,7 @@ async fn with_token(
     let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
     let sent = upstream.send(&conn.lane, &key, first, Some(&head)).await;
     let answer = sent.map_err(|e| refuse::gateway(&e))?;
-    let asked = route.asked(&replay.head.method, &replay.head.uri);
+    let asked = replay.asked(route);
     conn.proxy.payer.used(&asked, token.id, answer.status());
     if !refuses(answer.status()) {
         return Ok(Came {

@@ -66,7 +66,7 @@ fn login(challenge: &Challenge) {
         path: "/v2/siwx".into(),
         request: None,
         trace: None,
-        tool: None,
+        tool: farepass::payment::Tool::None,
     };
     let network: Network = "eip155:84532".parse().unwrap();
     let now: Timestamp = "2026-11-22T09:46:30Z".parse().unwrap();

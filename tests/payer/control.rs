@@ -367,7 +367,7 @@ rules:
     let stage = stage(policy).await;
     let buy = async |tool: Option<&str>| {
         let mut asked = stage.asked("api.example.com");
-        asked.tool = tool.map(Into::into);
+        asked.tool = tool.into();
         stage.payer.authorize(&asked, &challenge("20000")).await
     };
     let refusal = buy(Some("read file")).await.err().unwrap();

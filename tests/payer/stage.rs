@@ -16,7 +16,7 @@ use farepass::ledger::{self, Filter, Ledger};
 use farepass::money::{Network, Usd, canonical_assets};
 use farepass::payer::{self, Parts, Payer};
 use farepass::payment::{
-    Asked, Challenge, Instruction, Nonce, PaymentId, Refusal, Session, Signature,
+    Asked, Challenge, Instruction, Nonce, PaymentId, Refusal, Session, Signature, Tool,
 };
 use farepass::policy::{Catalog, Policy};
 use farepass::protocol;
@@ -233,7 +233,7 @@ impl Stage {
             host: host.into(),
             port: 443,
             path: "/v1/x".into(),
-            tool: None,
+            tool: Tool::None,
             request: None,
             trace: None,
         }

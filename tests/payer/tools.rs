@@ -16,7 +16,7 @@ rules:
 /// Was this price of this tool paid?
 async fn pays(stage: &Stage, tool: Option<&str>, amount: &str) -> bool {
     let mut asked = stage.asked("api.example.com");
-    asked.tool = tool.map(Into::into);
+    asked.tool = tool.into();
     match stage.payer.authorize(&asked, &challenge(amount)).await {
         Ok(signed) => {
             let headers = receipt(&paid());

@@ -61,6 +61,7 @@ mod sign_in;
 mod signers;
 mod signers_solana;
 mod solana;
+mod spellings;
 mod strangers;
 mod support;
 mod telemetry;

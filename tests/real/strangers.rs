@@ -443,7 +443,7 @@ fn a_redirect_after_payment_takes_no_payload_along() {
 fn a_trace_is_not_forwarded() {
     let (merchant, setup) = shop::open(|_, out| shop::sell("premium", out));
     let proxy = setup.start();
-    for method in ["TRACE", "CONNECT"] {
+    for method in ["TRACE", "CONNECT", "trace", "Connect"] {
         let mut ask = Ask::get(&page("/x"));
         ask.method = method.into();
         let answer = proxy.agent(PATIENCE).send(&ask).unwrap();

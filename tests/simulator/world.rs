@@ -14,7 +14,7 @@ use farepass::ledger::{self, Filter, Ledger, Reader as _};
 use farepass::money::{Network, Usd, canonical_assets};
 use farepass::payer::{Parts, Payer, Received};
 use farepass::payment::{
-    Asked, Instruction, Nonce, PaymentId, RequestKey, Session, SessionId, Signature,
+    Asked, Instruction, Nonce, PaymentId, RequestKey, Session, SessionId, Signature, Tool,
 };
 use farepass::policy::{Catalog, Policy};
 use farepass::section::{Problems, Section};
@@ -390,7 +390,7 @@ impl World {
             host: purchase.host.as_str().into(),
             port: 443,
             path: purchase.path.as_str().into(),
-            tool: None,
+            tool: Tool::None,
             request: Some(purchase.key),
             trace: None,
         };

@@ -823,6 +823,7 @@ pub(crate) const TABLE: &[Threat] = &[
         Shown(&[
             "tests/real/strangers.rs::a_forged_payment_is_refused_in_every_spelling_and_reaches_nobody",
             "tests/real/mcp.rs::an_agents_own_payment_is_refused_and_goes_nowhere",
+            "src/protocol/jsonrpc/tests.rs::a_payment_of_the_agents_own_is_found_wherever_it_would_count",
             "src/protocol/tests/mod.rs::a_payment_of_the_agents_own_is_seen_in_every_spelling",
             "tests/adversarial/agent.json#FP-G01",
             "tests/adversarial/spellings.json#FP-S16",
@@ -862,7 +863,14 @@ pub(crate) const TABLE: &[Threat] = &[
         "a path has one reading, or passes no rule with paths",
         Shown(&[
             "tests/policy.rs::a_path_that_can_be_read_in_two_ways_passes_no_rule_with_paths",
+            "tests/policy.rs::a_denied_path_is_not_bought_in_another_spelling",
+            "tests/policy.rs::a_denied_method_is_not_bought_in_small_letters",
+            "tests/policy.rs::a_denial_of_tools_holds_for_what_nobody_can_read",
+            "tests/real/spellings.rs::a_denied_path_or_method_is_bought_in_no_spelling",
+            "tests/real/spellings.rs::a_denied_tool_is_bought_in_no_spelling",
+            "src/protocol/encoding.rs::names_that_differ_by_case_are_one_name",
             "src/policy/path.rs::ambiguous_paths_are_no_paths",
+            "src/policy/path.rs::what_some_server_takes_for_a_path_may_match_it",
             "tests/adversarial/spellings.json#FP-S24",
         ]),
     ),

@@ -101,7 +101,7 @@ impl Judge<'_> {
         };
         let mut facts = self.facts.clone();
         if let Some(book) = &self.book {
-            let route = payer::route(&asked.path, asked.tool.as_deref());
+            let route = payer::route(&asked.path, asked.tool.name());
             facts.known = payer::known(&**book, &asked.host, &asked.method, &route).await?;
         }
         let policy = &self.config.policy;
@@ -161,7 +161,7 @@ impl Judge<'_> {
             path: (&*question.path).into(),
             request: None,
             trace: None,
-            tool: listing.tool.as_deref().map(Into::into),
+            tool: listing.tool.as_deref().into(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::money::Amount;
-use crate::payment::Offer;
+use crate::payment::{Offer, Tool};
 
 fn requirement(amount: u128, pay_to: &str) -> Requirement {
     Requirement {
@@ -91,7 +91,7 @@ fn what_is_remembered_has_bounds() {
         host: "api.example.com".into(),
         port: 443,
         path: "/".into(),
-        tool: None,
+        tool: Tool::None,
         request: None,
         trace: None,
     };

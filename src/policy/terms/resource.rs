@@ -33,7 +33,7 @@ impl Term for SameHost {
 
 /// Is the URL on the host and port that were asked? `None`: it names no host.
 pub(in crate::policy) fn is_of(asked: &Asked, resource: &str) -> Option<bool> {
-    let (host, port) = origin(resource, asked.tool.is_some())?;
+    let (host, port) = origin(resource, asked.tool.name().is_some())?;
     let port_ok = port.is_none_or(|port| port == asked.port);
     Some(port_ok && host.is_some_and(|host| host == *asked.host))
 }

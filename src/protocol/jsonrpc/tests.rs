@@ -70,10 +70,58 @@ fn what_is_no_single_call_is_none() {
         (r#""name":"a""#, r#""name":"a","_meta":null"#),
         (r#""name":"a""#, r#""name":"a","_meta":[]"#),
         (r#"{"name":"a"}"#, r#"["a"]"#),
+        (r#""name":"a""#, r#""name":"a","Name":"b""#),
+        (r#""name":"a""#, r#""name":"a","\u004eame":"b""#),
+        (r#""name":"a""#, r#""name":"a","_Meta":{}"#),
+        (r#""id":1"#, r#""id":1,"Params":{"name":"b"}"#),
+        (r#""id":1"#, r#""id":1,"param\u017f":{"name":"b"}"#),
+        (r#""id":1"#, r#""id":1,"METHOD":"tools/list""#),
     ] {
         let other = whole.replace(from, to);
         assert_ne!(other, whole);
         assert!(call(&other).is_none(), "{other}");
+        let another = other.contains(r#""method":"tools/list""#);
+        assert_eq!(may_call(other.as_bytes()), !another, "{other}");
+    }
+    // What a tool is given may have names of any kind.
+    let given = whole.replace(r#""a""#, r#""a","arguments":{"n":1,"N":2}"#);
+    assert!(call(&given).is_some());
+}
+
+#[test]
+fn what_may_be_a_call_to_some_server_is_told_from_what_is_none() {
+    let deep = format!(
+        r#"{{"method":"tools/list","params":{}{}}}"#,
+        "[".repeat(40),
+        "]".repeat(40)
+    );
+    for call in [
+        "\u{feff}{\"method\":\"tools/list\"}",
+        r#"[{"method":"tools/list"}]"#,
+        r#"{"Method":"tools/call","params":{"name":"a"}}"#,
+        r#"{"method":"Tools/Call"}"#,
+        r#"{"method":"tools\/call"}"#,
+        r#"{"method":"tools/list","Method":"tools/call"}"#,
+        r#"{"method":7}"#,
+        r#"{"method":"tools/list"} {}"#,
+        r#"{"method":"tools/list",}"#,
+        "method=tools/call",
+        "\u{1f}\u{8b}",
+        " ",
+        &deep,
+    ] {
+        assert!(may_call(call.as_bytes()), "{call}");
+    }
+    assert!(may_call(b"{\"a\":\"\xff\"}"));
+    for none in [
+        "",
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"method":"tools/call"}}"#,
+        r#"{"query":"x","Query":{"a":[1,{"A":2}]}}"#.replace("Query", "more").as_str(),
+        " {} \n",
+    ] {
+        assert!(!may_call(none.as_bytes()), "{none}");
     }
 }
 
@@ -100,6 +148,9 @@ fn a_payment_of_the_agents_own_is_found_wherever_it_would_count() {
         r#"{"_meta":{"\u0078402/payment":1}}"#,
         r#"{"_meta":{},"_meta":{"x402/payment":1}}"#,
         r#"{"params":{"message":{"metadata":{"x402.payment.payload":{}}}}}"#,
+        r#"{"params":{"_Meta":{"X402/Payment":{}}}}"#,
+        r#"{"params":{"_META":{"org.PaymentAuth/credential":{}}}}"#,
+        r#"{"params":{"message":{"MetaData":{"X402.payment.payload":{}}}}}"#,
     ] {
         assert!(carries_payment(carried.as_bytes()), "{carried}");
     }

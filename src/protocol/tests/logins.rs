@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::evm::Address;
-use crate::payment::{Asked, Session, SessionId};
+use crate::payment::{Asked, Session, SessionId, Tool};
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn asked(host: &str, port: u16, secure: bool) -> Asked {
         path: "/premium-data".into(),
         request: None,
         trace: None,
-        tool: None,
+        tool: Tool::None,
     }
 }
 

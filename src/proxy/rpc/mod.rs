@@ -16,7 +16,7 @@ use super::purchase::{purchase, shown, uncached};
 use super::refuse;
 use super::replay::Replay;
 use super::serve::Conn;
-use crate::payment::{Payload, Reason, Refusal};
+use crate::payment::{Payload, Reason, Refusal, Tool};
 use crate::protocol::jsonrpc::{self, Call};
 use crate::protocol::mcp::{self, Answer};
 
@@ -49,16 +49,17 @@ enum Kind {
     Events,
 }
 
-/// May this request be read? Its body is JSON, and some rule pays what bodies ask for.
+/// May this request be read? Its body is JSON, and some rule pays what bodies ask for, or is about tools.
+/// What is not read may name any tool.
 pub(super) fn may_read(conn: &Conn, route: &Route, parts: &Parts) -> bool {
     parts.method == Method::POST
         && Kind::of(&parts.headers) == Some(Kind::Json)
         && !BOUND.iter().any(|name| parts.headers.contains_key(*name))
-        && conn
-            .proxy
-            .payer
-            .policy()
-            .may_read(&route.asked(&parts.method, &parts.uri))
+        && conn.proxy.payer.policy().may_read(&route.asked(
+            &parts.method,
+            &parts.uri,
+            Tool::Unknown,
+        ))
 }
 
 /// Reads the request up to `limits.replay_body`. What is longer goes on as it is, and nobody pays for it.
@@ -83,8 +84,13 @@ pub(super) async fn capture(
         End::TooLong | End::TooSlow => vec![],
     };
     let call = Call::read(&whole).map(Arc::new);
+    let tool = match (&call, part.end) {
+        (Some(call), _) => Tool::Named((&*call.name).into()),
+        (None, End::Whole) if !jsonrpc::may_call(&whole) => Tool::None,
+        (None, _) => Tool::Unknown,
+    };
     if jsonrpc::carries_payment(&whole) {
-        let asked = route.asked(&parts.method, &parts.uri);
+        let asked = route.asked(&parts.method, &parts.uri, tool);
         let detail = "the message carries a payment of its own; only the proxy pays";
         let refusal = Refusal::new(Reason::AgentPaymentHeader, detail);
         let refusal = conn.proxy.payer.refuse(&asked, refusal).await;
@@ -94,7 +100,7 @@ pub(super) async fn capture(
             None => refused,
         });
     }
-    Ok(Replay::of_read(parts, part.into(), call))
+    Ok(Replay::of_read(parts, part.into(), (call, tool)))
 }
 
 /// May this answer ask for money within its body?
