@@ -10,7 +10,8 @@ use tokio::sync::OwnedMutexGuard;
 use super::Payer;
 use super::about::Paid;
 use crate::clock::Timestamp;
-use crate::payment::{Asked, Payload, PaymentId, SessionId};
+use crate::payment::{Asked, Challenge, Payload, PaymentId, SessionId};
+use crate::protocol;
 
 /// Tokens that are kept, over all sessions. What is forgotten beyond that is bought again.
 const TOKENS: usize = 4096;
@@ -111,11 +112,30 @@ impl Payer {
         self.token(asked, |token| token.opens(asked))
     }
 
-    /// A token that may be good for what is asked, instead of another payment. `refused`: one that was
-    /// tried in vain.
+    /// May it come to buying a token? Not where the policy takes none of those that are sold.
     #[must_use]
-    pub fn candidate(&self, asked: &Asked, refused: Option<PaymentId>) -> Option<Credential> {
-        let other = |token: &Token| Some(token.credential.id) != refused;
+    pub fn may_buy_token(&self, asked: &Asked, challenge: &Challenge) -> bool {
+        let policy = self.policy();
+        let mut sold = challenge
+            .requirements
+            .iter()
+            .filter(|r| protocol::is_token(r));
+        sold.any(|r| policy.may_take(asked, r, &self.payers))
+    }
+
+    /// Which tokens there are for what is asked, good or not.
+    #[must_use]
+    pub fn tokens(&self, asked: &Asked) -> Vec<PaymentId> {
+        let kept = self.tokens.kept();
+        let tokens = kept.get(&Scope::of(asked)).into_iter().flatten();
+        tokens.map(|token| token.credential.id).collect()
+    }
+
+    /// A token that may be good for what is asked, instead of another payment. `tried`: those that need not be
+    /// tried.
+    #[must_use]
+    pub fn candidate(&self, asked: &Asked, tried: &[PaymentId]) -> Option<Credential> {
+        let other = |token: &Token| !tried.contains(&token.credential.id);
         let exact = self.token(asked, |token| token.opens(asked) && other(token));
         exact.or_else(|| self.token(asked, |token| !token.narrow && other(token)))
     }

@@ -178,11 +178,11 @@ pub fn listed(version: u64, accepts: &serde_json::value::RawValue) -> Challenge 
     challenge
 }
 
-/// Does it offer anything that is good for more than one request?
+/// Is what it offers good for more than one request?
 #[must_use]
-pub fn sells_tokens(challenge: &Challenge) -> bool {
-    let sold = |r: &Requirement| by_name(r.protocol).and_then(|p| p.reusable_until(r));
-    challenge.requirements.iter().any(|r| sold(r).is_some())
+pub fn is_token(requirement: &Requirement) -> bool {
+    let protocol = by_name(requirement.protocol);
+    protocol.is_some_and(|p| p.reusable_until(requirement).is_some())
 }
 
 /// Leaves what may be answered with this request; says of the rest why not, before what was wrong

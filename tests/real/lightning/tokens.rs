@@ -1,6 +1,10 @@
 //! Tokens that were paid for: where they are used, and where not.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
+use crate::support::shop;
 
 #[test]
 fn a_token_opens_other_places_before_another_is_bought() {
@@ -93,6 +97,49 @@ fn ten_at_once_buy_one_token() {
     });
     assert_eq!(scene.node.paid(), (1, PRICE));
     assert_eq!(scene.rows().len(), 1);
+}
+
+/// What a token opens may take long, and who tries one waits for nobody.
+#[test]
+fn a_token_is_tried_by_several_at_once() {
+    let scene = scene(Face::Phoenixd, Ways::of(PRICE));
+    assert_eq!(scene.get("/a").status, 200);
+    scene.toll.ways.lock().unwrap().together = 1 + 4;
+    std::thread::scope(|all| {
+        for n in 0..4 {
+            let scene = &scene;
+            all.spawn(move || assert_eq!(scene.get(&format!("/{n}")).status, 200));
+        }
+    });
+    assert_eq!(scene.node.paid(), (1, PRICE));
+}
+
+/// Where the rule takes no tokens, that some are sold makes nobody wait for anybody.
+#[test]
+fn what_is_paid_otherwise_waits_for_no_sale_of_tokens() {
+    let mut ways = Ways::of(PRICE);
+    let mut terms = shop::challenge();
+    terms["resource"]["url"] = json!(format!("https://{HOST}/"));
+    ways.beside = Some(STANDARD.encode(terms.to_string()));
+    ways.together = 4;
+    let node = Arc::new(Node::start(Face::Lnd));
+    let toll = Toll::open(&node, ways);
+    let mut setup = toll.setup(&node);
+    let key = setup.dir.path().join("wallet.key");
+    let usual =
+        json!({ "name": "main", "kind": "local", "key_file": key, "networks": ["eip155:84532"] });
+    setup.config["wallets"].as_array_mut().unwrap().push(usual);
+    setup.config["rules"][0]["pay"]["schemes"] = json!(["exact"]);
+    let proxy = setup.start();
+    std::thread::scope(|all| {
+        for n in 0..4 {
+            let proxy = &proxy;
+            let url = format!("https://{HOST}/{n}");
+            all.spawn(move || assert_eq!(proxy.get(&url).status, 200));
+        }
+    });
+    assert_eq!(node.paid().0, 0);
+    assert_eq!(proxy.ledger().rows.len(), 4);
 }
 
 #[test]
