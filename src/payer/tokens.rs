@@ -9,7 +9,11 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Payer;
 use super::about::Paid;
+use super::record::News;
+use super::settle::given;
+use crate::budget::Entry;
 use crate::clock::Timestamp;
+use crate::event::SpendEvent;
 use crate::payment::{Asked, Challenge, Payload, PaymentId, SessionId};
 use crate::protocol;
 
@@ -72,6 +76,8 @@ struct Token {
     opens: Vec<Place>,
     /// Was it refused elsewhere? Then it is bound to some places, and tried at no others.
     narrow: bool,
+    /// Did it bring an answer, after the one that it was bought for?
+    delivered: bool,
 }
 
 impl Token {
@@ -152,30 +158,29 @@ impl Payer {
         allowed.then(|| found.credential.clone())
     }
 
-    /// What the merchant answered to a token, by the status alone.
-    pub fn used(&self, asked: &Asked, id: PaymentId, status: StatusCode) {
-        let mut kept = self.tokens.kept();
-        let Some(tokens) = kept.get_mut(&Scope::of(asked)) else {
-            return;
-        };
-        let Some(at) = tokens.iter().position(|t| t.credential.id == id) else {
-            return;
-        };
-        let Some(token) = tokens.get_mut(at) else {
-            return;
-        };
-        match (refuses(status), token.opens(asked)) {
-            // Worn out where it was good.
-            (true, true) => drop(tokens.remove(at)),
-            (true, false) => token.narrow = true,
-            (false, true) => {}
-            (false, false) if token.opens.len() < PLACES => {
-                token
-                    .opens
-                    .push((asked.method.clone(), Arc::clone(&asked.path)));
-            }
-            (false, false) => {}
+    /// What the merchant answered to a token, by the status alone. One that brought something and is worn out now
+    /// was worth its money, even if the first answer was lost: its payload is not sent again.
+    pub async fn used(&self, asked: &Asked, id: PaymentId, status: StatusCode) {
+        if self.tokens.used(asked, id, status) && self.outstanding.forget_payment(id) {
+            self.owes_nothing(id).await;
         }
+    }
+
+    /// Nobody waits for an answer to this payment any more.
+    async fn owes_nothing(&self, id: PaymentId) {
+        let _turn = self.reconciler.endings().answer(id).await;
+        let _ = self.ledger.flush().await;
+        let last = self.ledger.payment(id).await.ok().flatten();
+        let Some(last) = last.filter(|event| event.owed) else {
+            return;
+        };
+        let event = SpendEvent {
+            time: self.clock.now(),
+            owed: false,
+            ..last
+        };
+        self.tell(vec![Entry::Note { id }], event, News::None).await;
+        self.spread().await;
     }
 
     /// Keeps what was bought, unless the merchant refused it at once.
@@ -202,6 +207,7 @@ impl Payer {
             until: until.min(now.after_secs(AGE_MAX)),
             opens: vec![(asked.method.clone(), Arc::clone(&asked.path))],
             narrow: false,
+            delivered: false,
         };
         self.tokens.put(Scope::of(asked), token, now);
     }
@@ -215,6 +221,34 @@ impl Payer {
 impl Tokens {
     fn kept(&self) -> MutexGuard<'_, HashMap<Scope, Vec<Token>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is it worn out, after it brought something?
+    fn used(&self, asked: &Asked, id: PaymentId, status: StatusCode) -> bool {
+        let mut kept = self.kept();
+        let Some(tokens) = kept.get_mut(&Scope::of(asked)) else {
+            return false;
+        };
+        let Some(at) = tokens.iter().position(|t| t.credential.id == id) else {
+            return false;
+        };
+        let Some(token) = tokens.get_mut(at) else {
+            return false;
+        };
+        token.delivered |= given(status);
+        match (refuses(status), token.opens(asked)) {
+            // Worn out where it was good.
+            (true, true) => return tokens.remove(at).delivered,
+            (true, false) => token.narrow = true,
+            (false, true) => {}
+            (false, false) if token.opens.len() < PLACES => {
+                token
+                    .opens
+                    .push((asked.method.clone(), Arc::clone(&asked.path)));
+            }
+            (false, false) => {}
+        }
+        false
     }
 
     fn sale(&self, scope: Scope) -> Arc<Sale> {
@@ -284,6 +318,7 @@ mod tests {
             until: Timestamp(until),
             opens: vec![],
             narrow: false,
+            delivered: false,
         }
     }
 

@@ -81,7 +81,7 @@ async fn with_token(
     let answer = sent.map_err(|e| refuse::gateway(&e))?;
     let asked = route.asked(&replay.head.method, &replay.head.uri);
     let payer = &conn.proxy.payer;
-    payer.used(&asked, token.id, answer.status());
+    payer.used(&asked, token.id, answer.status()).await;
     if !refuses(answer.status()) {
         return Ok(Came {
             answer,
@@ -162,7 +162,7 @@ async fn instead(
     carry(&mut request, token.name.clone(), token.value.clone());
     let answer = send(conn, route, request).await?;
     let payer = &conn.proxy.payer;
-    payer.used(asked, token.id, answer.status());
+    payer.used(asked, token.id, answer.status()).await;
     if refuses(answer.status()) {
         return Ok(token.id);
     }

@@ -194,3 +194,33 @@ fn a_paid_failure_keeps_its_token() {
     assert_eq!(scene.node.paid(), (1, PRICE));
     assert_eq!(scene.rows()[0]["flags"], json!(["paid_not_delivered"]));
 }
+
+/// It delivered what it was bought for, if not at once: when it is worn out, another is bought.
+#[test]
+fn a_token_that_delivered_after_a_failure_is_replaced_as_any_other() {
+    for refusal in [402, 401] {
+        let mut ways = Ways::of(PRICE);
+        (ways.status, ways.refusal) = (503, refusal);
+        let scene = scene(Face::Lnbits, ways);
+        assert_eq!(scene.get("/a").status, 503);
+        scene.toll.ways.lock().unwrap().status = 200;
+        assert_eq!(scene.get("/a").status, 200);
+        scene.toll.forget();
+        let answer = scene.get("/a");
+        assert_eq!((answer.status, answer.reason()), (200, None), "{refusal}");
+        assert_eq!(scene.node.paid(), (2, 2 * PRICE), "{refusal}");
+        scene.proxy.assert_verifies();
+    }
+}
+
+/// One that never delivered is what it was: the request that it was bought for is not paid again.
+#[test]
+fn a_token_that_never_delivered_is_not_replaced() {
+    let mut ways = Ways::of(PRICE);
+    ways.status = 503;
+    let scene = scene(Face::Lnbits, ways);
+    assert_eq!(scene.get("/a").status, 503);
+    scene.toll.forget();
+    assert_eq!(scene.get("/a").reason().as_deref(), Some("already_paid"));
+    assert_eq!(scene.node.paid(), (1, PRICE));
+}
