@@ -77,6 +77,8 @@ pub struct Repeat<'a> {
     pub host: &'a str,
     /// Its port.
     pub port: u16,
+    /// Does the payment go into its body, as the demand came in one?
+    pub within: bool,
     /// Its header fields.
     pub headers: &'a HeaderMap,
     /// Makes the SHA-256 of its body.
