@@ -341,6 +341,20 @@ fn payments_travel_as_objects_or_as_whoever_asks_reads_them() {
 }
 
 #[test]
+fn a_credential_echoes_the_header_that_it_does_not_need() {
+    let mut terms = mpp_terms();
+    terms["challenges"][0]["header"] = json!("X-Shop-Payment");
+    let read = read("tools/call", &error(-32042, terms.clone())).unwrap();
+    let echo = read.challenge.unwrap().requirements[0].offer.entry.clone();
+    let credential = format!(r#"{{"challenge":{echo},"payload":{{}},"source":"did"}}"#);
+    let token = format!("Payment {}", URL_SAFE_NO_PAD.encode(credential));
+    let asks = error(-32042, mpp_terms());
+    let (_, text) = paid(&asks, &header("payment-authorization", token));
+    let credential: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(credential["challenge"], terms["challenges"][0]);
+}
+
+#[test]
 fn credentials_travel_as_objects() {
     let read = read("tools/call", &error(-32042, mpp_terms())).unwrap();
     let echo = read.challenge.unwrap().requirements[0].offer.entry.clone();
