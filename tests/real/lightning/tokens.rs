@@ -201,7 +201,7 @@ fn a_token_that_delivered_after_a_failure_is_replaced_as_any_other() {
     for refusal in [402, 401] {
         let mut ways = Ways::of(PRICE);
         (ways.status, ways.refusal) = (503, refusal);
-        let scene = scene(Face::Lnbits, ways);
+        let mut scene = scene(Face::Lnbits, ways);
         assert_eq!(scene.get("/a").status, 503);
         scene.toll.ways.lock().unwrap().status = 200;
         assert_eq!(scene.get("/a").status, 200);
@@ -209,6 +209,11 @@ fn a_token_that_delivered_after_a_failure_is_replaced_as_any_other() {
         let answer = scene.get("/a");
         assert_eq!((answer.status, answer.reason()), (200, None), "{refusal}");
         assert_eq!(scene.node.paid(), (2, 2 * PRICE), "{refusal}");
+        // Nor is anything owed for it after a restart.
+        assert!(scene.proxy.stop().success());
+        scene.proxy.start_again();
+        let answer = scene.get("/a");
+        assert_eq!((answer.status, answer.reason()), (200, None), "{refusal}");
         scene.proxy.assert_verifies();
     }
 }
