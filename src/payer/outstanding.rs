@@ -286,6 +286,18 @@ impl Outstanding {
         self.lock().retain(request, |held| held.id != id);
     }
 
+    /// The same, whichever request it was. Was it remembered?
+    pub(super) fn forget_payment(&self, id: PaymentId) -> bool {
+        let mut all = self.lock();
+        let mut requests = all.by_request.iter();
+        let known = requests.find(|(_, own)| own.iter().any(|held| held.id == id));
+        let known = known.map(|(request, _)| *request);
+        if let Some(request) = known {
+            all.retain(request, |held| held.id != id);
+        }
+        known.is_some()
+    }
+
     fn insert(&self, request: RequestKey, held: Held, now: Timestamp) {
         let mut all = self.lock();
         if all.count >= REMEMBERED {

@@ -9,8 +9,13 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Payer;
 use super::about::Paid;
+use super::record::News;
+use super::settle::given;
+use crate::budget::Entry;
 use crate::clock::Timestamp;
-use crate::payment::{Asked, Payload, PaymentId, SessionId};
+use crate::event::SpendEvent;
+use crate::payment::{Asked, Challenge, Payload, PaymentId, SessionId};
+use crate::protocol;
 
 /// Tokens that are kept, over all sessions. What is forgotten beyond that is bought again.
 const TOKENS: usize = 4096;
@@ -71,6 +76,8 @@ struct Token {
     opens: Vec<Place>,
     /// Was it refused elsewhere? Then it is bound to some places, and tried at no others.
     narrow: bool,
+    /// Did it bring an answer, after the one that it was bought for?
+    delivered: bool,
 }
 
 impl Token {
@@ -111,11 +118,30 @@ impl Payer {
         self.token(asked, |token| token.opens(asked))
     }
 
-    /// A token that may be good for what is asked, instead of another payment. `refused`: one that was
-    /// tried in vain.
+    /// May it come to buying a token? Not where the policy takes none of those that are sold.
     #[must_use]
-    pub fn candidate(&self, asked: &Asked, refused: Option<PaymentId>) -> Option<Credential> {
-        let other = |token: &Token| Some(token.credential.id) != refused;
+    pub fn may_buy_token(&self, asked: &Asked, challenge: &Challenge) -> bool {
+        let policy = self.policy();
+        let mut sold = challenge
+            .requirements
+            .iter()
+            .filter(|r| protocol::is_token(r));
+        sold.any(|r| policy.may_take(asked, r, &self.payers))
+    }
+
+    /// Which tokens there are for what is asked, good or not.
+    #[must_use]
+    pub fn tokens(&self, asked: &Asked) -> Vec<PaymentId> {
+        let kept = self.tokens.kept();
+        let tokens = kept.get(&Scope::of(asked)).into_iter().flatten();
+        tokens.map(|token| token.credential.id).collect()
+    }
+
+    /// A token that may be good for what is asked, instead of another payment. `tried`: those that need not be
+    /// tried.
+    #[must_use]
+    pub fn candidate(&self, asked: &Asked, tried: &[PaymentId]) -> Option<Credential> {
+        let other = |token: &Token| !tried.contains(&token.credential.id);
         let exact = self.token(asked, |token| token.opens(asked) && other(token));
         exact.or_else(|| self.token(asked, |token| !token.narrow && other(token)))
     }
@@ -132,30 +158,29 @@ impl Payer {
         allowed.then(|| found.credential.clone())
     }
 
-    /// What the merchant answered to a token, by the status alone.
-    pub fn used(&self, asked: &Asked, id: PaymentId, status: StatusCode) {
-        let mut kept = self.tokens.kept();
-        let Some(tokens) = kept.get_mut(&Scope::of(asked)) else {
-            return;
-        };
-        let Some(at) = tokens.iter().position(|t| t.credential.id == id) else {
-            return;
-        };
-        let Some(token) = tokens.get_mut(at) else {
-            return;
-        };
-        match (refuses(status), token.opens(asked)) {
-            // Worn out where it was good.
-            (true, true) => drop(tokens.remove(at)),
-            (true, false) => token.narrow = true,
-            (false, true) => {}
-            (false, false) if token.opens.len() < PLACES => {
-                token
-                    .opens
-                    .push((asked.method.clone(), Arc::clone(&asked.path)));
-            }
-            (false, false) => {}
+    /// What the merchant answered to a token, by the status alone. One that brought something and is worn out now
+    /// was worth its money, even if the first answer was lost: its payload is not sent again.
+    pub async fn used(&self, asked: &Asked, id: PaymentId, status: StatusCode) {
+        if self.tokens.used(asked, id, status) && self.outstanding.forget_payment(id) {
+            self.owes_nothing(id).await;
         }
+    }
+
+    /// Nobody waits for an answer to this payment any more.
+    async fn owes_nothing(&self, id: PaymentId) {
+        let _turn = self.reconciler.endings().answer(id).await;
+        let _ = self.ledger.flush().await;
+        let last = self.ledger.payment(id).await.ok().flatten();
+        let Some(last) = last.filter(|event| event.owed) else {
+            return;
+        };
+        let event = SpendEvent {
+            time: self.clock.now(),
+            owed: false,
+            ..last
+        };
+        self.tell(vec![Entry::Note { id }], event, News::None).await;
+        self.spread().await;
     }
 
     /// Keeps what was bought, unless the merchant refused it at once.
@@ -182,6 +207,7 @@ impl Payer {
             until: until.min(now.after_secs(AGE_MAX)),
             opens: vec![(asked.method.clone(), Arc::clone(&asked.path))],
             narrow: false,
+            delivered: false,
         };
         self.tokens.put(Scope::of(asked), token, now);
     }
@@ -195,6 +221,34 @@ impl Payer {
 impl Tokens {
     fn kept(&self) -> MutexGuard<'_, HashMap<Scope, Vec<Token>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is it worn out, after it brought something?
+    fn used(&self, asked: &Asked, id: PaymentId, status: StatusCode) -> bool {
+        let mut kept = self.kept();
+        let Some(tokens) = kept.get_mut(&Scope::of(asked)) else {
+            return false;
+        };
+        let Some(at) = tokens.iter().position(|t| t.credential.id == id) else {
+            return false;
+        };
+        let Some(token) = tokens.get_mut(at) else {
+            return false;
+        };
+        token.delivered |= given(status);
+        match (refuses(status), token.opens(asked)) {
+            // Worn out where it was good.
+            (true, true) => return tokens.remove(at).delivered,
+            (true, false) => token.narrow = true,
+            (false, true) => {}
+            (false, false) if token.opens.len() < PLACES => {
+                token
+                    .opens
+                    .push((asked.method.clone(), Arc::clone(&asked.path)));
+            }
+            (false, false) => {}
+        }
+        false
     }
 
     fn sale(&self, scope: Scope) -> Arc<Sale> {
@@ -264,6 +318,7 @@ mod tests {
             until: Timestamp(until),
             opens: vec![],
             narrow: false,
+            delivered: false,
         }
     }
 

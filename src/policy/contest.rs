@@ -92,6 +92,12 @@ fn judge(terms: &[Named], ask: &Ask<'_>) -> Result<(), Missed> {
     Ok(())
 }
 
+/// Do the terms about the means take it? What they say depends on no time and on nothing that was paid.
+pub(super) fn has_means(pay: &Pay, ask: &Ask<'_>) -> bool {
+    let mut means = pay.terms.iter().filter(|n| n.kind.about == About::Means);
+    means.all(|named| named.term.check(ask).is_ok())
+}
+
 /// What every term says, without stopping at the first refusal.
 pub(super) fn verdicts(pay: &Pay, ask: &Ask<'_>) -> Vec<Verdict> {
     let verdict = |named: &Named| Verdict {

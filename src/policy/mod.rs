@@ -186,6 +186,29 @@ impl Policy {
         rule::first(&self.rules, asked).is_ok_and(|rule| matches!(rule.says, Says::Pay(_)))
     }
 
+    /// Might this way to pay be taken at all, by what it is and not by what it costs?
+    #[must_use]
+    pub fn may_take(
+        &self,
+        asked: &Asked,
+        requirement: &Requirement,
+        payers: &[(Network, String)],
+    ) -> bool {
+        let Ok(rule) = rule::first(&self.rules, asked) else {
+            return false;
+        };
+        let Says::Pay(pay) = &rule.says else {
+            return false;
+        };
+        let facts = Facts {
+            payers: payers.to_vec(),
+            known: Known::default(),
+        };
+        let by = (&*rule.name, pay.fee(self, requirement));
+        let ask = contest::ask(self, by, asked, requirement, &facts, Timestamp(0));
+        contest::has_means(pay, &ask)
+    }
+
     /// May the wallet sign in there, where it has paid before?
     #[must_use]
     pub fn signs_in(&self, asked: &Asked) -> bool {

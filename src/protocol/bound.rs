@@ -35,7 +35,8 @@ fn digest(text: &str) -> Option<[u8; 32]> {
 
 /// May the challenge be answered with this request?
 pub(super) fn fits(echo: &Echo, repeat: &Repeat<'_>) -> Result<(), Problem> {
-    if is_elsewhere(&echo.realm, repeat.host, repeat.port) {
+    let untold = repeat.within && is_invalid(&echo.realm);
+    if !untold && is_elsewhere(&echo.realm, repeat.host, repeat.port) {
         let detail = "the realm of the challenge names another host or port than the one asked";
         return Err(Problem::new(Reason::ResourceMismatch, detail));
     }
@@ -150,6 +151,14 @@ fn is_elsewhere(realm: &str, host: &str, port: u16) -> bool {
     !(host == named || above) || other_port.is_some_and(|p| p != port)
 }
 
+/// A name that no host has (RFC 2606): servers that know of no host of theirs, because they are asked within bodies,
+/// write it for a title (`mppx`).
+fn is_invalid(realm: &str) -> bool {
+    let of_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let name = realm.trim_ascii().trim_end_matches('.');
+    name.bytes().all(of_name) && name.to_ascii_lowercase().ends_with(".invalid")
+}
+
 /// `https:`, or nothing.
 fn is_scheme(text: &str) -> bool {
     let of_scheme = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
@@ -212,6 +221,35 @@ mod tests {
         }
         for odd in ["sha-256=:{}", "sha-256={}:", "SHA-256={}", "{}"] {
             assert_eq!(read(odd.replace("{}", bare)), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_host_has_is_a_title_within_a_body() {
+        let refused = |realm: &str, within: bool| {
+            let echo = Echo {
+                realm: realm.into(),
+                ..Echo::default()
+            };
+            let repeat = Repeat {
+                host: "api.example.com",
+                port: 443,
+                within,
+                headers: &HeaderMap::new(),
+                body: &|| [0; 32],
+            };
+            fits(&echo, &repeat).err().map(|problem| problem.reason)
+        };
+        let elsewhere = Some(Reason::ResourceMismatch);
+        for (realm, within, expected) in [
+            ("mppx.invalid", true, None),
+            ("MPPX.Invalid.", true, None),
+            ("mppx.invalid", false, elsewhere),
+            ("shop.victim.test", true, elsewhere),
+            ("mppx.invalid.victim.test", true, elsewhere),
+            ("https://shop.victim.test/x.invalid", true, elsewhere),
+        ] {
+            assert_eq!(refused(realm, within), expected, "{realm} {within}");
         }
     }
 

@@ -56,6 +56,9 @@ pub struct Answer {
     pub task: Option<String>,
 }
 
+/// A message that can be read in two ways, or in none: it may be the answer.
+struct Unread;
+
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
@@ -126,17 +129,50 @@ impl Answer {
     pub fn read(call: &Call, body: &[u8]) -> Option<Self> {
         let json = std::str::from_utf8(body).ok()?;
         encoding::check(json).ok()?;
-        let message: Message<'_> = serde_json::from_str(json).ok()?;
-        let version = message.jsonrpc.and_then(text)?;
-        if version != "2.0" || message.id.and_then(Id::read)? != call.id {
-            return None;
+        Self::of(call, body).ok()?
+    }
+
+    /// Reads a message that was paid for, if it may be the answer to `call`. Nothing is paid on its word, so it may be
+    /// as deep and have as many parts as it likes: what is not looked for is passed over, without recursion.
+    #[must_use]
+    pub fn bought(call: &Call, body: &[u8]) -> Option<Self> {
+        Self::of(call, body).unwrap_or_else(|Unread| Some(Self::unread()))
+    }
+
+    /// What cannot be read here, and by the agent perhaps: something was delivered, and no receipt was seen.
+    #[must_use]
+    pub fn unread() -> Self {
+        Self {
+            status: StatusCode::OK,
+            ..Self::default()
         }
-        match (message.result, message.error) {
+    }
+
+    fn of(call: &Call, body: &[u8]) -> Result<Option<Self>, Unread> {
+        let json = std::str::from_utf8(body).map_err(|_| Unread)?;
+        if !json.trim_ascii_start().starts_with('{') {
+            return Ok(None);
+        }
+        let message: Message<'_> = match serde_json::from_str(json) {
+            Ok(message) => message,
+            Err(e) if e.is_data() => return Err(Unread),
+            Err(_) => return Ok(None),
+        };
+        let version = message.jsonrpc.and_then(text);
+        let id = message.id.and_then(Id::read);
+        if version.as_deref() != Some("2.0") || id.as_ref() != Some(&call.id) {
+            return Ok(None);
+        }
+        Ok(match (message.result, message.error) {
             (Some(result), None) if call.method == Method::Message => a2a::answer(result),
-            (Some(result), None) => Some(Self::of_result(call, object(result)?)),
-            (None, Some(error)) => Some(Self::of_error(call, &object(error)?)),
+            (Some(result), None) => match object(result) {
+                Some(outcome) => Some(Self::of_result(call, outcome)),
+                None if result.get().starts_with('{') => return Err(Unread),
+                None => None,
+            },
+            (None, Some(error)) => object(error).map(|error| Self::of_error(call, &error)),
             (Some(_), Some(_)) | (None, None) => None,
-        }
+        })
     }
 
     fn of_result(call: &Call, outcome: Outcome<'_>) -> Self {

@@ -77,6 +77,8 @@ pub struct Repeat<'a> {
     pub host: &'a str,
     /// Its port.
     pub port: u16,
+    /// Does the payment go into its body, as the demand came in one?
+    pub within: bool,
     /// Its header fields.
     pub headers: &'a HeaderMap,
     /// Makes the SHA-256 of its body.
@@ -178,11 +180,11 @@ pub fn listed(version: u64, accepts: &serde_json::value::RawValue) -> Challenge 
     challenge
 }
 
-/// Does it offer anything that is good for more than one request?
+/// Is what it offers good for more than one request?
 #[must_use]
-pub fn sells_tokens(challenge: &Challenge) -> bool {
-    let sold = |r: &Requirement| by_name(r.protocol).and_then(|p| p.reusable_until(r));
-    challenge.requirements.iter().any(|r| sold(r).is_some())
+pub fn is_token(requirement: &Requirement) -> bool {
+    let protocol = by_name(requirement.protocol);
+    protocol.is_some_and(|p| p.reusable_until(requirement).is_some())
 }
 
 /// Leaves what may be answered with this request; says of the rest why not, before what was wrong

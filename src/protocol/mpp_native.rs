@@ -15,7 +15,8 @@ use crate::payment::{Challenge, Problem, Reason};
 /// Challenges that are read of one answer.
 const CHALLENGES_MAX: usize = 32;
 
-/// Members that are text. `request` is an object, and of the others none counts.
+/// Members that are text. `request` is an object, `header` counts for nothing here but is echoed, and of the others
+/// none counts.
 const TEXTS: &[&str] = &[
     "id",
     "realm",
@@ -26,6 +27,9 @@ const TEXTS: &[&str] = &[
     "opaque",
 ];
 
+/// The members of a challenge by their names.
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
 /// A challenge as its credential echoes it.
 #[derive(Serialize)]
 struct Native<'a> {
@@ -33,6 +37,8 @@ struct Native<'a> {
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<&'a str>,
     id: &'a str,
     intent: &'a str,
     method: &'a str,
@@ -61,18 +67,28 @@ struct Credential<'a> {
 /// Reads the challenges, which were [`encoding::check`]ed.
 pub(super) fn read(challenges: &[&RawValue], into: &mut Challenge) {
     for raw in challenges.iter().take(CHALLENGES_MAX) {
-        let read = says(raw).and_then(|says| Echo::read(&says));
-        match read.and_then(|echo| requirement(&echo)) {
+        match read_one(raw).and_then(|echo| requirement(&echo)) {
             Ok(requirement) => into.requirements.push(requirement),
             Err(problem) => into.problems.push(problem),
         }
     }
 }
 
-/// The challenge in the form that it has in a header.
-fn says(raw: &RawValue) -> Result<Says, Problem> {
-    let members: BTreeMap<String, &RawValue> =
+fn read_one(raw: &RawValue) -> Result<Echo, Problem> {
+    let members: Members<'_> =
         object(raw).ok_or_else(|| malformed("the challenge is not a JSON object"))?;
+    let echo = Echo::read(&says(&members)?)?;
+    // Of a payment in a body no header is asked, but the server's own check may cover what it wrote.
+    let header = members.get("header").map(|raw| member(raw)).transpose()?;
+    Ok(Echo { header, ..echo })
+}
+
+fn member(raw: &RawValue) -> Result<String, Problem> {
+    text(raw).ok_or_else(|| malformed("a member of the challenge is not text"))
+}
+
+/// The challenge in the form that it has in a header.
+fn says(members: &Members<'_>) -> Result<Says, Problem> {
     if members.contains_key("digest") {
         let detail = "the challenge is bound to a body, and no payment can go into a body without changing it";
         return Err(Problem::new(Reason::DigestMismatch, detail));
@@ -80,9 +96,7 @@ fn says(raw: &RawValue) -> Result<Says, Problem> {
     let mut params = BTreeMap::new();
     for name in TEXTS {
         if let Some(raw) = members.get(*name) {
-            let value =
-                text(raw).ok_or_else(|| malformed("a member of the challenge is not text"))?;
-            params.insert((*name).to_owned(), value);
+            params.insert((*name).to_owned(), member(raw)?);
         }
     }
     if let Some(raw) = members.get("request") {
@@ -104,6 +118,7 @@ pub(super) fn credential(encoded: &str) -> Option<String> {
     let challenge = Native {
         description: echo.description.as_deref(),
         expires: echo.expires.as_deref(),
+        header: echo.header.as_deref(),
         id: &echo.id,
         intent: &echo.intent,
         method: &echo.method,

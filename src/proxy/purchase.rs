@@ -26,7 +26,7 @@ use crate::failpoint;
 use crate::payer::{Pending, Signed, Unpaid, Waiting};
 use crate::payment::{Asked, PaymentId};
 use crate::protocol::jsonrpc::Call;
-use crate::protocol::{self, mcp};
+use crate::protocol::mcp;
 
 mod agent;
 mod outcome;
@@ -169,7 +169,7 @@ async fn considered(
     }
 }
 
-/// Leaves of the demand what fits the request. Where tokens are sold, waits for its turn, which may bring
+/// Leaves of the demand what fits the request. Where a token may be bought, waits for its turn, which may bring
 /// an answer.
 async fn fitted(
     conn: &Arc<Conn>,
@@ -187,7 +187,7 @@ async fn fitted(
     {
         return Err(answer);
     }
-    if !protocol::sells_tokens(&asks.challenge) {
+    if !conn.proxy.payer.may_buy_token(asked, &asks.challenge) {
         return Ok(None);
     }
     let turn = reuse::before_buying(conn, route, asked, request, refused);

@@ -29,6 +29,7 @@ pub(super) fn fit(challenge: &mut Challenge, asked: &Asked, request: &Request<Bo
     let repeat = Repeat {
         host: &asked.host,
         port: asked.port,
+        within,
         headers: &headers,
         body: &body,
     };

@@ -83,7 +83,8 @@ async fn with_token(
     let sent = upstream.send(&conn.lane, &key, first, Some(&head)).await;
     let answer = sent.map_err(|e| refuse::gateway(&e))?;
     let asked = replay.asked(route);
-    conn.proxy.payer.used(&asked, token.id, answer.status());
+    let payer = &conn.proxy.payer;
+    payer.used(&asked, token.id, answer.status()).await;
     if !refuses(answer.status()) {
         return Ok(Came {
             answer,
@@ -117,8 +118,8 @@ async fn bound(conn: &Conn, asked: &Asked) -> Response<Body> {
     refuse::refused(&refusal, conn.proxy.refusals.status)
 }
 
-/// Before a token is bought: waits for those who buy one here already, and tries what they bought.
-/// `refused` was tried just now.
+/// Before a token is bought: tries those that there are, waits for those who buy one here already, and tries what
+/// they bought. `refused` was tried just now.
 pub(super) async fn before_buying(
     conn: &Arc<Conn>,
     route: &Route,
@@ -126,36 +127,49 @@ pub(super) async fn before_buying(
     request: &Request<Body>,
     refused: Option<PaymentId>,
 ) -> Result<OwnedMutexGuard<()>, Response<Body>> {
-    let sale = conn.proxy.payer.alone(asked).await;
-    match instead(conn, route, asked, request, refused).await {
-        Some(answer) => Err(answer),
-        None => Ok(sale),
+    let payer = &conn.proxy.payer;
+    let before = payer.tokens(asked);
+    // What a token opens may take long, so nobody has to wait for that.
+    let tried = match payer.candidate(asked, refused.as_slice()) {
+        Some(token) => Some(instead(conn, route, asked, request, token).await?),
+        None => None,
+    };
+    let mut old: Vec<_> = before.into_iter().chain(refused).chain(tried).collect();
+    let sale = payer.alone(asked).await;
+    let Some(token) = payer.candidate(asked, &old) else {
+        return Ok(sale);
+    };
+    // Bought meanwhile, and good here too as a rule.
+    drop(sale);
+    old.push(instead(conn, route, asked, request, token).await?);
+    let sale = payer.alone(asked).await;
+    if let Some(token) = payer.candidate(asked, &old) {
+        instead(conn, route, asked, request, token).await?;
     }
+    Ok(sale)
 }
 
-/// An answer for a token that may be good here too.
+/// Tries a token that may be good here too: the answer that it brings is the error, and the token that brings none
+/// the result.
 async fn instead(
     conn: &Arc<Conn>,
     route: &Route,
     asked: &Asked,
     request: &Request<Body>,
-    refused: Option<PaymentId>,
-) -> Option<Response<Body>> {
-    if request.extensions().get::<Upgrade>().is_some() {
-        return None;
-    }
-    let token = conn.proxy.payer.candidate(asked, refused)?;
-    let mut request = twin(request)?;
-    carry(&mut request, token.name.clone(), token.value.clone());
-    let answer = match send(conn, route, request).await {
-        Ok(answer) => answer,
-        Err(failed) => return Some(failed),
+    token: Credential,
+) -> Result<PaymentId, Response<Body>> {
+    let twin = twin(request).filter(|_| request.extensions().get::<Upgrade>().is_none());
+    let Some(mut request) = twin else {
+        return Ok(token.id);
     };
-    conn.proxy.payer.used(asked, token.id, answer.status());
+    carry(&mut request, token.name.clone(), token.value.clone());
+    let answer = send(conn, route, request).await?;
+    let payer = &conn.proxy.payer;
+    payer.used(asked, token.id, answer.status()).await;
     if refuses(answer.status()) {
-        return None;
+        return Ok(token.id);
     }
-    Some(told(conn, conn.stream(answer).map(Body::Stream), &token))
+    Err(told(conn, conn.stream(answer).map(Body::Stream), &token))
 }
 
 async fn send(

@@ -116,6 +116,7 @@ pub(crate) fn authenticate(data: &[u8]) {
         let repeat = Repeat {
             host: "api.example.com",
             port: 443,
+            within: false,
             headers: &head.headers,
             body: &|| [0; 32],
         };

@@ -133,7 +133,11 @@ fn call(id: &Value, tool: &str) -> String {
 }
 
 fn post(proxy: &Proxy, path: &str, body: &str) -> Answer {
-    let mut ask = Ask::get(&format!("https://{}{path}", shop::HOST));
+    post_by("https", proxy, path, body)
+}
+
+fn post_by(scheme: &str, proxy: &Proxy, path: &str, body: &str) -> Answer {
+    let mut ask = Ask::get(&format!("{scheme}://{}{path}", shop::HOST));
     ask.method = "POST".into();
     ask.body = body.as_bytes().to_vec();
     let fields = [
@@ -655,6 +659,110 @@ fn an_answer_that_breaks_off_is_asked_for_again_with_the_same_payment() {
         assert_eq!(proxy.ledger().counted(), 10_000);
         proxy.assert_verifies();
     }
+}
+
+/// What a tool has to say may be long, deep and of many parts, whatever is read of a demand.
+#[test]
+fn a_large_answer_is_delivered_and_its_receipt_is_read() {
+    let rows = json!(vec![[1.5, 2.5, 3.5, 4.5, 5.5, 6.5]; 1_900]);
+    let deep = (0..40).fold(json!(1), |inner, _| json!([inner]));
+    for content in [rows, deep] {
+        for path in ["/json", "/events", "/progress"] {
+            let content = content.clone();
+            let (merchant, setup) = server(move |seen, out| {
+                let mut goods = goods();
+                goods["structuredContent"] = content.clone();
+                reply(seen, out, &goods)
+            });
+            let proxy = setup.start();
+            let answer = post(&proxy, path, &call(&json!(1), "search"));
+            let text = answer.text();
+            assert!(
+                text.contains("sold") && !text.contains("-32090"),
+                "{path}: {text:.200}"
+            );
+            let row = row(&proxy, "settled");
+            assert_eq!(
+                (&row["receipt"], &row["flags"]),
+                (&json!("claimed"), &json!([])),
+                "{path}: {row}"
+            );
+            // The next one is another purchase.
+            post(&proxy, path, &call(&json!(2), "search"));
+            let paid = payments(&merchant, &proxy);
+            assert_eq!(paid.len(), 2, "{path}");
+            assert_ne!(paid[0], paid[1], "{path}");
+        }
+    }
+}
+
+/// What cannot be read here was delivered all the same, and no second answer to one call is made up.
+#[test]
+fn an_answer_that_cannot_be_read_is_delivered() {
+    type Body = fn(&Seen) -> String;
+    let twice: Body = |seen| {
+        let said = answer(seen, &goods()).to_string();
+        said.replace("\"result\":", "\"id\":1,\"result\":")
+    };
+    let long: Body = |seen| {
+        let mut said = answer(seen, &goods());
+        said["result"]["padding"] = json!("x".repeat(100_000));
+        said.to_string()
+    };
+    for (name, body) in [("twice", twice), ("long", long)] {
+        for path in ["/json", "/events", "/progress"] {
+            let (merchant, mut setup) = server(move |seen, out| match seen.path() {
+                "/json" => page(out, "application/json", &body(seen)),
+                "/events" => events(out, &[format!("data: {}\n\n", body(seen))]),
+                _ => events(out, &[":\n".into(), format!("data: {}\n\n", body(seen))]),
+            });
+            setup.config["limits"] = json!({ "challenge_body": "64 KiB" });
+            let proxy = setup.start();
+            let answer = post(&proxy, path, &call(&json!(1), "search"));
+            let text = answer.text();
+            assert!(
+                text.contains("sold") && !text.contains("-32090"),
+                "{name} {path}: {text:.200}"
+            );
+            let row = until("all of it in the books", LONG, || {
+                let row = row(&proxy, "unknown");
+                row["delivery"]["digest"].is_string().then_some(row)
+            });
+            assert_eq!(
+                (&row["delivery"]["status"], &row["flags"]),
+                (&json!(200), &json!([])),
+                "{name} {path}: {row}"
+            );
+            post(&proxy, path, &call(&json!(2), "search"));
+            let paid = payments(&merchant, &proxy);
+            assert_eq!(paid.len(), 2, "{name} {path}");
+            assert_ne!(paid[0], paid[1], "{name} {path}: another purchase");
+        }
+    }
+}
+
+/// A server of HTTP/1.0 ends what it says with its connection; JSON has an end of its own.
+#[test]
+fn an_answer_that_ends_with_its_connection_is_read() {
+    let (merchant, mut setup) = server(|seen, out| {
+        let said = answer(seen, &goods());
+        write!(
+            out,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{said}"
+        )?;
+        Ok(After::Close)
+    });
+    setup.config["rules"][0]["pay"]["insecure_http"] = json!(true);
+    let proxy = setup.start();
+    let answer = post_by("http", &proxy, "/json", &call(&json!(1), "search"));
+    assert_eq!(told(&answer)["result"]["content"][0]["text"], "sold");
+    let row = row(&proxy, "settled");
+    assert_eq!(
+        (&row["receipt"], &row["flags"]),
+        (&json!("claimed"), &json!([])),
+        "{row}"
+    );
+    assert_eq!(payments(&merchant, &proxy).len(), 1);
 }
 
 #[test]

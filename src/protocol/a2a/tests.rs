@@ -155,6 +155,18 @@ fn only_what_ends_the_call_is_its_answer() {
 }
 
 #[test]
+fn a_task_that_was_paid_for_may_bring_whatever_it_likes() {
+    let metadata = json!({"x402.payment.receipts": [{"success": true, "transaction": "0x1"}]});
+    let result = json!({"kind": "task", "id": "t", "status": status("completed", metadata),
+        "artifacts": vec![1; 20_000]});
+    let message = json!({"jsonrpc": "2.0", "id": 7, "result": result});
+    let call = call(r#"{"messageId":"m"}"#).unwrap();
+    let answer = Answer::bought(&call, message.to_string().as_bytes()).unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.receipts.contains_key("payment-response"));
+}
+
+#[test]
 fn the_last_receipt_is_that_of_the_payment() {
     let receipt = |n: u8| json!({"success": true, "transaction": format!("0x{n}")});
     let metadata = json!({"x402.payment.status": "payment-completed", "x402.payment.receipts": [receipt(1), receipt(2)]});

@@ -174,6 +174,68 @@ fn another_answer_is_none() {
 }
 
 #[test]
+fn what_was_paid_for_is_read_whatever_its_size_and_shape() {
+    let bought = |body: &str| Answer::bought(&call("tools/call"), body.as_bytes());
+    let paid = json!({"success": true, "transaction": "0x1", "network": "eip155:84532"});
+    let answer = |content: String| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":7,"result":{{"structuredContent":{content},"_meta":{{"x402/payment-response":{paid}}}}}}}"#
+        )
+    };
+    let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    for content in [
+        format!("[0{}]", ",1.5".repeat(20_000)),
+        deep(100),
+        deep(100_000),
+        r#"{"a":1,"a":2}"#.to_owned(),
+    ] {
+        let body = answer(content);
+        let read = bought(&body).unwrap();
+        assert_eq!(read.status, StatusCode::OK, "{body:.100}");
+        assert!(
+            read.receipts.contains_key("payment-response"),
+            "{body:.100}"
+        );
+        assert!(
+            Answer::read(&call("tools/call"), body.as_bytes()).is_none(),
+            "as a demand it is nobody's: {body:.100}"
+        );
+    }
+}
+
+#[test]
+fn what_nobody_can_read_was_delivered_and_what_is_no_answer_was_not() {
+    let one = result(json!({"content": [], "_meta": {}})).to_string();
+    let bought = |body: &str| Answer::bought(&call("tools/call"), body.as_bytes());
+    for (from, to) in [
+        (r#""id":7"#, r#""id":7,"id":7"#),
+        (r#""_meta":{}"#, r#""_meta":{},"_meta":{}"#),
+    ] {
+        let unread = one.replace(from, to);
+        assert_ne!(unread, one);
+        let answer = bought(&unread).unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{unread}");
+        assert!(answer.receipts.is_empty() && answer.challenge.is_none());
+    }
+    let latin = [b"{\"z\":\"\xfc", one.as_bytes()].concat();
+    assert!(Answer::bought(&call("tools/call"), &latin).is_some());
+    for (from, to) in [
+        (r#""id":7"#, r#""id":8"#),
+        (r#""2.0""#, r#""1.0""#),
+        (r#""result":"#, r#""error":{"code":402},"result":"#),
+        (r#""result":{"#, r#""result":[],"x":{"#),
+        (r#""result":{"#, r#""error":{"code":1,"code":1},"x":{"#),
+    ] {
+        let other = one.replace(from, to);
+        assert_ne!(other, one);
+        assert!(bought(&other).is_none(), "{other}");
+    }
+    assert!(bought(&format!("[{one}]")).is_none());
+    assert!(bought(&one[..one.len() - 1]).is_none());
+    assert!(bought("").is_none());
+}
+
+#[test]
 fn a_broken_challenge_says_what_is_wrong() {
     let mut odd = terms(2);
     odd["accepts"][0]["amount"] = json!("1e4");
@@ -276,6 +338,20 @@ fn payments_travel_as_objects_or_as_whoever_asks_reads_them() {
     ] {
         assert_eq!(paid(&asks, &payload), (keys, value.to_owned()), "{asks}");
     }
+}
+
+#[test]
+fn a_credential_echoes_the_header_that_it_does_not_need() {
+    let mut terms = mpp_terms();
+    terms["challenges"][0]["header"] = json!("X-Shop-Payment");
+    let read = read("tools/call", &error(-32042, terms.clone())).unwrap();
+    let echo = read.challenge.unwrap().requirements[0].offer.entry.clone();
+    let credential = format!(r#"{{"challenge":{echo},"payload":{{}},"source":"did"}}"#);
+    let token = format!("Payment {}", URL_SAFE_NO_PAD.encode(credential));
+    let asks = error(-32042, mpp_terms());
+    let (_, text) = paid(&asks, &header("payment-authorization", token));
+    let credential: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(credential["challenge"], terms["challenges"][0]);
 }
 
 #[test]

@@ -330,6 +330,7 @@ fn fit_says(params: &[(&str, &str)], fields: &[(&'static str, &[u8])]) -> Option
     let repeat = Repeat {
         host: REALM,
         port: 443,
+        within: false,
         headers: &head.headers,
         body: &|| digest,
     };

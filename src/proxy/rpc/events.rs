@@ -28,6 +28,8 @@ pub(super) struct Events {
     stream: Stream,
     split: Split,
     call: Arc<Call>,
+    /// Was the answer paid for? Then an event that cannot be read is taken for it.
+    paid: bool,
     trailers: Option<HeaderMap>,
     begun: bool,
     ended: bool,
@@ -40,20 +42,26 @@ impl Events {
             stream,
             split: Split::new(most),
             call,
+            paid: false,
             trailers: None,
             begun: false,
             ended: false,
         }
     }
 
+    /// The same, with an answer that was paid for.
+    pub(super) fn bought(stream: Stream, call: Arc<Call>, most: usize) -> Self {
+        Self {
+            paid: true,
+            ..Self::new(stream, call, most)
+        }
+    }
+
     pub(super) async fn next(&mut self) -> Event {
         loop {
             if let Some(raw) = self.split.next(self.ended) {
-                let read = !self.split.over && raw.len() <= self.split.most;
                 let first = !std::mem::replace(&mut self.begun, true);
-                let data = read.then(|| data(unmarked(&raw, first))).flatten();
-                let answer = data.and_then(|data| Answer::read(&self.call, &data));
-                return match answer {
+                return match self.answer(&raw, first) {
                     Some(answer) => Event::Answer(raw, answer),
                     None => Event::Other(raw),
                 };
@@ -69,6 +77,18 @@ impl Events {
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
                 },
             }
+        }
+    }
+
+    /// Is this event the answer?
+    fn answer(&self, raw: &[u8], first: bool) -> Option<Answer> {
+        if self.split.over || raw.len() > self.split.most {
+            return self.paid.then(Answer::unread);
+        }
+        let data = data(unmarked(raw, first))?;
+        match self.paid {
+            true => Answer::bought(&self.call, &data),
+            false => Answer::read(&self.call, &data),
         }
     }
 

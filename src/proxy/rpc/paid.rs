@@ -8,8 +8,9 @@ use http::{HeaderMap, Response, StatusCode, header, response};
 
 use super::events::{Event, Events};
 use super::woven::{Out, Woven, pour};
-use super::{Kind, again, read, told};
+use super::{Kind, again, told};
 use crate::payer::{Payer, Settled, Signed};
+use crate::payment::Reason;
 use crate::protocol::jsonrpc::Call;
 use crate::protocol::mcp::Answer;
 use crate::proxy::body::{Body, Pieces, Source, Stream};
@@ -89,8 +90,9 @@ impl Paid {
             }
             End::Whole => {}
         }
-        match read(&self.call, &self.head, &part, most) {
+        match bought(&self.call, &self.head, &part, most) {
             Some(answer) => self.answered(answer, part.into()).await,
+            // Read, and no answer to this call.
             None => {
                 let status = StatusCode::BAD_GATEWAY;
                 self.settle(status, HeaderMap::new(), part.into()).await
@@ -100,7 +102,7 @@ impl Paid {
 
     async fn by_events(self, stream: Stream) -> Response<Body> {
         let most = self.conn.proxy.limits.challenge_body;
-        let mut events = Events::new(stream, Arc::clone(&self.call), most);
+        let mut events = Events::bought(stream, Arc::clone(&self.call), most);
         match events.next().await {
             Event::Answer(raw, answer) => self.answered(answer, events.rest(raw)).await,
             Event::End(_) | Event::Broken => self.unanswered().await,
@@ -166,6 +168,18 @@ impl Paid {
             ),
             None => crate::proxy::refuse::stopped(),
         }
+    }
+}
+
+/// A JSON body as the answer to a call that was paid for. Only the end of the connection may end it: the text that
+/// is cut is no JSON. `None`: it is another, or none for any reader.
+fn bought(call: &Call, head: &response::Parts, part: &Part, most: usize) -> Option<Answer> {
+    match part.text(head, true, most) {
+        Ok(Some(text)) => Answer::bought(call, &text),
+        // In a coding that is not read here, or too long once it is unpacked.
+        Ok(None) => Some(Answer::unread()),
+        Err(problem) if problem.reason == Reason::LimitsExceeded => Some(Answer::unread()),
+        Err(_) => None,
     }
 }
 

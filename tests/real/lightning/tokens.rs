@@ -1,6 +1,10 @@
 //! Tokens that were paid for: where they are used, and where not.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
+use crate::support::shop;
 
 #[test]
 fn a_token_opens_other_places_before_another_is_bought() {
@@ -95,6 +99,49 @@ fn ten_at_once_buy_one_token() {
     assert_eq!(scene.rows().len(), 1);
 }
 
+/// What a token opens may take long, and who tries one waits for nobody.
+#[test]
+fn a_token_is_tried_by_several_at_once() {
+    let scene = scene(Face::Phoenixd, Ways::of(PRICE));
+    assert_eq!(scene.get("/a").status, 200);
+    scene.toll.ways.lock().unwrap().together = 1 + 4;
+    std::thread::scope(|all| {
+        for n in 0..4 {
+            let scene = &scene;
+            all.spawn(move || assert_eq!(scene.get(&format!("/{n}")).status, 200));
+        }
+    });
+    assert_eq!(scene.node.paid(), (1, PRICE));
+}
+
+/// Where the rule takes no tokens, that some are sold makes nobody wait for anybody.
+#[test]
+fn what_is_paid_otherwise_waits_for_no_sale_of_tokens() {
+    let mut ways = Ways::of(PRICE);
+    let mut terms = shop::challenge();
+    terms["resource"]["url"] = json!(format!("https://{HOST}/"));
+    ways.beside = Some(STANDARD.encode(terms.to_string()));
+    ways.together = 4;
+    let node = Arc::new(Node::start(Face::Lnd));
+    let toll = Toll::open(&node, ways);
+    let mut setup = toll.setup(&node);
+    let key = setup.dir.path().join("wallet.key");
+    let usual =
+        json!({ "name": "main", "kind": "local", "key_file": key, "networks": ["eip155:84532"] });
+    setup.config["wallets"].as_array_mut().unwrap().push(usual);
+    setup.config["rules"][0]["pay"]["schemes"] = json!(["exact"]);
+    let proxy = setup.start();
+    std::thread::scope(|all| {
+        for n in 0..4 {
+            let proxy = &proxy;
+            let url = format!("https://{HOST}/{n}");
+            all.spawn(move || assert_eq!(proxy.get(&url).status, 200));
+        }
+    });
+    assert_eq!(node.paid().0, 0);
+    assert_eq!(proxy.ledger().rows.len(), 4);
+}
+
 #[test]
 fn a_token_belongs_to_its_session_and_to_no_file() {
     let mut scene = scene(Face::Lnbits, Ways::of(PRICE));
@@ -146,4 +193,39 @@ fn a_paid_failure_keeps_its_token() {
     assert_eq!(scene.get("/a").status, 200);
     assert_eq!(scene.node.paid(), (1, PRICE));
     assert_eq!(scene.rows()[0]["flags"], json!(["paid_not_delivered"]));
+}
+
+/// It delivered what it was bought for, if not at once: when it is worn out, another is bought.
+#[test]
+fn a_token_that_delivered_after_a_failure_is_replaced_as_any_other() {
+    for refusal in [402, 401] {
+        let mut ways = Ways::of(PRICE);
+        (ways.status, ways.refusal) = (503, refusal);
+        let mut scene = scene(Face::Lnbits, ways);
+        assert_eq!(scene.get("/a").status, 503);
+        scene.toll.ways.lock().unwrap().status = 200;
+        assert_eq!(scene.get("/a").status, 200);
+        scene.toll.forget();
+        let answer = scene.get("/a");
+        assert_eq!((answer.status, answer.reason()), (200, None), "{refusal}");
+        assert_eq!(scene.node.paid(), (2, 2 * PRICE), "{refusal}");
+        // Nor is anything owed for it after a restart.
+        assert!(scene.proxy.stop().success());
+        scene.proxy.start_again();
+        let answer = scene.get("/a");
+        assert_eq!((answer.status, answer.reason()), (200, None), "{refusal}");
+        scene.proxy.assert_verifies();
+    }
+}
+
+/// One that never delivered is what it was: the request that it was bought for is not paid again.
+#[test]
+fn a_token_that_never_delivered_is_not_replaced() {
+    let mut ways = Ways::of(PRICE);
+    ways.status = 503;
+    let scene = scene(Face::Lnbits, ways);
+    assert_eq!(scene.get("/a").status, 503);
+    scene.toll.forget();
+    assert_eq!(scene.get("/a").reason().as_deref(), Some("already_paid"));
+    assert_eq!(scene.node.paid(), (1, PRICE));
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +14,9 @@ use super::proxy::Setup;
 use super::sha256;
 
 pub(crate) const HOST: &str = "toll.stand.test";
+
+/// How long whoever pays waits for others.
+const TOGETHER: Duration = Duration::from_secs(10);
 
 /// How it sells.
 #[derive(Clone)]
@@ -28,6 +32,29 @@ pub(crate) struct Ways {
     pub(crate) status: u16,
     /// The token is for another payment than the invoice.
     pub(crate) foreign: bool,
+    /// What it takes beside tokens: `PAYMENT-REQUIRED`.
+    pub(crate) beside: Option<String>,
+    /// Whoever pays is answered once so many do.
+    pub(crate) together: usize,
+}
+
+/// Those who pay and are not answered yet.
+#[derive(Default)]
+struct Crowd {
+    count: Mutex<usize>,
+    more: Condvar,
+}
+
+impl Crowd {
+    /// Waits for the others: do so many come?
+    fn meets(&self, enough: usize) -> bool {
+        let mut count = self.count.lock().unwrap();
+        *count += 1;
+        self.more.notify_all();
+        let fewer = |count: &mut usize| *count < enough;
+        let waited = self.more.wait_timeout_while(count, TOGETHER, fewer);
+        !waited.unwrap().1.timed_out()
+    }
 }
 
 impl Ways {
@@ -39,6 +66,8 @@ impl Ways {
             never: false,
             status: 200,
             foreign: false,
+            beside: None,
+            together: 1,
         }
     }
 }
@@ -55,8 +84,13 @@ impl Toll {
         let ways = Arc::new(Mutex::new(ways));
         let sold = Arc::new(Mutex::new(HashMap::new()));
         let (node, w, s) = (Arc::clone(node), Arc::clone(&ways), Arc::clone(&sold));
+        let crowd = Crowd::default();
         let merchant = Merchant::start(move |seen, out| {
             let ways = w.lock().unwrap().clone();
+            if seen.payment().is_some() && !crowd.meets(ways.together) {
+                out.write_all(b"HTTP/1.1 500 Alone\r\nContent-Length: 0\r\n\r\n")?;
+                return Ok(After::Keep);
+            }
             answer(&node, &ways, &s, seen, out)
         });
         Self {
@@ -106,6 +140,9 @@ fn answer(
         return Ok(After::Keep);
     }
     let credential = seen.payment();
+    if ways.beside.is_some() && credential.is_some_and(|c| !c.starts_with("L402 ")) {
+        return super::shop::sell("goods", out);
+    }
     if credential.is_some_and(|c| !ways.never && takes(ways, &sold.lock().unwrap(), c, seen)) {
         let status = ways.status;
         write!(out, "HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\ngoods")?;
@@ -120,9 +157,13 @@ fn answer(
     sold.lock()
         .unwrap()
         .insert(token.clone(), seen.path().into());
+    let beside = match &ways.beside {
+        Some(terms) => format!("PAYMENT-REQUIRED: {terms}\r\n"),
+        None => String::new(),
+    };
     write!(
         out,
-        "HTTP/1.1 402 Payment Required\r\n\
+        "HTTP/1.1 402 Payment Required\r\n{beside}\
          WWW-Authenticate: LSAT macaroon=\"{token}\", invoice=\"{text}\"\r\n\
          WWW-Authenticate: L402 macaroon=\"{token}\", invoice=\"{text}\"\r\nContent-Length: 0\r\n\r\n"
     )?;
