@@ -21,7 +21,6 @@ use crate::ledger::sessions::Named;
 use crate::ledger::{Held, Ledger};
 use crate::money::Usd;
 use crate::payer::{self, Payer};
-use crate::payment::SessionId;
 use crate::policy::{Mode, Policy};
 use crate::proxy::{self, Proxy};
 use crate::settings::{Entrance, Unproven};
@@ -71,8 +70,9 @@ pub struct Options {
     pub named: Named,
     /// Its budget, if it is to be less than `sessions.default` says.
     pub budget: Option<Usd>,
-    /// The session of clients without credentials, when it is neither that one nor the configured one.
-    pub default_session: Option<SessionId>,
+    /// Takes the place of a proxy that lived as long as one program, for others that used it. Clients without
+    /// credentials may be what that program left behind: they are in no session.
+    pub successor: bool,
     /// Folder for the certificates that agents of another container need; written before anybody is
     /// let in.
     pub handout: Option<PathBuf>,
@@ -167,7 +167,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         held: ground.held,
         clock: ground.clock,
         authority: ground.authority,
-        passing: options.default_session.is_some() || ground.own_session.is_some(),
+        passing: options.successor || ground.own_session.is_some(),
         own_session: ground.own_session,
         reloader,
     };

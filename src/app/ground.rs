@@ -73,16 +73,15 @@ impl Ground {
         let doors = Doors::open(&config.listen, &config.tls)?;
         let token = Token::read_or_create(&config.state_dir)?;
         let usual = Usual::new(&config.sessions, options.named.clone(), options.budget);
-        let (own_session, own) = match (&options.own_session, &options.default_session) {
-            (Some(wanted), _) => Some(sessions::draft(clock.now(), &usual, wanted)?).unzip(),
-            (None, None) if config.sessions.without_credentials => {
+        let (own_session, own) = match &options.own_session {
+            Some(wanted) => Some(sessions::draft(clock.now(), &usual, wanted)?).unzip(),
+            None if config.sessions.without_credentials && !options.successor => {
                 (None, Some(default_session(&usual, clock.now())?))
             }
-            (None, _) => (None, None),
+            None => (None, None),
         };
-        let id = own.as_ref().map(|draft| draft.session.id.clone());
         let guests = Guests {
-            default_session: id.or_else(|| options.default_session.clone()),
+            default_session: own.as_ref().map(|draft| draft.session.id.clone()),
             own,
         };
         Ok(Self {

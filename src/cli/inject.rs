@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Command, Exit, Failure, Terminal};
 use crate::section::manifest;
 use crate::settings::Cidr;
-use crate::sidecar::{self, Form, Mode, Settings};
+use crate::sidecar::{self, Chosen, Form, Mode, Settings};
 
 /// Put the sidecar into Kubernetes manifests
 ///
@@ -48,20 +48,16 @@ pub(super) struct What {
     /// A resolver on a public address, or a range of them, for --mode transparent; may be repeated
     #[arg(long, value_name = "RANGE")]
     resolver: Vec<Cidr>,
-    /// The ConfigMap with farepass.yaml
-    #[arg(long, value_name = "NAME", default_value = "farepass-config")]
-    config_map: String,
-    /// The Secret with what the wallets need
-    #[arg(long, value_name = "NAME", default_value = "farepass-wallet")]
-    wallet_secret: String,
+    /// The ConfigMap with farepass.yaml [default: farepass-config]
+    #[arg(long, value_name = "NAME")]
+    config_map: Option<String>,
+    /// The Secret with what the wallets need [default: farepass-wallet]
+    #[arg(long, value_name = "NAME")]
+    wallet_secret: Option<String>,
     /// How agents get to it: explicit (proxy variables) or transparent (redirection; needs NET_ADMIN)
-    #[arg(
-        long,
-        value_name = "MODE",
-        default_value = "explicit",
-        hide_possible_values = true
-    )]
-    mode: ModeName,
+    /// [default: explicit]
+    #[arg(long, value_name = "MODE", hide_possible_values = true)]
+    mode: Option<ModeName>,
     /// native (an init container that is always restarted: Kubernetes 1.29) or container (older)
     #[arg(
         long,
@@ -84,18 +80,35 @@ enum FormName {
     Container,
 }
 
+impl From<ModeName> for Mode {
+    fn from(mode: ModeName) -> Self {
+        match mode {
+            ModeName::Explicit => Self::Explicit,
+            ModeName::Transparent => Self::Transparent,
+        }
+    }
+}
+
+impl What {
+    /// What was chosen here, and is not as it always is.
+    fn chosen(&self) -> Chosen {
+        Chosen {
+            mode: self.mode.map(Mode::from),
+            config_map: self.config_map.clone(),
+            wallet_secret: self.wallet_secret.clone(),
+        }
+    }
+}
+
 impl From<What> for Settings {
     fn from(what: What) -> Self {
         Self {
             image: what.image,
             redirect_image: what.redirect_image,
             resolvers: what.resolver,
-            config_map: what.config_map,
-            wallet_secret: what.wallet_secret,
-            mode: match what.mode {
-                ModeName::Explicit => Mode::Explicit,
-                ModeName::Transparent => Mode::Transparent,
-            },
+            config_map: what.config_map.unwrap_or_else(|| CONFIG_MAP.into()),
+            wallet_secret: what.wallet_secret.unwrap_or_else(|| WALLET_SECRET.into()),
+            mode: what.mode.map_or(Mode::Explicit, Mode::from),
             form: match what.form {
                 FormName::Native => Form::Native,
                 FormName::Container => Form::Container,
@@ -104,6 +117,9 @@ impl From<What> for Settings {
     }
 }
 
+const CONFIG_MAP: &str = "farepass-config";
+const WALLET_SECRET: &str = "farepass-wallet";
+
 /// More than a cluster's whole manifest, less than the memory.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -111,7 +127,9 @@ impl Command for Inject {
     const NAME: &'static str = "inject";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        let chosen = self.what.chosen();
         let settings = Settings::from(self.what);
+        let wanted = (!self.uninject).then_some((&settings, &chosen));
         let standard = [PathBuf::from("-")];
         let files = match self.files.as_slice() {
             [] => &standard[..],
@@ -120,11 +138,11 @@ impl Command for Inject {
         let mut out = String::new();
         for file in files {
             let (name, text) = read(file)?;
-            let as_json = text.trim_start().starts_with(['{', '[']);
+            let as_json = manifest::is_json(&text);
             let documents =
                 manifest::documents(&name, &text).map_err(|e| Failure::new(Exit::Usage, e))?;
             for mut document in documents {
-                let changed = change(&mut document, &settings, self.uninject, terminal);
+                let changed = change(&mut document, wanted, terminal);
                 changed.map_err(|e| Failure::new(Exit::Failed, format_args!("{name}: {e}")))?;
                 if as_json {
                     out += &format!("{document:#}\n");
@@ -157,23 +175,21 @@ fn read(file: &PathBuf) -> Result<(String, String), Failure> {
     Ok((name, text))
 }
 
+/// Puts in what is wanted, or takes a sidecar out.
 fn change(
     document: &mut Value,
-    settings: &Settings,
-    uninject: bool,
+    wanted: Option<(&Settings, &Chosen)>,
     terminal: &Terminal,
 ) -> Result<(), sidecar::Refused> {
     // A sidecar of any form is taken out.
-    let form = if uninject {
-        Form::Native
-    } else {
-        settings.form
-    };
+    let form = wanted.map_or(Form::Native, |(settings, _)| settings.form);
     sidecar::each_pod(document, form, &mut |pod, owner| {
-        if uninject || sidecar::is_opted_out(pod) {
-            *pod = sidecar::uninject(pod);
+        let opted_out = sidecar::is_opted_out(pod);
+        *pod = sidecar::uninject(pod);
+        let Some((settings, chosen)) = wanted.filter(|_| !opted_out) else {
             return Ok(());
-        }
+        };
+        chosen.note(pod)?;
         let injected = sidecar::inject(pod, settings, owner)?;
         *pod = injected.pod;
         for warning in injected.warnings {

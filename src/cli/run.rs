@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::owner::{Try, patiently};
 use super::{Command, Exit, Failure, Terminal, setup};
-use crate::admin::client::{Client, ClientError};
+use crate::admin::client::Client;
 use crate::admin::sessions::{self, Wanted};
 use crate::app::{self, Options, Running, StartError};
 use crate::config::{Config, ConfigError};
@@ -28,6 +28,7 @@ mod child;
 mod door;
 mod environment;
 mod folder;
+mod limits;
 mod shared;
 mod summary;
 
@@ -35,6 +36,7 @@ use child::Signals;
 use door::Door;
 pub(super) use environment::LENT;
 use folder::Folder;
+use limits::Limits;
 use shared::Neighbour;
 
 /// How long something is closed that was never used: a person has pressed Ctrl-C and waits.
@@ -86,6 +88,7 @@ impl Command for Run {
 impl Run {
     async fn go(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut signals = Signals::catch()?;
+        let limits = Limits::now();
         let folder = Folder::new()?;
         let source = Source::find(terminal, folder.path())?;
         let wanted = Wanted {
@@ -95,7 +98,13 @@ impl Run {
             default: false,
         };
         let access = before_it_begins(Access::gain(&source, wanted), &mut signals).await?;
-        let files = folder.fill(&access.ca, &own_wgetrc())?;
+        let files = match folder.fill(&access.ca, &own_wgetrc()) {
+            Ok(files) => files,
+            Err(error) => {
+                close(access).await;
+                return Err(error.into());
+            }
+        };
         let given = |name: &str| std::env::var_os(name);
         if source.goes_directly() {
             warn_of_proxy(terminal, &given);
@@ -104,7 +113,7 @@ impl Run {
         if let Some(number) = signals.come().await {
             return Err(stopped(Some(access), number).await);
         }
-        let exit = child::run(&self.command, &settings, &mut signals).await;
+        let exit = child::run(&self.command, &settings, &limits, &mut signals).await;
         let (book, session, budget) = (
             Arc::clone(&access.book),
             access.session.clone(),
@@ -154,13 +163,18 @@ async fn before_it_begins(
 
 /// Closes what was made for a program that does not begin.
 async fn stopped(access: Option<Access>, number: Signal) -> Failure {
-    if let Some(access) = access
-        && let Ok(Err(failure)) = tokio::time::timeout(CLOSING, access.end()).await
-    {
-        failure.report(&mut std::io::stderr());
+    if let Some(access) = access {
+        close(access).await;
     }
     let exit = child::ended_by(number);
     Failure::new(exit, "stopped before the program began")
+}
+
+/// Closes what no program has used.
+async fn close(access: Access) {
+    if let Ok(Err(failure)) = tokio::time::timeout(CLOSING, access.end()).await {
+        failure.report(&mut std::io::stderr());
+    }
 }
 
 /// Where the configuration comes from.
@@ -241,13 +255,7 @@ impl Access {
             match app::start(source.load()?, options).await {
                 Ok(running) => Ok(Try::Got(Self::ours(running)?)),
                 Err(StartError::Ledger(OpenError::InUse { .. })) => {
-                    let config = source.load()?;
-                    match Try::of(ask(&config, &wanted).await)? {
-                        Try::Got((client, made)) => {
-                            Ok(Try::Got(Self::theirs(config, client, &made).await?))
-                        }
-                        Try::Busy(error) => Ok(Try::Busy(error)),
-                    }
+                    Self::beside(source.load()?, &wanted).await
                 }
                 Err(error) => Err(error.into()),
             }
@@ -270,11 +278,38 @@ impl Access {
         })
     }
 
-    async fn theirs(config: Config, client: Client, made: &Value) -> Result<Self, Failure> {
+    /// In the proxy that owns the ledger. What cannot be used leaves no session there.
+    async fn beside(config: Config, wanted: &Wanted) -> Result<Try<Self>, Failure> {
+        let client = match Try::of(Client::beside(&config.state_dir))? {
+            Try::Got(client) => client,
+            Try::Busy(error) => return Ok(Try::Busy(error)),
+        };
+        let proxy = plain(&client.beacon().proxy)?;
+        let wanted = serde_json::to_value(wanted).unwrap_or_default();
+        let made = match Try::of(client.ask(Method::POST, "sessions", &wanted).await)? {
+            Try::Got(made) => made,
+            Try::Busy(error) => return Ok(Try::Busy(error)),
+        };
+        let theirs = Self::theirs(config, &client, (proxy, &made)).await;
+        if theirs.is_err() {
+            let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
+            let path = format!("sessions/{id}");
+            let closing = client.ask(Method::DELETE, &path, &Value::Null);
+            if let Ok(Err(error)) = tokio::time::timeout(CLOSING, closing).await {
+                Failure::from(error).report(&mut std::io::stderr());
+            }
+        }
+        theirs.map(Try::Got)
+    }
+
+    async fn theirs(
+        config: Config,
+        client: &Client,
+        (proxy, made): (SocketAddr, &Value),
+    ) -> Result<Self, Failure> {
         let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap_or_default();
         let session = SessionId(text("id").into());
         let ca = authorities(&config.tls.ca_dir)?;
-        let proxy = plain(&client.beacon().proxy)?;
         let door = match config.sessions.without_credentials {
             true => Some(Door::open(proxy, text("proxy")).await?),
             false => None,
@@ -289,7 +324,7 @@ impl Access {
             ca,
             budget: text("budget").parse().unwrap_or_default(),
             book: config.read_ledger()?,
-            whose: Whose::Theirs(Neighbour::watch(config, client, session.clone()), door),
+            whose: Whose::Theirs(Neighbour::watch(config, client), door),
             session,
         })
     }
@@ -337,14 +372,6 @@ fn authorities(dir: &Path) -> Result<String, Failure> {
         all.push_str(&tls::pem(&der));
     }
     Ok(all)
-}
-
-/// A session in the proxy that owns the ledger.
-async fn ask(config: &Config, wanted: &Wanted) -> Result<(Client, Value), ClientError> {
-    let client = Client::beside(&config.state_dir)?;
-    let wanted = serde_json::to_value(wanted).unwrap_or_default();
-    let made = client.ask(Method::POST, "sessions", &wanted).await?;
-    Ok((client, made))
 }
 
 /// The user's own settings for wget, which ours would hide.

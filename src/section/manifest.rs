@@ -14,8 +14,11 @@ mod older;
 /// Most bytes of a file: a large release of a chart has a tenth of it.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The documents of a text, YAML or JSON. Empty ones are left out. `name` is used in messages only. Merge keys and
-/// octal modes of files are read as YAML 1.1 has them.
+/// The byte order mark, which says nothing in UTF-8.
+const MARK: char = '\u{feff}';
+
+/// The documents of a text: YAML, or JSON one after another. Empty ones are left out. `name` is used in
+/// messages only. Merge keys and octal modes of files are read as YAML 1.1 has them.
 ///
 /// # Errors
 /// When one of them is no JSON-like tree with text keys.
@@ -30,6 +33,13 @@ pub fn documents(name: &str, text: &str) -> Result<Vec<Value>, SectionError> {
     if text.len() > BYTES_MAX {
         let problem = format!("it has {} bytes, at most {BYTES_MAX}", text.len());
         return Err(wrong(None, problem));
+    }
+    let text = &unmarked(text);
+    if let Some(documents) = json(text) {
+        let documents = documents.into_iter().filter(|value| !value.is_null());
+        let read = documents.map(older::read);
+        let read: Result<_, _> = read.collect();
+        return read.map_err(|problem| wrong(None, problem));
     }
     let mut found = vec![];
     for document in serde_yaml::Deserializer::from_str(text) {
@@ -46,6 +56,34 @@ pub fn documents(name: &str, text: &str) -> Result<Vec<Value>, SectionError> {
         }
     }
     Ok(found)
+}
+
+/// Does it look like JSON? Some programs write a byte order mark before it.
+#[must_use]
+pub fn is_json(text: &str) -> bool {
+    let text = text.strip_prefix(MARK).unwrap_or(text);
+    text.trim_start().starts_with(['{', '['])
+}
+
+/// Without the marks that documents begin with: files of them are put one after another.
+fn unmarked(text: &str) -> String {
+    let mut begins = true;
+    let lines = text.split_inclusive('\n').map(|line| {
+        let bare = line.strip_prefix(MARK);
+        let bare = bare.filter(|bare| begins || bare.starts_with("---") || bare.starts_with('{'));
+        begins = line.trim_end() == "---";
+        bare.unwrap_or(line)
+    });
+    lines.collect()
+}
+
+/// `None`: it is not JSON to its end. YAML has a form that begins like it.
+fn json(text: &str) -> Option<Vec<Value>> {
+    if !is_json(text) {
+        return None;
+    }
+    let documents = serde_json::Deserializer::from_str(text).into_iter();
+    documents.collect::<Result<_, _>>().ok()
 }
 
 /// A document as YAML, in block style, with a line break at its end.
@@ -243,6 +281,34 @@ time: \"12:30\"
         let error = documents("x.yaml", "a: [1\n").unwrap_err();
         assert!(error.to_string().starts_with("x.yaml:"), "{error}");
         assert!(documents("x", "a: !secret b").is_err());
+    }
+
+    #[test]
+    fn json_one_after_another_and_behind_a_byte_order_mark() {
+        let both = [json!({ "a": "\u{1f600}" }), json!([1])];
+        for text in [
+            "{\"a\": \"\\ud83d\\ude00\"}\n[1]\n",
+            "\u{feff}{\"a\": \"\u{1f600}\"}[1]",
+            "{\"a\": \"\u{1f600}\"}\n---\n[1]\n",
+        ] {
+            assert_eq!(documents("x", text).unwrap(), both, "{text}");
+            assert!(is_json(text), "{text}");
+        }
+        for text in ["\u{feff}a: 1\n", "\u{feff}---\na: 1\n", "{a: 1}\n"] {
+            assert_eq!(documents("x", text).unwrap(), [json!({ "a": 1 })], "{text}");
+        }
+        for text in [
+            "a: 1\n\u{feff}---\nb: 2\n",
+            "a: 1\n---\n\u{feff}b: 2\n",
+            "{\"a\": 1}\n\u{feff}{\"b\": 2}\n",
+        ] {
+            let read = documents("x", text).unwrap();
+            assert_eq!(read, [json!({ "a": 1 }), json!({ "b": 2 })], "{text}");
+        }
+        let kept = documents("x", "a: |\n  \u{feff}b\n").unwrap();
+        assert_eq!(kept, [json!({ "a": "\u{feff}b\n" })]);
+        let merged = documents("x", "{\"<<\": {\"b\": 1}}").unwrap();
+        assert_eq!(merged, [json!({ "b": 1 })]);
     }
 
     /// Any but the merge key, which is applied where it is read and so is never written.

@@ -15,6 +15,8 @@ const KNOWN: &[&str] = &[
     "injected",
     "replaced",
     "grace",
+    "group",
+    "chosen",
     "mode",
     "agent",
     "session",
@@ -56,13 +58,14 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads the annotations of a pod.
+    /// Reads the annotations of a pod. `found` is how its agent got to the sidecar that it had.
     ///
     /// # Errors
     /// On one that is unknown or cannot be read.
     pub(super) fn read(
         pod: &Value,
         settings: &Settings,
+        found: Option<Mode>,
         owned_by: Option<&str>,
     ) -> Result<Self, Denial> {
         if let Some(Value::Object(annotations)) = pod.pointer("/metadata/annotations") {
@@ -71,7 +74,7 @@ impl Asked {
         let or =
             |key, usual: &String| annotation(pod, key).map_or_else(|| usual.clone(), str::to_owned);
         let mode = match annotation(pod, "mode") {
-            None => settings.mode,
+            None => found.unwrap_or(settings.mode),
             Some("explicit") => Mode::Explicit,
             Some("transparent") => Mode::Transparent,
             Some(_) => return Err(wrong("mode", "`explicit` or `transparent`")),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::asked::Asked;
 use super::private::Private;
 use super::tree::{entries, name, text};
-use super::{Denial, Settings, USER, parts};
+use super::{Denial, Settings, USER, parts, strip};
 
 /// Capabilities with which a container gets at another's files or network.
 const CAPABILITIES: &[&str] = &[
@@ -85,8 +85,7 @@ pub(super) fn guests(pod: &Value, settings: &Settings) -> Result<(), Denial> {
     let none = Value::Null;
     let spec = pod.get("spec").unwrap_or(&none);
     let private = Private::held(pod, spec, settings);
-    let mut init = entries(spec, "initContainers").iter().map(name);
-    let redirected = init.any(|name| name == super::REDIRECT);
+    let redirected = strip::mode(pod).is_some();
     for container in entries(spec, "ephemeralContainers") {
         privileges(spec, container)?;
         if let Some(why) = may_be_root(spec, container) {

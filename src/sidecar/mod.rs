@@ -9,7 +9,9 @@ use crate::settings::Cidr;
 
 mod asked;
 mod checks;
+mod chosen;
 mod grace;
+mod group;
 mod parts;
 mod patch;
 mod private;
@@ -22,6 +24,7 @@ pub mod variables;
 mod workload;
 
 use asked::Asked;
+pub use chosen::Chosen;
 pub use patch::{Edit, patch};
 pub use review::{Answer, answer};
 pub use strip::uninject;
@@ -111,22 +114,24 @@ pub fn is_opted_out(pod: &Value) -> bool {
 }
 
 /// Puts the sidecar into a pod or a pod template. `owner` is the name of what makes the pod, if known
-/// from elsewhere. A pod that has a sidecar gets today's in its place: injecting twice is injecting once.
+/// from elsewhere. A pod that has a sidecar gets today's in its place: injecting twice is injecting once. What
+/// [`Chosen::note`] wrote stays, and so does a redirection, unless the pod's own `mode` says otherwise.
 ///
 /// # Errors
 /// When the pod would let its agent get around the sidecar or at its files, or is none.
 pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<Injected, Denial> {
-    let mut pod = uninject(pod);
+    let found = strip::mode(pod);
+    let mut pod = strip::strip(pod);
     if settings.form == Form::Container && workload::is_of_job(&pod) {
         return Err(Denial::new(workload::WAITS));
     }
-    let asked = Asked::read(&pod, settings, owner)?;
+    let asked = Asked::read(&pod, settings, found, owner)?;
     let mut warnings = checks::check(&pod, &asked)?;
     let spec = tree::object(&mut pod, "spec")?;
     let before = governed(spec, settings.form, &mut warnings)?;
     let init = parts::init_containers(&asked);
     let sidecar = parts::sidecar(&asked, before.parent);
-    security(spec)?;
+    let group = group::grant(spec, asked.state_claim.as_deref())?;
     let grace = grace::raise(spec);
     list_mut(spec, "volumes")?.extend(parts::volumes(&asked));
     let (first, key) = match settings.form {
@@ -145,17 +150,17 @@ pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<I
     }
     let annotations =
         tree::object(&mut pod, "metadata").and_then(|m| tree::child(m, "annotations"))?;
-    if !before.replaced.is_empty() {
-        let replaced = Value::Object(before.replaced).to_string();
-        annotations.insert(format!("{PREFIX}replaced"), replaced.into());
+    let replaced = (!before.replaced.is_empty()).then_some(Value::Object(before.replaced));
+    for (key, value) in [
+        ("replaced", replaced.map(|replaced| replaced.to_string())),
+        ("grace", grace),
+        ("group", group),
+        ("injected", Some(env!("CARGO_PKG_VERSION").to_owned())),
+    ] {
+        if let Some(value) = value {
+            annotations.insert(format!("{PREFIX}{key}"), value.into());
+        }
     }
-    if let Some(grace) = grace {
-        annotations.insert(format!("{PREFIX}grace"), grace.into());
-    }
-    annotations.insert(
-        format!("{PREFIX}injected"),
-        env!("CARGO_PKG_VERSION").into(),
-    );
     Ok(Injected { pod, warnings })
 }
 
@@ -209,7 +214,9 @@ fn governed(
             };
             list_mut(container, "volumeMounts")?.push(parts::agent_mount());
             let put = variables::put(list_mut(container, "env")?, &of);
-            before.join(put.parent(&of)?)?;
+            let parent = put.parent(&of)?;
+            warnings.extend(put.took(&of, &parent));
+            before.join(parent)?;
             if !put.replaced.is_empty() {
                 before.replaced.insert(of, put.replaced.into());
             }
@@ -217,25 +224,6 @@ fn governed(
         }
     }
     Ok(before)
-}
-
-/// The group through which the sidecar reads its Secret. A group that the pod has already does it too.
-fn security(spec: &mut Map<String, Value>) -> Result<(), Denial> {
-    let context = tree::child(spec, "securityContext")?;
-    // As everywhere, `null` is what is not there.
-    for key in ["fsGroup", "fsGroupChangePolicy"] {
-        if context.get(key).is_some_and(Value::is_null) {
-            context.remove(key);
-        }
-    }
-    if !context.contains_key("fsGroup") {
-        context.insert("fsGroup".into(), USER.into());
-        // Not "Always": that would open the 0600 files of a volume to the group at every start.
-        context
-            .entry("fsGroupChangePolicy")
-            .or_insert_with(|| strip::ON_ROOT_MISMATCH.into());
-    }
-    Ok(())
 }
 
 fn front(list: &mut Vec<Value>, first: Vec<Value>) {

@@ -13,6 +13,8 @@ pub(super) struct Private<'a> {
     secrets: Vec<&'a str>,
     claims: Vec<&'a str>,
     volumes: Vec<&'a str>,
+    /// What crosses over to agents, who read it and write nothing.
+    certificates: Vec<&'a str>,
 }
 
 impl<'a> Private<'a> {
@@ -22,6 +24,8 @@ impl<'a> Private<'a> {
             secrets: vec![&asked.usual_wallet, &asked.wallet_secret],
             claims: asked.state_claim.as_deref().into_iter().collect(),
             volumes: vec![],
+            // Those of other containers are ours, and read-only.
+            certificates: vec![],
         };
         private.found(spec)
     }
@@ -32,11 +36,10 @@ impl<'a> Private<'a> {
         let sidecars = all
             .flat_map(|key| entries(spec, key))
             .filter(|container| name(container) == NAME);
-        let mounted: Vec<&str> = sidecars
-            .flat_map(|sidecar| entries(sidecar, "volumeMounts"))
-            .filter(|mount| text(mount, "mountPath") != Some(parts::CA_DIR))
-            .map(name)
-            .collect();
+        let mounts = sidecars.flat_map(|sidecar| entries(sidecar, "volumeMounts"));
+        let (certificates, mounted): (Vec<&Value>, Vec<&Value>) =
+            mounts.partition(|mount| text(mount, "mountPath") == Some(parts::CA_DIR));
+        let mounted: Vec<&str> = mounted.into_iter().map(name).collect();
         let own = entries(spec, "volumes").iter().filter(|volume| {
             parts::is_secret(name(volume)) || (mounted.contains(&name(volume)) && !is_token(volume))
         });
@@ -44,6 +47,7 @@ impl<'a> Private<'a> {
             secrets: vec![&settings.wallet_secret],
             claims: vec![],
             volumes: vec![],
+            certificates: certificates.into_iter().map(name).collect(),
         };
         private.secrets.extend(annotation(pod, "wallet"));
         for volume in own {
@@ -73,6 +77,14 @@ impl<'a> Private<'a> {
         if let Some(volume) = mounts.find(|volume| self.volumes.contains(volume)) {
             return Err(Denial::new(format!(
                 "container `{of}` mounts what is the sidecar's alone (volume `{volume}`)"
+            )));
+        }
+        let mut mounts = entries(container, "volumeMounts").iter();
+        let writes = |mount: &&Value| mount.get("readOnly").is_none_or(|only| *only != true);
+        if let Some(mount) = mounts.find(|m| self.certificates.contains(&name(m)) && writes(m)) {
+            return Err(Denial::new(format!(
+                "container `{of}` could write where the sidecar writes its certificates (volume `{}`): mount it readOnly",
+                name(mount)
             )));
         }
         let one = entries(container, "env").iter();

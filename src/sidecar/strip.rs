@@ -3,24 +3,38 @@
 
 use serde_json::{Map, Value};
 
-use super::tree::{entries_mut, name};
-use super::{NAME, PREFIX, REDIRECT, USER, grace, parts, variables};
+use super::tree::{entries, entries_mut, name};
+use super::workload::annotation;
+use super::{Mode, NAME, PREFIX, REDIRECT, chosen, grace, group, parts, variables};
 
-/// When the group of a volume is changed: only when it is not right already.
-pub(super) const ON_ROOT_MISMATCH: &str = "OnRootMismatch";
+/// Annotations that are written with a sidecar, without their prefix.
+const OURS: [&str; 4] = ["injected", "replaced", "grace", "group"];
 
 /// The pod, or template of one, without the sidecar and all that came with it.
 #[must_use]
 pub fn uninject(pod: &Value) -> Value {
     let mut pod = pod.clone();
-    let replaced = pod.pointer("/metadata/annotations");
-    let replaced = replaced.and_then(|a| a.get(format!("{PREFIX}replaced"))?.as_str());
-    let replaced: Map<String, Value> = replaced
+    if let Some(Value::Object(annotations)) = pod.pointer_mut("/metadata/annotations") {
+        chosen::forget(annotations);
+    }
+    strip(&pod)
+}
+
+/// Is there a redirection? Nobody who puts a sidecar in takes it away for having no word about it.
+pub(super) fn mode(pod: &Value) -> Option<Mode> {
+    let mut init = entries(pod.get("spec")?, "initContainers").iter().map(name);
+    init.any(|name| name == REDIRECT)
+        .then_some(Mode::Transparent)
+}
+
+/// The same, with what flags chose for the pod: for a sidecar that is put in again.
+pub(super) fn strip(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    let replaced: Map<String, Value> = annotation(&pod, "replaced")
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
-    let grace = pod.pointer("/metadata/annotations");
-    let grace = grace.and_then(|a| a.get(format!("{PREFIX}grace"))?.as_str());
-    let grace = grace.map(str::to_owned);
+    let grace = annotation(&pod, "grace").map(str::to_owned);
+    let group = annotation(&pod, "group").map(str::to_owned);
     if let Some(Value::Object(spec)) = pod.get_mut("spec") {
         if let Some(grace) = grace {
             grace::restore(spec, &grace);
@@ -41,13 +55,13 @@ pub fn uninject(pod: &Value) -> Value {
             }
         }
         retain(spec, "volumes", |v| !parts::is_ours(name(v)));
-        context(spec);
+        group::restore(spec, group.as_deref());
     }
     if let Some(Value::Object(metadata)) = pod.get_mut("metadata") {
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
-            annotations.remove(&format!("{PREFIX}injected"));
-            annotations.remove(&format!("{PREFIX}replaced"));
-            annotations.remove(&format!("{PREFIX}grace"));
+            for ours in OURS {
+                annotations.remove(&format!("{PREFIX}{ours}"));
+            }
         }
         drop_empty(metadata, "annotations");
         if metadata.is_empty()
@@ -57,21 +71,6 @@ pub fn uninject(pod: &Value) -> Value {
         }
     }
     pod
-}
-
-fn context(spec: &mut Map<String, Value>) {
-    let Some(Value::Object(context)) = spec.get_mut("securityContext") else {
-        return;
-    };
-    let ours = context.get("fsGroup").is_some_and(|g| *g == USER)
-        && context
-            .get("fsGroupChangePolicy")
-            .is_some_and(|p| p == ON_ROOT_MISMATCH);
-    if ours {
-        context.remove("fsGroup");
-        context.remove("fsGroupChangePolicy");
-        drop_empty(spec, "securityContext");
-    }
 }
 
 /// Keeps some entries of a list. A list that we emptied was ours.
@@ -86,7 +85,8 @@ fn retain(map: &mut Map<String, Value>, key: &str, keep: impl Fn(&Value) -> bool
     }
 }
 
-fn drop_empty(map: &mut Map<String, Value>, key: &str) {
+/// Removes a list or object that has nothing in it.
+pub(super) fn drop_empty(map: &mut Map<String, Value>, key: &str) {
     let empty = match map.get(key) {
         Some(Value::Array(list)) => list.is_empty(),
         Some(Value::Object(map)) => map.is_empty(),

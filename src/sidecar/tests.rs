@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::tree::entries;
 use super::*;
 
+mod choices;
 mod denials;
 mod guests;
 mod parents;
@@ -47,7 +48,20 @@ fn pod() -> Value {
 }
 
 fn injected(pod: &Value) -> Value {
-    inject(pod, &settings(), None).unwrap().pod
+    done(pod, &settings()).pod
+}
+
+fn done(pod: &Value, settings: &Settings) -> Injected {
+    inject(pod, settings, None).unwrap()
+}
+
+/// As the filter does it.
+fn filtered(pod: &Value, chosen: &Chosen) -> Value {
+    let mut pod = uninject(pod);
+    chosen.note(&mut pod).unwrap();
+    let mode = chosen.mode.unwrap_or(Mode::Explicit);
+    let settings = Settings { mode, ..settings() };
+    done(&pod, &settings).pod
 }
 
 fn denied(pod: &Value, settings: &Settings) -> String {

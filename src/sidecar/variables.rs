@@ -17,6 +17,9 @@ pub const PROXY: &[&str] = &[
     "WS_PROXY",
 ];
 
+/// What some clients read where they find none of those, or before. It is not set, and may not lead elsewhere.
+pub const ALL_PROXY: &[&str] = &["ALL_PROXY", "all_proxy"];
+
 /// What is reached directly.
 pub const NO_PROXY: &[&str] = &["NO_PROXY", "no_proxy"];
 
@@ -103,6 +106,21 @@ impl Put {
         }
         Ok(parent)
     }
+
+    /// What the container's author should know of the proxies that were replaced, when this much of them
+    /// became the sidecar's own.
+    pub(super) fn took(&self, container: &str, parent: &[Value]) -> Option<String> {
+        let first = name(self.replaced.first()?);
+        Some(match parent {
+            [] => format!(
+                "container `{container}` named another proxy, in {first}: Farepass takes its place, and does not go through it; one that it shall go through is named in {}",
+                PROXY.first()?
+            ),
+            _ => format!(
+                "container `{container}` named another proxy: Farepass takes its place, and goes through it with `egress.upstream_proxy: environment`"
+            ),
+        })
+    }
 }
 
 /// Of several entries of one name the last counts.
@@ -126,19 +144,17 @@ pub(super) fn put(env: &mut Vec<Value>, container: &str) -> Put {
             env.push(json!({ "name": variable, "value": value }));
             continue;
         }
-        let others = env.iter_mut().filter(|entry| {
-            name(entry) == variable && entry.get("value").is_none_or(|v| v != value)
-        });
         if PROXY.contains(&variable) {
-            put.replaced.extend(others.map(|there| {
-                std::mem::replace(there, json!({ "name": variable, "value": value }))
-            }));
-        } else if others.count() > 0 {
+            put.replaced.extend(replace(env, variable));
+        } else if others(env, variable, value).next().is_some() {
             put.warnings.push(format!(
                 "container `{container}` sets {variable} itself: what reads it must be told to trust {}",
                 parts::CA
             ));
         }
+    }
+    for variable in ALL_PROXY {
+        put.replaced.extend(replace(env, variable));
     }
     for (variable, value, between) in appended() {
         match env.iter_mut().rfind(|entry| name(entry) == variable) {
@@ -152,12 +168,25 @@ pub(super) fn put(env: &mut Vec<Value>, container: &str) -> Put {
             },
         }
     }
-    if !put.replaced.is_empty() {
-        put.warnings.push(format!(
-            "container `{container}` named another proxy: Farepass takes its place, and goes through it with `egress.upstream_proxy: environment`"
-        ));
-    }
     put
+}
+
+/// Entries of a variable with another value.
+fn others<'a>(
+    env: &'a mut [Value],
+    variable: &'a str,
+    value: &'a str,
+) -> impl Iterator<Item = &'a mut Value> {
+    env.iter_mut()
+        .filter(move |entry| name(entry) == variable && text(entry, "value") != Some(value))
+}
+
+/// Leads every entry of a variable to the proxy. What they were.
+fn replace(env: &mut [Value], variable: &str) -> Vec<Value> {
+    let ours = json!({ "name": variable, "value": parts::PROXY_URL });
+    others(env, variable, parts::PROXY_URL)
+        .map(|there| std::mem::replace(there, ours.clone()))
+        .collect()
 }
 
 /// Puts back what [`put`] took the place of.

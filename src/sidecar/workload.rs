@@ -37,7 +37,8 @@ pub struct Refused {
 type Change<'a> = dyn FnMut(&mut Value, Option<&str>) -> Result<(), Denial> + 'a;
 
 /// Changes every pod of a document: of a workload, a pod, or a list of them. Everything else stays as it
-/// is. `change` is given the pod or template and the name of its owner. Gives how many there were.
+/// is, except that a changed item of a `PodList` and its like says its kind. `change` is given the pod or
+/// template and the name of its owner. Gives how many there were.
 ///
 /// # Errors
 /// The first refusal. The document is of no use then.
@@ -46,12 +47,11 @@ pub fn each_pod(
     form: Form,
     change: &mut Change<'_>,
 ) -> Result<usize, Refused> {
-    if text(document, "kind").is_some_and(|kind| kind.ends_with("List"))
-        && let Some(Value::Array(items)) = document.get_mut("items")
-    {
+    let list = Listed::read(document);
+    if let (Some(list), Some(Value::Array(items))) = (list, document.get_mut("items")) {
         return items
             .iter_mut()
-            .map(|item| each_pod(item, form, change))
+            .map(|item| list.each_pod(item, form, change))
             .sum();
     }
     let kind = text(document, "kind").unwrap_or_default().to_owned();
@@ -81,6 +81,60 @@ pub fn each_pod(
     }
     change(pod, owner.as_deref()).map_err(refused)?;
     Ok(1)
+}
+
+/// What the items of a list are, which do not say it where the list does.
+struct Listed {
+    kind: String,
+    version: Option<Value>,
+}
+
+impl Listed {
+    /// `None`: this is no list.
+    fn read(document: &Value) -> Option<Self> {
+        let kind = text(document, "kind")?.strip_suffix("List")?.to_owned();
+        let version = document.get("apiVersion").cloned();
+        Some(Self { kind, version })
+    }
+
+    /// Of an item. One that is changed says what it is from then on.
+    fn each_pod(
+        &self,
+        item: &mut Value,
+        form: Form,
+        change: &mut Change<'_>,
+    ) -> Result<usize, Refused> {
+        let told = text(item, "kind").is_some();
+        if told && (self.kind.is_empty() || text(item, "apiVersion").is_some()) {
+            return each_pod(item, form, change);
+        }
+        let mut named = item.clone();
+        let Value::Object(members) = &mut named else {
+            return Ok(0);
+        };
+        if !told && self.kind.is_empty() {
+            let name = item.pointer("/metadata/name").and_then(Value::as_str);
+            return Err(Refused {
+                kind: "List".into(),
+                name: name.unwrap_or_default().into(),
+                denial: Denial::new("an item of the list says no kind"),
+            });
+        }
+        if !told {
+            members.insert("kind".into(), self.kind.as_str().into());
+        }
+        if let Some(version) = &self.version {
+            let said = members.entry("apiVersion").or_insert(Value::Null);
+            if said.is_null() {
+                *said = version.clone();
+            }
+        }
+        let found = each_pod(&mut named, form, change)?;
+        if found > 0 {
+            *item = named;
+        }
+        Ok(found)
+    }
 }
 
 /// What made a pod.

@@ -5,8 +5,8 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// No core dumps, and on Linux no reading of `/proc/PID/mem` or `/proc/PID/environ` by other
-/// processes of the same user, nor attaching to this one. Programs started later are not affected:
-/// starting one sets the flag back, and only the soft limit is lowered.
+/// processes of the same user, nor attaching to this one. Starting a program sets the flag back for it, and
+/// only the soft limit is lowered: `farepass run` gives its program the one that was.
 ///
 /// # Errors
 /// What the operating system says. The process runs on as it was.

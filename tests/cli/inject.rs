@@ -98,6 +98,48 @@ fn files_and_json_and_other_settings() {
     );
 }
 
+/// A webhook behind the filter has other flags, and finds those of the filter in the pod.
+#[test]
+fn what_flags_chose_is_written_into_the_pod() {
+    let home = Home::new();
+    let args = [
+        "--mode=transparent",
+        "--redirect-image=example/nft:1",
+        "--config-map=strict-policy",
+    ];
+    let once = filter(&home, &args, DEPLOYMENT).ok().out;
+    for line in [
+        "farepass.dev/mode: transparent\n",
+        "farepass.dev/config: strict-policy\n",
+    ] {
+        assert!(once.contains(line), "{line}: {once}");
+    }
+    assert!(!once.contains("farepass.dev/wallet"), "{once}");
+    assert_eq!(filter(&home, &args, &once).ok().out, once);
+    let plain = filter(&home, &[], DEPLOYMENT).ok().out;
+    assert!(!plain.contains("farepass.dev/mode"), "{plain}");
+    assert_eq!(filter(&home, &[], &once).ok().out, plain);
+    let back = filter(&home, &["--uninject"], &once).ok().out;
+    let bare = filter(&home, &["--uninject"], DEPLOYMENT).ok().out;
+    assert_eq!(back, bare);
+}
+
+/// As `jq '.items[]'` writes them, and some editors of Windows.
+#[test]
+fn json_comes_one_after_another_and_behind_a_byte_order_mark() {
+    let home = Home::new();
+    let pod = r#"{ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "a", "image": "b" }] } }"#;
+    let one = filter(&home, &[], pod).ok().out;
+    let two = filter(&home, &[], &format!("{pod}\n{pod}\n")).ok().out;
+    assert_eq!(two, format!("{one}{one}"));
+    assert_eq!(filter(&home, &[], &two).ok().out, two, "its own");
+    let marked = filter(&home, &[], &format!("\u{feff}{pod}")).ok().out;
+    assert_eq!(marked, one);
+    let marked = filter(&home, &["--uninject"], &format!("\u{feff}{DEPLOYMENT}"));
+    let bare = filter(&home, &["--uninject"], DEPLOYMENT).ok().out;
+    assert_eq!(marked.ok().out, bare);
+}
+
 /// What an API server reads as YAML 1.1 must mean the same behind the filter.
 #[test]
 fn modes_and_merge_keys_mean_what_they_did() {

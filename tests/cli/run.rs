@@ -546,6 +546,105 @@ fn a_second_run_takes_over_when_the_first_ends() {
     home.assert_tidy();
 }
 
+/// What the first one left behind asks as Java does: without saying who it is.
+#[test]
+fn what_a_run_left_behind_does_not_spend_the_budget_of_its_successor() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let home = &street.home;
+    let left = format!(
+        "({}; curl -sS -o left.out -w '%{{http_connect}}' --proxy \"http://${{HTTPS_PROXY##*@}}\" {SHOP}/forecast > left.code; : > left.done) > left.log 2>&1 &",
+        wait_for("second.here")
+    );
+    let mut first = home
+        .command(["run", "--agent", "first", "--", "sh", "-c"])
+        .arg(format!("{left} {}", wait_for("second.up")))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let first_pid = until("the first one's proxy", || home.beacon())["pid"].clone();
+    let second = format!(": > second.up; {}", wait_for("second.go"));
+    let second = home
+        .command(["run", "--agent", "second", "--", "sh", "-c", &second])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(wait(&mut first), Some(0));
+    until("the second one's proxy", || {
+        home.beacon().filter(|b| b["pid"] != first_pid)
+    });
+    fs::write(home.at("second.here"), "").unwrap();
+    until("an answer", || home.at("left.done").exists().then_some(()));
+    fs::write(home.at("second.go"), "").unwrap();
+    let ended = Ended::of(second.wait_with_output().unwrap()).ok();
+    assert!(ended.err.contains("spent 0.00 USD"), "{ended:?}");
+    assert_eq!(home.read("left.code"), "407");
+    assert_eq!(street.sold(), 0);
+}
+
+#[test]
+fn a_run_that_does_not_begin_leaves_no_session_open() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    let ca = home.at("certs/ca.pem");
+    let whole = fs::read(&ca).unwrap();
+    let refused = |words: &[&str]| {
+        home.farepass(["run", "--agent", "guest", "--", "true"])
+            .failed(1, words);
+        let all = home.farepass(["session", "list", "--json"]).ok().json();
+        let all = all.as_array().unwrap().clone();
+        let guests: Vec<_> = all.into_iter().filter(|s| s["agent"] == "guest").collect();
+        assert!(guests.iter().all(|s| s["closed"] == true), "{guests:?}");
+        guests.len()
+    };
+    fs::remove_file(&ca).unwrap();
+    assert_eq!(refused(&["ca.pem"]), 1);
+    fs::write(&ca, "none").unwrap();
+    assert_eq!(refused(&["the CA is no certificate"]), 2);
+    fs::write(&ca, whole).unwrap();
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn where_a_program_cannot_enter_no_session_is_asked_for() {
+    let home = Home::new();
+    home.farepass(["init"]).ok();
+    home.configure("listen: { proxy: \"unix:.farepass/proxy.sock\", admin: \"127.0.0.1:0\" }");
+    let service = home.serve(&[]);
+    home.farepass(["run", "--agent", "guest", "--", "true"])
+        .failed(2, &["which most programs cannot use"]);
+    let all = home.farepass(["session", "list", "--json"]).ok().out;
+    assert!(!all.contains("guest"), "{all}");
+    assert_eq!(service.stop(), Some(0));
+}
+
+/// A proxy raises one limit for its connections and lowers the other for its keys.
+#[test]
+fn a_program_has_the_limits_that_it_would_have_without() {
+    let home = Home::ready();
+    let limits = "ulimit -Sn; ulimit -Sc; ulimit -Hn; ulimit -Hc";
+    let low = "ulimit -Sn 200; ulimit -Sc 0; ulimit -Sc $(ulimit -Hc)";
+    let binary = env!("CARGO_BIN_EXE_farepass");
+    let script = format!("{low}; {limits}; exec {binary} run -- sh -c '{limits}'");
+    let mut command = home.command(["--version"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).current_dir(home.path());
+    for (name, value) in command.env("LC_ALL", "C").get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let ended = Ended::of(shell.output().unwrap()).ok();
+    let lines: Vec<_> = ended.out.lines().collect();
+    let (before, after) = lines.split_at(4);
+    assert_eq!(before[0], "200", "{ended:?}");
+    assert_eq!(after, before, "{ended:?}");
+}
+
 #[test]
 fn many_runs_begin_at_once() {
     let home = Home::ready();

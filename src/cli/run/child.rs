@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Incoming, SignalKind, signal};
 
 use super::environment::Setting;
+use super::limits::Limits;
 use crate::cli::{Exit, Failure};
 
 /// The shell's codes for a program that was not found, or could not be started.
@@ -26,6 +27,7 @@ const NOT_STARTED: u8 = 126;
 pub(super) async fn run(
     command: &[OsString],
     environment: &[Setting],
+    limits: &Limits,
     signals: &mut Signals,
 ) -> Result<Exit, Failure> {
     let (program, arguments) = command
@@ -45,7 +47,9 @@ pub(super) async fn run(
         // group in front may read the keyboard, and Ctrl-C goes to all of it.
         start.process_group(0);
     }
-    let mut child = start.spawn().map_err(|e| not_started(program, &e))?;
+    let mut child = limits
+        .lend(|| start.spawn())
+        .map_err(|e| not_started(program, &e))?;
     let status = loop {
         tokio::select! {
             biased;

@@ -58,7 +58,7 @@ fn proxies(url: &str) -> Vec<Setting> {
         all.push((name, Some(variables::DIRECT.into())));
     }
     // Some clients prefer it, and it may point elsewhere.
-    for name in ["ALL_PROXY", "all_proxy"] {
+    for name in variables::ALL_PROXY {
         all.push((name, None));
     }
     all

@@ -30,14 +30,14 @@ pub(super) struct Neighbour {
 impl Neighbour {
     /// Watches the proxy that `client` speaks to, if it is one that ends with its program. A service
     /// is left to its supervisor.
-    pub(super) fn watch(config: Config, client: Client, session: SessionId) -> Self {
+    pub(super) fn watch(config: Config, client: &Client) -> Self {
         let (over, ended) = oneshot::channel();
         let ledger = config.opening();
         let beacon = client.beacon().clone();
         let watch = tokio::spawn(async move {
             tokio::select! {
                 _ = ended => None,
-                running = successor(config, &beacon, &session) => running,
+                running = successor(config, &beacon) => running,
             }
         });
         Self {
@@ -61,9 +61,9 @@ impl Neighbour {
     }
 }
 
-/// Waits until the other one is gone, and becomes the proxy in its place. `None` when that is not for
-/// us to do, or cannot be done.
-async fn successor(config: Config, beacon: &Beacon, session: &SessionId) -> Option<Running> {
+/// Waits until the other one is gone, and becomes the proxy in its place. Our own program says who it is, if
+/// need be through its door. `None` when that is not for us to do, or cannot be done.
+async fn successor(config: Config, beacon: &Beacon) -> Option<Running> {
     if !beacon.passing {
         return None;
     }
@@ -81,7 +81,7 @@ async fn successor(config: Config, beacon: &Beacon, session: &SessionId) -> Opti
             ..Listen::default()
         };
         let options = Options {
-            default_session: Some(session.clone()),
+            successor: true,
             ..Options::default()
         };
         match app::start(config, options).await {

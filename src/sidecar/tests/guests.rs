@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::{denied, injected, pod, secured, settings};
 
-fn review(operation: &str, sub: Option<&str>, object: &Value) -> Value {
+pub(super) fn review(operation: &str, sub: Option<&str>, object: &Value) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -21,7 +21,7 @@ fn review(operation: &str, sub: Option<&str>, object: &Value) -> Value {
 }
 
 /// What the webhook says to a review; nothing when it allows it.
-fn said(review: &Value, settings: &Settings) -> String {
+pub(super) fn said(review: &Value, settings: &Settings) -> String {
     let answer = answer(review.to_string().as_bytes(), settings, None);
     assert_eq!(answer.uid(), "1");
     let message = answer.body.pointer("/response/status/message");
@@ -44,6 +44,10 @@ fn debugged(pod: &Value, more: &Value) -> String {
 
 fn mount(volume: &str) -> Value {
     json!({ "volumeMounts": [{ "name": volume, "mountPath": "/x" }] })
+}
+
+fn read_only(volume: &str) -> Value {
+    json!({ "volumeMounts": [{ "name": volume, "mountPath": "/x", "readOnly": true }] })
 }
 
 fn env(secret: &str) -> Value {
@@ -86,7 +90,7 @@ fn a_debugging_container_gets_at_no_wallet_by_any_name() {
     for more in [
         mount("tmp"),
         mount("other"),
-        mount("farepass-ca"),
+        read_only("farepass-ca"),
         env("other"),
         from("other"),
     ] {
@@ -130,8 +134,11 @@ fn what_a_sidecar_written_by_hand_mounts_is_its_own() {
     }
     // Certificates cross over, and every container of a pod has the account's token.
     for volume in ["ca", "token"] {
-        assert_eq!(debugged(&running, &mount(volume)), "", "{volume}");
+        assert_eq!(debugged(&running, &read_only(volume)), "", "{volume}");
     }
+    // Who may write there makes links for the sidecar to follow.
+    let said = debugged(&running, &mount("ca"));
+    assert!(said.contains("mount it readOnly"), "{said}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::tree::entries;
 use super::super::*;
-use super::{denied, env, injected, pod, settings};
+use super::{denied, done, env, injected, pod, settings};
 
 /// The sidecar and the agent of a pod whose agent has these variables.
 fn with(list: &Value) -> (Value, Value) {
@@ -101,4 +101,66 @@ fn a_group_that_is_null_is_none() {
     let given = &injected(&pod)["spec"]["securityContext"];
     assert_eq!(given["fsGroup"], 2000);
     assert_eq!(given.get("fsGroupChangePolicy"), None);
+}
+
+/// The kubelet gives a volume to the group whenever it mounts it, and makes 0600 files 0660 each time: the
+/// ledger of a claim would be opened once.
+#[test]
+fn a_ledger_on_a_claim_is_given_to_its_group_once() {
+    for context in [
+        json!({ "fsGroup": 2000 }),
+        json!({ "fsGroup": 2000, "fsGroupChangePolicy": "Always" }),
+        json!({ "fsGroup": 2000, "fsGroupChangePolicy": "OnRootMismatch" }),
+        json!({ "fsGroup": 1337 }),
+        json!({ "fsGroupChangePolicy": "Always" }),
+        json!({ "fsGroupChangePolicy": "OnRootMismatch" }),
+        json!({ "runAsNonRoot": true }),
+    ] {
+        for annotations in [
+            json!({ "farepass.dev/state-claim": "ledger" }),
+            json!({ "other.example/x": "y" }),
+        ] {
+            let mut pod = pod();
+            pod["metadata"]["annotations"] = annotations;
+            pod["spec"]["securityContext"] = context.clone();
+            let claim = pod["metadata"]["annotations"].get("farepass.dev/state-claim");
+            let after = injected(&pod);
+            let given = &after["spec"]["securityContext"];
+            if claim.is_some() {
+                assert_eq!(given["fsGroupChangePolicy"], "OnRootMismatch", "{context}");
+            }
+            let own = context.get("fsGroup").cloned();
+            assert_eq!(given["fsGroup"], own.unwrap_or(1337.into()), "{context}");
+            assert_eq!(uninject(&after), pod, "as it was: {context}");
+            assert_eq!(injected(&after), after, "twice is once: {context}");
+        }
+    }
+}
+
+fn warned(list: Value) -> (Value, String) {
+    let mut pod = pod();
+    pod["spec"]["containers"][0]["env"] = list;
+    let injected = done(&pod, &settings());
+    let sidecar = injected.pod["spec"]["initContainers"][0].clone();
+    (sidecar, injected.warnings.join("\n"))
+}
+
+#[test]
+fn a_proxy_that_is_not_gone_through_is_not_said_to_be() {
+    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        let list = json!([{ "name": variable, "value": "http://corp:3128" }]);
+        let (sidecar, agent) = with(&list);
+        assert_eq!(env(&sidecar, "HTTPS_PROXY"), None, "{variable}");
+        assert_eq!(found(&agent, variable), Some("http://127.0.0.1:4020"));
+        let (_, said) = warned(list);
+        let expected = format!("in {variable}: Farepass takes its place, and does not go through");
+        assert!(said.contains(&expected), "{variable}: {said}");
+    }
+    let (sidecar, said) = warned(json!([
+        { "name": "HTTPS_PROXY", "value": "http://corp:3128" },
+        { "name": "ALL_PROXY", "valueFrom": { "secretKeyRef": { "name": "corp", "key": "url" } } },
+    ]));
+    assert_eq!(env(&sidecar, "HTTPS_PROXY"), Some("http://corp:3128"));
+    assert!(said.contains("goes through it with `egress"), "{said}");
+    assert!(!said.contains("does not go"), "{said}");
 }
