@@ -72,7 +72,7 @@ impl Command for Freeze {
     const NAME: &'static str = "freeze";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
-        let config = setup::config(terminal)?;
+        let config = setup::config_for(terminal, setup::LEDGER)?;
         if !self.list {
             let what = self.whose.frozen()?;
             setup::wait(owner::freeze(&config, what, &self.why))?;
@@ -85,7 +85,7 @@ impl Command for Unfreeze {
     const NAME: &'static str = "unfreeze";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
-        let config = setup::config(terminal)?;
+        let config = setup::config_for(terminal, setup::LEDGER)?;
         setup::wait(owner::unfreeze(&config, self.whose.frozen()?))?;
         show(&config, terminal, self.json)
     }
