@@ -106,7 +106,9 @@ fn show(config: &Config, terminal: &mut Terminal, json: bool) -> Result<Exit, Fa
         ));
     }
     if json {
-        terminal.json_list(&rows)?;
+        let file = stopped.then(control::by_file).into_iter();
+        let all: Vec<Value> = file.chain(rows).collect();
+        terminal.json_list(&all)?;
         return Ok(Exit::Done);
     }
     if rows.is_empty() && !stopped {
