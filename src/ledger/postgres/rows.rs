@@ -72,6 +72,17 @@ pub(super) fn counted(row: &Row) -> Result<(Mark, Counted), Fault> {
     Ok(((row.try_get(0)?, number(row, 1)?), counted))
 }
 
+/// `account, amount, payments`, and of all accounts how many there are and the most payments of one.
+pub(super) fn account(row: &Row) -> Result<((String, Counted), (usize, u32)), Fault> {
+    let few = |at| u32::try_from(row.try_get::<_, i64>(at)?).map_err(|_| impossible("payments"));
+    let counted = Counted {
+        amount: Usd(number(row, 1)?),
+        payments: few(2)?,
+    };
+    let all = usize::try_from(row.try_get::<_, i64>(3)?).map_err(|_| impossible("count"))?;
+    Ok(((row.try_get(0)?, counted), (all, few(4)?)))
+}
+
 /// The sum of such rows.
 pub(super) fn total(rows: &[Row]) -> Result<Counted, Fault> {
     let mut sum = Counted::default();
