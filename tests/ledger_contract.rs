@@ -1003,9 +1003,10 @@ async fn ids_are_found_by_their_range() {
             (6, State::Denied),
             (9, State::Reserved),
         ] {
-            let entry = match state {
-                State::Denied => Entry::Note { id: PaymentId(id) },
-                _ => reserve(id, "s", 10, vec![]),
+            let entry = if state == State::Denied {
+                Entry::Note { id: PaymentId(id) }
+            } else {
+                reserve(id, "s", 10, vec![])
             };
             ledger.post(post(id, state, vec![entry])).await.unwrap();
         }

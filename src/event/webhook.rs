@@ -199,18 +199,24 @@ impl Courier {
         let answer = self.fetch.send(request, PATIENCE, ANSWER_MAX).await;
         let answer = answer.map_err(|e| Refused::Again(e.to_string()))?;
         let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
         let told = format!("it answered {status}");
-        match status {
-            status if status.is_success() => Ok(()),
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-                Err(Refused::Again(told))
-            }
-            // The same words again would be refused again, and hold up whatever waits behind them.
-            status if status.is_client_error() => Err(Refused::Never(told)),
-            _ => Err(Refused::Again(told)),
+        // The same words again would be refused again, and hold up whatever waits behind them.
+        match status.is_client_error() && !PASSING.contains(&status) {
+            true => Err(Refused::Never(told)),
+            false => Err(Refused::Again(told)),
         }
     }
 }
+
+/// Of what a client is told that it did wrong, what may pass.
+const PASSING: [StatusCode; 3] = [
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::TOO_EARLY,
+    StatusCode::TOO_MANY_REQUESTS,
+];
 
 /// Why a notice was not taken, and whether it may be yet.
 enum Refused {
