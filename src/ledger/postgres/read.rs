@@ -190,9 +190,7 @@ impl Desk {
         ];
         let mut accounts = Accounts::default();
         for row in &self.link.ask(ACCOUNTS, &values).await? {
-            let (account, (in_use, most_payments)) = rows::account(row)?;
-            (accounts.in_use, accounts.most_payments) = (in_use, most_payments);
-            accounts.fullest.push(account);
+            rows::account(row, &mut accounts)?;
         }
         Ok(accounts)
     }
