@@ -946,7 +946,6 @@ async fn a_released_payment_counts_again_where_it_counted() {
     }
 }
 
-/// Names of one kind, in their order, each with what counts from a bucket on.
 /// A reservation with what it makes known.
 fn meets(id: u128, pay_to: &str, price: u64) -> Post {
     let (payment, host, now) = (PaymentId(id), "api.example.com".to_owned(), Timestamp(5));
@@ -1043,6 +1042,7 @@ async fn what_only_released_payments_made_known_is_forgotten() {
     }
 }
 
+/// What counts from a bucket on in accounts of one kind, the fullest first; where nothing does takes no place.
 #[tokio::test]
 async fn accounts_of_a_kind_are_found_with_their_sums() {
     for backend in backends() {
@@ -1064,19 +1064,56 @@ async fn accounts_of_a_kind_are_found_with_their_sums() {
         for (id, (account, last)) in (1..).zip(marks) {
             one(id, account, last).await.unwrap();
         }
-        let sums = async |prefix: &str, first, most| -> Vec<(String, u64)> {
+        let sums = async |prefix: &str, first, most| -> (Vec<(String, u64)>, usize, u32) {
             let found = ledger.accounts(prefix, first, most).await.unwrap();
             let sum = |(name, counted): (String, Counted)| (name, counted.amount.0);
-            found.into_iter().map(sum).collect()
+            let fullest = found.fullest.into_iter().map(sum).collect();
+            (fullest, found.in_use, found.most_payments)
         };
-        let named = |rows: &[(&str, u64)]| -> Vec<(String, u64)> {
-            rows.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect()
+        let told = |rows: &[(&str, u64)], in_use, most: u32| {
+            let row = |(n, s): &(&str, u64)| ((*n).to_owned(), *s);
+            (rows.iter().map(row).collect::<Vec<_>>(), in_use, most)
         };
-        let all = named(&[("budget:a:", 10), ("budget:a:x", 20)]);
+        let all = told(&[("budget:a:x", 20), ("budget:a:", 10)], 2, 2);
         assert_eq!(sums("budget:a:", 0, 9).await, all, "{}", backend.kind);
-        let late = named(&[("budget:a:", 10), ("budget:a:x", 10)]);
+        let late = told(&[("budget:a:", 10), ("budget:a:x", 10)], 2, 1);
         assert_eq!(sums("budget:a:", 4, 9).await, late, "{}", backend.kind);
-        assert_eq!(sums("budget:a:", 0, 1).await, named(&[("budget:a:", 10)]));
-        assert_eq!(sums("budget:c:", 0, 9).await, named(&[]));
+        let one = told(&[("budget:a:x", 20)], 2, 2);
+        assert_eq!(sums("budget:a:", 0, 1).await, one, "{}", backend.kind);
+        let none = told(&[], 0, 0);
+        for (prefix, first) in [("budget:c:", 0), ("budget:a:", 10)] {
+            assert_eq!(sums(prefix, first, 9).await, none, "{}", backend.kind);
+        }
+    }
+}
+
+/// What begins with some digits is a range of ids, of refusals too.
+#[tokio::test]
+async fn ids_are_found_by_their_range() {
+    for backend in backends() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = (backend.open)(&opening(backend, dir.path())).unwrap();
+        let session = session("s", 300, 0);
+        ledger.post(open_session(&session, None)).await.unwrap();
+        for (id, state) in [
+            (5, State::Reserved),
+            (6, State::Denied),
+            (9, State::Reserved),
+        ] {
+            let entry = if state == State::Denied {
+                Entry::Note { id: PaymentId(id) }
+            } else {
+                reserve(id, "s", 10, vec![])
+            };
+            ledger.post(post(id, state, vec![entry])).await.unwrap();
+        }
+        let found = async |first, last, most| -> Vec<u128> {
+            let range = PaymentId(first)..=PaymentId(last);
+            let ids = ledger.ids(range, most).await.unwrap();
+            ids.into_iter().map(|id| id.0).collect()
+        };
+        assert_eq!(found(0, u128::MAX, 2).await, [5, 6], "{}", backend.kind);
+        assert_eq!(found(6, 9, 9).await, [6, 9], "{}", backend.kind);
+        assert_eq!(found(7, 8, 9).await, [], "{}", backend.kind);
     }
 }

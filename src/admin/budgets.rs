@@ -13,9 +13,6 @@ use crate::settings::Span;
 /// host that was paid.
 const ACCOUNTS_MAX: usize = 1000;
 
-/// Most that are looked at for it.
-const LOOKED_AT: usize = 20_000;
-
 /// One budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Standing {
@@ -75,8 +72,8 @@ async fn standing(
 ) -> Result<Standing, PostError> {
     let (first, last) = budget.window.buckets(now);
     let prefix = format!("budget:{}:", budget.name);
-    let counted = ledger.accounts(&prefix, first.min(last), LOOKED_AT).await?;
-    let used = |(_, counted): &(String, Counted)| counted.payments > 0;
+    let counted = ledger.accounts(&prefix, first.min(last), ACCOUNTS_MAX);
+    let counted = counted.await?;
     let account = |(name, counted): (String, Counted)| Account {
         whose: name.strip_prefix(&prefix).unwrap_or_default().to_owned(),
         spent: counted.amount,
@@ -84,14 +81,9 @@ async fn standing(
         payments: counted.payments,
         payments_remaining: budget.payments.map(|n| n.saturating_sub(counted.payments)),
     };
-    let mut accounts: Vec<Account> = counted.into_iter().filter(used).map(account).collect();
-    accounts.sort_by_key(|account| std::cmp::Reverse((account.spent, account.payments)));
-    let in_use = accounts.len();
-    let most_payments = accounts.iter().map(|account| account.payments).max();
-    accounts.truncate(ACCOUNTS_MAX);
     Ok(Standing {
-        in_use,
-        most_payments: most_payments.unwrap_or_default(),
+        in_use: counted.in_use,
+        most_payments: counted.most_payments,
         name: budget.name.clone(),
         scope: scope(budget.scope),
         window: window(budget.window),
@@ -99,7 +91,7 @@ async fn standing(
         payments_limit: budget.payments,
         warn_at: budget.warn_at.map(|at| at.to_string()),
         resets_at: budget.window.resets_at(now),
-        accounts,
+        accounts: counted.fullest.into_iter().map(account).collect(),
     })
 }
 

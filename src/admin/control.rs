@@ -11,6 +11,7 @@ use super::query::decoded;
 use crate::budget::facts::key;
 use crate::budget::{Asking, Fact, Frozen};
 use crate::ledger::{PostError, Reader};
+use crate::payer::STOP_FILE;
 use crate::settings::normalise_host;
 
 /// The body of a freeze or unfreeze.
@@ -43,8 +44,14 @@ impl Admin {
     }
 
     pub(super) async fn freezes(&self) -> Result<Answer, Problem> {
-        let all = freezes(&*self.parts.ledger).await?;
-        Ok(json(StatusCode::OK, &all))
+        Ok(json(StatusCode::OK, &self.frozen().await?))
+    }
+
+    /// What the ledger freezes, after what the operator's file does.
+    pub(super) async fn frozen(&self) -> Result<Vec<serde_json::Value>, PostError> {
+        let stopped = self.parts.payer.is_stopped().then(by_file);
+        let kept = freezes(&*self.parts.ledger).await?;
+        Ok(stopped.into_iter().chain(kept).collect())
     }
 
     pub(super) async fn freeze(&self, body: &Bytes) -> Result<Answer, Problem> {
@@ -114,7 +121,14 @@ pub async fn approvals(ledger: &dyn Reader) -> Result<Vec<Asking>, PostError> {
     Ok(all)
 }
 
-/// Everything that is frozen.
+/// What the operator's file freezes, as a row beside the ledger's. Nothing says since when.
+#[must_use]
+pub fn by_file() -> serde_json::Value {
+    let why = format!("the file `{STOP_FILE}` in the state directory");
+    value!({ "what": "all", "since": null, "why": why })
+}
+
+/// Everything that the ledger freezes. The operator's file is beside it: [`by_file`].
 ///
 /// # Errors
 /// When the ledger cannot be read.

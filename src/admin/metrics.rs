@@ -62,7 +62,7 @@ const WAITING: Family = Family::gauge(
 const FREEZES: Family = Family::gauge(
     "farepass_freezes",
     &[],
-    "Freezes in force: all, hosts, agents.",
+    "Freezes in force: all, hosts, agents, and the file `freeze`.",
 );
 const SESSIONS: Family = Family::gauge(
     "farepass_sessions",
@@ -198,7 +198,7 @@ impl Admin {
             records: ledger.trail(PaymentId::default()).await?.head_seq,
             open,
             waiting,
-            freezes: control::freezes(ledger).await?.len(),
+            freezes: self.frozen().await?.len(),
             sessions,
             budgets: self.standings().await?,
         })

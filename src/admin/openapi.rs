@@ -158,7 +158,7 @@ fn parameter(name: &str) -> (&'static str, Value) {
         ),
         _ => (
             "At most so many.",
-            json!({ "type": "integer", "minimum": 0, "maximum": PAGE_MAX, "default": 100 }),
+            json!({ "type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": 100 }),
         ),
     }
 }

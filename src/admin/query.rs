@@ -1,5 +1,7 @@
 //! What stands behind the `?` of a request for payments.
 
+use std::num::NonZeroUsize;
+
 use super::problem::Problem;
 use crate::event::State;
 use crate::ledger::Filter;
@@ -35,8 +37,9 @@ pub(super) fn filter(query: &str, possible: &[&str]) -> Result<Filter, Problem> 
             "state" => filter.state = Some(state(&value).ok_or_else(wrong)?),
             "denied" => filter.denied = value.parse().map_err(|_| wrong())?,
             "limit" => {
-                let limit: usize = value.parse().map_err(|_| wrong())?;
-                filter.limit = limit.clamp(1, PAGE_MAX);
+                // To the ledger 0 is all, which nobody is given here.
+                let limit: NonZeroUsize = value.parse().map_err(|_| wrong())?;
+                filter.limit = limit.get().min(PAGE_MAX);
             }
             _ => return Err(wrong()),
         }
@@ -82,12 +85,12 @@ mod tests {
     fn a_filter_is_understood_or_refused() {
         let all = ["session", "agent", "host", "state", "limit"];
         let read = |query| filter(query, &all);
-        let it = read("host=h%3A8443&agent=a%20b&state=denied&limit=0").unwrap();
+        let it = read("host=h%3A8443&agent=a%20b&state=denied&limit=99999").unwrap();
         assert_eq!(it.host.as_deref(), Some("h:8443"));
         assert_eq!(it.agent.as_deref(), Some("a b"));
-        assert_eq!((it.state, it.limit), (Some(State::Denied), 1));
+        assert_eq!((it.state, it.limit), (Some(State::Denied), PAGE_MAX));
         for wrong in [
-            "host=%", "host=%zz", "host=%ff", "state=x", "limit=-1", "rule=x", "x",
+            "host=%", "host=%zz", "host=%ff", "state=x", "limit=-1", "limit=0", "rule=x", "x",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

@@ -42,7 +42,7 @@ impl Command for Approve {
     const NAME: &'static str = "approve";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
-        let config = setup::config(terminal)?;
+        let config = setup::config_for(terminal, setup::LEDGER)?;
         match self.approval {
             Some(named) => answer(&config, terminal, &named, true, self.json)?,
             None => list(&config, terminal, self.json)?,
@@ -55,7 +55,7 @@ impl Command for Deny {
     const NAME: &'static str = "deny";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
-        let config = setup::config(terminal)?;
+        let config = setup::config_for(terminal, setup::LEDGER)?;
         answer(&config, terminal, &self.approval, false, self.json)?;
         Ok(Exit::Done)
     }

@@ -72,7 +72,7 @@ impl Command for Freeze {
     const NAME: &'static str = "freeze";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
-        let config = setup::config(terminal)?;
+        let config = setup::config_for(terminal, setup::LEDGER)?;
         if !self.list {
             let what = self.whose.frozen()?;
             setup::wait(owner::freeze(&config, what, &self.why))?;
@@ -85,7 +85,7 @@ impl Command for Unfreeze {
     const NAME: &'static str = "unfreeze";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
-        let config = setup::config(terminal)?;
+        let config = setup::config_for(terminal, setup::LEDGER)?;
         setup::wait(owner::unfreeze(&config, self.whose.frozen()?))?;
         show(&config, terminal, self.json)
     }
@@ -106,7 +106,9 @@ fn show(config: &Config, terminal: &mut Terminal, json: bool) -> Result<Exit, Fa
         ));
     }
     if json {
-        terminal.json_list(&rows)?;
+        let file = stopped.then(control::by_file).into_iter();
+        let all: Vec<Value> = file.chain(rows).collect();
+        terminal.json_list(&all)?;
         return Ok(Exit::Done);
     }
     if rows.is_empty() && !stopped {

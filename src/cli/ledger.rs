@@ -2,6 +2,7 @@
 //! running proxy.
 
 use std::io::Write as _;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::table::{Table, counted, minute, plain, width};
@@ -13,6 +14,10 @@ use crate::payment::{PaymentId, SessionId};
 
 pub(super) mod export;
 mod reconcile;
+
+/// What every id begins with, and how many digits come then.
+const WORD: &str = "pay_";
+const DIGITS: usize = 32;
 
 /// What was spent, and whether the books are whole
 #[derive(Debug, clap::Args)]
@@ -176,9 +181,9 @@ pub(super) fn request(row: &SpendEvent) -> String {
     format!("{} {}{}", row.method, row.host, row.path)
 }
 
-/// The beginning of an id, which `show` takes as well.
+/// The beginning of an id, which `show` takes as well: its millisecond, and enough of its random digits.
 fn short(id: PaymentId) -> String {
-    id.to_string().chars().take(16).collect()
+    id.to_string().chars().take(24).collect()
 }
 
 /// Every event of the payment whose id begins so.
@@ -192,22 +197,33 @@ pub(super) async fn find(book: &dyn Reader, named: &str) -> Result<PaymentId, Fa
         let found = book.payment(id).await?;
         return found.map(|event| event.id).ok_or_else(|| unknown(named));
     }
-    let all = Filter {
-        denied: true,
-        ..Filter::default()
+    let Some(range) = beginning(named) else {
+        return Err(unknown(named));
     };
-    let rows = book.payments(all).await?;
-    let mut fitting = rows
-        .iter()
-        .filter(|row| row.id.to_string().starts_with(named));
-    match (fitting.next(), fitting.next()) {
-        (Some(row), None) if !named.is_empty() => Ok(row.id),
-        (None, _) => Err(unknown(named)),
-        (Some(_), _) => Err(Failure::new(
+    match book.ids(range, 2).await?.as_slice() {
+        [] => Err(unknown(named)),
+        [id] => Ok(*id),
+        [..] => Err(Failure::new(
             Exit::Usage,
             format_args!("more than one payment id begins with `{}`", plain(named)),
         )),
     }
+}
+
+/// All ids that begin so.
+fn beginning(named: &str) -> Option<RangeInclusive<PaymentId>> {
+    let digits = match named.strip_prefix(WORD) {
+        Some(digits) => digits,
+        None if !named.is_empty() && WORD.starts_with(named) => "",
+        None => return None,
+    };
+    let filled = |with: &str| {
+        let missing = DIGITS.checked_sub(digits.len())?;
+        format!("{WORD}{digits}{}", with.repeat(missing))
+            .parse()
+            .ok()
+    };
+    Some(filled("0")?..=filled("f")?)
 }
 
 fn unknown(named: &str) -> Failure {

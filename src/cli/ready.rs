@@ -39,7 +39,7 @@ impl Command for Ready {
     const NAME: &'static str = "ready";
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
-        let config = setup::config(terminal)?;
+        let config = setup::config_for(terminal, &["state_dir"])?;
         let (Span(wait), started) = (self.wait, Instant::now());
         let (what, name) = match self.alive {
             true => (client::ALIVE, "alive"),

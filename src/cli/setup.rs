@@ -21,6 +21,20 @@ pub(super) fn config(terminal: &Terminal) -> Result<Config, Failure> {
     Ok(Config::load(terminal.globals.config.as_deref())?)
 }
 
+/// The same for a command that needs these keys of the file only. What else is wrong with it is told, and does
+/// not matter: the proxy that runs may have read it before.
+pub(super) fn config_for(terminal: &Terminal, needed: &[&str]) -> Result<Config, Failure> {
+    let (config, problems) = Config::load_partly(terminal.globals.config.as_deref(), needed)?;
+    if !problems.is_empty() {
+        let problem = first_of(&problems);
+        terminal.say(format_args!("farepass: warning: {problem}"));
+    }
+    Ok(config)
+}
+
+/// What of a configuration says where the ledger is.
+pub(super) const LEDGER: &[&str] = &["state_dir", "ledger"];
+
 /// The ledger of a configuration for reading, also while its owner runs. `None` when there is none yet.
 pub(super) fn book(config: &Config) -> Result<Option<Arc<dyn Reader>>, Failure> {
     match config.read_ledger() {
@@ -62,16 +76,21 @@ impl From<ConfigError> for Failure {
                 return Self::new(Exit::Usage, missing).hint("`farepass init` writes one");
             }
             ConfigError::Unreadable { .. } => error.to_string(),
-            ConfigError::Invalid(problems) => match problems.as_slice() {
-                [] => "the configuration is wrong".into(),
-                [one] => one_line(one),
-                [first, rest @ ..] => {
-                    let more = rest.len();
-                    format!("{} (and {more} more: farepass check)", one_line(first))
-                }
-            },
+            ConfigError::Invalid(problems) => first_of(problems),
         };
         Self::new(Exit::Usage, message)
+    }
+}
+
+/// What is wrong with the file, on one line.
+fn first_of(problems: &[SectionError]) -> String {
+    match problems {
+        [] => "the configuration is wrong".into(),
+        [one] => one_line(one),
+        [first, rest @ ..] => {
+            let more = rest.len();
+            format!("{} (and {more} more: farepass check)", one_line(first))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ledger::{charged, request};
 use super::session::seconds;
@@ -17,7 +17,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader, SessionRow};
-use crate::payer::{self, STOP_FILE};
+use crate::payer;
 use crate::settings::Span;
 
 /// Between two looks the disk and the database have a rest.
@@ -116,7 +116,7 @@ async fn look(
     if book.is_none() {
         *book = setup::book(config)?;
     }
-    let stopped = payer::stopped(&config.state_dir).then(by_file);
+    let stopped = payer::stopped(&config.state_dir).then(control::by_file);
     let Some(book) = book else {
         // No proxy has run here yet.
         return Ok(View {
@@ -152,12 +152,6 @@ async fn look(
         view.unknown += usize::from(event.state == State::Unknown);
     }
     Ok(view)
-}
-
-/// What the operator's file freezes, as a row beside the ledger's.
-fn by_file() -> Value {
-    let why = format!("the file `{STOP_FILE}` in the state directory");
-    json!({ "what": "all", "since": null, "why": why })
 }
 
 impl View {

@@ -14,6 +14,7 @@ mod assets;
 mod book;
 mod find;
 mod guard;
+mod partly;
 mod reach;
 mod rpc;
 mod stamp;
@@ -120,14 +121,7 @@ impl Config {
     /// # Errors
     /// When there is none, it cannot be read, or it is wrong: then with everything that is wrong.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
-        let file = find(named)?;
-        let stamp = Stamp::of(&file);
-        let bytes = bytes(&file).map_err(|problem| ConfigError::Unreadable {
-            file: file.clone(),
-            problem,
-        })?;
-        let name = file.display().to_string();
-        let text = text(&name, bytes).map_err(|e| ConfigError::Invalid(vec![e]))?;
+        let (file, text, stamp) = source(named)?;
         let config = Self::parse(&file, &text).map_err(ConfigError::Invalid)?;
         Ok(Self { stamp, ..config })
     }
@@ -137,6 +131,15 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in the order of the file.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Vec<SectionError>> {
+        let (config, problems) = Self::read_all(file, text)?;
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems.into_sorted()),
+        }
+    }
+
+    /// What can be read, and what is wrong with the rest.
+    fn read_all(file: &Path, text: &str) -> Result<(Self, Problems), Vec<SectionError>> {
         let name = file.display().to_string();
         let mut section = Section::file(&name, text).map_err(|e| vec![e])?;
         let mut problems = Problems::default();
@@ -161,10 +164,7 @@ impl Config {
             problems.push(unguarded);
         }
         problems.keep(section.finish());
-        match problems.is_empty() {
-            true => Ok(config),
-            false => Err(problems.into_sorted()),
-        }
+        Ok((config, problems))
     }
 
     /// Reads on after an error, with the default, so that all errors are found.
@@ -264,6 +264,19 @@ fn tls(section: Option<Section>, base: &Path, problems: &mut Problems) -> Tls {
         ca_dir: base.join("certs"),
         ..Tls::default()
     })
+}
+
+/// The file, its text, and which file that was.
+fn source(named: Option<&Path>) -> Result<(PathBuf, String, Option<Stamp>), ConfigError> {
+    let file = find(named)?;
+    let stamp = Stamp::of(&file);
+    let bytes = bytes(&file).map_err(|problem| ConfigError::Unreadable {
+        file: file.clone(),
+        problem,
+    })?;
+    let name = file.display().to_string();
+    let text = text(&name, bytes).map_err(|e| ConfigError::Invalid(vec![e]))?;
+    Ok((file, text, stamp))
 }
 
 /// A little more than a file may have, so that an endless one is told so.

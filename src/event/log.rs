@@ -210,7 +210,9 @@ impl Sink for Log {
     }
 
     fn flagged(&self, event: &SpendEvent) {
-        tracing::info!(target: SPEND, record = %named(event, "flagged"));
+        if !event.flags.is_empty() {
+            tracing::info!(target: SPEND, record = %named(event, "flagged"));
+        }
     }
 
     fn notice(&self, notice: &Notice) {

@@ -323,7 +323,8 @@ pub trait Sink: Send + Sync {
     fn observe(&self, event: &SpendEvent);
     /// Called for a refusal that is not recorded, as its session has had too many.
     fn left_out(&self, _event: &SpendEvent) {}
-    /// Called when the state is as before, but there is something new to look at in `flags`.
+    /// Called when the state is as before, and the record of it is new: most often for something to look at in
+    /// `flags`. Where there is nothing in them, only whoever shows records is told anything.
     fn flagged(&self, _event: &SpendEvent) {}
     /// Called when a step of a payment is over, with the time it took.
     fn took(&self, _step: metrics::Step, _time: Duration, _trace: Option<&Trace>) {}

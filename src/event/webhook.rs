@@ -8,7 +8,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -166,24 +166,22 @@ impl Courier {
         let _ = timeout(FAREWELL, farewell).await;
     }
 
-    /// Tries until it is taken, at most five times. The same id each time.
+    /// Tries until it is taken or refused for good, at most five times. The same id each time.
     async fn deliver(&self, id: &str, body: Bytes) {
         let mut pauses = PAUSES.iter();
         loop {
             match self.send(id, body.clone()).await {
                 Ok(()) => return,
-                Err(problem) => match pauses.next() {
+                Err(Refused::Again(problem)) => match pauses.next() {
                     Some(pause) => sleep(*pause).await,
-                    None => {
-                        tracing::warn!(problem, "the webhook did not take a notice");
-                        return;
-                    }
+                    None => return missed(&problem),
                 },
+                Err(Refused::Never(problem)) => return missed(&problem),
             }
         }
     }
 
-    async fn send(&self, id: &str, body: Bytes) -> Result<(), String> {
+    async fn send(&self, id: &str, body: Bytes) -> Result<(), Refused> {
         let timestamp = clock::wall().secs();
         let signature = self.secret.sign(id, timestamp, &body);
         let request = Request::builder()
@@ -197,14 +195,37 @@ impl Courier {
             .header(TIMESTAMP, timestamp)
             .header(SIGNATURE, signature)
             .body(body)
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| Refused::Never(e.to_string()))?;
         let answer = self.fetch.send(request, PATIENCE, ANSWER_MAX).await;
-        let status = answer.map_err(|e| e.to_string())?.status();
-        match status.is_success() {
-            true => Ok(()),
-            false => Err(format!("it answered {status}")),
+        let answer = answer.map_err(|e| Refused::Again(e.to_string()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let told = format!("it answered {status}");
+        // The same words again would be refused again, and hold up whatever waits behind them.
+        match status.is_client_error() && !PASSING.contains(&status) {
+            true => Err(Refused::Never(told)),
+            false => Err(Refused::Again(told)),
         }
     }
+}
+
+/// Of what a client is told that it did wrong, what may pass.
+const PASSING: [StatusCode; 3] = [
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::TOO_EARLY,
+    StatusCode::TOO_MANY_REQUESTS,
+];
+
+/// Why a notice was not taken, and whether it may be yet.
+enum Refused {
+    Again(String),
+    Never(String),
+}
+
+fn missed(problem: &str) {
+    tracing::warn!(problem, "the webhook did not take a notice");
 }
 
 /// Tells one notice from another. Without randomness it repeats, and a receiver may take it for seen.
@@ -223,13 +244,13 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    /// A service that takes nothing the first time. Gives what it was sent, each time.
-    async fn service() -> (Uri, mpsc::UnboundedReceiver<String>) {
+    /// A service that takes nothing the first time, and says so. Gives what it was sent, each time.
+    async fn service(first: &'static str) -> (Uri, mpsc::UnboundedReceiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let (heard, all) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            let mut answer = "503 Service Unavailable";
+            let mut answer = first;
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut text = String::new();
@@ -249,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_being_tried_at_the_end_is_tried_once_more() {
-        let (url, mut heard) = service().await;
+        let (url, mut heard) = service("503 Service Unavailable").await;
         let fetch = Fetch::new(Arc::new(RootCertStore::empty())).unwrap();
         let (sink, courier) = open(fetch, url, Secret::read(&[b'x'; 24]).unwrap());
         let (over, ends) = watch::channel(false);
@@ -274,6 +295,36 @@ mod tests {
         let second = heard.recv().await.unwrap();
         assert!(second.contains("second"), "{second}");
         assert_ne!(field(&second), field(&refused));
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_good_holds_up_nothing() {
+        for (answer, is_final) in [
+            ("400 Bad Request", true),
+            ("410 Gone", true),
+            ("408 Request Timeout", false),
+            ("429 Too Many Requests", false),
+            ("500 Internal Server Error", false),
+        ] {
+            let (url, mut heard) = service(answer).await;
+            let fetch = Fetch::new(Arc::new(RootCertStore::empty())).unwrap();
+            let (sink, courier) = open(fetch, url, Secret::read(&[b'x'; 24]).unwrap());
+            let (over, ends) = watch::channel(false);
+            let running = tokio::spawn(courier.run(ends));
+            for what in ["first", "second"] {
+                sink.notice(&Notice::Unfrozen {
+                    time: Timestamp(1),
+                    what: what.into(),
+                });
+            }
+            assert!(heard.recv().await.unwrap().contains("first"));
+            let next = timeout(PAUSES[0] / 2, heard.recv()).await;
+            let next = next.ok().flatten();
+            assert_eq!(next.is_some(), is_final, "{answer}: {next:?}");
+            assert!(next.is_none_or(|text| text.contains("second")), "{answer}");
+            over.send(true).unwrap();
+            running.await.unwrap();
+        }
     }
 
     /// The example of the Standard Webhooks specification, computed independently.

@@ -1,5 +1,6 @@
 //! The book in memory: tests, demonstrations.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::audit::{Audit, Seen};
 use super::chain::{Head, Record};
+use super::fullest::{Accounts, Fullest};
 use super::{
     Backend, Filter, Ledger, OpenError, Post, PostError, Posted, Reader, Report, SessionRow, Then,
     Trail,
@@ -156,19 +158,17 @@ impl Reader for Memory {
         Ok(self.lock().book.total(account, first).unwrap_or_default())
     }
 
-    async fn accounts(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, PostError> {
+    async fn accounts(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, PostError> {
         let inner = self.lock();
         let here = inner.book.counted.range((prefix.to_owned(), 0)..);
         let here = here.take_while(|((account, _), _)| account.starts_with(prefix));
         let names: std::collections::BTreeSet<_> = here.map(|((account, _), _)| account).collect();
         let sum = |account: &String| inner.book.total(account, first).unwrap_or_default();
-        let sums = names.into_iter().take(most).map(|a| (a.clone(), sum(a)));
-        Ok(sums.collect())
+        let mut fullest = Fullest::new(most);
+        for account in names {
+            fullest.put(account.clone(), sum(account));
+        }
+        Ok(fullest.done())
     }
 
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {
@@ -190,6 +190,17 @@ impl Reader for Memory {
 
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         Ok(self.lock().newest_of(id).cloned())
+    }
+
+    async fn ids(
+        &self,
+        range: RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, PostError> {
+        let inner = self.lock();
+        let events = inner.records.iter().filter_map(|(_, e)| e.as_ref());
+        let ids: std::collections::BTreeSet<_> = events.map(|e| e.id).collect();
+        Ok(ids.range(range).take(most).copied().collect())
     }
 
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {

@@ -1,5 +1,7 @@
 //! The durable book. A backend stores; `budget::judge` judges.
 
+use std::ops::RangeInclusive;
+
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
@@ -13,6 +15,7 @@ use crate::payment::{Limit, PaymentId, Session, SessionId};
 mod audit;
 mod chain;
 mod columns;
+mod fullest;
 mod memory;
 mod opening;
 mod place;
@@ -21,6 +24,7 @@ mod sealed;
 pub mod sessions;
 mod sqlite;
 
+pub use fullest::Accounts;
 pub use opening::{
     Again, BACKENDS, Backend, Database, Held, OpenError, Opening, hold, in_memory, open, read,
 };
@@ -206,19 +210,21 @@ pub trait Reader: Send + Sync {
     async fn sessions(&self) -> Result<Vec<SessionRow>, PostError>;
     /// What counts in an account from bucket `first` on, with no upper end.
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError>;
-    /// The same of every account whose name begins so, at most so many, in the order of their names.
-    async fn accounts(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, PostError>;
+    /// The same of every account whose name begins so and in which something counts then. The fullest
+    /// come by name, at most so many.
+    async fn accounts(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, PostError>;
     /// Reserved and unknown payments with their newest events: what the sweeper must finish.
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError>;
     /// One payment as the book has it, with its newest event. A refusal is none.
     async fn booked(&self, id: PaymentId) -> Result<Option<(Payment, SpendEvent)>, PostError>;
     /// The newest event of one payment or refusal.
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError>;
+    /// Ids of payments and refusals in this range, the lowest first, at most so many.
+    async fn ids(
+        &self,
+        range: RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, PostError>;
     /// The newest event of each payment that fits.
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError>;
     /// Every event of one payment, oldest first.

@@ -5,6 +5,7 @@
 //! and each is judged on everything that was committed before it. A post is durable when it returns. What
 //! cannot be found out is not promised.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -22,8 +23,8 @@ use crate::payment::{PaymentId, SessionId};
 
 use super::sealed::Sealed;
 use super::{
-    Backend, Database, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
-    SessionRow, Then, Trail,
+    Accounts, Backend, Database, Filter, Ledger, OpenError, Opening, Post, PostError, Posted,
+    Reader, Report, SessionRow, Then, Trail,
 };
 
 mod batch;
@@ -295,12 +296,7 @@ impl Reader for Postgres {
         self.desk()?.counted(account, first).await
     }
 
-    async fn accounts(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, PostError> {
+    async fn accounts(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, PostError> {
         self.desk()?.accounts(prefix, first, most).await
     }
 
@@ -314,6 +310,14 @@ impl Reader for Postgres {
 
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         self.desk()?.payment(id).await
+    }
+
+    async fn ids(
+        &self,
+        range: RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, PostError> {
+        self.desk()?.ids(range, most).await
     }
 
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {

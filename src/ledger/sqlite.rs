@@ -3,6 +3,7 @@
 //! A post is durable when it returns. Posts that wait at the same time share one sync. After a
 //! storage failure nothing is promised before the whole file has been verified again.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -18,7 +19,7 @@ use crate::payment::{PaymentId, SessionId};
 
 use super::place::{Hold, Place};
 use super::{
-    Backend, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
+    Accounts, Backend, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
     SessionRow, Then, Trail,
 };
 
@@ -237,12 +238,7 @@ impl Reader for Sqlite {
         self.file.counted(account, first).await
     }
 
-    async fn accounts(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, PostError> {
+    async fn accounts(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, PostError> {
         self.file.accounts(prefix, first, most).await
     }
 
@@ -256,6 +252,14 @@ impl Reader for Sqlite {
 
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         self.file.payment(id).await
+    }
+
+    async fn ids(
+        &self,
+        range: RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, PostError> {
+        self.file.ids(range, most).await
     }
 
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {

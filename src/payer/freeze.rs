@@ -29,9 +29,15 @@ pub(super) fn by_file() -> Refusal {
 }
 
 impl Payer {
+    /// Did the operator stop all payments by other means than the ledger: a file?
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        (self.stopped)()
+    }
+
     /// May anything be paid here, by this agent?
     pub(super) fn thawed(&self, asked: &Asked) -> Result<(), Refusal> {
-        if (self.stopped)() {
+        if self.is_stopped() {
             return Err(by_file());
         }
         match self.ledger.frozen(&asked.host, &asked.session.agent) {

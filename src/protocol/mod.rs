@@ -281,7 +281,7 @@ pub fn carried(headers: &HeaderMap) -> bool {
 /// section 11.1). What is no letter of a token parts words: some servers take more for a blank than the RFC has.
 fn is_scheme(credentials: &[u8]) -> bool {
     let scheme = credentials
-        .split(|b| !is_token(*b))
+        .split(|b| !is_tchar(*b))
         .find(|word| !word.is_empty())
         .unwrap_or_default();
     PAYMENT_SCHEMES
@@ -290,7 +290,7 @@ fn is_scheme(credentials: &[u8]) -> bool {
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
+fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -62,6 +62,37 @@ fn an_export_has_what_the_list_has() {
     assert_eq!(costs, ["0.01", "0.00"], "a refusal costs nothing");
 }
 
+#[test]
+fn an_id_as_it_is_listed_is_that_of_one_payment() {
+    let Some(street) = spent() else { return };
+    let home = &street.home;
+    let listed = home.farepass(["ledger", "list", "--denied"]).ok().out;
+    let ids: Vec<_> = (listed.lines().skip(1))
+        .filter_map(|line| line.split_whitespace().last())
+        .collect();
+    assert_eq!(ids.len(), 2, "{listed}");
+    for id in ids {
+        // More than its millisecond.
+        assert!(id.starts_with("pay_") && id.len() == 24, "{listed}");
+        let shown = home.farepass(["ledger", "show", id]).ok().out;
+        assert!(shown.contains(id), "{shown}");
+    }
+    for many in ["pay_", "p", "pay_0"] {
+        let said = format!("more than one payment id begins with `{many}`");
+        home.farepass(["ledger", "show", many]).failed(2, &[&said]);
+    }
+    for none in [
+        "",
+        "pay_ff",
+        "PAY_0",
+        "x",
+        &format!("pay_{}", "0".repeat(33)),
+    ] {
+        let said = format!("there is no payment `{none}`");
+        home.farepass(["ledger", "show", none]).failed(1, &[&said]);
+    }
+}
+
 /// What `spend` adds up is what the rows of the list say, to the billionth and to the atom.
 #[test]
 fn spend_adds_up_what_the_list_has() {

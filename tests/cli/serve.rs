@@ -288,6 +288,33 @@ fn a_reload_takes_the_new_policy_or_keeps_the_old() {
     assert_eq!(states(), [&paid[..], &denied, &paid].concat());
 }
 
+/// The proxy that runs has read a good file. Probes must not end it over a bad one, and it can be stopped.
+#[test]
+fn a_mistake_in_the_file_is_no_reason_not_to_freeze() {
+    let home = Home::ready();
+    let _service = home.serve(&[]);
+    home.farepass(["ready", "--alive", "--wait", "20s"]).ok();
+    home.configure("via: []");
+    for args in [
+        &["ready", "--alive"][..],
+        &["freeze", "--why", "lunch"],
+        &["freeze", "--list"],
+        &["unfreeze"],
+        &["approve"],
+    ] {
+        let ended = home.farepass(args).ok();
+        let warning = ended.err.lines().next().unwrap_or_default();
+        assert!(warning.starts_with("farepass: warning: "), "{ended:?}");
+        assert!(warning.contains(" via: "), "{ended:?}");
+    }
+    assert_eq!(home.farepass(["deny", "apr_00"]).code, Some(1));
+    home.farepass(["session", "list"]).failed(2, &["via"]);
+    // Who knows which ledger is meant?
+    home.configure("ledgr: { postgres: { url_file: url } }");
+    home.farepass(["freeze"])
+        .failed(2, &["more: farepass check"]);
+}
+
 #[test]
 fn without_a_wallet_it_is_not_ready() {
     let home = Home::new();

@@ -1,5 +1,6 @@
 //! A ledger that stops whoever asks it for one payment, so that somebody else comes first.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use farepass::clock::Timestamp;
 use farepass::event::SpendEvent;
 use farepass::event::export::Recorded;
 use farepass::ledger::{
-    Filter, Ledger, Post, PostError, Posted, Reader, Report, SessionRow, Then, Trail,
+    Accounts, Filter, Ledger, Post, PostError, Posted, Reader, Report, SessionRow, Then, Trail,
 };
 use farepass::payment::{PaymentId, SessionId};
 use tokio::sync::{Notify, mpsc};
@@ -58,12 +59,7 @@ impl Reader for Gate {
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
         self.inner.counted(account, first).await
     }
-    async fn accounts(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, PostError> {
+    async fn accounts(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, PostError> {
         self.inner.accounts(prefix, first, most).await
     }
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {
@@ -79,6 +75,13 @@ impl Reader for Gate {
             let _ = timeout(PATIENCE, self.open.notified()).await;
         }
         found
+    }
+    async fn ids(
+        &self,
+        range: RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, PostError> {
+        self.inner.ids(range, most).await
     }
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {
         self.inner.payments(filter).await

@@ -205,6 +205,12 @@ fn a_person_approves_by_a_click_and_sees_it_paid() {
     assert!(chain.ends_with(last), "{chain}");
     assert_eq!(text("money"), "$0.56 $4.44 $0.010000001 $12.50 $0.00");
     assert_eq!(text("lost"), "not known whether it pays");
+    assert_eq!(seen["parted"], json!(true), "the keyboard is where it was");
+    assert_eq!(seen["byFile"], json!(["all payments (the file)", 0]));
+    assert_eq!(seen["many"][0], json!("$50.00+"));
+    assert_eq!(seen["many"][1], json!("5000+"));
+    assert_eq!(text("manyDrawn"), "Spend over time, at least $50.00 in all");
+    assert_eq!(text("trouble"), "The proxy says: no ledger");
     assert_eq!(
         seen["errors"],
         json!([]),

@@ -116,6 +116,8 @@ fn every_backend_pays_once_and_the_token_is_used_again() {
             (&row["receipt"], &row["confirmed"]),
             (&json!("preimage"), &json!(true))
         );
+        let flagged = |line: &Value| line["event"] == "flagged";
+        assert!(!scene.proxy.events().iter().any(flagged), "{face:?}");
         scene.proxy.assert_verifies();
         scene.assert_secrets_are_kept();
         match face {

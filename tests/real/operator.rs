@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::api::ask;
 use crate::support::curl::fetch;
 use crate::support::http::{Body, read_body, read_head};
 use crate::support::merchant::{Merchant, shop};
@@ -309,6 +310,18 @@ fn an_approval_survives_a_restart_and_buys_once() {
     assert_eq!(paid(&merchant), 1);
 }
 
+/// The file is a freeze as others are, for whoever only looks from elsewhere.
+fn told_everywhere(proxy: &Proxy) {
+    let why = "the file `freeze` in the state directory";
+    let row = json!([{ "what": "all", "since": null, "why": why }]);
+    let asked = ask(proxy, "GET", "/api/v1/freezes", None);
+    assert_eq!(asked.json(), row);
+    assert_eq!(said(proxy, &["freeze", "--list", "--json"]), row);
+    assert_eq!(said(proxy, &["unfreeze", "--json"]), row, "it is there yet");
+    let page = proxy.ask_admin("/metrics").unwrap().text();
+    assert!(page.contains("\nfarepass_freezes 1\n"), "{page}");
+}
+
 #[test]
 fn a_freeze_stops_payments_and_nothing_else() {
     let (merchant, setup) = scene(&json!({}));
@@ -347,6 +360,7 @@ fn a_freeze_stops_payments_and_nothing_else() {
     let file = proxy.setup.state().join("freeze");
     std::fs::write(&file, "").unwrap();
     assert_eq!(frozen(&proxy).as_deref(), Some("frozen"));
+    told_everywhere(&proxy);
     std::fs::remove_file(&file).unwrap();
     assert_eq!(frozen(&proxy), None);
     assert_eq!(paid(&merchant), before + 2);

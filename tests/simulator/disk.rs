@@ -2,6 +2,7 @@
 //! stored all the same, and after a failure nothing is promised for a while.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use farepass::clock::Timestamp;
 use farepass::event::SpendEvent;
 use farepass::event::export::Recorded;
 use farepass::ledger::{
-    Filter, Ledger, Post, PostError, Posted, Reader, Report, SessionRow, Then, Trail,
+    Accounts, Filter, Ledger, Post, PostError, Posted, Reader, Report, SessionRow, Then, Trail,
 };
 use farepass::payment::{PaymentId, SessionId};
 use tokio::sync::mpsc::Sender;
@@ -191,12 +192,7 @@ impl Reader for Disk {
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {
         now(self.inner.counted(account, first))
     }
-    async fn accounts(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, PostError> {
+    async fn accounts(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, PostError> {
         now(self.inner.accounts(prefix, first, most))
     }
     async fn open(&self) -> Result<Vec<(Payment, SpendEvent)>, PostError> {
@@ -210,6 +206,13 @@ impl Reader for Disk {
     }
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         now(self.inner.payment(id))
+    }
+    async fn ids(
+        &self,
+        range: RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, PostError> {
+        now(self.inner.ids(range, most))
     }
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {
         now(self.inner.payments(filter))

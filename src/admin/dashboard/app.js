@@ -6,7 +6,7 @@ import { byId, el, made, money, put, usd } from "/dom.js";
 import * as limits from "/limits.js";
 import * as tables from "/tables.js";
 
-/** Newest events kept: of payments for the plot, of refusals for the list. */
+/** Newest events kept: of payments for the plot, of refusals for the list. Payments whose end is open stay besides. */
 const KEPT = 5000;
 /** Refusals that are read at first. */
 const REFUSALS = 200;
@@ -21,11 +21,20 @@ let frozen = [];
 let stands = null;
 let health = null;
 
-function told(error) {
+/** What does not work, by what was tried: it is told until the same works again. */
+const troubles = new Map();
+
+function told(error, what = "act") {
   if (error instanceof Refused && error.status === 401) return signIn(false);
-  byId("error").textContent = error ? `The proxy says: ${error.message}` : "";
-  byId("error").hidden = !error;
+  troubles.delete(what);
+  if (error) troubles.set(what, error.message);
+  const last = [...troubles.values()].pop();
+  byId("error").textContent = last === undefined ? "" : `The proxy says: ${last}`;
+  byId("error").hidden = last === undefined;
 }
+
+/** Reads, and tells when that does not work. */
+const reads = (read) => () => read().then(() => told(null, read.name), (error) => told(error, read.name));
 
 function signIn(wrong) {
   byId("login").hidden = false;
@@ -36,21 +45,34 @@ function signIn(wrong) {
   byId("login").elements.token.focus();
 }
 
+const isOpen = (p) => p.state === "unknown" || p.state === "reserved";
+
 function keep(event) {
   const own = event.state === "denied" ? refused : paid;
   const before = own.get(event.id);
   if (before && Date.parse(before.time) > Date.parse(event.time)) return;
   own.delete(event.id);
   own.set(event.id, event);
-  if (own.size > KEPT) own.delete(own.keys().next().value);
+  if (own.size <= KEPT) return;
+  for (const [id, old] of own) {
+    if (isOpen(old)) continue;
+    own.delete(id);
+    break;
+  }
 }
 
 const newest = (own) => [...own.values()].reverse();
 
+/** Since when no payment is missing: always, until there are more than are kept. */
+function whole(events) {
+  if (events.length < KEPT) return 0;
+  return events.reduce((first, p) => (isOpen(p) ? first : Math.min(first, Date.parse(p.time))), Infinity);
+}
+
 function draw() {
   const events = newest(paid);
   const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
-  put(byId("chart"), chart(events, chosen("by"), Number(chosen("span"))));
+  put(byId("chart"), chart(events, chosen("by"), Number(chosen("span")), whole(events)));
   put(byId("payments-table"), tables.payments(events, draw));
   put(byId("refusals-table"), tables.refusals(newest(refused), draw));
   tiles(events);
@@ -62,14 +84,15 @@ function tiles(events) {
   const counts = (p) => ["settled", "unknown", "reserved"].includes(p.state);
   const spent = events.filter((p) => counts(p) && made(p) >= today);
   const sum = (list) => list.reduce((all, p) => all + usd(p.charged), 0);
-  const open = events.filter((p) => p.state === "unknown" || p.state === "reserved");
+  const more = whole(events) > today ? "+" : "";
+  const open = events.filter(isOpen);
   const turned = newest(refused).filter((p) => Date.parse(p.time) >= today);
   const waiting = approvals;
   const tile = (name, value, mood, place) => el("a", { class: `tile ${mood}`, href: place }, el("b", {}, value), el("span", {}, name));
   put(byId("tiles"),
-    tile("spent today (UTC)", money(sum(spent)), "", "#spend"),
-    tile("payments today (UTC)", spent.length, "", "#payments"),
-    tile("outcome unknown", money(sum(open)), open.length > 0 ? "warn" : "", "#payments"),
+    tile("spent today (UTC)", money(sum(spent)) + more, "", "#spend"),
+    tile("payments today (UTC)", spent.length + more, "", "#payments"),
+    tile("outcome unknown", money(sum(open)) + (open.length < KEPT ? "" : "+"), open.length > 0 ? "warn" : "", "#payments"),
     tile("refused today (UTC)", turned.length < REFUSALS ? turned.length : `${turned.length}+`, "", "#refusals"),
     tile("waiting for you", waiting.length, waiting.length > 0 ? "warn" : "", "#approvals"));
   document.title = waiting.length > 0 ? `(${waiting.length}) Farepass` : "Farepass";
@@ -129,11 +152,16 @@ function standing() {
 }
 
 async function readPayments() {
-  const [payments, refusals] = await Promise.all([ask(`payments?limit=${KEPT}`), ask(`refusals?limit=${REFUSALS}`)]);
-  for (const event of payments.reverse()) keep(event);
-  for (const event of refusals.reverse()) keep(event);
+  const before = [...paid.values()].filter(isOpen);
+  const asked = [`payments?limit=${KEPT}`, `payments?state=reserved&limit=${KEPT}`, `payments?state=unknown&limit=${KEPT}`, `refusals?limit=${REFUSALS}`];
+  const [payments, reserved, unknown, refusals] = await Promise.all(asked.map((question) => ask(question)));
+  // What was open and is not in these lists has ended while nobody listened. What was heard since is newer.
+  for (const one of before) if (paid.get(one.id) === one) paid.delete(one.id);
+  for (const all of [unknown, reserved, payments, refusals]) for (const event of all.reverse()) keep(event);
   draw();
 }
+
+const [approvalsRead, freezesRead, limitsRead, healthRead, paymentsRead] = [readApprovals, readFreezes, readLimits, readHealth, readPayments].map(reads);
 
 async function answer(id, yes, button) {
   button.disabled = true;
@@ -143,7 +171,7 @@ async function answer(id, yes, button) {
   } catch (error) {
     told(error);
   }
-  await readApprovals().catch(told);
+  await approvalsRead();
 }
 
 async function freeze(scope, name, why) {
@@ -180,8 +208,8 @@ function soon(act, wait) {
 }
 
 const drawSoon = soon(draw, 100);
-const limitsSoon = soon(readLimits, 500);
-const controlSoon = soon(() => Promise.all([readApprovals(), readFreezes()]), 50);
+const limitsSoon = soon(limitsRead, 500);
+const controlSoon = soon(() => Promise.all([approvalsRead(), freezesRead()]), 50);
 
 function heard(kind, data) {
   if (kind !== "spend") return controlSoon();
@@ -200,7 +228,7 @@ function alive(is) {
     standing();
   }
   // What is in no stream may have changed meanwhile, and a stream that heard nothing yet begins anew.
-  if (is) Promise.all([readHealth(), readPayments(), readLimits().then(readApprovals), readFreezes()]).catch(told);
+  if (is) [healthRead, paymentsRead, () => limitsRead().then(approvalsRead), freezesRead].forEach((read) => read());
 }
 
 function wire() {
@@ -225,7 +253,7 @@ function wire() {
   });
   // The drawing is for the width.
   addEventListener("resize", drawSoon);
-  setInterval(() => readHealth().catch(told), 15000);
+  setInterval(healthRead, 15000);
   setInterval(controlSoon, 15000);
   setInterval(drawSoon, 30000);
 }
@@ -236,11 +264,11 @@ async function begin() {
     await readHealth();
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return signIn(wrong);
-    return told(error);
+    return told(error, readHealth.name);
   }
   byId("main").hidden = false;
   wire();
-  await Promise.all([readLimits().then(readApprovals), readFreezes()]).catch(told);
+  await Promise.all([limitsRead().then(approvalsRead), freezesRead()]);
   draw();
   // A link to one question ends in its id.
   const asked = location.pathname.match(/^\/approvals\/(apr_[0-9a-f]+)$/)?.[1];

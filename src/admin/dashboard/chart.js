@@ -6,8 +6,8 @@ const [HEIGHT, BOTTOM, TOP] = [240, 26, 12];
 const BARS = 60;
 const SHOWN = 6;
 
-/** Bars of what `payments` cost in the last `span` seconds, by `host` or `agent`. */
-export function chart(payments, by, span, now = Date.now()) {
+/** Bars of what `payments` cost in the last `span` seconds, by `host` or `agent`. Before `whole` some are missing. */
+export function chart(payments, by, span, whole = 0, now = Date.now()) {
   const start = now - span * 1000;
   const counts = (p) => p.charged && p.state !== "released" && p.state !== "denied";
   const here = payments.filter((p) => counts(p) && made(p) >= start);
@@ -20,7 +20,8 @@ export function chart(payments, by, span, now = Date.now()) {
   }
   const all = [...names, ...(bars.some((bar) => bar.has("other")) ? ["other"] : [])];
   const total = here.reduce((sum, p) => sum + usd(p.charged), 0);
-  return el("figure", {}, draw(bars, all, start, span, total), legend(all, here, by, names, total));
+  const sum = `${whole > start ? "at least " : ""}${money(total)} in all`;
+  return el("figure", {}, draw(bars, all, start, span, sum), legend(all, here, by, names, sum));
 }
 
 function largest(payments, by) {
@@ -46,7 +47,7 @@ function draw(bars, names, start, span, total) {
   const LEFT = 12 + longest * (narrow ? 10 : 7.5);
   const [width, height] = [WIDTH - LEFT, HEIGHT - BOTTOM - TOP];
   const y = (value) => TOP + height - (value / most) * height;
-  const label = `Spend over time, ${money(total)} in all`;
+  const label = `Spend over time, ${total}`;
   const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
   for (const part of [0, 0.5, 1]) {
     root.append(
@@ -87,5 +88,5 @@ function legend(all, payments, by, names, total) {
   const item = (name, i) =>
     el("li", {}, el("span", { class: `swatch c${i}`, "aria-hidden": "true" }), el("bdi", {}, name), ` ${money(sum(name))}`);
   const none = all.length === 0 && el("p", { class: "quiet" }, "Nothing was spent in this time.");
-  return el("figcaption", {}, none || [el("ul", { class: "legend" }, all.map(item)), el("p", {}, `${money(total)} in all`)]);
+  return el("figcaption", {}, none || [el("ul", { class: "legend" }, all.map(item)), el("p", {}, total)]);
 }

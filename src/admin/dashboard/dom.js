@@ -34,11 +34,19 @@ function fill(node, attributes, children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Puts new children into a place, and the focus back where it was. */
+/** Where the focus was, in places where what had it takes none for now. */
+const parted = new WeakMap();
+
+/** Puts new children into a place, and the focus back where it was, unless it is elsewhere by now. */
 export function put(place, ...children) {
-  const held = place.contains(document.activeElement) && document.activeElement.dataset.key;
+  const active = document.activeElement;
+  const held = place.contains(active) ? active.dataset.key : active === document.body && parted.get(place);
   place.replaceChildren(...children.flat().filter(Boolean));
-  if (held) [...place.querySelectorAll("[data-key]")].find((e) => e.dataset.key === held)?.focus();
+  parted.delete(place);
+  const again = held && [...place.querySelectorAll("[data-key]")].find((e) => e.dataset.key === held);
+  if (!again) return;
+  if (again.disabled) parted.set(place, held);
+  else again.focus();
 }
 
 /** "0.05 USD" in billionths of a dollar, as the ledger counts: whole numbers, so sums of them are exact. */

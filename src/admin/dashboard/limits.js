@@ -69,9 +69,11 @@ export function freezes(all, thaw) {
   if (all.length === 0) return [el("p", { class: "quiet" }, "Nothing is frozen.")];
   return all.map((freeze) => {
     const [scope, ...name] = freeze.what.split(" ");
-    const button = el("button", { "data-key": freeze.what, onclick: () => thaw(scope, name.join(" ") || undefined) }, "Unfreeze");
+    // The operator's file freezes as long as it is there: no click takes it away.
+    const button = freeze.since && el("button", { "data-key": freeze.what, onclick: () => thaw(scope, name.join(" ") || undefined) }, "Unfreeze");
+    const since = freeze.since && [" since ", when(freeze.since)];
     const why = freeze.why && ` (${freeze.why})`;
-    return el("div", { class: "card between frozen" }, el("span", {}, el("strong", {}, freeze.what === "all" ? "all payments" : freeze.what), why, " since ", when(freeze.since)), button);
+    return el("div", { class: "card between frozen" }, el("span", {}, el("strong", {}, freeze.what === "all" ? "all payments" : freeze.what), why, since), button);
   });
 }
 

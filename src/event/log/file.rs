@@ -46,7 +46,9 @@ impl Sink for EventFile {
     }
 
     fn flagged(&self, event: &SpendEvent) {
-        self.put(named(event, "flagged"));
+        if !event.flags.is_empty() {
+            self.put(named(event, "flagged"));
+        }
     }
 
     fn notice(&self, notice: &Notice) {
@@ -102,6 +104,11 @@ mod tests {
         let second = EventFile::open(&path).unwrap();
         std::fs::rename(&path, &moved).unwrap();
         second.observe(&SpendEvent::default());
+        second.flagged(&SpendEvent {
+            flags: vec![crate::event::Flag::PaidNotDelivered],
+            ..SpendEvent::default()
+        });
+        // Nothing to look at is no line.
         second.flagged(&SpendEvent::default());
         // Dropped, it has written what it had.
         drop(second);

@@ -235,7 +235,7 @@ impl Sink for Metrics {
 impl Metrics {
     /// Hosts that have a label from now on, as far as there is room: the patterns of the policy.
     pub fn name_hosts(&self, patterns: impl Iterator<Item = HostPattern>) {
-        for pattern in patterns {
+        for pattern in patterns.filter(|pattern| pattern.to_string() != OTHER) {
             self.hosts.keep(|p| *p == pattern, || pattern.clone());
         }
     }

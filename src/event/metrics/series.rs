@@ -47,7 +47,11 @@ impl<T> Names<T> {
 }
 
 impl Names<Box<str>> {
+    /// Whoever is called like the rest counts among it: two samples of one name would spoil the page.
     pub(super) fn text(&self, text: &str) -> usize {
+        if text == OTHER {
+            return self.0.len();
+        }
         self.keep(|name| **name == *text, || text.into())
     }
 
@@ -121,6 +125,7 @@ mod tests {
     #[test]
     fn what_has_no_place_counts_among_the_rest() {
         let names = Names::new(2);
+        assert_eq!((names.text(OTHER), names.name(2)), (2, OTHER));
         assert_eq!((names.text("a"), names.text("b")), (0, 1));
         assert_eq!((names.text("c"), names.text("a")), (2, 0));
         assert_eq!((names.name(1), names.name(2)), ("b", OTHER));

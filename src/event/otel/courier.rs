@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use super::Resource;
 use super::partial::{Left, left};
@@ -19,6 +19,10 @@ use super::queue::{Lane, Tally};
 use super::record::{Log, Span};
 use crate::clock;
 use crate::fetch::Fetch;
+
+mod frame;
+
+use frame::{framed, method, unframed};
 
 /// Spans or records that may wait: some seconds of a busy proxy, and at most a few MiB.
 const WAITING: usize = 4096;
@@ -191,7 +195,7 @@ impl<T: Signal> Courier<T> {
         request: &Bytes,
         over: &mut watch::Receiver<bool>,
     ) -> (Result<Left, String>, Option<tokio::time::Instant>) {
-        let mut delivery = std::pin::pin!(self.deliver(request));
+        let mut delivery = std::pin::pin!(self.deliver(request, over.clone()));
         tokio::select! {
             biased;
             outcome = &mut delivery => (outcome, None),
@@ -282,16 +286,24 @@ impl<T: Signal> Courier<T> {
         }
     }
 
-    /// Tries until it is taken, at most five times.
-    async fn deliver(&self, request: &Bytes) -> Result<Left, String> {
+    /// Tries until it is taken, at most five times; once more and at once when it is over during a pause.
+    async fn deliver(
+        &self,
+        request: &Bytes,
+        mut over: watch::Receiver<bool>,
+    ) -> Result<Left, String> {
         let mut pauses = PAUSES.iter();
+        let mut last = false;
         loop {
             match self.send(request).await {
                 Ok(left) => return Ok(left),
                 Err(Refused::Never(why)) => return Err(why),
                 Err(Refused::Again(why, wanted)) => match pauses.next() {
-                    Some(pause) => sleep(wanted.unwrap_or(*pause).min(PAUSE_MAX)).await,
-                    None => return Err(why),
+                    Some(pause) if !last => {
+                        let pause = wanted.unwrap_or(*pause).min(PAUSE_MAX);
+                        last = timeout(pause, turned(&mut over)).await.is_ok();
+                    }
+                    Some(_) | None => return Err(why),
                 },
             }
         }
@@ -364,30 +376,6 @@ impl Destination {
         request.headers_mut().insert(CONTENT_TYPE, kind);
         Ok(request)
     }
-}
-
-/// The message of a frame; nothing where it is compressed, which nobody asked for.
-fn unframed(frame: &[u8]) -> &[u8] {
-    frame
-        .strip_prefix(&[0])
-        .and_then(|rest| rest.get(4..))
-        .unwrap_or_default()
-}
-
-/// Not compressed, its length, and the message.
-fn framed(message: &Bytes) -> Bytes {
-    let mut frame = BytesMut::with_capacity(message.len() + 5);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    frame.put_slice(message);
-    frame.freeze()
-}
-
-/// The URL of a method.
-fn method(endpoint: &Uri, method: &'static str) -> Option<Uri> {
-    let mut parts = endpoint.clone().into_parts();
-    parts.path_and_query = Some(http::uri::PathAndQuery::from_static(method));
-    Uri::from_parts(parts).ok()
 }
 
 /// What a collector that is busy asks for, in seconds.

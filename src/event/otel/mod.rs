@@ -307,7 +307,9 @@ impl Sink for Otel {
     }
 
     fn flagged(&self, event: &SpendEvent) {
-        if let Some(logs) = &self.logs {
+        if let Some(logs) = &self.logs
+            && !event.flags.is_empty()
+        {
             logs.put(Log::of_event(event, "farepass.flagged"));
         }
     }

@@ -1,6 +1,7 @@
 //! Questions to the tables. Each is one statement, and so one state of them, or one transaction.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
 use crate::ledger::columns::bucket_number;
-use crate::ledger::{Filter, PostError, Reader, Report, SessionRow, Trail};
+use crate::ledger::{Accounts, Filter, PostError, Reader, Report, SessionRow, Trail};
 use crate::payment::{Limit, PaymentId, SessionId};
 
 /// Rows of a list that are asked for at once.
@@ -40,20 +41,26 @@ const COUNTED_FROM: &str = "SELECT account, bucket, amount, payments FROM farepa
 /// Of many at once: a question for each would take a round trip for each.
 const COUNTED_OF: &str = "SELECT account, bucket, amount, payments FROM farepass_counted
   WHERE account = ANY($1) ORDER BY account";
-/// From name to name, so that buckets of long ago are skipped, not read.
+/// From name to name, so that buckets of long ago are skipped, not read. With each row in how many accounts
+/// something counts, and the most payments of one.
 const ACCOUNTS: &str = "
 WITH RECURSIVE name(account) AS (
   (SELECT account FROM farepass_counted WHERE account >= $1 ORDER BY account LIMIT 1)
   UNION ALL
   SELECT (SELECT c.account FROM farepass_counted c WHERE c.account > n.account ORDER BY c.account LIMIT 1)
   FROM name n WHERE starts_with(n.account, $1)),
-few AS (SELECT account FROM name WHERE starts_with(account, $1) LIMIT $3)
-SELECT f.account, coalesce(c.bucket, 0), coalesce(c.amount, 0), coalesce(c.payments, 0)
-FROM few f LEFT JOIN farepass_counted c ON c.account = f.account AND c.bucket >= $2 ORDER BY f.account";
+used AS (SELECT n.account, s.amount, s.payments FROM name n, LATERAL (
+  SELECT sum(c.amount)::bigint AS amount, sum(c.payments)::bigint AS payments
+  FROM farepass_counted c WHERE c.account = n.account AND c.bucket >= $2) s
+  WHERE starts_with(n.account, $1) AND s.payments > 0)
+SELECT account, amount, payments, count(*) OVER (), max(payments) OVER () FROM used
+ORDER BY amount DESC, payments DESC, account LIMIT $3";
 const OPEN: &str = "SELECT p.id, p.last, p.stage, p.amount, p.until, p.nonce, p.marks, r.event
   FROM farepass_payment p JOIN farepass_record r ON r.seq = p.last WHERE p.stage = 0 ORDER BY p.until";
 const BOOKED: &str = "SELECT p.id, p.last, p.stage, p.amount, p.until, p.nonce, p.marks, r.event
   FROM farepass_payment p JOIN farepass_record r ON r.seq = p.last WHERE p.id = $1";
+const BETWEEN: &str =
+    "SELECT id FROM farepass_payment WHERE id >= $1 AND id <= $2 ORDER BY id LIMIT $3";
 /// `$1` newest, `$2` oldest record.
 pub(super) const LIST: &str = "SELECT r.seq, r.hash, r.event
   FROM farepass_record r JOIN farepass_payment p ON p.id = r.payment
@@ -174,22 +181,34 @@ impl Desk {
         })
     }
 
-    async fn named(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, Fault> {
-        let (first, most) = (
-            bucket_number(first),
-            i64::try_from(most).unwrap_or(i64::MAX),
-        );
+    async fn named(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, Fault> {
+        let (first, most) = (bucket_number(first), rows_of(most));
         let values = [
             (&prefix as _, Type::TEXT),
             (&first as _, Type::INT8),
             (&most as _, Type::INT8),
         ];
-        by_name(&self.link.ask(ACCOUNTS, &values).await?)
+        let mut accounts = Accounts::default();
+        for row in &self.link.ask(ACCOUNTS, &values).await? {
+            rows::account(row, &mut accounts)?;
+        }
+        Ok(accounts)
+    }
+
+    async fn between(
+        &self,
+        range: &RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, Fault> {
+        let blob = |id: &PaymentId| id.0.to_be_bytes().to_vec();
+        let (first, last, most) = (blob(range.start()), blob(range.end()), rows_of(most));
+        let values = [
+            (&first as _, Type::BYTEA),
+            (&last as _, Type::BYTEA),
+            (&most as _, Type::INT8),
+        ];
+        let found = self.link.ask(BETWEEN, &values).await?;
+        found.iter().map(|row| rows::payment_id(row, 0)).collect()
     }
 
     async fn all_sessions(&self) -> Result<Vec<SessionRow>, Fault> {
@@ -205,6 +224,11 @@ impl Desk {
         let with = opened.iter().zip(&accounts);
         Ok(with.map(|(o, a)| SessionRow::new(o, sum(a))).collect())
     }
+}
+
+/// As a limit of a question.
+fn rows_of(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
 }
 
 /// The sums of rows that come in the order of their accounts.
@@ -268,12 +292,7 @@ impl Reader for Desk {
         Ok(rows::total(&self.link.ask(COUNTED_FROM, &values).await?)?)
     }
 
-    async fn accounts(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, PostError> {
+    async fn accounts(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, PostError> {
         Ok(self.named(prefix, first, most).await?)
     }
 
@@ -292,6 +311,14 @@ impl Reader for Desk {
         let found = self.link.ask(sql, &[(&id, Type::BYTEA)]).await?;
         let event = |row: &tokio_postgres::Row| rows::json(row.try_get(0)?);
         Ok(found.first().map(event).transpose()?)
+    }
+
+    async fn ids(
+        &self,
+        range: RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, PostError> {
+        Ok(self.between(&range, most).await?)
     }
 
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use super::fault::Fault;
 use crate::budget::{Counted, Fact, Mark, Opened, Payment, Stage};
 use crate::clock::Timestamp;
+use crate::ledger::Accounts;
 use crate::ledger::chain::{Hash, Record};
 use crate::money::Usd;
 use crate::payment::{PaymentId, SessionId};
@@ -70,6 +71,21 @@ pub(super) fn counted(row: &Row) -> Result<(Mark, Counted), Fault> {
         payments: payments.map_err(|_| impossible("payments"))?,
     };
     Ok(((row.try_get(0)?, number(row, 1)?), counted))
+}
+
+/// `account, amount, payments`, and of all accounts how many there are and the most payments of one; put with
+/// those before it.
+pub(super) fn account(row: &Row, accounts: &mut Accounts) -> Result<(), Fault> {
+    let few = |at| u32::try_from(row.try_get::<_, i64>(at)?).map_err(|_| impossible("payments"));
+    let counted = Counted {
+        amount: Usd(number(row, 1)?),
+        payments: few(2)?,
+    };
+    let all = usize::try_from(row.try_get::<_, i64>(3)?);
+    accounts.in_use = all.map_err(|_| impossible("count"))?;
+    accounts.most_payments = few(4)?;
+    accounts.fullest.push((row.try_get(0)?, counted));
+    Ok(())
 }
 
 /// The sum of such rows.

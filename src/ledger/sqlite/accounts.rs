@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::budget::Counted;
+use crate::ledger::fullest::{Accounts, Fullest};
 
 use super::store::{self, Fault};
 
@@ -13,25 +13,21 @@ fn at(connection: &Connection, sql: &str, name: &str) -> Result<Option<String>, 
     Ok(statement.query_row([name], |r| r.get(0)).optional()?)
 }
 
-/// At most so many accounts whose names begin so, in the order of their names, each with its sum from
-/// bucket `first` on.
+/// The accounts whose names begin so, with their sums from bucket `first` on; `most` of them by name.
 pub(super) fn below(
     connection: &Connection,
     prefix: &str,
     first: u64,
     most: usize,
-) -> Result<Vec<(String, Counted)>, Fault> {
+) -> Result<Accounts, Fault> {
     const HERE: &str = "SELECT account FROM counted WHERE account >= ?1 ORDER BY account LIMIT 1";
     const NEXT: &str = "SELECT account FROM counted WHERE account > ?1 ORDER BY account LIMIT 1";
-    let mut found = vec![];
+    let mut fullest = Fullest::new(most);
     let mut next = at(connection, HERE, prefix)?;
     while let Some(account) = next.take_if(|name| name.starts_with(prefix)) {
-        if found.len() >= most {
-            break;
-        }
         let counted = store::total(connection, &account, first)?;
         next = at(connection, NEXT, &account)?;
-        found.push((account, counted));
+        fullest.put(account, counted);
     }
-    Ok(found)
+    Ok(fullest.done())
 }

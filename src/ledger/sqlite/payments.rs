@@ -1,6 +1,7 @@
 //! Rows of the table of payments and refusals.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, Row, params};
 
@@ -14,6 +15,20 @@ use super::store::Fault;
 
 pub(super) fn blob(id: PaymentId) -> [u8; 16] {
     id.0.to_be_bytes()
+}
+
+/// Ids in this range, the lowest first.
+pub(super) fn between(
+    connection: &Connection,
+    range: &RangeInclusive<PaymentId>,
+    most: usize,
+) -> Result<Vec<PaymentId>, Fault> {
+    const SQL: &str = "SELECT id FROM payment WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(SQL)?;
+    let values = params![blob(*range.start()), blob(*range.end()), most];
+    let ids = statement.query_map(values, |r| Ok(PaymentId(u128::from_be_bytes(r.get(0)?))))?;
+    Ok(ids.collect::<Result<_, _>>()?)
 }
 
 fn stage_number(stage: Stage) -> i64 {

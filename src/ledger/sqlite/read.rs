@@ -1,6 +1,7 @@
 //! Questions to the file, on connections of their own: beside the writer, in this process or
 //! another one.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +13,7 @@ use crate::budget::{Counted, Fact, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
-use crate::ledger::{Filter, PostError, Reader, Report, SessionRow, Trail};
+use crate::ledger::{Accounts, Filter, PostError, Reader, Report, SessionRow, Trail};
 use crate::payment::{Limit, PaymentId, SessionId};
 
 use super::accounts;
@@ -283,12 +284,7 @@ impl Reader for File {
         self.ask(move |c| store::total(c, &account, first)).await
     }
 
-    async fn accounts(
-        &self,
-        prefix: &str,
-        first: u64,
-        most: usize,
-    ) -> Result<Vec<(String, Counted)>, PostError> {
+    async fn accounts(&self, prefix: &str, first: u64, most: usize) -> Result<Accounts, PostError> {
         let prefix = prefix.to_owned();
         self.ask(move |c| accounts::below(c, &prefix, first, most))
             .await
@@ -308,6 +304,14 @@ impl Reader for File {
 
     async fn payment(&self, id: PaymentId) -> Result<Option<SpendEvent>, PostError> {
         self.ask(move |c| newest_event(c, id)).await
+    }
+
+    async fn ids(
+        &self,
+        range: RangeInclusive<PaymentId>,
+        most: usize,
+    ) -> Result<Vec<PaymentId>, PostError> {
+        self.ask(move |c| payments::between(c, &range, most)).await
     }
 
     async fn payments(&self, filter: Filter) -> Result<Vec<SpendEvent>, PostError> {

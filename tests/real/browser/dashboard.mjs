@@ -89,10 +89,65 @@ try {
   await page.run(`(Object.defineProperty(document, "hidden", { get: () => true }), document.dispatchEvent(new Event("visibilitychange")), 1)`);
   await page.until("the break", `document.querySelector("#live").innerText === "not connected"`);
   seen.lost = await page.run(`document.querySelector("#ready").innerText`);
+
+  // A button that takes no clicks for a moment has the focus again afterwards.
+  seen.parted = await page.run(`import("/dom.js").then(({ el, put }) => {
+    const place = el("div");
+    document.body.append(place);
+    const draw = (still) => put(place, el("button", { "data-key": "k", disabled: still }, "Approve"));
+    draw(false);
+    place.firstChild.focus();
+    draw(true);
+    draw(false);
+    const there = document.activeElement === place.firstChild;
+    place.remove();
+    return there;
+  })`);
+  // What the operator's file freezes no click thaws.
+  seen.byFile = await page.run(`import("/limits.js").then(({ freezes }) => {
+    const [card] = freezes([{ what: "all", since: null, why: "the file" }], () => {});
+    return [card.textContent, card.querySelectorAll("button").length];
+  })`);
+
+  // More payments than the page keeps, and a ledger that is away for a while.
+  await page.send("Page.addScriptToEvaluateOnNewDocument", { source: `(${crowded})()` });
+  await page.go(`${base}/`);
+  await page.until("many payments", `document.querySelector("#tiles")?.innerText.includes("5000")`);
+  seen.many = await page.run(`[...document.querySelectorAll("#tiles b")].map((b) => b.innerText).slice(0, 3)`);
+  seen.manyDrawn = await page.run(`document.querySelector("#chart svg").getAttribute("aria-label")`);
+  await page.run(`away(true)`);
+  await page.until("the trouble", `!document.querySelector("#error").hidden`);
+  seen.trouble = await page.run(`document.querySelector("#error").innerText`);
+  await page.run(`away(false)`);
+  await page.until("the end of the trouble", `document.querySelector("#error").hidden`);
 } finally {
   await browser.stop();
 }
 process.stdout.write(JSON.stringify(seen));
+
+/** Runs in the page before its own scripts. */
+function crowded() {
+  const real = fetch;
+  const cents = (one, n) => ({ ...one, id: `pay_${Date.now().toString(16).padStart(12, "0")}${n.toString(16).padStart(20, "0")}`, time: new Date().toISOString(), state: "settled", charged: "0.01 USD" });
+  let gone = false;
+  let hidden = false;
+  globalThis.fetch = async (path, ...rest) => {
+    if (gone && path.includes("/budgets")) return new Response(JSON.stringify({ detail: "no ledger" }), { status: 503 });
+    const answer = await real(path, ...rest);
+    if (!path.startsWith("/api/v1/payments?limit=")) return answer;
+    const [one] = await answer.json();
+    return new Response(JSON.stringify(Array.from({ length: 5000 }, (_, n) => cents(one, n))));
+  };
+  Object.defineProperty(document, "hidden", { get: () => hidden });
+  // Whoever looks again reads everything again.
+  globalThis.away = async (is) => {
+    gone = is;
+    for (hidden of [true, false]) {
+      document.dispatchEvent(new Event("visibilitychange"));
+      await new Promise((on) => setTimeout(on, 300));
+    }
+  };
+}
 
 async function look(page, name) {
   for (const [scheme, width, height] of [["light", 1280, 800], ["dark", 1280, 800], ["light", 390, 844]]) {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use rustls::RootCertStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use super::*;
 use crate::event::otel::queue::Counted;
@@ -150,6 +151,43 @@ async fn what_waits_at_the_end_is_sent_once() {
     drop(over);
     assert_eq!(lane.counted().1.exported, BATCH as u64 + 1);
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn the_end_ends_a_pause_and_the_collector_is_asked_once_more() {
+    let (url, asked) = collector(&["503 No\r\nRetry-After: 20", "200 OK"]).await;
+    let (lane, courier) = lane::<Log>(Some(to(url)), &Resource(vec![])).unwrap();
+    let (over, ends) = watch::channel(false);
+    let running = tokio::spawn(courier.run(ends));
+    lane.put(log());
+    while asked.load(Ordering::SeqCst) == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    // Behind the batch that waits.
+    lane.put(log());
+    sleep(Duration::from_millis(50)).await;
+    over.send_replace(true);
+    running.await.unwrap();
+    let (_, counted) = lane.counted();
+    assert_eq!((counted.exported, counted.export), (2, 0));
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_busy_at_the_end_is_given_up_at_once() {
+    let (url, asked) = collector(&["503 No\r\nRetry-After: 20"]).await;
+    let (lane, courier) = lane::<Log>(Some(to(url)), &Resource(vec![])).unwrap();
+    let (over, ends) = watch::channel(false);
+    let running = tokio::spawn(courier.run(ends));
+    lane.put(log());
+    while asked.load(Ordering::SeqCst) == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    sleep(Duration::from_millis(50)).await;
+    over.send_replace(true);
+    running.await.unwrap();
+    assert_eq!(lane.counted().1.export, 1);
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "once more, and no oftener");
 }
 
 #[tokio::test]
