@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use farepass::budget::facts::key;
 use farepass::money::{Amount, Usd};
 use farepass::payer::{Pending, Signed, Unpaid};
-use farepass::payment::{ApprovalId, Asked, Challenge, Reason, Refusal, Requirement};
+use farepass::payment::{ApprovalId, Asked, Challenge, Reason, Refusal, Requirement, Tool};
 use farepass::policy::Question;
 use http::StatusCode;
 use serde_json::json;
@@ -40,7 +40,7 @@ async fn pay(stage: &Stage, amount: &str, pay_to: &str) -> Result<Signed, Refusa
 
 async fn call(stage: &Stage, tool: &str, amount: &str) -> Result<Signed, Refusal> {
     let asked = Asked {
-        tool: Some(tool.into()),
+        tool: Tool::Named(tool.into()),
         ..stage.asked("api.example.com")
     };
     let offer = offer(amount, FIRST);

@@ -11,7 +11,7 @@ use crate::support::curl::{curl, fetch};
 use crate::support::http::{self, Answer};
 use crate::support::merchant::After;
 use crate::support::proxy::Proxy;
-use crate::support::{shop, tls, until};
+use crate::support::{linger, shop, tls, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -70,7 +70,7 @@ fn bodies_that_one_session_keeps_leave_room_for_others() {
 #[test]
 fn whoever_waits_for_its_turn_takes_no_place_of_others() {
     let (_merchant, mut setup) = shop::open(|_, out| {
-        std::thread::sleep(Duration::from_millis(500));
+        linger(Duration::from_millis(500));
         shop::sell("sold", out)
     });
     setup.config["limits"]["payments_in_flight"] = json!(1);
@@ -94,7 +94,7 @@ fn whoever_waits_for_its_turn_takes_no_place_of_others() {
         let mut most = 0;
         while asked.iter().any(|a| !a.is_finished()) {
             most = most.max(buying());
-            std::thread::sleep(Duration::from_millis(20));
+            linger(Duration::from_millis(20));
         }
         assert_eq!(most, 1);
         for answer in asked {
