@@ -116,6 +116,7 @@ impl Payer {
             state: Some(State::Settled),
             changed: Some(Timestamp(since)),
             ..Filter::default()
+            lives: Some(Timestamp(now.0.saturating_sub(SKEW * 1000))),
         };
         let keep = async {
             while let Some(Recorded { event, .. }) = found.recv().await {
