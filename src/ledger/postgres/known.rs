@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::session::Seen;
 use crate::budget::facts::key;
 use crate::budget::{Counted, Fact, Frozen, Opened};
+use crate::clock::Timestamp;
 use crate::ledger::chain::Head;
 use crate::ledger::{PostError, SessionRow};
 use crate::payment::{Limit, Session, SessionId};
@@ -111,6 +112,11 @@ impl Known {
         self.write().seen = Some(seen);
     }
 
+    /// What was over before this time is looked up by whoever asks for it, as what never was known here.
+    pub(super) fn forget(&self, before: Timestamp) {
+        self.write().forget(before);
+    }
+
     /// May it be asked? Not before it has answered, and tables and records were found to be right.
     pub(super) fn askable(&self) -> Result<(), PostError> {
         let inner = self.read();
@@ -204,6 +210,18 @@ impl Inner {
             (row.row.spent, row.row.payments) = (counted.amount, counted.payments);
             row.asked = asked.or(row.asked);
         }
+    }
+
+    fn forget(&mut self, before: Timestamp) {
+        let Self {
+            rows,
+            secrets,
+            accounts,
+            ..
+        } = self;
+        rows.retain(|_, row| before <= row.row.session.expires);
+        secrets.retain(|_, id| rows.contains_key(id));
+        accounts.retain(|_, id| rows.contains_key(id));
     }
 
     fn put(&mut self, id: SessionId, changed: u64, opened: &Opened) {
