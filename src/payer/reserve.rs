@@ -161,10 +161,17 @@ impl Payer {
     }
 }
 
-/// What a price is remembered for: the path in its plain spelling, with the tool, prompt or resource that the body names.
+/// Bytes of a path that are kept as they are. An index of PostgreSQL has room for 2,700 with the host and the tool.
+const PATH_MAX: usize = 2048;
+
+/// What a price is remembered for: the path in its plain spelling, long ones hashed, with the tool, prompt or resource that the body names.
 #[must_use]
 pub fn route(path: &str, tool: Option<&str>) -> String {
-    let path = policy::plain_spelling(path);
+    let mut path = policy::plain_spelling(path);
+    if path.len() > PATH_MAX {
+        // No path begins so.
+        path = format!("%{}", hex::encode(Sha256::digest(&*path))).into();
+    }
     match tool {
         Some(tool) => named(&path, tool),
         None => path.into_owned(),
