@@ -17,7 +17,7 @@ use crate::event::metrics::Step;
 use crate::event::{Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
-use crate::payment::{Asked, Limit, Reason, Refusal};
+use crate::payment::{Asked, Limit, Reason, Refusal, RequestKey};
 use crate::policy::{self, Approval, Known, Policy, Warning};
 
 /// Characters of a tool's name that are kept as they are.
@@ -58,7 +58,7 @@ impl Payer {
         };
         // First: an agent in a loop takes no place from its other requests.
         if let (Some(rate), Some(request)) = (policy.identical_payments(), asked.request)
-            && let Err(wait) = self.rates.take(rate, &format!("request {request}"))
+            && let Err(wait) = self.rates.take(rate, &identical(request))
         {
             let detail = format!(
                 "this very request was paid {} times in {} s (limits.identical_payments)",
@@ -225,6 +225,11 @@ pub async fn known(
         }
     }
     Ok(known)
+}
+
+/// What the payments for one request are counted under.
+pub(super) fn identical(request: RequestKey) -> String {
+    format!("request {request}")
 }
 
 fn later(now: Timestamp, wait: Duration) -> Timestamp {
