@@ -257,3 +257,35 @@ impl Inner {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Usd;
+
+    #[test]
+    fn what_is_over_is_forgotten_with_all_that_leads_to_it() {
+        let known = Known::new();
+        for (id, expires) in [("live", 20), ("over", 10)] {
+            let session = Session {
+                id: SessionId(id.into()),
+                agent: "bot".into(),
+                budget: Usd(1),
+                created: Timestamp(1),
+                expires: Timestamp(expires),
+            };
+            let opened = Opened {
+                session,
+                secret_sha256: Some(format!("secret of {id}")),
+                closed: false,
+            };
+            known.session(SessionId(id.into()), 1, &opened);
+        }
+        known.forget(Timestamp(15));
+        assert!(known.row(&SessionId("live".into())).is_some());
+        assert!(known.by_secret("secret of live").is_some());
+        assert!(known.row(&SessionId("over".into())).is_none());
+        let inner = known.read();
+        assert_eq!((inner.secrets.len(), inner.accounts.len()), (1, 1));
+    }
+}
