@@ -389,6 +389,7 @@ fn files_that_are_wrong_are_told_so() {
         pay("{ approval: { wait: 2m } }"),
         pay("{ approval: { above: \"1 USD\", wait: 1h } }"),
         pay("{ approval: { above: 1 } }"),
+        pay("{ approval: { above: \"1 USD\", wait: 5s, valid: 2s } }"),
         pay("{ pay_to: { first-seen: warn } }"),
         pay("{ pay_to: first-seen, approval: { new_payee: true } }"),
         top("categories: { weather: [] }"),

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use farepass::budget::{Because, Entry, Frozen, Reject};
 use farepass::clock::{Timestamp, wall};
+use farepass::event::export::Recorded;
 use farepass::event::{Delivery, SpendEvent, State};
-use farepass::ledger::{Database, Ledger, OpenError, Opening, Post, PostError, Posted};
+use farepass::ledger::{Database, Filter, Ledger, OpenError, Opening, Post, PostError, Posted};
 use farepass::money::Usd;
+use farepass::payer::{known, route};
 use farepass::payment::{PaymentId, Session, SessionId};
 
 /// Used by the journeys with the real binary too.
@@ -668,6 +670,193 @@ async fn a_clock_that_runs_ahead_reserves_nothing() {
     let newest = ledger.newest().await.unwrap();
     ledger.post(behind).await.unwrap();
     assert!(ledger.newest().await.unwrap() >= newest, "no step back");
+}
+
+/// Nobody else's payload is dead because one machine's clock is ahead.
+#[tokio::test]
+async fn a_clock_that_runs_ahead_gives_nothing_back() {
+    let Some(server) = server() else { return };
+    let ledger = open(&server.place("ahead"));
+    ledger.post(session(100)).await.unwrap();
+    let alive = wall().after_secs(300);
+    let mut post = reserve(1, 60);
+    if let Entry::Reserve { until, .. } = &mut post.entries[0] {
+        *until = alive;
+    }
+    ledger.post(post).await.unwrap();
+    let release = |now: Timestamp, because| {
+        let id = PaymentId(1);
+        told(1, now, State::Released, Entry::Release { id, because })
+    };
+    let later = alive.after_secs(300);
+    let early = release(later, Because::Expired { now: later });
+    let said = ledger.post(early).await;
+    assert_eq!(said, Err(PostError::Rejected(Reject::TooEarly)));
+    let spent = ledger.session(&SessionId("s".into())).await.unwrap();
+    assert_eq!(spent.unwrap().spent, Usd(60));
+    // What was never signed cannot be taken, whatever the time is.
+    let unsigned = release(later, Because::NeverSigned);
+    ledger.post(unsigned).await.unwrap();
+    // As until now, what is dead by both clocks.
+    ledger.post(reserve(2, 60)).await.unwrap();
+    let id = PaymentId(2);
+    let because = Because::Expired { now: wall() };
+    let dead = Entry::Release { id, because };
+    let dead = told(2, wall(), State::Released, dead);
+    ledger.post(dead).await.unwrap();
+    whole(&ledger).await;
+}
+
+/// The planner must not join whole tables for a page of a thousand rows.
+#[tokio::test]
+async fn pages_of_a_long_ledger_are_read_in_the_order_of_its_records() {
+    let Some(server) = server() else { return };
+    let ledger = open(&server.place("long"));
+    ledger.post(session(100)).await.unwrap();
+    ledger.post(reserve(1, 1)).await.unwrap();
+    let event = ledger.payment(PaymentId(1)).await.unwrap().unwrap();
+    let event = SpendEvent {
+        valid_before: Some(wall().after_secs(60).secs()),
+        ..event
+    };
+    let event = serde_json::to_string(&event).unwrap();
+    for made in [
+        format!(
+            "INSERT INTO long.farepass_record SELECT s, 1, decode(lpad(to_hex((s+1)/2), 32, '0'), 'hex'),
+               CASE WHEN s % 2 = 0 THEN s - 1 END, '[]', '{event}', '' FROM generate_series(101, 100100) s"
+        ),
+        "INSERT INTO long.farepass_payment SELECT decode(lpad(to_hex(p), 32, '0'), 'hex'), 2 * p, 1, 5,
+           CASE WHEN p % 100 = 0 THEN 4102444800000 ELSE 9 END, '', '[]', p, 3 FROM generate_series(51, 50050) p"
+            .to_owned(),
+        "ANALYZE long.farepass_record, long.farepass_payment".to_owned(),
+    ] {
+        assert!(server.sql("postgres", &made).0, "{made:.60}");
+    }
+    let began = Instant::now();
+    let all = walked(&ledger, Filter::default()).await;
+    println!("50,001 payments walked in {:?}", began.elapsed());
+    assert_eq!(all.len(), 50_001);
+    assert!(all.is_sorted_by_key(|row| row.record_seq));
+    let began = Instant::now();
+    let lives = Filter {
+        lives: Some(wall()),
+        ..Filter::default()
+    };
+    assert_eq!(walked(&ledger, lives).await.len(), 500);
+    println!("500 of them that live in {:?}", began.elapsed());
+    let began = Instant::now();
+    let list = Filter {
+        host: Some("nobody.example".into()),
+        ..Filter::default()
+    };
+    assert_eq!(ledger.payments(list).await.unwrap().len(), 0);
+    println!("listed in {:?}", began.elapsed());
+    // What a page costs, not what the machine does beside it.
+    let scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE schemaname = 'long' AND relname = 'farepass_payment'";
+    eventually("the statistics", async || {
+        server.sql("postgres", scans).1.parse::<u64>().is_ok()
+    })
+    .await;
+    let (_, scans) = server.sql("postgres", scans);
+    assert!(
+        scans.parse::<u64>().unwrap() < 20,
+        "{scans} scans of all payments"
+    );
+}
+
+async fn walked(ledger: &Arc<dyn Ledger>, filter: Filter) -> Vec<Recorded> {
+    let (sender, mut rows) = tokio::sync::mpsc::channel(64);
+    let collect = async move {
+        let mut all = vec![];
+        while let Some(row) = rows.recv().await {
+            all.push(row);
+        }
+        all
+    };
+    let (walked, rows) = tokio::join!(ledger.walk(filter, sender), collect);
+    walked.unwrap();
+    rows
+}
+
+/// What is over is looked up by whoever asks for it; nobody keeps it in mind.
+#[tokio::test]
+async fn sessions_that_are_over_are_found_though_they_are_not_kept_in_mind() {
+    let Some(server) = server() else { return };
+    let url = server.place("over");
+    let ledger = open(&url);
+    let now = wall();
+    for (id, created, lasts) in [
+        ("live", now.0 - 1000, 3600),
+        ("late", now.0 - 10_000_000, 60),
+        ("over", now.0 - 200_000_000, 60),
+        ("closed", now.0 - 1000, 3600),
+    ] {
+        let mut post = session(100);
+        if let Entry::OpenSession {
+            session,
+            secret_sha256,
+        } = &mut post.entries[0]
+        {
+            session.id = SessionId(id.into());
+            session.created = Timestamp(created);
+            session.expires = Timestamp(created).after_secs(lasts);
+            *secret_sha256 = Some(format!("secret of {id}"));
+        }
+        ledger.post(post).await.unwrap();
+    }
+    let close = Entry::CloseSession {
+        session: SessionId("closed".into()),
+    };
+    let close = Post {
+        time: now,
+        entries: vec![close],
+        event: None,
+    };
+    ledger.post(close).await.unwrap();
+    let other = open(&url);
+    for id in ["live", "late", "over", "closed"] {
+        let row = other.session_by_secret(&format!("secret of {id}")).await;
+        let row = row.unwrap().expect(id);
+        assert_eq!((&*row.session.id.0, row.closed), (id, id == "closed"));
+    }
+    assert_eq!(other.sessions().await.unwrap().len(), 4);
+}
+
+/// An index has no room for a key of any length.
+#[tokio::test]
+async fn the_price_of_a_long_path_is_remembered() {
+    let Some(server) = server() else { return };
+    let ledger = open(&server.place("path"));
+    ledger.post(session(100)).await.unwrap();
+    // Not to be compressed.
+    let mut dice = 7u64;
+    let path: String = std::iter::repeat_with(|| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + u8::try_from((dice >> 33) % 26).unwrap())
+    })
+    .take(6000)
+    .collect();
+    let host = "api.example.com";
+    for (n, path, tool) in [
+        (1, format!("/{path}"), None),
+        (2, format!("/{}", &path[..2040]), Some("ü".repeat(40))),
+    ] {
+        let route = route(&path, tool.as_deref());
+        let mut post = reserve(n, 1);
+        post.entries.push(Entry::Price {
+            host: host.into(),
+            method: "GET".into(),
+            path: route.clone(),
+            price: Usd(n.try_into().unwrap()),
+            increase: None,
+            now: wall(),
+            approved: false,
+        });
+        ledger.post(post).await.unwrap();
+        let known = known(&*ledger, host, &http::Method::GET, &route).await;
+        assert_eq!(known.unwrap().price, Some(Usd(n.try_into().unwrap())));
+    }
+    whole(&ledger).await;
 }
 
 #[tokio::test]

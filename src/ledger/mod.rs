@@ -147,6 +147,8 @@ pub struct Filter {
     pub to: Option<Timestamp>,
     /// Only what changed at this time or later. Cheap in [`Reader::walk`], which begins there.
     pub changed: Option<Timestamp>,
+    /// Only what was signed and is not dead at this time, by what was signed. Cheap in [`Reader::walk`] of a database.
+    pub lives: Option<Timestamp>,
 }
 
 impl Filter {
@@ -164,6 +166,10 @@ impl Filter {
             && self.from.is_none_or(|from| event.id.made() >= from)
             && self.to.is_none_or(|to| event.id.made() < to)
             && self.changed.is_none_or(|at| event.time >= at)
+            && self.lives.is_none_or(|at| {
+                let dies = event.valid_before.unwrap_or_default();
+                Timestamp::from_secs(dies) > at
+            })
     }
 
     fn most(&self) -> usize {

@@ -1,7 +1,8 @@
 //! Rates in memory: a flood is turned away before it costs the ledger anything. What holds is the count in
-//! the ledger; this one starts anew with the process.
+//! the ledger; of this one a new process knows no more than [`Rates::recall`] tells it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -126,6 +127,30 @@ impl Rates {
         }
     }
 
+    /// Takes the places of what was paid before the process began, as far as none of them is free again. `paid` are
+    /// keys and times, the oldest first.
+    pub(super) fn recall<K: Eq + Hash + AsRef<str>>(
+        &self,
+        rate: Rate,
+        paid: impl Iterator<Item = (K, Timestamp)>,
+    ) {
+        let millis = rate.seconds.saturating_mul(1000);
+        let each = (millis / u64::from(rate.count.max(1))).max(1);
+        // When all places of a key are free.
+        let mut free: HashMap<K, u64> = HashMap::new();
+        for (key, at) in paid {
+            let free = free.entry(key).or_default();
+            *free = at.0.max(*free).saturating_add(each);
+        }
+        let now = self.ticks.clock.now().0;
+        for (key, free) in free {
+            let taken = (free.saturating_sub(now) / each).min(rate.count.into());
+            for _ in 0..taken {
+                let _ = self.take(rate, key.as_ref());
+            }
+        }
+    }
+
     /// `count` at once, and one more in each `seconds / count`: never less than the ledger's count in
     /// a window allows.
     fn keyed(&self, rate: Rate) -> Arc<Keyed> {
@@ -164,6 +189,26 @@ mod tests {
         fn wall(&self) -> Timestamp {
             self.now()
         }
+    }
+
+    #[test]
+    fn what_was_paid_before_the_start_counts_as_long_as_it_would_have() {
+        let hand = Arc::new(Hand(AtomicU64::new(1_000_000)));
+        let rate: Rate = "30/m".parse().unwrap();
+        let left = |paid: &[u64]| {
+            let rates = Rates::new(Arc::clone(&hand) as Arc<dyn Clock>);
+            rates.recall(rate, paid.iter().map(|at| ("a", Timestamp(*at))));
+            assert_eq!(rates.take(rate, "b"), Ok(()), "another key");
+            (0..31)
+                .take_while(|_| rates.take(rate, "a").is_ok())
+                .count()
+        };
+        assert_eq!(left(&[]), 30);
+        assert_eq!(left(&[1_000_000; 20]), 10);
+        assert_eq!(left(&[1_000_000; 50]), 0);
+        assert_eq!(left(&[980_000; 20]), 20, "ten are free again");
+        assert_eq!(left(&[900_000; 20]), 30);
+        assert_eq!(left(&[u64::MAX; 2]), 0, "no time is too late");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::breaker::PAUSE_MAX_SECS;
 use super::endings::Endings;
 use super::outstanding::Left;
+use super::reserve::identical;
 use super::settle::{given, usable};
 use super::{Payer, SKEW};
 use crate::budget::Entry;
@@ -115,6 +116,7 @@ impl Payer {
         let settled = Filter {
             state: Some(State::Settled),
             changed: Some(Timestamp(since)),
+            lives: Some(Timestamp(now.0.saturating_sub(SKEW * 1000))),
             ..Filter::default()
         };
         let keep = async {
@@ -140,7 +142,8 @@ impl Payer {
         walked
     }
 
-    /// Which merchants lately took payments without delivering, and which requests brought nothing.
+    /// Which merchants lately took payments without delivering, which requests brought nothing, and which were paid
+    /// how often.
     async fn relearn(&self) -> Result<(), PostError> {
         let since = Timestamp(self.clock.now().0.saturating_sub(PAUSE_MAX_SECS * 1000));
         let newest = Filter {
@@ -148,7 +151,16 @@ impl Payer {
             changed: Some(since),
             ..Filter::default()
         };
-        for event in self.ledger.payments(newest).await?.into_iter().rev() {
+        let mut lately = self.ledger.payments(newest).await?;
+        lately.reverse();
+        if let Some(rate) = self.policy().identical_payments() {
+            let paid = lately.iter().filter_map(|event| {
+                let key = identical(request(event)?);
+                Some((key, event.id.made()))
+            });
+            self.rates.recall(rate, paid);
+        }
+        for event in lately {
             let Some((gave, status)) = came(&event) else {
                 continue;
             };

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::budget::Payment;
 use crate::chain::{Chains, Sight};
@@ -35,8 +35,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// still be on its way, and would be written over what the chain shows.
 pub(super) const FRESH: u64 = 6_000;
 
-/// Payments that one round of the sweeper asks about. The rest waits for the next round.
-const ROUND: usize = 32;
+/// Payments that are asked about in one go, one after the other.
+const GO: usize = 32;
+
+/// Goes of one round of the sweeper, unless its time is over before. The rest waits for the next round: nodes of
+/// others count questions.
+const GOES: usize = 8;
+const ROUND: Duration = Duration::from_secs(8);
 
 /// Asks the chains and records what they show.
 pub struct Reconciler {
@@ -104,7 +109,7 @@ impl Reconciler {
 
     /// Looks at it in one of the next rounds.
     pub(super) fn want(&self, id: PaymentId) {
-        self.waiting().put(id, Timestamp(0));
+        self.waiting().want(id);
     }
 
     /// Was its chain asked in vain, for the last time?
@@ -132,8 +137,23 @@ impl Reconciler {
             return Ok(0);
         }
         self.notice().await?;
-        let due = self.waiting().due(self.clock.now(), ROUND);
+        let (began, mut ended) = (Instant::now(), 0);
         let mut pass = self.pass();
+        for _ in 0..GOES {
+            let due = self.waiting().due(self.clock.now(), GO);
+            if due.is_empty() {
+                break;
+            }
+            ended += self.go(&mut pass, &due).await?;
+            if began.elapsed() >= ROUND {
+                break;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Looks at these. Returns how many came to an end.
+    async fn go(&self, pass: &mut Pass<'_>, due: &[PaymentId]) -> Result<usize, PostError> {
         let mut ended = 0;
         for (i, id) in due.iter().enumerate() {
             match pass.look(*id).await {

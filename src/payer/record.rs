@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Payer;
 use super::about::About;
-use crate::budget::Entry;
+use crate::budget::{Entry, Reject};
 use crate::event::metrics::Step;
 use crate::event::{Conclusion, SpendEvent, State};
 use crate::ledger::{Post, PostError};
@@ -80,6 +80,11 @@ impl Payer {
         };
         let sinks = Arc::clone(&self.sinks);
         let then = Box::new(move |posted: Result<_, PostError>| {
+            if posted == Err(PostError::Rejected(Reject::TooEarly)) {
+                // It stays as it was: there is nothing to tell of.
+                tracing::warn!(id = %event.id, "a payment was not given back: by the ledger's clock, which this machine's is ahead of, it may be taken yet");
+                return;
+            }
             if let Err(problem) = posted {
                 tracing::error!(id = %event.id, error = %problem, "a spend event was not stored");
             }

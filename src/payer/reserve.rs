@@ -18,7 +18,7 @@ use crate::event::metrics::Step;
 use crate::event::{Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
-use crate::payment::{Asked, Limit, PaymentId, Reason, Refusal};
+use crate::payment::{Asked, Limit, PaymentId, Reason, Refusal, RequestKey};
 use crate::policy::{self, Approval, Known, Policy, Warning};
 
 /// Characters of a tool's name that are kept as they are.
@@ -61,7 +61,7 @@ impl Payer {
         };
         // First: an agent in a loop takes no place from its other requests.
         if let (Some(rate), Some(request)) = (policy.identical_payments(), asked.request) {
-            let key = format!("request {request}");
+            let key = identical(request);
             if let Err(wait) = self.rates.take(rate, &key) {
                 let detail = format!(
                     "this very request was paid {} times in {} s (limits.identical_payments)",
@@ -185,10 +185,17 @@ impl Payer {
     }
 }
 
-/// What a price is remembered for: the path in its plain spelling, with the tool, prompt or resource that the body names.
+/// Bytes of a path that are kept as they are. An index of PostgreSQL has room for 2,700 with the host and the tool.
+const PATH_MAX: usize = 2048;
+
+/// What a price is remembered for: the path in its plain spelling, long ones hashed, with the tool, prompt or resource that the body names.
 #[must_use]
 pub fn route(path: &str, tool: Option<&str>) -> String {
-    let path = policy::plain_spelling(path);
+    let mut path = policy::plain_spelling(path);
+    if path.len() > PATH_MAX {
+        // No path begins so.
+        path = format!("%{}", hex::encode(Sha256::digest(&*path))).into();
+    }
     match tool {
         Some(tool) => named(&path, tool),
         None => path.into_owned(),
@@ -242,6 +249,11 @@ pub async fn known(
         }
     }
     Ok(known)
+}
+
+/// What the payments for one request are counted under.
+pub(super) fn identical(request: RequestKey) -> String {
+    format!("request {request}")
 }
 
 fn later(now: Timestamp, wait: Duration) -> Timestamp {

@@ -1,10 +1,15 @@
 //! The same request paid over and over.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use farepass::chain::Chains;
+use farepass::clock::Clock;
 use farepass::money::Usd;
-use farepass::payer::Payer;
-use farepass::payment::{Asked, Reason, Refusal, RequestKey};
+use farepass::payer::{Parts, Payer, Received};
+use farepass::payment::{Asked, Nonce, PaymentId, Reason, Refusal, RequestKey};
+use farepass::settings::Unproven;
+use farepass::wallet::Wallet;
 use http::{HeaderMap, StatusCode};
 
 use crate::stage::{Setup, Stage, challenge, paid, receipt};
@@ -125,4 +130,59 @@ async fn what_is_delivered_is_polled_as_fast_as_the_limit_allows() {
     for _ in 0..500 {
         buy(&off, &off.payer, 1, 200).await.unwrap();
     }
+}
+
+/// A process of its own, whose payments' ids say when they were made.
+fn with_times(stage: &Stage) -> Payer {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let clock = Arc::clone(&stage.clock);
+    Payer::new(Parts {
+        policy: stage.payer.policy(),
+        ledger: Arc::clone(&stage.ledger),
+        wallets: vec![Arc::clone(&stage.wallet) as Arc<dyn Wallet>],
+        clock: Arc::clone(&stage.clock) as Arc<dyn Clock>,
+        fresh: Box::new(move || {
+            let n = NEXT.fetch_add(1, Ordering::SeqCst);
+            let mut nonce = [7; 32];
+            nonce[24..].copy_from_slice(&n.to_be_bytes());
+            let id = u128::from(clock.now().0) << 80 | u128::from(n);
+            Some((PaymentId(id), Nonce(nonce)))
+        }),
+        sinks: vec![],
+        unproven: Unproven::Count,
+        admin_url: String::new(),
+        stopped: Box::new(|| false),
+        chains: Chains::default(),
+    })
+}
+
+/// The count starts anew with no process.
+#[tokio::test]
+async fn a_restart_does_not_forget_how_often_a_request_was_paid() {
+    let stage = rich(Some("5/h")).await;
+    let payer = with_times(&stage);
+    for _ in 0..5 {
+        let asked = Asked {
+            request: Some(RequestKey([1; 32])),
+            ..stage.asked("api.example.com")
+        };
+        let signed = payer.authorize(&asked, &challenge("1")).await.unwrap();
+        let headers = receipt(&paid());
+        let settled = payer.settle(signed, Some((StatusCode::OK, &headers))).await;
+        let whole = Received {
+            length: 3,
+            digest: Some("ab".repeat(32)),
+            broken_off: false,
+            echoed: false,
+        };
+        payer.received(*settled.record.event, whole).await;
+    }
+    stage.ledger.flush().await.unwrap();
+    let restarted = with_times(&stage);
+    restarted.recall().await.unwrap();
+    let refusal = buy(&stage, &restarted, 1, 200).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::PaymentLoop);
+    buy(&stage, &restarted, 2, 200).await.unwrap();
+    stage.clock.0.fetch_add(720, Ordering::SeqCst);
+    buy(&stage, &restarted, 1, 200).await.unwrap();
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::repeats::Repeats;
-use crate::budget::{Book, Change, Counted, Entry, Fact, Mark, Opened, Reject};
+use crate::budget::{Because, Book, Change, Counted, Entry, Fact, Mark, Opened, Reject, Stage};
 use crate::clock::Timestamp;
 use crate::ledger::chain::{Head, Record};
 use crate::ledger::columns::verdict;
@@ -102,6 +102,9 @@ impl Batch {
     /// A retry is told so, whatever is left of the budgets; but a session that is over, or a freeze, comes first.
     fn judge(&self, post: &Sealed, entry: &Entry, reserves: bool) -> Result<Change, Reject> {
         let judged = verdict(&self.book, entry);
+        if self.lives(entry) {
+            return judged.and(Err(Reject::TooEarly));
+        }
         let yields = match &judged {
             // The same reservation once more changes nothing.
             Ok(change) => change.nonce.is_some(),
@@ -116,6 +119,20 @@ impl Batch {
         // A payload is dead when it is by every clock.
         let now = post.time.min(self.wall);
         self.repeats.stops(post.request, now).map_or(judged, Err)
+    }
+
+    /// Would it give back what is not dead yet by the database's clock? Whoever looks has perhaps a clock that is
+    /// ahead, and another proxy's payload may be taken until then.
+    fn lives(&self, entry: &Entry) -> bool {
+        let Entry::Release {
+            id,
+            because: Because::Expired { .. },
+        } = entry
+        else {
+            return false;
+        };
+        let payment = self.book.payments.get(id);
+        payment.is_some_and(|p| p.stage == Stage::Reserved && self.wall < p.until)
     }
 
     fn append(&mut self, post: &Sealed) {

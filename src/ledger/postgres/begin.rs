@@ -47,6 +47,7 @@ async fn begin(link: Link, known: Arc<Known>, every: Duration) -> Result<Followe
         known,
         place: 0,
         every,
+        tidied: std::time::Instant::now(),
     };
     follower.look().await?;
     Ok(follower)

@@ -1,7 +1,7 @@
 //! What other proxies commit, learned a moment later. Nothing is paid on the word of what is known here.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::types::Type;
 
@@ -10,10 +10,23 @@ use super::known::Known;
 use super::link::Link;
 use super::{rows, schema, session};
 use crate::budget::facts::key;
+use crate::clock::{Timestamp, wall};
 
 /// The end of the chain, and the record that was there before.
 const LOOK: &str = "SELECT head.seq, head.hash, record.hash FROM farepass_head AS head
   LEFT JOIN farepass_record AS record ON record.seq = $1";
+
+/// At first, only what may be asked for: the rest is looked up when somebody asks. `$2` is a day ago, written
+/// as in the table, where times are as long as each other.
+const SESSIONS: &str = "SELECT id, body, changed FROM farepass_session WHERE changed > $1
+  AND ($1 > 0 OR NOT (body::json->>'closed')::boolean
+    AND body::json->'session'->>'expires' COLLATE \"C\" > $2)";
+
+/// Milliseconds for which a session that is over is still known: whoever uses it yet is told so without a question.
+const KEPT: u64 = 86_400_000;
+
+/// Between two looks at what is over.
+const TIDY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Follower {
     pub(super) link: Link,
@@ -23,6 +36,8 @@ pub(super) struct Follower {
     /// How long it takes at most until a freeze of another proxy is known here by itself. A payment that
     /// it would stop is refused at once, where it is judged.
     pub(super) every: Duration,
+    /// When what is over was forgotten last.
+    pub(super) tidied: Instant,
 }
 
 impl Follower {
@@ -50,13 +65,18 @@ impl Follower {
         if seen.seq > 0 && there.as_deref() != Some(&seen.hash[..]) {
             return Err(session::gone(seen));
         }
+        if self.tidied.elapsed() >= TIDY {
+            self.known.forget(over());
+            self.tidied = Instant::now();
+        }
         if head.seq == self.place && head.seq > 0 {
             return Ok(());
         }
         // What is committed meanwhile is newer than this head, and seen again with the next one.
         let place = self.place.cast_signed();
-        let sql = "SELECT id, body, changed FROM farepass_session WHERE changed > $1";
-        for row in &self.link.ask(sql, &[(&place, Type::INT8)]).await? {
+        let over = over().to_string();
+        let values = [(&place as _, Type::INT8), (&over as _, Type::TEXT)];
+        for row in &self.link.ask(SESSIONS, &values).await? {
             let (id, opened) = rows::session(row)?;
             self.known.session(id, rows::number(row, 2)?, &opened);
         }
@@ -71,6 +91,11 @@ impl Follower {
         self.place = head.seq;
         Ok(())
     }
+}
+
+/// What ended before this time is not kept in mind.
+fn over() -> Timestamp {
+    Timestamp(wall().0.saturating_sub(KEPT))
 }
 
 pub(super) fn no_head() -> Fault {

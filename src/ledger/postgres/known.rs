@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::session::Seen;
 use crate::budget::facts::key;
 use crate::budget::{Counted, Fact, Frozen, Opened};
+use crate::clock::Timestamp;
 use crate::ledger::chain::Head;
 use crate::ledger::{PostError, SessionRow};
 use crate::payment::{Limit, Session, SessionId};
@@ -111,6 +112,11 @@ impl Known {
         self.write().seen = Some(seen);
     }
 
+    /// What was over before this time is looked up by whoever asks for it, as what never was known here.
+    pub(super) fn forget(&self, before: Timestamp) {
+        self.write().forget(before);
+    }
+
     /// May it be asked? Not before it has answered, and tables and records were found to be right.
     pub(super) fn askable(&self) -> Result<(), PostError> {
         let inner = self.read();
@@ -206,6 +212,18 @@ impl Inner {
         }
     }
 
+    fn forget(&mut self, before: Timestamp) {
+        let Self {
+            rows,
+            secrets,
+            accounts,
+            ..
+        } = self;
+        rows.retain(|_, row| before <= row.row.session.expires);
+        secrets.retain(|_, id| rows.contains_key(id));
+        accounts.retain(|_, id| rows.contains_key(id));
+    }
+
     fn put(&mut self, id: SessionId, changed: u64, opened: &Opened) {
         let mut counted = Counted::default();
         if let Some(old) = self.rows.get(&id) {
@@ -237,5 +255,37 @@ impl Inner {
                 asked: None,
             },
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Usd;
+
+    #[test]
+    fn what_is_over_is_forgotten_with_all_that_leads_to_it() {
+        let known = Known::new();
+        for (id, expires) in [("live", 20), ("over", 10)] {
+            let session = Session {
+                id: SessionId(id.into()),
+                agent: "bot".into(),
+                budget: Usd(1),
+                created: Timestamp(1),
+                expires: Timestamp(expires),
+            };
+            let opened = Opened {
+                session,
+                secret_sha256: Some(format!("secret of {id}")),
+                closed: false,
+            };
+            known.session(SessionId(id.into()), 1, &opened);
+        }
+        known.forget(Timestamp(15));
+        assert!(known.row(&SessionId("live".into())).is_some());
+        assert!(known.by_secret("secret of live").is_some());
+        assert!(known.row(&SessionId("over".into())).is_none());
+        let inner = known.read();
+        assert_eq!((inner.secrets.len(), inner.accounts.len()), (1, 1));
     }
 }

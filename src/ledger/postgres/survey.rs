@@ -21,9 +21,11 @@ pub(super) struct Survey {
     client: Client,
 }
 
-const WALK: &str = "SELECT r.seq, r.hash, r.event
-  FROM farepass_record r JOIN farepass_payment p ON p.id = r.payment
-  WHERE p.last = r.seq AND r.event IS NOT NULL AND r.seq >= $1 ORDER BY r.seq LIMIT $2";
+/// As [`LIST`], the other way round. `$3` is when payments must not be over yet: what died before that is not sent.
+const WALK: &str = "SELECT r.seq, r.hash, r.event FROM farepass_record r
+  CROSS JOIN LATERAL (SELECT last, until FROM farepass_payment WHERE id = r.payment OFFSET 0) p
+  WHERE p.last = r.seq AND r.event IS NOT NULL AND r.seq >= $1 AND ($3::bigint IS NULL OR p.until > $3)
+  ORDER BY r.seq LIMIT $2";
 
 const REQUESTS: &str = "SELECT p.id, p.request, r.event
   FROM farepass_payment p JOIN farepass_record r ON r.seq = p.last
@@ -80,11 +82,15 @@ impl Survey {
             Some(row) => row.try_get(0)?,
             None => return Ok(()),
         };
+        let lives = filter.lives.map(|at| at.0.cast_signed());
         let mut left = filter.most();
         loop {
-            let page = self
-                .ask(WALK, &[(&next, Type::INT8), (&PAGE, Type::INT8)])
-                .await?;
+            let values = [
+                (&next as _, Type::INT8),
+                (&PAGE as _, Type::INT8),
+                (&lives as _, Type::INT8),
+            ];
+            let page = self.ask(WALK, &values).await?;
             for row in &page {
                 let row = recorded(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?;
                 next = row.record_seq.cast_signed().saturating_add(1);

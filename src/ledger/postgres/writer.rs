@@ -160,6 +160,7 @@ impl Writer {
                 }
                 Err(fault @ Fault::Statement(_)) => {
                     let why = PostError::from(fault);
+                    tracing::error!(error = %why, "the ledger's database refused what was to be stored");
                     for post in posts {
                         post.reply.tell(Err(why.clone()));
                     }

@@ -5,7 +5,9 @@ use super::{Finding, Outcome};
 use crate::budget::{Because, Entry, Payment, Stage};
 use crate::chain::{Found, Sight};
 use crate::clock::Timestamp;
-use crate::event::{Flag, SPENT_ON_CHAIN, SpendEvent, State, TAKEN_OTHERWISE, UNUSED_ON_CHAIN};
+use crate::event::{
+    Flag, SETTLED_AS_CLAIMED, SPENT_ON_CHAIN, SpendEvent, State, TAKEN_OTHERWISE, UNUSED_ON_CHAIN,
+};
 use crate::money::{Amount, Usd};
 
 /// Reason of a payment that a chain shows taken.
@@ -71,7 +73,11 @@ fn taken(payment: &Payment, mut event: SpendEvent, found: Found) -> Conclusion {
     let named = event.transaction.as_deref();
     let elsewhere = named.is_some_and(|t| !t.eq_ignore_ascii_case(&found.transaction));
     let value = Amount(found.value);
-    let less = event.held_above().is_some_and(|said| said != value);
+    // Closed as claimed while no chain could be asked: it stays as it is, but somebody should look.
+    let closed = event.reason.as_deref() == Some(SETTLED_AS_CLAIMED);
+    let believed = event.amount_settled.filter(|_| closed);
+    let said = event.held_above().or(believed);
+    let less = said.is_some_and(|said| said != value);
     flag(&mut event, Flag::TakenUnclaimed, !claimed);
     flag(
         &mut event,

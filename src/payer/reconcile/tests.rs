@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use super::*;
 use crate::budget::Stage;
 use crate::chain::fake::{BASE, Chain, Fake, about, chains, endless};
-use crate::chain::{Keeper, Sent};
+use crate::chain::{Found, Keeper, Sent};
 use crate::clock::Fixed;
+use crate::event::SETTLED_AS_CLAIMED;
 use crate::ledger;
-use crate::money::{Network, Usd};
+use crate::money::{Amount, Network, Usd};
 use crate::payment::{Instruction, Nonce, Signature};
 use crate::wallet::{Standing, WalletError};
 
@@ -153,4 +154,32 @@ async fn a_chain_that_says_too_much_of_one_payment_is_asked_about_the_next() {
     assert!(error.to_string().contains("longer than"), "{error}");
     let sight = pass.sight(BASE, &good).await;
     assert!(matches!(sight, Ok(Some(Sight::Taken(_)))), "{sight:?}");
+}
+
+/// A node that is configured later shows what a receipt kept to itself.
+#[test]
+fn more_than_a_receipt_named_is_flagged_though_it_was_believed() {
+    let now = Timestamp::from_secs(NOW);
+    for (taken, flagged) in [(40, false), (70, true)] {
+        let last = SpendEvent {
+            amount: Some(Amount(100)),
+            price: Some(Usd(100)),
+            amount_settled: Some(Amount(40)),
+            charged: Some(Usd(40)),
+            receipt: Some("claimed".into()),
+            reason: Some(SETTLED_AS_CLAIMED.into()),
+            ..event(BASE)
+        };
+        let found = Found {
+            transaction: "0xab".into(),
+            block: 7,
+            value: taken,
+        };
+        let concluded = conclude(&payment(), &last, Sight::Taken(found), now, now).unwrap();
+        let event = concluded.event;
+        let flags = event.flags.contains(&Flag::ReceiptMismatch);
+        assert_eq!((flags, event.confirmed), (flagged, true), "{taken}");
+        assert_eq!(event.amount_settled, Some(Amount(taken)));
+        assert_eq!(event.charged, Some(Usd(40)), "closed stays as it is");
+    }
 }

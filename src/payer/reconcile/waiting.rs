@@ -1,4 +1,5 @@
-//! Payments that wait for a look at their chain, first come, first looked at.
+//! Payments that wait for a look at their chain, first come, first looked at; but what is open and dead holds a
+//! budget that a look may give back, and goes before what is only to be confirmed.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -26,6 +27,8 @@ pub(super) struct Waiting {
     after: u64,
     queue: VecDeque<(Timestamp, PaymentId)>,
     known: HashSet<PaymentId>,
+    /// Those that hold a budget.
+    first: HashSet<PaymentId>,
     /// Of what was recorded lately, the oldest first.
     told: VecDeque<PaymentId>,
     told_known: HashSet<PaymentId>,
@@ -46,6 +49,12 @@ impl Waiting {
         if self.known.insert(id) {
             self.queue.push_back((since.after_secs(FIRST), id));
         }
+    }
+
+    /// As `put`, at once, and before others.
+    pub(super) fn want(&mut self, id: PaymentId) {
+        self.put(id, Timestamp(0));
+        self.first.insert(id);
     }
 
     /// Nothing was certain.
@@ -72,20 +81,59 @@ impl Waiting {
         self.told_known.contains(&id)
     }
 
-    /// Whose time has come, at most so many. They wait no longer.
+    /// Whose time has come, at most so many. They wait no longer. A quarter of the places is for whoever is not
+    /// first, so that a chain that is silent about some does not keep the others waiting.
     pub(super) fn due(&mut self, now: Timestamp, most: usize) -> Vec<PaymentId> {
         let mut due = vec![];
-        for _ in 0..self.queue.len() {
-            let Some((at, id)) = self.queue.pop_front() else {
-                break;
-            };
-            if due.len() < most && at <= now {
-                self.known.remove(&id);
-                due.push(id);
-            } else {
-                self.queue.push_back((at, id));
-            }
-        }
+        let first = most.saturating_sub(most / 4);
+        self.take(now, first, true, &mut due);
+        self.take(now, most, false, &mut due);
+        self.take(now, most, true, &mut due);
         due
+    }
+
+    /// Moves those that are first, or those that are not, until there are so many.
+    fn take(&mut self, now: Timestamp, most: usize, first: bool, due: &mut Vec<PaymentId>) {
+        let (known, firsts) = (&mut self.known, &mut self.first);
+        self.queue.retain(|(at, id)| {
+            let stays = due.len() >= most || *at > now || firsts.contains(id) != first;
+            if !stays {
+                known.remove(id);
+                firsts.remove(id);
+                due.push(*id);
+            }
+            stays
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_a_budget_is_looked_at_before_what_is_only_to_be_confirmed() {
+        let mut waiting = Waiting::default();
+        let now = Timestamp::from_secs(1000);
+        for n in 0..100 {
+            waiting.put(PaymentId(n), Timestamp(0));
+        }
+        for n in 200..220 {
+            waiting.want(PaymentId(n));
+        }
+        // It waited already, as one of the others.
+        waiting.want(PaymentId(99));
+        let due = waiting.due(now, 16);
+        let first = |id: &&PaymentId| id.0 >= 200 || id.0 == 99;
+        assert_eq!(due.iter().filter(first).count(), 12, "{due:?}");
+        assert_eq!(due.last(), Some(&PaymentId(3)), "some of the others too");
+        let due = waiting.due(now, 32);
+        assert_eq!(due.iter().filter(first).count(), 9, "{due:?}");
+        let due = waiting.due(now, 500);
+        assert_eq!(due.len(), 100 + 20 - 16 - 32, "each once");
+        waiting.later(PaymentId(200), now);
+        waiting.want(PaymentId(200));
+        assert_eq!(waiting.due(now, 500), [], "not asked again at once");
+        assert_eq!(waiting.due(now.after_secs(PAUSE), 500).len(), 1);
     }
 }

@@ -66,6 +66,13 @@ fn read(mut section: Section) -> Result<Approval, SectionError> {
             error.hint("add `above: \"1.00 USD\"`, first_host, new_payee or price_increase")
         );
     }
+    if approval.valid < approval.wait {
+        let wait = Span(approval.wait);
+        let error = section.key_error("valid", format!("the question is over before the {wait} that the agent waits for its answer (`wait`)"));
+        return Err(error.hint(format!(
+            "write `valid: {wait}` or longer, or a shorter `wait`"
+        )));
+    }
     section.finish()?;
     Ok(approval)
 }
