@@ -851,6 +851,7 @@ async fn the_price_of_a_long_path_is_remembered() {
             increase: None,
             now: wall(),
             approved: false,
+            payment: None,
         });
         ledger.post(post).await.unwrap();
         let known = known(&*ledger, host, &http::Method::GET, &route).await;
