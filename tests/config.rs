@@ -431,7 +431,7 @@ fn hosts_at_which_nothing_can_be_paid_are_warned_of() {
     let warnings = |host: &str, rule: &str| {
         let text = format!(
             "version: 1
-egress: {{ ports: [443, 8444], resolve: {{ \"pinned.test:9443\": \"127.0.0.1:1\" }} }}
+egress: {{ ports: [443, 8444], resolve: {{ \"pinned.test:9443\": \"127.0.0.1:1\", \"a.pinned.test:9444\": \"127.0.0.1:1\" }} }}
 tls: {{ passthrough: [\"*.blind.test\"], insecure_hosts: [\"dev.test:8444\"] }}
 rules: [{{ name: one, match: {{ hosts: [\"{host}\"] }}, {rule} }}]
 "
@@ -454,7 +454,10 @@ rules: [{{ name: one, match: {{ hosts: [\"{host}\"] }}, {rule} }}]
         );
         assert_eq!(warnings(host, "deny: true"), "");
     }
+    let plain = "pay: { max: \"1 USD\", insecure_http: true }";
+    assert_eq!(warnings("a.blind.test", plain), "");
     for host in [
+        "*.pinned.test:9444",
         "far.test",
         "far.test:8444",
         "pinned.test:9443",

@@ -1499,7 +1499,9 @@ fn a_denial_of_tools_holds_for_what_nobody_can_read() {
 fn bodies_are_read_where_a_denial_names_tools() {
     let policy = compile(NO_ADMIN);
     let may_read = |url: &str| policy.may_read(&asked(url));
-    assert!(may_read("https://mcp.test/mcp"));
+    for url in ["mcp", "mcp/", "MCP", "mcp;x", "files/a%2Fb"] {
+        assert!(may_read(&format!("https://mcp.test/{url}")), "{url}");
+    }
     assert!(!may_read("https://mcp.test/other") && !may_read("https://other.test/mcp"));
     // Where nothing is paid anyway, nothing needs to be known.
     let nothing = NO_ADMIN.replace("pay: { max: \"0.05 USD\" }", "deny: true");

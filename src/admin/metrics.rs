@@ -162,7 +162,7 @@ impl Admin {
         for (result, latency) in RESULTS.iter().zip(&self.asked.0) {
             latency.render(&mut page, &API, &[result]);
         }
-        match self.book().await {
+        match self.book(numbers).await {
             Ok(book) => {
                 page.single(&UP, 1);
                 self.written(&mut page, &book, numbers);
@@ -176,7 +176,7 @@ impl Admin {
         typed(StatusCode::OK, kind, page.text())
     }
 
-    async fn book(&self) -> Result<Book, PostError> {
+    async fn book(&self, numbers: bool) -> Result<Book, PostError> {
         let ledger = &*self.parts.ledger;
         let now = self.parts.clock.now();
         let mut open = [(State::Reserved, 0_u64, 0_u64), (State::Unknown, 0, 0)];
@@ -200,7 +200,10 @@ impl Admin {
             waiting,
             freezes: self.frozen().await?.len(),
             sessions,
-            budgets: self.standings().await?,
+            budgets: match numbers {
+                true => self.standings().await?,
+                false => vec![],
+            },
         })
     }
 

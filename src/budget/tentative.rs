@@ -17,11 +17,11 @@ const BEHIND_MAX: usize = 8;
 type Paid = (PaymentId, Usd, Timestamp);
 
 /// The payments behind a fact, with this one; `None` where that changes nothing. Nobody's payment is one of an older
-/// program or of a policy that remembers nothing: it will not say that it came to nothing.
+/// program or of a policy that remembers nothing: it changed nothing then, and is judged so again.
 fn leant(behind: &[PaymentId], payment: Option<PaymentId>) -> Option<Vec<PaymentId>> {
     match payment {
         _ if behind.is_empty() => None,
-        None => Some(vec![]),
+        None => None,
         Some(payment) if behind.contains(&payment) => None,
         Some(_) if behind.len() >= BEHIND_MAX => Some(vec![]),
         Some(payment) => Some([behind, &[payment]].concat()),
@@ -79,6 +79,15 @@ pub(super) fn price(
     else {
         return None;
     };
+    // As older programs judged it.
+    let Some(payment) = payment else {
+        return (price < *lowest).then_some(Fact::Price {
+            lowest: price,
+            since: now,
+            base: None,
+            behind: vec![],
+        });
+    };
     let base = match behind.is_empty() {
         true => Some((*lowest, *since)),
         false => *base,
@@ -87,12 +96,13 @@ pub(super) fn price(
         true => (price, now),
         false => (*lowest, *since),
     };
-    let known = behind.iter().any(|(id, ..)| Some(*id) == payment);
-    let room = behind.len() < BEHIND_MAX;
-    let (base, behind) = match payment {
-        _ if known || base.is_some_and(|(base, _)| price >= base) => return None,
-        Some(payment) if room => (base, [&**behind, &[(payment, price, now)]].concat()),
-        Some(_) | None => (None, vec![]),
+    let known = behind.iter().any(|(id, ..)| *id == payment);
+    if known || base.is_some_and(|(base, _)| price >= base) {
+        return None;
+    }
+    let (base, behind) = match behind.len() < BEHIND_MAX {
+        true => (base, [&**behind, &[(payment, price, now)]].concat()),
+        false => (None, vec![]),
     };
     Some(Fact::Price {
         lowest,

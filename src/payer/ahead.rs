@@ -74,9 +74,6 @@ pub async fn ask_ahead(
             return Err(NotAsked::Refused(Box::new(refusal)));
         }
     }
-    if approval.requirement.facilitator.is_some() {
-        return Err(NotAsked::Facilitator);
-    }
     let asked = question.asked(&session);
     let digest = digest(&asked, &approval);
     let id = id(&digest);
@@ -89,6 +86,9 @@ pub async fn ask_ahead(
     let Some(consent) = &approval.duties.consent else {
         return Err(NotAsked::Needless(approval.price));
     };
+    if approval.requirement.facilitator.is_some() {
+        return Err(NotAsked::Facilitator);
+    }
     if is_nobody(&approval.requirement.pay_to) {
         return Err(NotAsked::Recipient);
     }

@@ -154,11 +154,12 @@ impl Payer {
         let mut lately = self.ledger.payments(newest).await?;
         lately.reverse();
         if let Some(rate) = self.policy().identical_payments() {
-            let paid = lately.iter().filter_map(|event| {
-                let key = identical(request(event)?);
-                Some((key, event.id.made()))
-            });
-            self.rates.recall(rate, paid);
+            // What was refused took no place.
+            let paid = lately.iter().filter(|e| e.state != State::Denied);
+            let paid = paid.filter_map(|e| Some((identical(request(e)?), e.id.made())));
+            let mut paid: Vec<_> = paid.collect();
+            paid.sort_by_key(|(_, made)| *made);
+            self.rates.recall(rate, paid.into_iter());
         }
         for event in lately {
             let Some((gave, status)) = came(&event) else {

@@ -291,13 +291,15 @@ fn memories(asked: &Asked, id: PaymentId, approval: &Approval, now: Timestamp) -
 }
 
 /// An end of a payment with what follows for what it made known: of one that is released it is forgotten, as nothing was
-/// paid there. Where `tool` is not known any more, its price stays.
-pub(super) fn with_facts(end: Entry, event: &SpendEvent, tool: Option<&str>) -> Vec<Entry> {
-    let unmet = matches!(end, Entry::Release { .. }).then(|| unmet(event, tool));
+/// paid there, unless the merchant gave something for it: then it may have taken the money, whatever is proven. Where
+/// it is not known any more what was asked for, the price of a tool or of a long path stays.
+pub(super) fn with_facts(end: Entry, event: &SpendEvent, asked: Option<&Asked>) -> Vec<Entry> {
+    let gave = event.delivery.as_ref().is_some_and(|d| d.status < 400);
+    let unmet = matches!(end, Entry::Release { .. } if !gave).then(|| unmet(event, asked));
     std::iter::once(end).chain(unmet).collect()
 }
 
-fn unmet(event: &SpendEvent, tool: Option<&str>) -> Entry {
+fn unmet(event: &SpendEvent, asked: Option<&Asked>) -> Entry {
     let host = match event.host.strip_prefix('[').and_then(|h| h.split_once(']')) {
         Some((host, _)) => host,
         // An address of version 6 without a port has more than one colon.
@@ -311,6 +313,9 @@ fn unmet(event: &SpendEvent, tool: Option<&str>) -> Entry {
         host: host.to_owned(),
         network: event.network.clone(),
         method: event.method.clone(),
-        path: route(&event.path, tool),
+        path: match asked {
+            Some(asked) => route(&asked.path, asked.tool.name()),
+            None => route(&event.path, None),
+        },
     }
 }

@@ -185,7 +185,7 @@ impl Payer {
         let mut event = about.event(now, state);
         event.reason = Some(refusal.reason.code().into());
         self.concludes(asked.trace.as_ref(), &about, &event, None);
-        let entries = with_facts(entry, &event, asked.tool.name());
+        let entries = with_facts(entry, &event, Some(asked));
         self.record(entries, event).await;
         if !problem.is_final() {
             self.spread().await;

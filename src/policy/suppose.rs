@@ -137,11 +137,8 @@ fn assume(
         (false, true) => SOMEBODY_ON_SOLANA,
         (false, false) => SOMEBODY,
     };
-    // The first that could be one of this network.
-    let here = |payee: &&String| payee.starts_with("0x") == (network.namespace() == "eip155");
-    let payee = || payees.iter().find(here).map(|payee| &**payee);
+    let payee = || of_network(payees, network);
     let pay_to = question.pay_to.as_deref().or_else(payee);
-    let pay_to = pay_to.unwrap_or(somebody);
     Some(Requirement {
         protocol: match scheme {
             "evm/charge" | "tempo/charge" => "mpp",
@@ -152,7 +149,7 @@ fn assume(
         network: network.clone(),
         asset: asset.map_or_else(unlisted, |a| a.address.clone()),
         amount: asset.map_or(Amount(1), |a| atoms(a, offer.amount.or(question.amount))),
-        pay_to: pay_to.into(),
+        pay_to: pay_to.unwrap_or(somebody).into(),
         valid_for: 60,
         expires: None,
         transfer_method: match permit2 {
@@ -172,6 +169,13 @@ fn assume(
             ..Offer::default()
         }),
     })
+}
+
+/// The first recipient that could be one of this network.
+fn of_network<'a>(payees: &'a [String], network: &Network) -> Option<&'a str> {
+    let evm = network.namespace() == "eip155";
+    let here = |payee: &&String| payee.starts_with("0x") == evm;
+    payees.iter().find(here).map(|payee| &**payee)
 }
 
 /// Is it a token of Tempo?

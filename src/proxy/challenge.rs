@@ -114,6 +114,8 @@ pub(super) struct Part {
 pub(super) enum End {
     Whole,
     TooLong,
+    /// There is no room for it now (see [`Share`]).
+    Crowded,
     TooSlow,
     Broken,
 }
@@ -166,7 +168,11 @@ impl Part {
                     if length <= most && room {
                         continue;
                     }
-                    End::TooLong
+                    let fits = share.as_ref().is_none_or(|share| share.may_be(length));
+                    match fits && length <= most {
+                        true => End::Crowded,
+                        false => End::TooLong,
+                    }
                 }
             };
             break Some(stream);
@@ -192,7 +198,7 @@ impl Part {
         let problem = |reason, detail| Err(Problem::new(reason, detail));
         match self.end {
             End::Whole => {}
-            End::TooLong => {
+            End::TooLong | End::Crowded => {
                 return problem(
                     Reason::LimitsExceeded,
                     "the challenge's body is longer than allowed",

@@ -52,6 +52,8 @@ impl Gathered {
 pub(super) struct Budget {
     all: AtomicUsize,
     sessions: Turns,
+    /// What one body can have of it at most.
+    most: usize,
 }
 
 /// Bytes that somebody keeps; given back when they are dropped.
@@ -66,9 +68,11 @@ pub(super) struct Share {
 impl Budget {
     /// No session keeps more than half of them, or than one body, so that it is never what stops all others.
     pub(super) fn new(bytes: usize, body: usize) -> Arc<Self> {
+        let session = bytes.div_ceil(2).max(body).min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             all: AtomicUsize::new(bytes),
-            sessions: Turns::new(bytes.div_ceil(2).max(body).min(Semaphore::MAX_PERMITS)),
+            sessions: Turns::new(session),
+            most: bytes.min(session),
         })
     }
 
@@ -107,6 +111,11 @@ impl Share {
             }
         }
         taken.is_ok()
+    }
+
+    /// Could there ever be so much?
+    pub(super) fn may_be(&self, bytes: usize) -> bool {
+        bytes <= self.budget.most
     }
 
     /// Gives all of it back.
@@ -166,5 +175,7 @@ mod tests {
         one.clear();
         assert!(again.grow(4) && !again.grow(1));
         assert!(share(&Budget::new(10, 8), "a").grow(8));
+        assert!(share(&budget, "a").may_be(5) && !share(&budget, "a").may_be(6));
+        assert!(!share(&Budget::new(4, 8), "a").may_be(5));
     }
 }

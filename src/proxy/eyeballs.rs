@@ -31,7 +31,9 @@ fn watched(stream: &TcpStream, pause: Duration) -> io::Result<()> {
 }
 
 fn unconfirmed(stream: &TcpStream, bound: Duration) -> io::Result<()> {
-    let bound = u32::try_from(bound.as_millis()).unwrap_or(u32::MAX);
+    // The system reads it as a signed number.
+    let bound = i32::try_from(bound.as_millis()).unwrap_or(i32::MAX);
+    let bound = bound.unsigned_abs();
     Ok(sockopt::set_tcp_user_timeout(stream, bound)?)
 }
 
@@ -184,7 +186,12 @@ mod tests {
             let millis = sockopt::tcp_user_timeout(stream).unwrap();
             Duration::from_millis(millis.into())
         };
-        for (pause, most) in [(2, UNCONFIRMED), (300, Duration::from_secs(300))] {
+        let longest = Duration::from_millis(i32::MAX as u64);
+        for (pause, most) in [
+            (2, UNCONFIRMED),
+            (300, Duration::from_secs(300)),
+            (60 * 86_400, longest),
+        ] {
             let to = vec![good.local_addr().unwrap()];
             let stream = first_of(to, Duration::from_secs(pause)).await.unwrap();
             assert_eq!(bound(&stream), most);

@@ -154,6 +154,8 @@ enum Copy {
     Not,
     /// It was longer than the limit.
     Long,
+    /// There was no room for it.
+    Crowded,
 }
 
 impl Replay {
@@ -190,10 +192,12 @@ impl Replay {
     pub(super) fn of_read(
         parts: Parts,
         body: Pieces,
+        crowded: bool,
         (call, tool): (Option<Arc<Call>>, Tool),
     ) -> (Request<Body>, Self) {
         let copy = match body.copy() {
             Some(copy) => Copy::Whole(Box::new(copy)),
+            None if crowded => Copy::Crowded,
             None => Copy::Long,
         };
         let replay = Self {
@@ -274,6 +278,7 @@ impl Replay {
                 Body::Pieces(Box::new(pieces.copy().ok_or(NotReplayable::NotKept)?))
             }
             Copy::Long => return Err(NotReplayable::TooLong),
+            Copy::Crowded => return Err(NotReplayable::Crowded),
             Copy::Kept(_) | Copy::Not => return Err(NotReplayable::NotKept),
         };
         let mut request = Request::new(body);
@@ -303,6 +308,7 @@ impl Replay {
             Copy::Empty => Body::Empty,
             Copy::Not => return Err(NotReplayable::NotKept),
             Copy::Long => return Err(NotReplayable::TooLong),
+            Copy::Crowded => return Err(NotReplayable::Crowded),
             Copy::Kept(kept) => Body::Pieces(Box::new(whole(kept, UPLOAD).await?)),
             Copy::Whole(pieces) => Body::Pieces(pieces),
         };

@@ -59,9 +59,11 @@ impl Shared {
             copy.length = copy.length.saturating_add(data.len());
             let room = copy.share.as_mut().is_none_or(|s| s.grow(data.len()));
             if copy.length > self.limit || !room {
-                copy.state = match room {
-                    true => CopyState::TooLong,
-                    false => CopyState::Crowded,
+                let share = copy.share.as_ref();
+                let fits = share.is_none_or(|share| share.may_be(copy.length));
+                copy.state = match fits && copy.length <= self.limit {
+                    true => CopyState::Crowded,
+                    false => CopyState::TooLong,
                 };
                 copy.pieces = Gathered::default();
                 copy.share = None;

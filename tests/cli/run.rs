@@ -151,8 +151,7 @@ fn signals_are_for_the_program() {
             "trap 'echo caught; exit 9' {name}; : > here; {}",
             wait_for("never")
         );
-        let mut child = home
-            .command(["run", "--", "sh", "-c", &script])
+        let mut child = heard(&home.command(["run", "--", "sh", "-c", &script]))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -163,6 +163,23 @@ async fn a_payment_that_stands_keeps_what_both_made_known() {
     );
 }
 
+/// The merchant gave what was asked for and no receipt: it may have been paid, whatever can be proven.
+#[tokio::test]
+async fn who_delivered_stays_known_though_the_money_is_given_back() {
+    let stage = stage(PINNED).await;
+    let signed = pay(&stage, "1000", RIGHT).await.unwrap();
+    let answer = Some((StatusCode::OK, &http::HeaderMap::new()));
+    stage.payer.settle(signed, answer).await;
+    assert_eq!(known(&stage).await, 3);
+    stage.clock.0.fetch_add(1_000, Ordering::SeqCst);
+    assert_eq!(stage.payer.sweep().await.unwrap(), 1, "released");
+    assert_eq!(known(&stage).await, 3);
+    assert_eq!(
+        reason(pay(&stage, "1000", WRONG).await),
+        Reason::RecipientChanged
+    );
+}
+
 /// All of them expire: then nothing was paid there.
 #[tokio::test]
 async fn payments_that_all_expire_leave_nothing_known() {

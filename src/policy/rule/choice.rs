@@ -98,22 +98,25 @@ pub(in crate::policy) fn somebody(rules: &[Rule], asked: &Asked) -> Option<Strin
 /// comes before one that pays?
 pub(in crate::policy) fn may_read(rules: &[Rule], asked: &Asked) -> bool {
     let mut path = Reading::default();
-    let (mut denied, mut paid) = (false, false);
+    let (mut matters, mut paid) = (false, false);
     for rule in rules.iter().filter(|rule| rule.matches_but_path(asked)) {
-        let here = match path.of(asked) {
+        let any_tool = rule.tools.is_empty();
+        let exactly = match path.of(asked) {
             _ if rule.paths.is_empty() => true,
-            Some(path) => rule.names_path(path),
+            Some(path) if rule.names_path(path) => true,
+            Some(_) if any_tool => continue,
+            // In another spelling, or in two: which tool it is says whether the rule may be about it.
+            Some(path) if rule.may_name_path(path) => false,
+            Some(_) => continue,
             // Nothing is paid behind it.
-            None => return paid,
+            None if any_tool => return paid,
+            None => false,
         };
-        if !here {
-            continue;
-        }
-        match (&rule.says, rule.tools.is_empty()) {
-            (Says::Pay(pay), true) => return pay.mcp || paid || denied,
-            (Says::Pay(_), false) => paid = true,
-            (Says::Deny, true) => return paid,
-            (Says::Deny, false) => denied = true,
+        match &rule.says {
+            Says::Pay(pay) if any_tool => return pay.mcp || paid || matters,
+            Says::Deny if any_tool => return paid,
+            Says::Pay(_) if exactly => paid = true,
+            Says::Pay(_) | Says::Deny => matters = true,
         }
     }
     paid
@@ -122,6 +125,10 @@ pub(in crate::policy) fn may_read(rules: &[Rule], asked: &Asked) -> bool {
 impl Rule {
     fn names_path(&self, path: &PlainPath) -> bool {
         self.paths.iter().any(|pattern| pattern.matches(path))
+    }
+
+    fn may_name_path(&self, path: &PlainPath) -> bool {
+        self.paths.iter().any(|pattern| pattern.may_match(path))
     }
 
     /// Why it may be about a request that it does not match as it is written. `None`: it is about another.
@@ -145,7 +152,7 @@ impl Rule {
             doubt = doubt.or(Some(Doubt::Tool));
         }
         if !self.paths.is_empty() {
-            let alike = |path| self.paths.iter().any(|pattern| pattern.may_match(path));
+            let alike = |path| self.may_name_path(path);
             if !path.of(asked).is_none_or(alike) {
                 return None;
             }

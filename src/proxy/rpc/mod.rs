@@ -81,7 +81,7 @@ pub(super) async fn capture(
     let whole = match part.end {
         End::Broken => return Err(refuse::gateway(&UpstreamError::RequestBody)),
         End::Whole => part.bytes(),
-        End::TooLong | End::TooSlow => vec![],
+        End::TooLong | End::Crowded | End::TooSlow => vec![],
     };
     let call = Call::read(&whole).map(Arc::new);
     let tool = match (&call, part.end) {
@@ -100,7 +100,8 @@ pub(super) async fn capture(
             None => refused,
         });
     }
-    Ok(Replay::of_read(parts, part.into(), (call, tool)))
+    let crowded = part.end == End::Crowded;
+    Ok(Replay::of_read(parts, part.into(), crowded, (call, tool)))
 }
 
 /// May this answer ask for money within its body?

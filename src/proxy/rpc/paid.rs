@@ -83,7 +83,7 @@ impl Paid {
         match part.end {
             End::Broken => return self.unanswered().await,
             // Too long to be looked into: delivered, and its receipt not seen.
-            End::TooLong | End::TooSlow => {
+            End::TooLong | End::Crowded | End::TooSlow => {
                 return self
                     .settle(StatusCode::OK, HeaderMap::new(), part.into())
                     .await;
