@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use farepass::budget::{Because, Entry, Frozen, Reject};
 use farepass::clock::{Timestamp, wall};
-use farepass::event::export::Recorded;
 use farepass::event::{Delivery, SpendEvent, State};
 use farepass::ledger::{Database, Filter, Ledger, OpenError, Opening, Post, PostError, Posted};
 use farepass::money::Usd;
@@ -22,7 +21,11 @@ use farepass::payment::{PaymentId, Session, SessionId};
 #[expect(dead_code, reason = "the journeys need more of it")]
 mod postgres;
 
+#[path = "ledger/walked.rs"]
+mod walked;
+
 use postgres::Server;
+use walked::walked;
 
 static SERVER: LazyLock<Result<Server, String>> = LazyLock::new(|| Server::start(&[]));
 
@@ -762,20 +765,6 @@ async fn pages_of_a_long_ledger_are_read_in_the_order_of_its_records() {
         scans.parse::<u64>().unwrap() < 20,
         "{scans} scans of all payments"
     );
-}
-
-async fn walked(ledger: &Arc<dyn Ledger>, filter: Filter) -> Vec<Recorded> {
-    let (sender, mut rows) = tokio::sync::mpsc::channel(64);
-    let collect = async move {
-        let mut all = vec![];
-        while let Some(row) = rows.recv().await {
-            all.push(row);
-        }
-        all
-    };
-    let (walked, rows) = tokio::join!(ledger.walk(filter, sender), collect);
-    walked.unwrap();
-    rows
 }
 
 /// What is over is looked up by whoever asks for it; nobody keeps it in mind.

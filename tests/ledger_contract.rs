@@ -24,6 +24,11 @@ use tempfile::TempDir;
 #[expect(dead_code, reason = "the journeys need more of it")]
 mod postgres;
 
+#[path = "ledger/walked.rs"]
+mod walked;
+
+use walked::walked;
+
 /// One server for all tests here; each has a place of its own in it.
 static SERVER: LazyLock<Result<postgres::Server, String>> =
     LazyLock::new(|| postgres::Server::start(&[]));
@@ -877,20 +882,6 @@ async fn what_changed_since_a_time_is_found_from_there() {
             assert_eq!(listed.len(), expected, "{}: {since}", backend.kind);
         }
     }
-}
-
-async fn walked(ledger: &Arc<dyn Ledger>, filter: Filter) -> Vec<Recorded> {
-    let (sender, mut rows) = tokio::sync::mpsc::channel(4);
-    let collect = async move {
-        let mut all = vec![];
-        while let Some(row) = rows.recv().await {
-            all.push(row);
-        }
-        all
-    };
-    let (walked, rows) = tokio::join!(ledger.walk(filter, sender), collect);
-    walked.unwrap();
-    rows
 }
 
 /// It is known after a restart where a released payment counted, and a verification finds the same.

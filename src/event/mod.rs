@@ -293,6 +293,21 @@ impl SpendEvent {
 }
 
 /// Cuts at a character, and shows it; spells out what misleads.
+/// Host, without brackets, and port of what an event has as its host.
+#[must_use]
+pub fn place(host: &str) -> (&str, u16) {
+    let with_port = host.rsplit_once(':').filter(|_| !host.ends_with(']'));
+    let port = with_port.and_then(|(_, port)| port.parse().ok());
+    match (with_port, port) {
+        (Some((name, _)), Some(port)) if name.ends_with(']') => {
+            (name.trim_matches(['[', ']']), port)
+        }
+        (Some((name, _)), Some(port)) if !name.contains(':') => (name, port),
+        // An address of version 6 without a port has more than one colon.
+        _ => (host, 443),
+    }
+}
+
 fn cut(text: &mut String, most: usize) {
     let plain = |b: u8| b.is_ascii() && !b.is_ascii_control();
     if text.len() <= most && text.bytes().all(plain) {

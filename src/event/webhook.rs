@@ -240,6 +240,7 @@ mod tests {
     use rustls::RootCertStore;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
 
     use super::*;
     use crate::clock::Timestamp;
@@ -268,9 +269,16 @@ mod tests {
         (url.parse().unwrap(), all)
     }
 
-    #[tokio::test]
-    async fn what_is_being_tried_at_the_end_is_tried_once_more() {
-        let (url, mut heard) = service("503 Service Unavailable").await;
+    /// Two notices, on their way to such a service; what ends that, when it has, and what holds the queue open.
+    async fn two_told(
+        first: &'static str,
+    ) -> (
+        mpsc::UnboundedReceiver<String>,
+        watch::Sender<bool>,
+        JoinHandle<()>,
+        impl Sized,
+    ) {
+        let (url, heard) = service(first).await;
         let fetch = Fetch::new(Arc::new(RootCertStore::empty())).unwrap();
         let (sink, courier) = open(fetch, url, Secret::read(&[b'x'; 24]).unwrap());
         let (over, ends) = watch::channel(false);
@@ -281,6 +289,12 @@ mod tests {
                 what: what.into(),
             });
         }
+        (heard, over, running, sink)
+    }
+
+    #[tokio::test]
+    async fn what_is_being_tried_at_the_end_is_tried_once_more() {
+        let (mut heard, over, running, _open) = two_told("503 Service Unavailable").await;
         let field = |text: &str| {
             let mut lines = text.lines().map(str::to_ascii_lowercase);
             lines.find(|line| line.starts_with("webhook-id: "))
@@ -306,17 +320,7 @@ mod tests {
             ("429 Too Many Requests", false),
             ("500 Internal Server Error", false),
         ] {
-            let (url, mut heard) = service(answer).await;
-            let fetch = Fetch::new(Arc::new(RootCertStore::empty())).unwrap();
-            let (sink, courier) = open(fetch, url, Secret::read(&[b'x'; 24]).unwrap());
-            let (over, ends) = watch::channel(false);
-            let running = tokio::spawn(courier.run(ends));
-            for what in ["first", "second"] {
-                sink.notice(&Notice::Unfrozen {
-                    time: Timestamp(1),
-                    what: what.into(),
-                });
-            }
+            let (mut heard, over, running, _open) = two_told(answer).await;
             assert!(heard.recv().await.unwrap().contains("first"));
             let next = timeout(PAUSES[0] / 2, heard.recv()).await;
             let next = next.ok().flatten();

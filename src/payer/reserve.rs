@@ -15,7 +15,7 @@ use crate::budget::facts::key;
 use crate::budget::{Counted, Entry};
 use crate::clock::Timestamp;
 use crate::event::metrics::Step;
-use crate::event::{Agreed, Notice, SpendEvent, State};
+use crate::event::{self, Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
 use crate::payment::{Asked, Limit, PaymentId, Reason, Refusal, RequestKey};
@@ -300,14 +300,7 @@ pub(super) fn with_facts(end: Entry, event: &SpendEvent, asked: Option<&Asked>) 
 }
 
 fn unmet(event: &SpendEvent, asked: Option<&Asked>) -> Entry {
-    let host = match event.host.strip_prefix('[').and_then(|h| h.split_once(']')) {
-        Some((host, _)) => host,
-        // An address of version 6 without a port has more than one colon.
-        None => match event.host.split_once(':') {
-            Some((host, port)) if !port.contains(':') => host,
-            Some(_) | None => &event.host,
-        },
-    };
+    let (host, _) = event::place(&event.host);
     Entry::Unmet {
         payment: event.id,
         host: host.to_owned(),

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::{Body, BodyError, Pieces, Stream};
 use super::copies::{Gathered, Share};
 use super::framing;
+use super::tee::NotReplayable;
 use crate::payment::{Challenge, Problem, Reason};
 use crate::protocol;
 use crate::protocol::jsonrpc::Call;
@@ -157,21 +158,18 @@ impl Part {
                     break None;
                 }
                 Ok(Some(Ok(frame))) => {
-                    let mut room = true;
+                    let mut kept = Ok(());
                     if let Some(data) = frame.data_ref() {
                         length = length.saturating_add(data.len());
-                        room = share.as_mut().is_none_or(|s| s.grow(data.len()));
+                        kept = Share::keep(share.as_mut(), data.len(), (length, most));
                         gathered.push(data);
                     } else if let Ok(trailers) = frame.into_trailers() {
                         part.trailers = Some(trailers);
                     }
-                    if length <= most && room {
-                        continue;
-                    }
-                    let fits = share.as_ref().is_none_or(|share| share.may_be(length));
-                    match fits && length <= most {
-                        true => End::Crowded,
-                        false => End::TooLong,
+                    match kept {
+                        Ok(()) => continue,
+                        Err(NotReplayable::Crowded) => End::Crowded,
+                        Err(_) => End::TooLong,
                     }
                 }
             };

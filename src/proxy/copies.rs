@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::tee::NotReplayable;
 use super::turns::Turns;
 
 /// A piece that is shorter is copied: kept as it is, each byte of it could hold a buffer of the connection.
@@ -114,8 +115,27 @@ impl Share {
     }
 
     /// Could there ever be so much?
-    pub(super) fn may_be(&self, bytes: usize) -> bool {
+    fn may_be(&self, bytes: usize) -> bool {
         bytes <= self.budget.most
+    }
+
+    /// Counts `more` bytes of a body that has `length` with them and may have `most`.
+    ///
+    /// # Errors
+    /// [`NotReplayable::TooLong`] or [`NotReplayable::Crowded`].
+    pub(super) fn keep(
+        share: Option<&mut Self>,
+        more: usize,
+        (length, most): (usize, usize),
+    ) -> Result<(), NotReplayable> {
+        let (room, fits) = share.map_or((true, true), |share| {
+            (share.grow(more), share.may_be(length))
+        });
+        match (length <= most, room) {
+            (true, true) => Ok(()),
+            (true, false) if fits => Err(NotReplayable::Crowded),
+            (true, false) | (false, _) => Err(NotReplayable::TooLong),
+        }
     }
 
     /// Gives all of it back.

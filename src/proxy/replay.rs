@@ -150,12 +150,8 @@ enum Copy {
     Kept(Kept),
     /// All of it, for more than one sending.
     Whole(Box<Pieces>),
-    /// Nothing was kept: no rule could pay here.
-    Not,
-    /// It was longer than the limit.
-    Long,
-    /// There was no room for it.
-    Crowded,
+    /// It was not kept.
+    Gone(NotReplayable),
 }
 
 impl Replay {
@@ -171,7 +167,7 @@ impl Replay {
         let (bodyless, payable) = (stream.is_none(), limit.is_some());
         let (body, copy) = match (stream, limit) {
             (None, _) => (Body::Empty, Copy::Empty),
-            (Some(stream), None) => (Body::Stream(stream), Copy::Not),
+            (Some(stream), None) => (Body::Stream(stream), Copy::Gone(NotReplayable::NotKept)),
             (Some(stream), Some((limit, share))) => {
                 let (tee, kept) = tee::tee(stream, limit, share);
                 (Body::Tee(Box::new(tee)), Copy::Kept(kept))
@@ -188,17 +184,16 @@ impl Replay {
         (Request::from_parts(parts, body), replay)
     }
 
-    /// The same for a body that was read before it is sent, up to its limit.
+    /// The same for a body that was read before it is sent; `otherwise`: why it is not kept, where it is not.
     pub(super) fn of_read(
         parts: Parts,
         body: Pieces,
-        crowded: bool,
+        otherwise: NotReplayable,
         (call, tool): (Option<Arc<Call>>, Tool),
     ) -> (Request<Body>, Self) {
         let copy = match body.copy() {
             Some(copy) => Copy::Whole(Box::new(copy)),
-            None if crowded => Copy::Crowded,
-            None => Copy::Long,
+            None => Copy::Gone(otherwise),
         };
         let replay = Self {
             head: Head::of(&parts, true),
@@ -265,7 +260,7 @@ impl Replay {
             extensions,
         } = fields.cloned().ok_or(NotReplayable::NotKept)?;
         headers.remove(header::EXPECT);
-        self.body = match std::mem::replace(&mut self.body, Copy::Not) {
+        self.body = match std::mem::replace(&mut self.body, Copy::Gone(NotReplayable::NotKept)) {
             Copy::Kept(kept) => Copy::Whole(Box::new(match patience {
                 Some(patience) => whole(kept, patience).await?,
                 None => kept.whole().await?,
@@ -277,9 +272,8 @@ impl Replay {
             Copy::Whole(pieces) => {
                 Body::Pieces(Box::new(pieces.copy().ok_or(NotReplayable::NotKept)?))
             }
-            Copy::Long => return Err(NotReplayable::TooLong),
-            Copy::Crowded => return Err(NotReplayable::Crowded),
-            Copy::Kept(_) | Copy::Not => return Err(NotReplayable::NotKept),
+            Copy::Gone(why) => return Err(*why),
+            Copy::Kept(_) => return Err(NotReplayable::NotKept),
         };
         let mut request = Request::new(body);
         request.method_mut().clone_from(&self.head.method);
@@ -306,9 +300,7 @@ impl Replay {
         headers.remove(header::EXPECT);
         let body = match std::mem::replace(&mut self.body, Copy::Empty) {
             Copy::Empty => Body::Empty,
-            Copy::Not => return Err(NotReplayable::NotKept),
-            Copy::Long => return Err(NotReplayable::TooLong),
-            Copy::Crowded => return Err(NotReplayable::Crowded),
+            Copy::Gone(why) => return Err(why),
             Copy::Kept(kept) => Body::Pieces(Box::new(whole(kept, UPLOAD).await?)),
             Copy::Whole(pieces) => Body::Pieces(pieces),
         };

@@ -29,9 +29,7 @@ enum CopyState {
     #[default]
     Growing,
     Whole,
-    TooLong,
-    Crowded,
-    Broken,
+    Gone(NotReplayable),
 }
 
 /// The agent's side of a body that may be sent twice.
@@ -57,14 +55,9 @@ impl Shared {
         }
         if let Some(data) = frame.data_ref() {
             copy.length = copy.length.saturating_add(data.len());
-            let room = copy.share.as_mut().is_none_or(|s| s.grow(data.len()));
-            if copy.length > self.limit || !room {
-                let share = copy.share.as_ref();
-                let fits = share.is_none_or(|share| share.may_be(copy.length));
-                copy.state = match fits && copy.length <= self.limit {
-                    true => CopyState::Crowded,
-                    false => CopyState::TooLong,
-                };
+            let bounds = (copy.length, self.limit);
+            if let Err(why) = Share::keep(copy.share.as_mut(), data.len(), bounds) {
+                copy.state = CopyState::Gone(why);
                 copy.pieces = Gathered::default();
                 copy.share = None;
                 self.changed.notify_one();
@@ -149,7 +142,7 @@ impl Tee {
         let polled = source.poll(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.copy.take(frame),
-            Poll::Ready(Some(Err(_))) => self.copy.end(CopyState::Broken),
+            Poll::Ready(Some(Err(_))) => self.copy.end(CopyState::Gone(NotReplayable::Broken)),
             Poll::Ready(None) => self.copy.end(CopyState::Whole),
             Poll::Pending => return polled,
         }
@@ -181,9 +174,7 @@ impl Kept {
             let rest = {
                 let mut copy = self.copy.lock();
                 match copy.state {
-                    CopyState::TooLong => return Err(NotReplayable::TooLong),
-                    CopyState::Crowded => return Err(NotReplayable::Crowded),
-                    CopyState::Broken => return Err(NotReplayable::Broken),
+                    CopyState::Gone(why) => return Err(why),
                     CopyState::Whole => {
                         return Ok(Pieces {
                             held: copy.share.take().map(Arc::new),
@@ -209,7 +200,7 @@ async fn drain(mut rest: Stream, into: &Shared) {
     while into.lock().state == CopyState::Growing {
         match rest.frame().await {
             Some(Ok(frame)) => into.take(&frame),
-            Some(Err(_)) => into.end(CopyState::Broken),
+            Some(Err(_)) => into.end(CopyState::Gone(NotReplayable::Broken)),
             None => into.end(CopyState::Whole),
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::stage::{NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
+use super::stage::{self, NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
 use farepass::budget::facts::key;
 use farepass::budget::{Asked as Stage_, Frozen};
 use farepass::clock::Clock as _;
@@ -30,13 +30,7 @@ async fn stage(policy: &'static str) -> Stage {
 
 /// Buys for so many atomic units from one recipient.
 async fn pay(stage: &Stage, amount: &str, pay_to: &str) -> Result<Signed, Refusal> {
-    let challenge = challenge_of(&json!([{
-        "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC,
-        "payTo": pay_to.to_ascii_lowercase(), "maxTimeoutSeconds": 60,
-        "extra": { "name": "USDC", "version": "2" }
-    }]));
-    let asked = stage.asked("api.example.com");
-    stage.payer.authorize(&asked, &challenge).await
+    stage::pay(stage, amount, &pay_to.to_ascii_lowercase()).await
 }
 
 async fn delivered(stage: &Stage, signed: Signed) {

@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 use farepass::budget::facts::key;
 use farepass::money::{Amount, Usd};
 use farepass::payer::{Pending, Signed, Unpaid};
-use farepass::payment::{ApprovalId, Asked, Challenge, Reason, Refusal, Requirement, Tool};
+use farepass::payment::{ApprovalId, Asked, Reason, Refusal, Requirement, Tool};
 use farepass::policy::Question;
 use http::StatusCode;
-use serde_json::json;
 
-use super::stage::{MERCHANT, NETWORK, Setup, Stage, USDC, challenge_of, paid, receipt};
+use super::stage::{MERCHANT, Setup, Stage, offer, paid, pay, receipt};
 
 const FIRST: &str = "0x209693bc6afc0c5328ba36faf03c514ef312287c";
 const OTHER: &str = "0x70997970c51812dc3a010c7d01b50e0d17dc79c9";
@@ -23,19 +22,6 @@ async fn stage(policy: &'static str) -> Stage {
         ..Setup::default()
     };
     setup.stage().await
-}
-
-fn offer(amount: &str, pay_to: &str) -> Challenge {
-    challenge_of(&json!([{
-        "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC, "payTo": pay_to,
-        "maxTimeoutSeconds": 60, "extra": { "name": "USDC", "version": "2" }
-    }]))
-}
-
-async fn pay(stage: &Stage, amount: &str, pay_to: &str) -> Result<Signed, Refusal> {
-    let asked = stage.asked("api.example.com");
-    let offer = offer(amount, pay_to);
-    stage.payer.authorize(&asked, &offer).await
 }
 
 async fn call(stage: &Stage, tool: &str, amount: &str) -> Result<Signed, Refusal> {

@@ -14,7 +14,7 @@ use farepass::event::{Notice, Sink, SpendEvent, State};
 use farepass::ledger::sessions::{self, Wanted};
 use farepass::ledger::{self, Filter, Ledger};
 use farepass::money::{Network, Usd, canonical_assets};
-use farepass::payer::{self, Parts, Payer};
+use farepass::payer::{self, Parts, Payer, Signed};
 use farepass::payment::{
     Asked, Challenge, Instruction, Nonce, PaymentId, Refusal, Session, Signature, Tool,
 };
@@ -276,6 +276,21 @@ pub(crate) fn challenge(amount: &str) -> Challenge {
 
 pub(crate) fn challenge_of(accepts: &Value) -> Challenge {
     challenge_with(accepts, &json!({}))
+}
+
+/// One offer of this amount to this recipient, in USDC.
+pub(crate) fn offer(amount: &str, pay_to: &str) -> Challenge {
+    challenge_of(&json!([{
+        "scheme": "exact", "network": NETWORK, "amount": amount, "asset": USDC, "payTo": pay_to,
+        "maxTimeoutSeconds": 60, "extra": { "name": "USDC", "version": "2" }
+    }]))
+}
+
+/// The payment for such an offer.
+pub(crate) async fn pay(stage: &Stage, amount: &str, pay_to: &str) -> Result<Signed, Refusal> {
+    let asked = stage.asked("api.example.com");
+    let offer = offer(amount, pay_to);
+    stage.payer.authorize(&asked, &offer).await
 }
 
 pub(crate) fn challenge_with(accepts: &Value, extensions: &Value) -> Challenge {

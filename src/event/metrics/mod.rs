@@ -9,7 +9,7 @@ use crate::money::Usd;
 use crate::payment::{Reason, Trace};
 use crate::settings::HostPattern;
 
-use super::{Sink, SpendEvent, State};
+use super::{Sink, SpendEvent, State, place};
 
 mod balance;
 mod latency;
@@ -242,15 +242,7 @@ impl Metrics {
 
     /// `host` has its port when that is not the default.
     fn host(&self, host: &str) -> usize {
-        let with_port = host.rsplit_once(':').filter(|_| !host.ends_with(']'));
-        let port = with_port.and_then(|(_, port)| port.parse().ok());
-        let (name, port) = match (with_port, port) {
-            (Some((name, _)), Some(port)) if name.ends_with(']') => {
-                (name.trim_matches(['[', ']']), port)
-            }
-            (Some((name, _)), Some(port)) if !name.contains(':') => (name, port),
-            _ => (host, 443),
-        };
+        let (name, port) = place(host);
         let place = self.hosts.find(|pattern| pattern.matches(name, port));
         place.unwrap_or(HOSTS)
     }

@@ -16,6 +16,7 @@ use super::purchase::{purchase, shown, uncached};
 use super::refuse;
 use super::replay::Replay;
 use super::serve::Conn;
+use super::tee::NotReplayable;
 use crate::payment::{Payload, Reason, Refusal, Tool};
 use crate::protocol::jsonrpc::{self, Call};
 use crate::protocol::mcp::{self, Answer};
@@ -100,8 +101,11 @@ pub(super) async fn capture(
             None => refused,
         });
     }
-    let crowded = part.end == End::Crowded;
-    Ok(Replay::of_read(parts, part.into(), crowded, (call, tool)))
+    let otherwise = match part.end {
+        End::Crowded => NotReplayable::Crowded,
+        End::Whole | End::TooLong | End::TooSlow | End::Broken => NotReplayable::TooLong,
+    };
+    Ok(Replay::of_read(parts, part.into(), otherwise, (call, tool)))
 }
 
 /// May this answer ask for money within its body?

@@ -153,6 +153,12 @@ async fn what_waits_at_the_end_is_sent_once() {
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
+async fn until_asked(asked: &AtomicUsize) {
+    while asked.load(Ordering::SeqCst) == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn the_end_ends_a_pause_and_the_collector_is_asked_once_more() {
     let (url, asked) = collector(&["503 No\r\nRetry-After: 20", "200 OK"]).await;
@@ -160,9 +166,7 @@ async fn the_end_ends_a_pause_and_the_collector_is_asked_once_more() {
     let (over, ends) = watch::channel(false);
     let running = tokio::spawn(courier.run(ends));
     lane.put(log());
-    while asked.load(Ordering::SeqCst) == 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    until_asked(&asked).await;
     // Behind the batch that waits.
     lane.put(log());
     sleep(Duration::from_millis(50)).await;
@@ -180,9 +184,7 @@ async fn a_collector_that_is_busy_at_the_end_is_given_up_at_once() {
     let (over, ends) = watch::channel(false);
     let running = tokio::spawn(courier.run(ends));
     lane.put(log());
-    while asked.load(Ordering::SeqCst) == 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    until_asked(&asked).await;
     sleep(Duration::from_millis(50)).await;
     over.send_replace(true);
     running.await.unwrap();
