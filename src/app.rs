@@ -23,7 +23,7 @@ use crate::money::Usd;
 use crate::payer::{self, Payer};
 use crate::policy::{Mode, Policy};
 use crate::proxy::{self, Proxy};
-use crate::settings::{Entrance, Unproven};
+use crate::settings::{Entrance, Unproven, here};
 use crate::tls::{Authority, Interceptor};
 use crate::wallet::harden::harden;
 
@@ -190,7 +190,7 @@ async fn payer(
         fresh: payer::os_randomness(),
         sinks,
         unproven,
-        admin_url: format!("http://{}", ground.doors.admin_at),
+        admin_url: format!("http://{}", here(ground.doors.admin_at)),
         stopped: Box::new(move || payer::stopped(&state_dir)),
         chains: std::mem::take(&mut ground.chains),
     }));

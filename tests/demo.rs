@@ -9,6 +9,7 @@ use bytes::Bytes;
 use farepass::demo::agent::Agent;
 use http::{Request, Response};
 use http_body_util::Full;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs it with a temporary folder, no configuration and no proxy of the surroundings.
 fn demo(temporary: &std::path::Path) -> Output {
@@ -103,6 +104,32 @@ fn a_full_disk_or_a_closed_pipe_is_no_panic() {
     assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
+/// Also when it is told to stop, or its terminal is closed.
+#[test]
+fn an_end_before_its_end_leaves_nothing_behind() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let folder = tempfile::tempdir().unwrap();
+        let left = || std::fs::read_dir(folder.path()).unwrap().count();
+        let mut started = Started(
+            Command::new(env!("CARGO_BIN_EXE_farepass"))
+                .arg("demo")
+                .env_clear()
+                .env("TMPDIR", folder.path())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        let began = Instant::now();
+        while left() == 0 && began.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        assert_eq!(left(), 1, "its folder");
+        kill_process(Pid::from_child(&started.0), signal).unwrap();
+        assert_ne!(started.0.wait().unwrap().code(), None, "{signal:?}");
+        assert_eq!(left(), 0, "{signal:?}");
+    }
+}
+
 /// With a temporary folder that is not there.
 fn demo_in(temporary: &std::path::Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_farepass"))
@@ -181,8 +208,7 @@ async fn it_stays_for_a_client_of_ones_own_until_it_is_told_to_end() {
     let note = bought.headers()["farepass-payment"].to_str().unwrap();
     assert_eq!(parameters(&field), parameters(note));
 
-    let pid = rustix::process::Pid::from_child(&demo.0);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    kill_process(Pid::from_child(&demo.0), Signal::TERM).unwrap();
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     assert_eq!(demo.0.wait().unwrap().code(), Some(0), "{rest}");

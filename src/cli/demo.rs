@@ -25,23 +25,26 @@ impl Command for Demo {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let colour = terminal.colours();
         setup::runtime()?.block_on(async {
+            let over = told_to_stop()?;
             match self.stay {
-                true => demo::stay(&mut terminal.out, colour, told_to_stop()?).await,
-                false => demo::run(&mut terminal.out, colour).await,
+                true => demo::stay(&mut terminal.out, colour, over).await,
+                false => demo::run(&mut terminal.out, colour, over).await,
             }
         })?;
         Ok(Exit::Done)
     }
 }
 
-/// Ends on SIGINT or SIGTERM; both are caught from now on.
+/// Ends on SIGINT, SIGTERM or SIGHUP, as from a terminal that is closed; all are caught from now on.
 fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     })
 }
@@ -56,6 +59,7 @@ impl From<DemoError> for Failure {
             DemoError::Merchant(_)
             | DemoError::Wallet(_)
             | DemoError::Agent(_)
+            | DemoError::Interrupted
             | DemoError::Unexpected(_) => Self::new(Exit::Failed, format_args!("demo: {error}")),
         }
     }

@@ -69,8 +69,16 @@ struct Explained {
     limits: Vec<(Limit, Counted)>,
     /// The decision with what is spent already.
     refusal: Option<Refusal>,
+    /// Why the rules are never asked about this place.
+    never: Option<String>,
     policy: String,
     observing: bool,
+}
+
+impl Explained {
+    fn is_paid(&self) -> bool {
+        self.refusal.is_none() && self.never.is_none()
+    }
 }
 
 impl Command for Explain {
@@ -89,9 +97,9 @@ impl Command for Explain {
             true => terminal.json(&page::json(&explained))?,
             false => page::write(&mut terminal.out, &explained)?,
         }
-        Ok(match explained.refusal {
-            None => Exit::Done,
-            Some(_) => Exit::Refused,
+        Ok(match explained.is_paid() {
+            true => Exit::Done,
+            false => Exit::Refused,
         })
     }
 }
@@ -160,6 +168,7 @@ impl Explain {
                 .map(|o| symbol(&o.requirement))
                 .collect(),
             refusal,
+            never: config.never_paid(&question.host, question.port, question.secure),
             limits,
             answer,
             session,

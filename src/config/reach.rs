@@ -1,9 +1,33 @@
-//! Warns of rules that pay at hosts where nothing is ever paid, whatever the rules say.
+//! Hosts where nothing is ever paid, whatever the rules say: those that are not reached, not opened or not trusted.
 
 use crate::section::{Section, SectionError};
 use crate::settings::HostPattern;
 
 use super::Config;
+
+const UNOPENED: &str = "its tunnels are not opened (tls.passthrough), so nothing is paid there";
+const UNVERIFIED: &str =
+    "its certificate is not verified (tls.insecure_hosts), so nothing is paid there";
+
+impl Config {
+    /// Why nothing is paid at a place, whatever the rules say. `secure`: asked by `https`.
+    pub(crate) fn never_paid(&self, host: &str, port: u16, secure: bool) -> Option<String> {
+        if self.egress.pinned(host, port).is_none() && !self.egress.ports.contains(&port) {
+            return Some(unreached(port));
+        }
+        let among = |list: &[HostPattern]| list.iter().any(|listed| listed.matches(host, port));
+        let why = match secure {
+            true if among(&self.tls.passthrough) => UNOPENED,
+            true if among(&self.tls.insecure_hosts) => UNVERIFIED,
+            true | false => return None,
+        };
+        Some(why.into())
+    }
+}
+
+fn unreached(port: u16) -> String {
+    format!("port {port} is not reached, so nothing is paid there")
+}
 
 /// One warning for each host of a rule that pays and that is never reached, never opened or never trusted.
 pub(super) fn unpaid(rules: Option<Section>, config: &Config) -> Vec<SectionError> {
@@ -26,20 +50,15 @@ fn never(item: Section, plain: bool, config: &Config) -> Option<SectionError> {
     let mut pins = config.egress.resolve.keys();
     let pinned = pins.any(|(host, port)| pattern.matches(host, *port));
     if let Some(port) = port.filter(|port| !config.egress.ports.contains(port) && !pinned) {
-        let error = item.error(format!(
-            "port {port} is not reached, so nothing is paid there"
-        ));
+        let error = item.error(unreached(port));
         return Some(error.hint(format!("add {port} to `egress.ports`")));
     }
     let among = |list: &[HostPattern]| list.iter().any(|listed| listed.covers(&pattern));
     if !plain && among(&config.tls.passthrough) {
-        let problem = "its tunnels are not opened (tls.passthrough), so nothing is paid there";
-        return Some(item.error(problem));
+        return Some(item.error(UNOPENED));
     }
     if among(&config.tls.insecure_hosts) {
-        let problem =
-            "its certificate is not verified (tls.insecure_hosts), so nothing is paid there";
-        return Some(item.error(problem));
+        return Some(item.error(UNVERIFIED));
     }
     None
 }

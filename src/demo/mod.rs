@@ -43,6 +43,9 @@ pub enum DemoError {
     /// A request that got no answer.
     #[error(transparent)]
     Agent(#[from] agent::AgentError),
+    /// A signal came first.
+    #[error("interrupted")]
+    Interrupted,
     /// What should have happened, and did not.
     #[error("not as it should be: {0}")]
     Unexpected(&'static str),
@@ -73,14 +76,23 @@ pub async fn stay(
     Ok(page.ledger(&payments?)?)
 }
 
-/// Sets the stage in a temporary folder, plays, and leaves nothing behind. Nothing leaves this machine.
+/// Sets the stage in a temporary folder, plays, and leaves nothing behind, also when it is `over` before its end.
+/// Nothing leaves this machine.
 ///
 /// # Errors
 /// When anything does not go as it should.
-pub async fn run(out: &mut (dyn Write + Send), colour: bool) -> Result<(), DemoError> {
+pub async fn run(
+    out: &mut (dyn Write + Send),
+    colour: bool,
+    over: impl Future<Output = ()>,
+) -> Result<(), DemoError> {
     let stage = stage::Stage::set().await?;
     let mut page = page::Page::new(out, colour);
-    let played = timeout(PATIENCE, script::play(&stage, &mut page)).await;
+    let late = DemoError::Unexpected("it ends within half a minute");
+    let played = tokio::select! {
+        played = timeout(PATIENCE, script::play(&stage, &mut page)) => played.unwrap_or(Err(late)),
+        () = over => Err(DemoError::Interrupted),
+    };
     stage.clear().await;
-    played.unwrap_or(Err(DemoError::Unexpected("it ends within half a minute")))
+    played
 }

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::event::Notice;
 use crate::ledger::{Post, PostError};
 use crate::payment::{ApprovalId, Asked, Reason, Refusal, Requirement};
-use crate::policy::{Approval, Consent, plain_payee};
+use crate::policy::{self, Approval, Consent, plain_payee};
 use crate::settings::Rate;
 
 /// New questions of one session: more than a person can answer is noise.
@@ -243,6 +243,7 @@ pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
     let port = asked.port.to_string();
     let amount = requirement.amount.to_string();
     let text = |payee: &str| plain_payee(&requirement.network, payee);
+    let path = policy::plain_spelling(&asked.path);
     let pay_to = text(&requirement.pay_to);
     let facilitator = requirement.facilitator.as_deref().map(text);
     let texts = [
@@ -251,7 +252,7 @@ pub(super) fn digest(asked: &Asked, approval: &Approval) -> [u8; 32] {
         if asked.secure { "https" } else { "http" },
         &asked.host,
         &port,
-        &asked.path,
+        &path,
         &approval.rule,
         family(requirement.protocol),
         &requirement.scheme,

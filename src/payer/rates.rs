@@ -144,7 +144,10 @@ impl Rates {
         }
         let now = self.ticks.clock.now().0;
         for (key, free) in free {
-            let taken = (free.saturating_sub(now) / each).min(rate.count.into());
+            let taken = free
+                .saturating_sub(now)
+                .div_ceil(each)
+                .min(rate.count.into());
             for _ in 0..taken {
                 let _ = self.take(rate, key.as_ref());
             }
@@ -208,6 +211,7 @@ mod tests {
         assert_eq!(left(&[1_000_000; 50]), 0);
         assert_eq!(left(&[980_000; 20]), 20, "ten are free again");
         assert_eq!(left(&[900_000; 20]), 30);
+        assert_eq!(left(&[995_000; 30]), 2, "the third is not free yet");
         assert_eq!(left(&[u64::MAX; 2]), 0, "no time is too late");
     }
 

@@ -82,9 +82,12 @@ struct Token {
 
 impl Token {
     fn opens(&self, asked: &Asked) -> bool {
-        let here = |(method, path): &Place| *method == asked.method && *path == asked.path;
-        self.opens.iter().any(here)
+        self.opens.iter().any(|place| is_at(place, asked))
     }
+}
+
+fn is_at((method, path): &Place, asked: &Asked) -> bool {
+    *method == asked.method && *path == asked.path
 }
 
 /// One sale at a time for each scope.
@@ -158,8 +161,9 @@ impl Payer {
         allowed.then(|| found.credential.clone())
     }
 
-    /// What the merchant answered to a token, by the status alone. One that brought something and is worn out now
-    /// was worth its money, even if the first answer was lost: its payload is not sent again.
+    /// What the merchant answered to a token, by the status alone. One that brought something where it was bought,
+    /// or that did so elsewhere and is worn out now, was worth its money, even if the first answer was lost: its
+    /// payload is not sent again.
     pub async fn used(&self, asked: &Asked, id: PaymentId, status: StatusCode) {
         if self.tokens.used(asked, id, status) && self.outstanding.forget_payment(id) {
             self.owes_nothing(id).await;
@@ -223,7 +227,7 @@ impl Tokens {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Is it worn out, after it brought something?
+    /// Did it bring what it was bought for, or is it worn out after it brought something?
     fn used(&self, asked: &Asked, id: PaymentId, status: StatusCode) -> bool {
         let mut kept = self.kept();
         let Some(tokens) = kept.get_mut(&Scope::of(asked)) else {
@@ -236,6 +240,7 @@ impl Tokens {
             return false;
         };
         token.delivered |= given(status);
+        let bought = token.opens.first().is_some_and(|place| is_at(place, asked));
         match (refuses(status), token.opens(asked)) {
             // Worn out where it was good.
             (true, true) => return tokens.remove(at).delivered,
@@ -248,7 +253,7 @@ impl Tokens {
             }
             (false, false) => {}
         }
-        false
+        bought && given(status)
     }
 
     fn sale(&self, scope: Scope) -> Arc<Sale> {

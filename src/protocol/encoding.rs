@@ -3,13 +3,15 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::payment::{Problem, Reason};
@@ -151,15 +153,46 @@ pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Problem
 }
 
 /// An object's members by their names as readers without case have them ([`folded`]). A name that is there
-/// twice then is an error: which of them counts depends on the reader.
+/// twice then is an error: which of them counts depends on the reader. What they hold is stepped over, however
+/// much or deep it is.
 pub(super) fn members(json: &str) -> Result<BTreeMap<String, &RawValue>, Problem> {
-    let written: BTreeMap<String, &RawValue> = object(json)?;
+    let Members(written) = object(json)?;
     let count = written.len();
     let alike = written.into_iter().map(|(key, raw)| (folded(&key), raw));
     let alike: BTreeMap<_, _> = alike.collect();
     match alike.len() == count {
         true => Ok(alike),
         false => Err(repeated()),
+    }
+}
+
+/// An object's members in order, repeated ones as well, and no more of them than are read.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Reading)
+    }
+}
+
+struct Reading;
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = Members<'de>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = vec![];
+        while let Some(member) = map.next_entry()? {
+            if members.len() == PARTS_MAX {
+                return Err(Error::custom("too many members"));
+            }
+            members.push(member);
+        }
+        Ok(Members(members))
     }
 }
 

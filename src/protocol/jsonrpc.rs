@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::mcp::Form;
-use super::{a2a, encoding};
+use super::{a2a, encoding, resource};
+use crate::payment::Tool;
 
 /// Characters of a name or URI that rules are asked about.
 const NAME_MAX: usize = 1024;
@@ -125,7 +126,6 @@ impl Call {
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let json = std::str::from_utf8(body).ok()?;
-        encoding::check(json).ok()?;
         encoding::members(json).ok()?;
         let message: Message<'_> = serde_json::from_str(json).ok()?;
         message.jsonrpc.filter(|version| *version == "2.0")?;
@@ -168,6 +168,15 @@ impl Call {
             task: None,
             form: Form::default(),
         })
+    }
+
+    /// What rules are asked about. A resource whose URI may be another one to its server may be any of them.
+    #[must_use]
+    pub fn tool(&self) -> Tool {
+        match self.method == Method::Resource && !resource::is_plain(&self.name) {
+            true => Tool::Unknown,
+            false => Tool::Named((&*self.name).into()),
+        }
     }
 
     /// The same request, to be paid in this form, and for the task that waits for it.
@@ -249,9 +258,10 @@ pub(super) fn within(json: &str, part: &RawValue) -> Range<usize> {
 pub fn may_call(body: &[u8]) -> bool {
     let other = || {
         let json = std::str::from_utf8(body).ok()?;
-        encoding::check(json).ok()?;
         let members = encoding::members(json).ok()?;
-        let Some(method) = members.get("method") else {
+        // A list of one text is that text to some.
+        let named = |raw: &&&RawValue| raw.get().starts_with(['"', '[']);
+        let Some(method) = members.get("method").filter(named) else {
             return Some(true);
         };
         let method = text(method)?;

@@ -26,6 +26,7 @@ pub mod mcp;
 mod mpp;
 mod mpp_native;
 mod receipt;
+mod resource;
 mod sign_in;
 mod statements;
 mod tempo_charge;

@@ -116,8 +116,10 @@ impl UpstreamError {
 
 impl From<h2::Error> for UpstreamError {
     fn from(error: h2::Error) -> Self {
-        let unseen = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        match unseen && error.is_reset() && error.is_remote() {
+        // A stream below the last that the peer names ends with its own word, not with this one.
+        let gone = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        match error.is_remote() && (gone || refused) {
             true => Self::Refused,
             false => Self::Closed,
         }

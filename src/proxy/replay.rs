@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::body::{Body, Pieces, Stream};
 use super::copies::Share;
 use super::exchange::Route;
+use super::rpc;
 use super::tee::{self, Kept, NotReplayable};
 use super::upgrade::Upgrade;
 use crate::payment::{Asked, Challenge, RequestKey, Tool};
@@ -226,11 +227,15 @@ impl Replay {
         part(target(&self.head.uri).as_bytes());
         let idempotency = headers.get("idempotency-key");
         part(idempotency.map(HeaderValue::as_bytes).unwrap_or_default());
-        match &self.call {
+        // Also where no rule has it read: a request stays the same when the policy changes.
+        let call = rpc::readable(&self.head.method, headers).then(|| {
+            let body: Vec<u8> = body.pieces().flatten().copied().collect();
+            Some((Call::read(&body)?, body))
+        });
+        match call.flatten() {
             None => body.pieces().for_each(|piece| hash.update(piece)),
             // Whoever asks again gives the same question another number.
-            Some(call) => {
-                let body: Vec<u8> = body.pieces().flatten().copied().collect();
+            Some((call, body)) => {
                 hash.update(b"jsonrpc");
                 call.question(&body).for_each(|part| {
                     hash.update(&(part.len() as u64).to_be_bytes());

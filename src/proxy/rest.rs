@@ -14,7 +14,6 @@ use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::body::Body;
 use super::io::Rewound;
 use super::serve::Serve;
 
@@ -63,11 +62,13 @@ where
     }
 }
 
-impl<S, V, I, W> Serve for Resting<S, V, I, W>
+impl<S, V, B, I, W> Serve for Resting<S, V, I, W>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    V: HttpService<Incoming, ResBody = Body>,
+    V: HttpService<Incoming, ResBody = B>,
     V::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     I: Fn() -> bool,
     W: Fn(Io<S>) -> UpgradeableConnection<TokioIo<Io<S>>, V>,
 {
@@ -138,6 +139,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::proxy::body::Body;
 
     async fn echo(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let path = request.uri().path().to_owned();

@@ -19,13 +19,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::activity::{LULL, Noted, Pulse, Silence};
 use super::ahead::{Ahead, Heads};
-use super::body::{Body, Source, Stream, Tail};
+use super::body::{Source, Stream, Tail};
 use super::exchange::{Question, exchange};
 use super::expect::Last;
 use super::h2::serve::Connection;
 use super::headers;
 use super::interim::Preceded;
 use super::lane::Lane;
+use super::outgoing::Outgoing;
 use super::pool::Place;
 use super::rest::Resting;
 use super::rouse::Roused;
@@ -48,6 +49,8 @@ pub(super) struct Conn {
     pub(super) way: Way,
     /// Of HTTP/1.
     pub(super) heads: Arc<Heads>,
+    /// Whether anything moves on it, and whether all of it is out.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Conn {
@@ -102,6 +105,7 @@ where
         way,
         proxy,
         heads: Arc::default(),
+        pulse: Arc::default(),
     };
     h1(conn, io)
 }
@@ -121,6 +125,7 @@ where
         },
         proxy,
         heads: Arc::default(),
+        pulse: Arc::default(),
     };
     if h2_spoken {
         h2(conn, io)
@@ -145,7 +150,7 @@ where
         .max_header_size(limits.header_bytes)
         .preserve_header_case(true)
         .auto_date_header(false);
-    let mut bounds = Bounds::of(&conn.proxy, LULL);
+    let mut bounds = Bounds::of(&conn, LULL);
     let io = Noted::new(io, &bounds.pulse);
     let io = Preceded::new(io, conn.lane.interim.as_ref());
     let io = Ahead::new(io, &conn.heads);
@@ -168,7 +173,7 @@ fn h2<S>(conn: Conn, io: S) -> Service
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let bounds = Bounds::of(&conn.proxy, conn.proxy.limits.connection_idle);
+    let bounds = Bounds::of(&conn, conn.proxy.limits.connection_idle);
     let io = Noted::new(io, &bounds.pulse);
     let conn = Arc::new(conn);
     let connection = Connection::new(Arc::clone(&conn), io, &bounds.pulse, &conn.proxy.limits);
@@ -196,10 +201,13 @@ pub(super) trait Serve {
 fn answer(
     conn: &Arc<Conn>,
     request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+) -> impl Future<Output = Result<Response<Outgoing>, Infallible>> + use<> {
     let conn = Arc::clone(conn);
     let mut question = Question::new(&conn, request.map(Source::Http1));
-    async move { Ok(exchange(&conn, &mut question).await) }
+    async move {
+        let answer = exchange(&conn, &mut question).await;
+        Ok(answer.map(|body| Outgoing::new(body, conn)))
+    }
 }
 
 /// Serves until the client leaves or its bounds end it. These cost nothing while bytes move.
@@ -254,10 +262,11 @@ struct Bounds {
 
 impl Bounds {
     /// A connection that rests wants to hear of lulls this long.
-    fn of(proxy: &Proxy, lull: Duration) -> Self {
+    fn of(conn: &Conn, lull: Duration) -> Self {
+        let proxy = &conn.proxy;
         let idle = proxy.limits.connection_idle;
         Self {
-            pulse: Arc::default(),
+            pulse: Arc::clone(&conn.pulse),
             silence: Silence::new(idle, lull),
             idle,
             until: Instant::now() + proxy.limits.connection_lifetime,

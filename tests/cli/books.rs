@@ -312,6 +312,44 @@ fn a_session_that_is_over_is_explained_as_it_is() {
     assert_eq!(explain(&["--agent", "bot"]).ok().json()["session"], "new");
 }
 
+/// Whatever its rules say, no merchant is ever asked there, or none is believed.
+#[test]
+fn where_nothing_is_ever_paid_explain_says_so() {
+    let home = Home::ready();
+    home.configure(
+        "tls: { passthrough: [api.example.com], insecure_hosts: [\"odd.example.com\"] }\n\
+         egress: { resolve: { \"pin.example.com:8443\": 127.0.0.1 } }",
+    );
+    let text = home.read("farepass.yaml");
+    let everywhere = text.replace("hosts: [\"api.example.com\"]", "hosts: [\"*\", \"*:8443\"]");
+    assert_ne!(text, everywhere);
+    std::fs::write(home.at("farepass.yaml"), everywhere).unwrap();
+    for (url, why) in [
+        ("https://api.example.com/v1/x", Some("tls.passthrough")),
+        ("https://odd.example.com/v1/x", Some("tls.insecure_hosts")),
+        ("https://other.example.com:8443/v1/x", Some("port 8443")),
+        ("https://pin.example.com:8443/v1/x", None),
+        ("https://other.example.com/v1/x", None),
+    ] {
+        let ended = home.farepass(["explain", url, "--json"]);
+        let page = ended.json();
+        let (decision, code) = match why {
+            Some(_) => ("refuse", 3),
+            None => ("pay", 0),
+        };
+        assert_eq!(page["decision"], decision, "{url} {ended:?}");
+        assert_eq!(ended.code, Some(code), "{url}");
+        let Some(why) = why else { continue };
+        assert!(page["detail"].as_str().unwrap().contains(why), "{page}");
+        let said = home.farepass(["explain", url]).out;
+        let last = said.lines().last().unwrap();
+        assert!(
+            last.starts_with("not paid: ") && last.contains(why),
+            "{last}"
+        );
+    }
+}
+
 /// In a pod the session of clients without credentials has the pod's name, and its agent's.
 #[test]
 fn what_is_asked_in_a_pod_is_asked_for_its_session() {

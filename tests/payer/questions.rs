@@ -95,6 +95,30 @@ async fn a_no_holds_also_when_its_reason_is_gone() {
     delivered(&stage, pay(&stage, "800000", OTHER).await.unwrap()).await;
 }
 
+/// `%62` is a `b` (RFC 3986 section 6.2.2.2), to whoever serves the path and to whoever was asked.
+#[tokio::test]
+async fn a_no_holds_for_the_path_in_every_spelling() {
+    let stage = stage(FIRST_HOST).await;
+    let at = |path: &str| Asked {
+        path: path.into(),
+        ..stage.asked("api.example.com")
+    };
+    let ask = async |path: &str| {
+        let offer = offer("10000", FIRST);
+        stage.payer.authorize(&at(path), &offer).await
+    };
+    let no = id_of(&question(ask("/buy").await));
+    let yes = id_of(&question(ask("/cheap").await));
+    stage.payer.answer(no, false).await.unwrap();
+    stage.payer.answer(yes, true).await.unwrap();
+    delivered(&stage, ask("/cheap").await.unwrap()).await;
+    for path in ["/buy", "/%62uy", "/b%75y"] {
+        let why = reason(ask(path).await);
+        assert_eq!(why, Reason::ApprovalDenied, "{path}");
+    }
+    delivered(&stage, ask("/BUY").await.unwrap()).await;
+}
+
 #[tokio::test]
 async fn a_question_that_nobody_answered_is_no_yes_when_its_reason_is_gone() {
     let stage = stage(FIRST_HOST).await;

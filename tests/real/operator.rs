@@ -286,7 +286,8 @@ fn a_refusal_without_numbers_has_none() {
 #[test]
 fn an_approval_survives_a_restart_and_buys_once() {
     let terms = json!({ "approval": { "above": "0 USD" } });
-    let (merchant, setup) = scene(&terms);
+    let (merchant, mut setup) = scene(&terms);
+    setup.config["listen"]["admin"] = json!("0.0.0.0:0");
     let mut proxy = setup.start();
     let refused = proxy.get(PAGE);
     assert_eq!(
@@ -294,6 +295,7 @@ fn an_approval_survives_a_restart_and_buys_once() {
         (402, Some("approval_required"))
     );
     let url = refused.json()["approve_url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
     let (_, path) = url.split_once("//").unwrap().1.split_once('/').unwrap();
     let page = proxy.ask_admin(&format!("/{path}")).unwrap();
     assert_eq!(page.status, 200);

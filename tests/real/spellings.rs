@@ -1,5 +1,6 @@
 //! What a rule denies, asked for in another spelling: some server would sell it all the same, and it is not paid.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::agent::Ask;
 use crate::support::http::Answer;
-use crate::support::merchant::Merchant;
+use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::shop;
+use crate::support::{shop, until};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -125,7 +126,7 @@ fn a_denied_tool_is_bought_in_no_spelling() {
             let said = answer.text();
             assert_eq!(answer.status, 402, "{what}: {said}");
             let expected = match *what {
-                "plain" => "denied_by_rule",
+                "plain" | "deep" => "denied_by_rule",
                 _ => "host_not_allowed",
             };
             assert_eq!(reason(&answer), expected, "{what}: {said}");
@@ -134,7 +135,8 @@ fn a_denied_tool_is_bought_in_no_spelling() {
         // Other tools and other methods are paid, as is what has no body.
         let other = CALL.replace("admin-delete", "search");
         let list = CALL.replace("tools/call", "tools/list");
-        for body in [&*other, &*list, r#"{"q":1}"#, ""] {
+        let many = format!(r#"{{"q":[{}0],"method":{{}}}}"#, "0,".repeat(20_000));
+        for body in [&*other, &*list, &*many, ""] {
             let answer = post(&proxy, &[JSON], body.as_bytes());
             assert_eq!(answer.status, 200, "{body}: {}", answer.text());
         }
@@ -150,6 +152,80 @@ fn where_no_rule_names_tools_bodies_pass_as_they_are() {
     let answer = post(&proxy, &[JSON], batch.as_bytes());
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(shop::payments(&merchant).len(), 1);
+}
+
+/// Servers look resources up by what their URL library makes of the URI.
+#[test]
+fn a_denied_resource_is_bought_in_no_spelling() {
+    let read = |uri: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{{"uri":"{uri}"}}}}"#
+        )
+    };
+    let about = json!({ "tools": ["docs://vault/*", "https://data.example/premium/*"] });
+    let (merchant, mut setup) = denying(&about);
+    setup.config["rules"][1]["pay"]["mcp"] = json!(true);
+    let proxy = setup.start();
+    for (uri, expected) in [
+        ("docs://vault/keys", "denied_by_rule"),
+        ("DOCS://vault/keys", "host_not_allowed"),
+        ("docs://open/../vault/keys", "host_not_allowed"),
+        ("https://data.example/premium/x", "denied_by_rule"),
+        ("https://data.example:443/premium/x", "host_not_allowed"),
+        ("https://DATA.example/premium/x", "host_not_allowed"),
+    ] {
+        let answer = post(&proxy, &[JSON], read(uri).as_bytes());
+        assert_eq!(reason(&answer), expected, "{uri}: {}", answer.text());
+    }
+    assert!(shop::payments(&merchant).is_empty());
+    let answer = post(&proxy, &[JSON], read("docs://open/keys").as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// Nor is one that is not on the list, by a way through what is.
+#[test]
+fn a_list_of_resources_is_not_left_by_dots() {
+    let (merchant, mut setup) = shop::open(|_, out| shop::sell("premium", out));
+    setup.config["rules"][0]["match"]["tools"] = json!(["https://data.example/cheap/*"]);
+    setup.config["rules"][0]["pay"]["mcp"] = json!(true);
+    let proxy = setup.start();
+    let read = |uri: &str| {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{{"uri":"{uri}"}}}}"#
+        );
+        post(&proxy, &[JSON], body.as_bytes())
+    };
+    let answer = read("https://data.example/cheap/../premium/x");
+    assert_eq!(reason(&answer), "host_not_allowed", "{}", answer.text());
+    assert!(shop::payments(&merchant).is_empty());
+    assert_eq!(read("https://data.example/cheap/x").status, 200);
+}
+
+/// What was paid and never came is not paid again where a new rule has the request read (threat M-12).
+#[test]
+fn a_call_stays_the_same_when_the_policy_changes() {
+    let (merchant, setup) = shop::open(|_, _| Ok(After::Reset));
+    let mut proxy = setup.start();
+    let call = CALL.replace("admin-delete", "search");
+    let ask = |proxy: &Proxy| reason(&post(proxy, &[JSON], call.as_bytes()));
+    assert_eq!(ask(&proxy), "outcome_unknown");
+    let rest = proxy.setup.config["rules"][0].clone();
+    let no =
+        json!({ "name": "no", "match": { "hosts": [shop::HOST], "tools": ["x-*"] }, "deny": true });
+    proxy.setup.config["rules"] = json!([no, rest]);
+    proxy.setup.write();
+    let before = proxy.stderr().len();
+    proxy.reload();
+    until("the reload", LONG, || {
+        let read = proxy.stderr()[before..].contains("read again");
+        read.then_some(())
+    });
+    ask(&proxy);
+    assert!(proxy.stop().success());
+    proxy.start_again();
+    ask(&proxy);
+    let payments: BTreeSet<String> = shop::payments(&merchant).into_iter().collect();
+    assert_eq!(payments.len(), 1, "one payload, whoever reads the call");
 }
 
 #[test]

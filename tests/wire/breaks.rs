@@ -35,11 +35,11 @@ async fn seen(h2: &mut H2, stream: u32) -> (bool, usize, Option<u32>) {
 }
 
 /// Says all that it says at once, and leaves.
-async fn leaves() -> Origin {
-    Origin::start(&["http/1.1"], |mut wire, _| async move {
+async fn leaves(part: usize) -> Origin {
+    Origin::start(&["http/1.1"], move |mut wire, _| async move {
         if wire.request().await.is_some() {
-            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
-            let _ = wire.write(&[&head[..], &[b'x'; PART]].concat()).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n";
+            let _ = wire.write(&[&head[..], &vec![b'x'; part]].concat()).await;
             wire.finish().await;
         }
     })
@@ -64,7 +64,7 @@ async fn resets() -> Origin {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_before_a_break_reaches_an_agent_of_http_2() {
-    for origin in [leaves().await, resets().await] {
+    for origin in [leaves(PART).await, resets().await] {
         let mut proxy = Proxy::start(&origin, |_| {}).await;
         let mut h2 = H2::connect(&proxy.agent(), HOST).await;
         for n in 0..20 {
@@ -74,6 +74,53 @@ async fn what_came_before_a_break_reaches_an_agent_of_http_2() {
         assert!(soon("a PING", h2.lives()).await);
         proxy.assert_well();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_a_break_reaches_an_agent_of_http_1() {
+    for (part, tries) in [(0, 20), (PART, 20), (20_000, 20), (3_000_000, 2)] {
+        let origin = leaves(part).await;
+        let mut proxy = Proxy::start(&origin, |_| {}).await;
+        let agent = proxy.agent();
+        for n in 0..tries {
+            let mut wire = agent.tls(HOST, &["http/1.1"]).await;
+            let ask = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+            wire.write(ask.as_bytes()).await.unwrap();
+            if part > 1_000_000 {
+                // It begins to read when everything stands still.
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+            let head = soon("a head", wire.head()).await;
+            let head = head.unwrap_or_else(|| panic!("no head: {part} {n}"));
+            let body = soon("what came", wire.rest()).await;
+            assert_eq!((head.status(), body.len()), (200, part), "{n}");
+        }
+        proxy.assert_well();
+    }
+}
+
+/// An event that says what went wrong, and the end of the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_event_before_a_break_reaches_its_agent() {
+    let origin = Origin::start(&["http/1.1"], |mut wire, _| async move {
+        if wire.request().await.is_some() {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let _ = wire.write(head.as_bytes()).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            for event in ["9\r\ndata: 1\n\n\r\n", "e\r\nevent: error\n\n\r\n"] {
+                let _ = wire.write(event.as_bytes()).await;
+            }
+            wire.finish().await;
+        }
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    for n in 0..20 {
+        let answer = ask(&proxy.agent(), HOST, "/").await;
+        assert_eq!(answer.text(), "data: 1\n\nevent: error\n\n", "{n}");
+        assert!(!answer.whole);
+    }
+    proxy.assert_well();
 }
 
 /// Answers by the path, and ends each connection without a word: neither `close_notify` nor anything else.

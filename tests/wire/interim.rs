@@ -23,7 +23,7 @@ const HINTS: &str = "HTTP/1.1 103 Early Hints\r\n\
     Connection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nAlt-Svc: h3=\":443\"\r\n\
     Farepass-Payment: forged\r\nPAYMENT-RESPONSE: forged\r\nPAYMENT-REQUIRED: forged\r\nProxy-Status: farepass\r\n\r\n";
 
-/// `/slow` waits between its words, `/402` wants money, `/flood` goes on and on, `/long` has a long answer;
+/// `/slow` and `/hints` wait between their words, `/402` wants money, `/flood` goes on and on, `/long` has a long answer;
 /// each says its own path before it answers. `/body` says things around its 100.
 async fn origin(go_on: Arc<Semaphore>) -> Origin {
     Origin::start(&["http/1.1"], move |mut wire, _| {
@@ -64,6 +64,14 @@ async fn origin(go_on: Arc<Semaphore>) -> Origin {
                         wire.body(&mut message, false).await;
                         wire.write(hint.as_bytes()).await.unwrap();
                         answer("200 OK", &message.text())
+                    }
+                    "/hints" => {
+                        let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(1000));
+                        for _ in 0..60 {
+                            wire.write(hint.as_bytes()).await.unwrap();
+                            go_on.acquire().await.unwrap().forget();
+                        }
+                        answer("200 OK", "done")
                     }
                     "/long" => {
                         wire.write(hint.as_bytes()).await.unwrap();
@@ -311,6 +319,9 @@ async fn agents_of_http_2_hear_them_too() {
         answer.headers().contains_key("farepass-payment"),
         "{answer:?}"
     );
+    let heard = |_| go_on.add_permits(1);
+    let (said, _) = ask_h2(&sender, ("free.wire.test", "/hints"), heard).await;
+    assert_eq!(said.len(), 60, "large ones are no fewer");
     let (said, answer) = ask_h2(&sender, ("free.wire.test", "/flood"), |_| {}).await;
     assert!((1..=128).contains(&said.len()), "{}", said.len());
     assert_eq!(answer.status(), 200);

@@ -1,5 +1,7 @@
 //! Streams that a merchant of HTTP/2 refuses without a look at them (RFC 9113 section 8.7).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -102,6 +104,42 @@ async fn a_request_that_was_refused_unseen_is_sent_once_more() {
         let said = outcome(&proxy, HOST, method, b"").await;
         assert_eq!(said, Outcome::Status(200), "{method}");
         assert_eq!(requests(&mut frames), 2, "{method}");
+        proxy.assert_well();
+    }
+}
+
+/// The merchant leaves as the request comes, and says that it has not seen it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_met_the_end_of_its_connection_is_sent_once_more() {
+    for method in ["GET", "POST", "PATCH"] {
+        let stays = Arc::new(AtomicBool::new(false));
+        let (origin, mut frames) =
+            merchant(move |stream| match stays.swap(true, Ordering::SeqCst) {
+                false => frame(AWAY, 0, 0, &[0; 8]),
+                true => whole(stream),
+            })
+            .await;
+        let mut proxy = Proxy::start(&origin, |_| {}).await;
+        let said = outcome(&proxy, HOST, method, b"").await;
+        assert_eq!(said, Outcome::Status(200), "{method}");
+        assert_eq!(requests(&mut frames), 2, "{method}");
+        proxy.assert_well();
+    }
+}
+
+/// It may have seen it: it names the stream, or an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_may_have_been_seen_is_not() {
+    for last in [[0, 0, 0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 2]] {
+        let (origin, mut frames) = merchant(move |stream| {
+            let gone = frame(AWAY, 0, 0, &last);
+            [gone, frame(RESET, 0, stream, &[0, 0, 0, 2])].concat()
+        })
+        .await;
+        let mut proxy = Proxy::start(&origin, |_| {}).await;
+        let said = outcome(&proxy, HOST, "POST", b"").await;
+        assert_ne!(said, Outcome::Status(200));
+        assert_eq!(requests(&mut frames), 1, "{last:?}");
         proxy.assert_well();
     }
 }

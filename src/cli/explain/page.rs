@@ -83,6 +83,9 @@ pub(super) fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()
     for (limit, counted) in &explained.limits {
         writeln!(out, "{}: {}", named(limit), left(limit, counted))?;
     }
+    if let Some(never) = &explained.never {
+        return writeln!(out, "not paid: {never}");
+    }
     match (&explained.refusal, &answer.outcome) {
         (Some(refusal), _) => writeln!(out, "refused, {}: {}", refusal.reason, refusal.detail),
         (None, Ok(approval)) if explained.observing => {
@@ -222,9 +225,9 @@ pub(super) fn json(explained: &Explained) -> Value {
         .position(|o| chosen.is_some_and(|c| std::ptr::eq(c, o)));
     let approval = answer.outcome.as_ref().ok();
     json!({
-        "decision": if refusal.is_none() { "pay" } else { "refuse" },
+        "decision": if explained.is_paid() { "pay" } else { "refuse" },
         "reason": refusal.as_ref().map(|r| r.reason),
-        "detail": refusal.as_ref().map(|r| &r.detail),
+        "detail": refusal.as_ref().map(|r| &r.detail).or(explained.never.as_ref()),
         "rule": answer.rule,
         "price": approval.map(|a| a.price).or(refusal.as_ref().and_then(|r| r.price)),
         "method": question.method.as_str(),

@@ -180,7 +180,7 @@ fn doubtful(rule: &Rule, doubt: Doubt) -> Refusal {
             "servers may take this path for one that the rule `{name}` is about (capitals, a slash at the end, `;` in it): write it as that rule has it, or name it in a rule before"
         ),
         Doubt::Tool => format!(
-            "the rule `{name}` is about tools, and nobody can tell which one this body names: send one JSON-RPC request as plain `application/json`"
+            "the rule `{name}` is about tools, and nobody can tell which one this body names: send one JSON-RPC request as plain `application/json`, and the URI of a resource in its plain spelling"
         ),
     };
     Refusal {

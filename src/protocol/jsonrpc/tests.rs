@@ -90,11 +90,6 @@ fn what_is_no_single_call_is_none() {
 
 #[test]
 fn what_may_be_a_call_to_some_server_is_told_from_what_is_none() {
-    let deep = format!(
-        r#"{{"method":"tools/list","params":{}{}}}"#,
-        "[".repeat(40),
-        "]".repeat(40)
-    );
     for call in [
         "\u{feff}{\"method\":\"tools/list\"}",
         r#"[{"method":"tools/list"}]"#,
@@ -102,19 +97,25 @@ fn what_may_be_a_call_to_some_server_is_told_from_what_is_none() {
         r#"{"method":"Tools/Call"}"#,
         r#"{"method":"tools\/call"}"#,
         r#"{"method":"tools/list","Method":"tools/call"}"#,
-        r#"{"method":7}"#,
+        r#"{"method":["tools/call"]}"#,
         r#"{"method":"tools/list"} {}"#,
         r#"{"method":"tools/list",}"#,
         "method=tools/call",
         "\u{1f}\u{8b}",
         " ",
-        &deep,
     ] {
         assert!(may_call(call.as_bytes()), "{call}");
     }
     assert!(may_call(b"{\"a\":\"\xff\"}"));
+    let many = format!("{{\"input\":[{}0]}}", "0,".repeat(20_000));
+    let deep = format!("{{\"q\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
     for none in [
         "",
+        &many,
+        &deep,
+        r#"{"amount":1,"method":{"type":"card"}}"#,
+        r#"{"method":7}"#,
+        r#"{"method":null}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
         r#"{"jsonrpc":"2.0","id":1,"result":{"method":"tools/call"}}"#,
@@ -123,6 +124,43 @@ fn what_may_be_a_call_to_some_server_is_told_from_what_is_none() {
     ] {
         assert!(!may_call(none.as_bytes()), "{none}");
     }
+}
+
+#[test]
+fn a_call_may_bring_as_much_as_it_likes() {
+    for arguments in [
+        format!("[{}0]", "0,".repeat(20_000)),
+        format!("{}{}", "[".repeat(5_000), "]".repeat(5_000)),
+        format!("{{{}\"a\":0}}", "\"a\":0,".repeat(20_000)),
+    ] {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a","arguments":{arguments}}}}}"#
+        );
+        let call = call(&body).unwrap();
+        assert_eq!(call.tool(), Tool::Named("a".into()));
+    }
+    // But not as many members of its own: each of them is looked at.
+    let members = |count: usize| {
+        let more: String = (0..count).map(|n| format!("\"{n}\":0,")).collect();
+        format!(r#"{{{more}"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a"}}}}"#)
+    };
+    assert!(call(&members(9_000)).is_some());
+    assert!(call(&members(10_000)).is_none());
+}
+
+#[test]
+fn a_resource_in_another_spelling_may_be_any() {
+    let tool = |method: &str, name: &str| {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"{name}","uri":"{name}"}}}}"#
+        );
+        call(&body).unwrap().tool()
+    };
+    let named = |name: &str| Tool::Named(name.into());
+    assert_eq!(tool("resources/read", "docs://a"), named("docs://a"));
+    assert_eq!(tool("resources/read", "DOCS://a"), Tool::Unknown);
+    assert_eq!(tool("tools/call", "DOCS://a"), named("DOCS://a"));
+    assert_eq!(tool("prompts/get", "a b"), named("a b"));
 }
 
 #[test]

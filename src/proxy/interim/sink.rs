@@ -5,10 +5,13 @@ use std::task::{Context, Waker};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
-use super::{HEADS_MAX, WAITING_MAX, cleaned};
+use super::{HEADS_MAX, cleaned};
 
-/// What each takes at least, of `WAITING_MAX`: so that no more of them are said on a stream than on a connection.
-const HEAD_ROOM: usize = WAITING_MAX / HEADS_MAX as usize;
+/// Bytes that are said on a stream in all, as nobody can tell which of them its agent has read.
+const ROOM: usize = 128 << 10;
+
+/// What each takes at least, of `ROOM`: so that no more of them are said on a stream than on a connection.
+const HEAD_ROOM: usize = ROOM / HEADS_MAX as usize;
 
 /// For what is said before the answer on one stream of HTTP/2; goes with the request.
 #[derive(Clone)]
@@ -31,7 +34,7 @@ impl Sink {
     pub(in crate::proxy) fn new(via: Option<&Arc<str>>) -> Self {
         let queue = Queue {
             heads: vec![],
-            room: WAITING_MAX,
+            room: ROOM,
             task: None,
         };
         Self(Arc::new(Said {
@@ -55,7 +58,7 @@ impl Sink {
 
     fn put(&self, status: StatusCode, fields: HeaderMap) {
         let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-        let size = HEAD_ROOM + fields.iter().map(length).sum::<usize>();
+        let size = fields.iter().map(length).sum::<usize>().max(HEAD_ROOM);
         let mut queue = self.lock();
         let Some(room) = queue.room.checked_sub(size) else {
             return;

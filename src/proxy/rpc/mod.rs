@@ -53,14 +53,19 @@ enum Kind {
 /// May this request be read? Its body is JSON, and some rule pays what bodies ask for, or is about tools.
 /// What is not read may name any tool.
 pub(super) fn may_read(conn: &Conn, route: &Route, parts: &Parts) -> bool {
-    parts.method == Method::POST
-        && Kind::of(&parts.headers) == Some(Kind::Json)
-        && !BOUND.iter().any(|name| parts.headers.contains_key(*name))
+    readable(&parts.method, &parts.headers)
         && conn.proxy.payer.policy().may_read(&route.asked(
             &parts.method,
             &parts.uri,
             Tool::Unknown,
         ))
+}
+
+/// May such a request be a call, as it is written?
+pub(super) fn readable(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::POST
+        && Kind::of(headers) == Some(Kind::Json)
+        && !BOUND.iter().any(|name| headers.contains_key(*name))
 }
 
 /// Reads the request up to `limits.replay_body`. What is longer goes on as it is, and nobody pays for it.
@@ -86,7 +91,7 @@ pub(super) async fn capture(
     };
     let call = Call::read(&whole).map(Arc::new);
     let tool = match (&call, part.end) {
-        (Some(call), _) => Tool::Named((&*call.name).into()),
+        (Some(call), _) => call.tool(),
         (None, End::Whole) if !jsonrpc::may_call(&whole) => Tool::None,
         (None, _) => Tool::Unknown,
     };

@@ -218,6 +218,40 @@ fn a_token_that_delivered_after_a_failure_is_replaced_as_any_other() {
     }
 }
 
+/// Nor does it matter how it is lost: nobody asks it for more.
+#[test]
+fn a_token_that_delivered_after_a_failure_owes_nothing_while_it_is_good() {
+    let mut ways = Ways::of(PRICE);
+    ways.status = 503;
+    let mut scene = scene(Face::Lnbits, ways);
+    assert_eq!(scene.get("/a").status, 503);
+    scene.toll.ways.lock().unwrap().status = 200;
+    assert_eq!(scene.get("/a").status, 200);
+    assert_eq!(scene.node.paid(), (1, PRICE));
+    assert!(scene.proxy.stop().success());
+    scene.proxy.start_again();
+    let answer = scene.get("/a");
+    assert_eq!((answer.status, answer.reason()), (200, None));
+    assert_eq!(scene.node.paid(), (2, 2 * PRICE));
+    scene.proxy.assert_verifies();
+}
+
+/// What it brings elsewhere is not what was lost.
+#[test]
+fn a_token_that_delivered_elsewhere_only_is_still_owed_for() {
+    let mut ways = Ways::of(PRICE);
+    ways.status = 503;
+    let mut scene = scene(Face::Lnbits, ways);
+    assert_eq!(scene.get("/a").status, 503);
+    scene.toll.ways.lock().unwrap().status = 200;
+    assert_eq!(scene.get("/b").status, 200);
+    assert_eq!(scene.node.paid(), (1, PRICE));
+    assert!(scene.proxy.stop().success());
+    scene.proxy.start_again();
+    assert_ne!(scene.get("/a").status, 200);
+    assert_eq!(scene.node.paid(), (1, PRICE));
+}
+
 /// One that never delivered is what it was: the request that it was bought for is not paid again.
 #[test]
 fn a_token_that_never_delivered_is_not_replaced() {
