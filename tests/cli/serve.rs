@@ -315,6 +315,27 @@ fn a_mistake_in_the_file_is_no_reason_not_to_freeze() {
         .failed(2, &["more: farepass check"]);
 }
 
+/// Rules take patterns of agents, so somebody in a hurry writes one.
+#[test]
+fn a_pattern_of_agents_freezes_nobody_and_says_so() {
+    let home = Home::ready();
+    for name in ["bot-*", "*", "bot 1", ""] {
+        home.farepass(["freeze", "agent", name]).failed(2, &[]);
+    }
+    home.farepass(["freeze", "agent", "bot-*"])
+        .failed(2, &["bot-*", "patterns are not taken", "freeze all"]);
+    home.farepass(["freeze", "host", "*.example.com"])
+        .failed(2, &[]);
+    // An older version may have taken it.
+    let listed = home.farepass(["unfreeze", "agent", "bot-*"]).ok();
+    assert!(listed.err.contains("nothing is frozen"), "{listed:?}");
+    let listed = home.farepass(["freeze", "agent", "bot-41"]).ok();
+    assert!(
+        listed.out.starts_with("frozen: agent bot-41 since "),
+        "{listed:?}"
+    );
+}
+
 #[test]
 fn without_a_wallet_it_is_not_ready() {
     let home = Home::new();
