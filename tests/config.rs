@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farepass::config::Config;
 use farepass::money::Usd;
@@ -467,6 +467,36 @@ rules: [{{ name: one, match: {{ hosts: [\"{host}\"] }}, {rule} }}]
     ] {
         assert_eq!(warnings(host, pay), "", "{host}");
     }
+}
+
+/// A running proxy reads such files as well. Each place in the text costs a walk through all of it, so it is
+/// looked up for what is told alone.
+#[test]
+fn thousands_of_mistakes_or_warnings_cost_no_more_than_the_first() {
+    const RULES: usize = 6_000;
+    let file = |host: &str, max: &str| {
+        let rule = |n| {
+            format!(
+                "  - {{ name: r{n}, match: {{ hosts: [\"{host}\"] }}, pay: {{ max: {max} }} }}\n"
+            )
+        };
+        let rules: String = (0..RULES).map(rule).collect();
+        format!("version: 1\nrules:\n{rules}")
+    };
+    let (wrong, warned) = (file("a.test", "1"), file("a.test:9443", "\"1 USD\""));
+    let started = Instant::now();
+    let errors = said(&wrong);
+    let places = errors.lines().filter(|line| line.contains("pay.max"));
+    let places: Vec<_> = places.map(|line| line.split(" rules").next()).collect();
+    assert_eq!(places.len(), 20);
+    assert_eq!(places[0], Some("3:59:"));
+    assert_eq!(places[19], Some("22:60:"));
+    let config = config(&warned);
+    assert_eq!(config.warnings.len(), RULES);
+    let last = config.warnings[RULES - 1].to_string();
+    assert!(last.starts_with("dir/farepass.yaml:6002:"), "{last}");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String, SectionError> {
         SectionError {
             file: name.into(),
             path: String::new(),
-            place: Some((line, column)),
+            place: Some((line, column)).into(),
             problem: "this is not UTF-8 text".into(),
             hint: None,
         }
