@@ -66,7 +66,7 @@ impl Admin {
             Op::Trail => self.trail(variable).await,
             Op::Reconcile => self.reconcile(body).await,
             Op::Policy => Ok(self.policy()),
-            Op::Reload => self.reload(body),
+            Op::Reload => self.reload(body).await,
             Op::Events => {
                 let ledger = Arc::clone(ledger) as Arc<dyn Reader>;
                 let headers = &question.head.headers;

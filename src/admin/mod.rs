@@ -52,7 +52,7 @@ use feed::Line;
 pub use metrics::FAMILIES;
 use problem::{Answer, Problem};
 pub use query::state;
-pub use reload::{Reload, Reloaded};
+pub use reload::{Reload, Reloaded, Reloading};
 use routes::Op;
 use stalled::Stalled;
 pub use token::{Token, TokenError};

@@ -1,5 +1,7 @@
 //! `POST /api/v1/reload`: the policy is read again.
 
+use std::pin::Pin;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -19,7 +21,10 @@ pub struct Reloaded {
 }
 
 /// Reads the policy again; `true` allows a weaker one. The sentence says why the old one stays.
-pub type Reload = Box<dyn Fn(bool) -> Result<Reloaded, String> + Send + Sync>;
+pub type Reload = Box<dyn Fn(bool) -> Reloading + Send + Sync>;
+
+/// One on its way. It is read beside what answers requests.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Send>>;
 
 /// The body; none is `{}`.
 #[derive(Default, Deserialize)]
@@ -30,7 +35,7 @@ struct Wanted {
 }
 
 impl Admin {
-    pub(super) fn reload(&self, body: &Bytes) -> Result<Answer, Problem> {
+    pub(super) async fn reload(&self, body: &Bytes) -> Result<Answer, Problem> {
         let wanted: Wanted = match body.trim_ascii_start() {
             [] => Wanted::default(),
             // A list of the members in their order would do as well for the parser.
@@ -39,7 +44,7 @@ impl Admin {
             }
             _ => return Err(Problem::Request("the body must be a JSON object".into())),
         };
-        let done = (self.parts.reload)(wanted.allow_weaker).map_err(Problem::Conflict)?;
-        Ok(json(StatusCode::OK, &done))
+        let done = (self.parts.reload)(wanted.allow_weaker).await;
+        Ok(json(StatusCode::OK, &done.map_err(Problem::Conflict)?))
     }
 }
