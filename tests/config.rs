@@ -469,6 +469,57 @@ rules: [{{ name: one, match: {{ hosts: [\"{host}\"] }}, {rule} }}]
     }
 }
 
+/// Hosts come by a category too, and one without a port has two.
+#[test]
+fn hosts_of_categories_and_without_a_port_are_warned_of_as_well() {
+    let warnings = |ports: &str, rules: &str| {
+        let text = format!(
+            "version: 1
+egress: {{ ports: [{ports}], resolve: {{ \"pinned.test:443\": \"127.0.0.1:1\" }} }}
+tls: {{ passthrough: [\"*.blind.test:8443\"] }}
+categories: {{ idle: [\"a.test:1\"], far: [\"b.test:9443\", \"c.blind.test:8443\", \"d.test:8443\"] }}
+rules: [{rules}]
+"
+        );
+        let said = config(&text).warnings;
+        said.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let far = |name: &str, rest: &str| {
+        format!("{{ name: {name}, match: {{ categories: [far] }}, {rest} }}")
+    };
+    let pay = "pay: { max: \"1 USD\" }";
+    let told = [
+        "dir/farepass.yaml:4:41: categories.far[0]: port 9443 is not reached, so nothing is paid there\n  hint: add 9443 to `egress.ports`",
+        "dir/farepass.yaml:4:56: categories.far[1]: its tunnels are not opened (tls.passthrough), so nothing is paid there",
+    ];
+    assert_eq!(warnings("8443", &far("one", pay)), told);
+    // Once for however many rules name it, and not where one of them pays by plain HTTP.
+    let twice = [far("one", pay), far("two", pay)].join(", ");
+    assert_eq!(warnings("8443", &twice), told);
+    let plain = far("two", "pay: { max: \"1 USD\", insecure_http: true }");
+    let twice = [far("one", pay), plain].join(", ");
+    assert_eq!(warnings("8443", &twice), told[..1]);
+    assert!(warnings("8443", &far("one", "deny: true")).is_empty());
+
+    let host = |host: &str| format!("{{ name: r, match: {{ hosts: [\"{host}\"] }}, {pay} }}");
+    for far in ["e.test", "*.test", "*.e.test"] {
+        let said = warnings("8443", &host(far)).join("\n");
+        if far == "*.test" {
+            // The pinned one is below it.
+            assert_eq!(said, "");
+            continue;
+        }
+        assert!(
+            said.contains("for 443 and 80, which are not reached"),
+            "{far}: {said}"
+        );
+        assert!(said.starts_with("dir/farepass.yaml:5:"), "{far}: {said}");
+        assert!(warnings("443, 8443", &host(far)).is_empty(), "{far}");
+        assert!(warnings("80", &host(far)).is_empty(), "{far}");
+    }
+    assert!(warnings("8443", &host("pinned.test")).is_empty());
+}
+
 /// A running proxy reads such files as well. Each place in the text costs a walk through all of it, so it is
 /// looked up for what is told alone.
 #[test]
