@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json as value;
 
 use super::Admin;
+use super::body::object;
 use super::problem::{Answer, Problem, json};
 use super::query::decoded;
 use crate::budget::facts::key;
@@ -84,8 +85,7 @@ fn whose(
     body: &Bytes,
     read: impl Fn(&str, Option<&str>) -> Result<Frozen, String>,
 ) -> Result<(Frozen, String), Problem> {
-    let wanted: Whose =
-        serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?;
+    let wanted: Whose = object(body)?;
     let what = read(&wanted.scope, wanted.name.as_deref()).map_err(Problem::Request)?;
     Ok((what, wanted.why.chars().take(WHY_MAX).collect()))
 }
@@ -217,5 +217,15 @@ mod tests {
             assert!(freezable(scope, name).is_err(), "{scope}");
             assert!(frozen(scope, name).is_err(), "{scope}");
         }
+    }
+
+    #[test]
+    fn a_list_freezes_nothing() {
+        for body in ["[\"all\",null,\"\"]", " [\"all\"]", "", "null", "\"all\""] {
+            let problem = whose(&Bytes::from(body), frozen).unwrap_err();
+            assert!(problem.to_string().contains("a JSON object"), "{body}");
+        }
+        let (what, _) = whose(&Bytes::from("\n{\"scope\":\"all\"}"), frozen).unwrap();
+        assert_eq!(what, Frozen::All);
     }
 }

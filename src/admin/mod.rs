@@ -26,6 +26,7 @@ use crate::settings::Entrance;
 
 mod api;
 mod beacon;
+mod body;
 mod budgets;
 pub mod client;
 pub mod control;

@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use super::body::object_or_none;
 use super::problem::{Answer, Problem, json};
 
 /// What came of it: by name and key, never by value.
@@ -36,14 +37,7 @@ struct Wanted {
 
 impl Admin {
     pub(super) async fn reload(&self, body: &Bytes) -> Result<Answer, Problem> {
-        let wanted: Wanted = match body.trim_ascii_start() {
-            [] => Wanted::default(),
-            // A list of the members in their order would do as well for the parser.
-            [b'{', ..] => {
-                serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?
-            }
-            _ => return Err(Problem::Request("the body must be a JSON object".into())),
-        };
+        let wanted: Wanted = object_or_none(body)?;
         let done = (self.parts.reload)(wanted.allow_weaker).await;
         Ok(json(StatusCode::OK, &done.map_err(Problem::Conflict)?))
     }
