@@ -249,9 +249,7 @@ impl House {
             beside.spawn(couriers.run(ends.clone()));
         }
         beside.spawn(self.admin.serve(doors.admin, ends));
-        if self.reloader.watches() {
-            beside.spawn(Arc::clone(&self.reloader).watch(drains.clone()));
-        }
+        beside.spawn(Arc::clone(&self.reloader).run(drains.clone()));
         beside.spawn(self.watchman.watch(drains.clone()));
         let sweeper = Sweeper {
             late: self.late,
@@ -354,7 +352,8 @@ fn reload_by(reloader: &Arc<Reloader>) -> admin::Reload {
             true => Weaker::Allowed,
             false => Weaker::AsWritten,
         };
-        reloader.reload(may).map_err(|e| e.to_string())
+        let reloader = Arc::clone(&reloader);
+        Box::pin(async move { reloader.reload(may).await.map_err(|e| e.to_string()) })
     })
 }
 

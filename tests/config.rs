@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farepass::config::Config;
 use farepass::money::Usd;
@@ -384,6 +384,9 @@ fn files_that_are_wrong_are_told_so() {
         pay("{ insecure_http: \"yes\" }"),
         pay("{ rate: 30 }"),
         pay("{ rate: { agent: 30/m } }"),
+        pay("{ rate: {} }"),
+        pay("{ rate: [] }"),
+        pay("{ rate: }"),
         pay("{ max_price_increase: 0.2 }"),
         pay("{ approval: {} }"),
         pay("{ approval: { wait: 2m } }"),
@@ -467,6 +470,87 @@ rules: [{{ name: one, match: {{ hosts: [\"{host}\"] }}, {rule} }}]
     ] {
         assert_eq!(warnings(host, pay), "", "{host}");
     }
+}
+
+/// Hosts come by a category too, and one without a port has two.
+#[test]
+fn hosts_of_categories_and_without_a_port_are_warned_of_as_well() {
+    let warnings = |ports: &str, rules: &str| {
+        let text = format!(
+            "version: 1
+egress: {{ ports: [{ports}], resolve: {{ \"pinned.test:443\": \"127.0.0.1:1\" }} }}
+tls: {{ passthrough: [\"*.blind.test:8443\"] }}
+categories: {{ idle: [\"a.test:1\"], far: [\"b.test:9443\", \"c.blind.test:8443\", \"d.test:8443\"] }}
+rules: [{rules}]
+"
+        );
+        let said = config(&text).warnings;
+        said.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let far = |name: &str, rest: &str| {
+        format!("{{ name: {name}, match: {{ categories: [far] }}, {rest} }}")
+    };
+    let pay = "pay: { max: \"1 USD\" }";
+    let told = [
+        "dir/farepass.yaml:4:41: categories.far[0]: port 9443 is not reached, so nothing is paid there\n  hint: add 9443 to `egress.ports`",
+        "dir/farepass.yaml:4:56: categories.far[1]: its tunnels are not opened (tls.passthrough), so nothing is paid there",
+    ];
+    assert_eq!(warnings("8443", &far("one", pay)), told);
+    // Once for however many rules name it, and not where one of them pays by plain HTTP.
+    let twice = [far("one", pay), far("two", pay)].join(", ");
+    assert_eq!(warnings("8443", &twice), told);
+    let plain = far("two", "pay: { max: \"1 USD\", insecure_http: true }");
+    let twice = [far("one", pay), plain].join(", ");
+    assert_eq!(warnings("8443", &twice), told[..1]);
+    assert!(warnings("8443", &far("one", "deny: true")).is_empty());
+
+    let host = |host: &str| format!("{{ name: r, match: {{ hosts: [\"{host}\"] }}, {pay} }}");
+    for far in ["e.test", "*.test", "*.e.test"] {
+        let said = warnings("8443", &host(far)).join("\n");
+        if far == "*.test" {
+            // The pinned one is below it.
+            assert_eq!(said, "");
+            continue;
+        }
+        assert!(
+            said.contains("for 443 and 80, which are not reached"),
+            "{far}: {said}"
+        );
+        assert!(said.starts_with("dir/farepass.yaml:5:"), "{far}: {said}");
+        assert!(warnings("443, 8443", &host(far)).is_empty(), "{far}");
+        assert!(warnings("80", &host(far)).is_empty(), "{far}");
+    }
+    assert!(warnings("8443", &host("pinned.test")).is_empty());
+}
+
+/// A running proxy reads such files as well. Each place in the text costs a walk through all of it, so it is
+/// looked up for what is told alone.
+#[test]
+fn thousands_of_mistakes_or_warnings_cost_no_more_than_the_first() {
+    const RULES: usize = 6_000;
+    let file = |host: &str, max: &str| {
+        let rule = |n| {
+            format!(
+                "  - {{ name: r{n}, match: {{ hosts: [\"{host}\"] }}, pay: {{ max: {max} }} }}\n"
+            )
+        };
+        let rules: String = (0..RULES).map(rule).collect();
+        format!("version: 1\nrules:\n{rules}")
+    };
+    let (wrong, warned) = (file("a.test", "1"), file("a.test:9443", "\"1 USD\""));
+    let started = Instant::now();
+    let errors = said(&wrong);
+    let places = errors.lines().filter(|line| line.contains("pay.max"));
+    let places: Vec<_> = places.map(|line| line.split(" rules").next()).collect();
+    assert_eq!(places.len(), 20);
+    assert_eq!(places[0], Some("3:59:"));
+    assert_eq!(places[19], Some("22:60:"));
+    let config = config(&warned);
+    assert_eq!(config.warnings.len(), RULES);
+    let last = config.warnings[RULES - 1].to_string();
+    assert!(last.starts_with("dir/farepass.yaml:6002:"), "{last}");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]

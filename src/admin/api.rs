@@ -7,6 +7,7 @@ use http::{StatusCode, request};
 use serde::Deserialize;
 use serde_json::json as value;
 
+use super::body::{object, object_or_none};
 use super::feed::{self, Line};
 use super::problem::{Answer, Problem, json, stream, typed};
 use super::query::filter;
@@ -66,7 +67,7 @@ impl Admin {
             Op::Trail => self.trail(variable).await,
             Op::Reconcile => self.reconcile(body).await,
             Op::Policy => Ok(self.policy()),
-            Op::Reload => self.reload(body),
+            Op::Reload => self.reload(body).await,
             Op::Events => {
                 let ledger = Arc::clone(ledger) as Arc<dyn Reader>;
                 let headers = &question.head.headers;
@@ -154,8 +155,7 @@ impl Admin {
 
     /// What the chains show of a few payments, recorded.
     async fn reconcile(&self, body: &Bytes) -> Result<Answer, Problem> {
-        let wanted: Reconcile =
-            serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?;
+        let wanted: Reconcile = object(body)?;
         if wanted.payments.len() > RECONCILE_MAX {
             let most = format!("at most {RECONCILE_MAX} payments at once");
             return Err(Problem::Request(most));
@@ -170,14 +170,7 @@ impl Admin {
     }
 
     async fn open_session(&self, body: &Bytes) -> Result<Answer, Problem> {
-        let wanted: Wanted = match body.trim_ascii_start() {
-            [] => Wanted::default(),
-            // A list of the members in their order would do as well for the parser.
-            [b'{', ..] => {
-                serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?
-            }
-            _ => return Err(Problem::Request("the body must be a JSON object".into())),
-        };
+        let wanted: Wanted = object_or_none(body)?;
         let Parts { ledger, clock, .. } = &self.parts;
         let opened = sessions::open(&**ledger, clock.now(), &self.parts.usual, &wanted).await?;
         tracing::info!(session = %opened.row.session.id, agent = %opened.row.session.agent, "session opened");

@@ -6,12 +6,14 @@ use serde::Deserialize;
 use serde_json::json as value;
 
 use super::Admin;
+use super::body::object;
 use super::problem::{Answer, Problem, json};
 use super::query::decoded;
 use crate::budget::facts::key;
 use crate::budget::{Asking, Fact, Frozen};
 use crate::ledger::{PostError, Reader};
 use crate::payer::STOP_FILE;
+use crate::payment::is_name;
 use crate::settings::normalise_host;
 
 /// The body of a freeze or unfreeze.
@@ -55,13 +57,13 @@ impl Admin {
     }
 
     pub(super) async fn freeze(&self, body: &Bytes) -> Result<Answer, Problem> {
-        let (what, why) = whose(body)?;
+        let (what, why) = whose(body, freezable)?;
         self.parts.payer.freeze(what, &why).await?;
         self.freezes().await
     }
 
     pub(super) async fn unfreeze(&self, body: &Bytes) -> Result<Answer, Problem> {
-        self.parts.payer.unfreeze(whose(body)?.0).await?;
+        self.parts.payer.unfreeze(whose(body, frozen)?.0).await?;
         self.freezes().await
     }
 
@@ -79,14 +81,32 @@ impl Admin {
 }
 
 /// Reads whose payments are meant, and why.
-fn whose(body: &Bytes) -> Result<(Frozen, String), Problem> {
-    let wanted: Whose =
-        serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?;
-    let what = frozen(&wanted.scope, wanted.name.as_deref()).map_err(Problem::Request)?;
+fn whose(
+    body: &Bytes,
+    read: impl Fn(&str, Option<&str>) -> Result<Frozen, String>,
+) -> Result<(Frozen, String), Problem> {
+    let wanted: Whose = object(body)?;
+    let what = read(&wanted.scope, wanted.name.as_deref()).map_err(Problem::Request)?;
     Ok((what, wanted.why.chars().take(WHY_MAX).collect()))
 }
 
-/// Whose payments: `all`, `host` with a name, `agent` with a name.
+/// Whose payments may be frozen: as [`frozen`], but only who can be there. Rules take patterns of agents; a
+/// freeze of one would hold for nobody.
+///
+/// # Errors
+/// A sentence about what is wrong.
+pub fn freezable(scope: &str, name: Option<&str>) -> Result<Frozen, String> {
+    match frozen(scope, name)? {
+        Frozen::Agent(name) if !is_name(&name) => Err(format!(
+            "no agent can be called \"{}\", so nothing is frozen; patterns are not taken: freeze all, or each agent by its name",
+            name.escape_debug()
+        )),
+        what => Ok(what),
+    }
+}
+
+/// Whose payments: `all`, `host` with a name, `agent` with a name. What was frozen by an older version is taken
+/// too, so that it can be taken back.
 ///
 /// # Errors
 /// A sentence about what is wrong.
@@ -165,4 +185,47 @@ pub async fn merchants(ledger: &dyn Reader) -> Result<Vec<serde_json::Value>, Po
         rows.push(row);
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_can_be_there_is_frozen_and_whatever_was_is_taken_back() {
+        let agent = |name: &str| Ok(Frozen::Agent(name.to_owned()));
+        let long = "a".repeat(65);
+        for name in ["bot-*", "*", "bot?", "b\u{f6}t", "bot/1", "bot:1", &long] {
+            let problem = freezable("agent", Some(name)).unwrap_err();
+            assert!(problem.contains("patterns are not taken"), "{problem}");
+            assert_eq!(frozen("agent", Some(name)), agent(name));
+        }
+        assert_eq!(freezable("agent", Some("bot-41.a_B")), agent("bot-41.a_B"));
+        assert_eq!(freezable("all", None), Ok(Frozen::All));
+        let host = Ok(Frozen::Host("shop.test".into()));
+        assert_eq!(freezable("host", Some("Shop.test.")), host);
+        for host in [
+            "*",
+            "*.test",
+            "shop.*",
+            "shop.test:443",
+            "https://shop.test",
+        ] {
+            assert!(freezable("host", Some(host)).is_err(), "{host}");
+        }
+        for (scope, name) in [("all", Some("x")), ("agent", None), ("agent", Some("a b"))] {
+            assert!(freezable(scope, name).is_err(), "{scope}");
+            assert!(frozen(scope, name).is_err(), "{scope}");
+        }
+    }
+
+    #[test]
+    fn a_list_freezes_nothing() {
+        for body in ["[\"all\",null,\"\"]", " [\"all\"]", "", "null", "\"all\""] {
+            let problem = whose(&Bytes::from(body), frozen).unwrap_err();
+            assert!(problem.to_string().contains("a JSON object"), "{body}");
+        }
+        let (what, _) = whose(&Bytes::from("\n{\"scope\":\"all\"}"), frozen).unwrap();
+        assert_eq!(what, Frozen::All);
+    }
 }

@@ -26,6 +26,7 @@ use crate::settings::Entrance;
 
 mod api;
 mod beacon;
+mod body;
 mod budgets;
 pub mod client;
 pub mod control;
@@ -52,7 +53,7 @@ use feed::Line;
 pub use metrics::FAMILIES;
 use problem::{Answer, Problem};
 pub use query::state;
-pub use reload::{Reload, Reloaded};
+pub use reload::{Reload, Reloaded, Reloading};
 use routes::Op;
 use stalled::Stalled;
 pub use token::{Token, TokenError};

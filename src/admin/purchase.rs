@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use super::body::object;
 use super::problem::{Answer, Problem, json};
 use crate::payer::NotAsked;
 use crate::payment::SessionId;
@@ -80,8 +81,7 @@ where
 impl Admin {
     /// Asks a person about a purchase that nobody has tried yet.
     pub(super) async fn ask_ahead(&self, body: &[u8]) -> Result<Answer, Problem> {
-        let wanted: Purchase =
-            serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?;
+        let wanted: Purchase = object(body)?;
         let question = wanted.question().map_err(Problem::Request)?;
         let needed = |what: &str| Problem::Request(format!("{what}: is needed"));
         let session = wanted.session.ok_or_else(|| needed("session"))?;

@@ -1,10 +1,13 @@
 //! `POST /api/v1/reload`: the policy is read again.
 
+use std::pin::Pin;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use super::body::object_or_none;
 use super::problem::{Answer, Problem, json};
 
 /// What came of it: by name and key, never by value.
@@ -19,7 +22,10 @@ pub struct Reloaded {
 }
 
 /// Reads the policy again; `true` allows a weaker one. The sentence says why the old one stays.
-pub type Reload = Box<dyn Fn(bool) -> Result<Reloaded, String> + Send + Sync>;
+pub type Reload = Box<dyn Fn(bool) -> Reloading + Send + Sync>;
+
+/// One on its way. It is read beside what answers requests.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Send>>;
 
 /// The body; none is `{}`.
 #[derive(Default, Deserialize)]
@@ -30,16 +36,9 @@ struct Wanted {
 }
 
 impl Admin {
-    pub(super) fn reload(&self, body: &Bytes) -> Result<Answer, Problem> {
-        let wanted: Wanted = match body.trim_ascii_start() {
-            [] => Wanted::default(),
-            // A list of the members in their order would do as well for the parser.
-            [b'{', ..] => {
-                serde_json::from_slice(body).map_err(|e| Problem::Request(e.to_string()))?
-            }
-            _ => return Err(Problem::Request("the body must be a JSON object".into())),
-        };
-        let done = (self.parts.reload)(wanted.allow_weaker).map_err(Problem::Conflict)?;
-        Ok(json(StatusCode::OK, &done))
+    pub(super) async fn reload(&self, body: &Bytes) -> Result<Answer, Problem> {
+        let wanted: Wanted = object_or_none(body)?;
+        let done = (self.parts.reload)(wanted.allow_weaker).await;
+        Ok(json(StatusCode::OK, &done.map_err(Problem::Conflict)?))
     }
 }

@@ -1,10 +1,12 @@
 //! A new policy for a running proxy: the whole new one, or the old one.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
 
 use super::guard;
 use crate::admin::Reloaded;
@@ -47,6 +49,9 @@ pub enum NotReloaded {
         /// In what.
         weaker: Vec<String>,
     },
+    /// It did not come to its end.
+    #[error("the reload broke off; the policy stays as it is")]
+    BrokeOff,
 }
 
 impl NotReloaded {
@@ -55,7 +60,7 @@ impl NotReloaded {
         match self {
             Self::Config(ConfigError::Missing(_) | ConfigError::Unreadable { .. })
             | Self::Unsafe(_) => true,
-            Self::Config(ConfigError::Invalid(_)) | Self::Weaker { .. } => false,
+            Self::Config(ConfigError::Invalid(_)) | Self::Weaker { .. } | Self::BrokeOff => false,
         }
     }
 }
@@ -69,7 +74,20 @@ pub struct Reloader {
     first: Option<Stamp>,
     payer: Arc<Payer>,
     metrics: Arc<Metrics>,
-    turn: Mutex<()>,
+    /// In the order of asking.
+    turn: Arc<Mutex<()>>,
+    /// By a signal.
+    asked: Notify,
+}
+
+/// What is known of the file that is watched.
+struct Watched {
+    /// The one that was done with.
+    taken: Option<Stamp>,
+    /// The one that was there at the last look.
+    seen: Option<Stamp>,
+    /// What was said of it.
+    told: String,
 }
 
 impl Reloader {
@@ -85,16 +103,27 @@ impl Reloader {
             first,
             payer: Arc::clone(payer),
             metrics: Arc::clone(metrics),
-            turn: Mutex::default(),
+            turn: Arc::default(),
+            asked: Notify::new(),
         })
     }
 
-    /// Reads the file again and puts its policy in place, whole. The rest of it is for the next start.
+    /// Reads the file again and puts its policy in place, whole. The rest of it is for the next start. Requests
+    /// go on meanwhile: a long file takes its time.
     ///
     /// # Errors
     /// [`NotReloaded`]; nothing has changed then.
-    pub fn reload(&self, may: Weaker) -> Result<Reloaded, NotReloaded> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    pub async fn reload(self: Arc<Self>, may: Weaker) -> Result<Reloaded, NotReloaded> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let work = spawn_blocking(move || {
+            // Whoever asked may be gone before it is over; the next one waits all the same.
+            let _turn = turn;
+            self.take(may)
+        });
+        work.await.unwrap_or(Err(NotReloaded::BrokeOff))
+    }
+
+    fn take(&self, may: Weaker) -> Result<Reloaded, NotReloaded> {
         let config = Config::load(Some(&self.file))?;
         guard(&config)?;
         let (old, new) = (self.payer.policy(), config.policy);
@@ -123,17 +152,57 @@ impl Reloader {
         })
     }
 
-    /// The same, with the error in the log.
-    pub fn try_reload(&self) {
-        if let Err(error) = self.reload(Weaker::AsWritten) {
+    /// The same, soon, with the error in the log. Who asks often before it begins has asked once.
+    pub fn ask(&self) {
+        self.asked.notify_one();
+    }
+
+    /// Reloads when it is asked to, and when another file is there if it watches; until `drains` turns true.
+    pub(super) async fn run(self: Arc<Self>, mut drains: watch::Receiver<bool>) {
+        let mut watched = Watched {
+            taken: self.first,
+            seen: None,
+            told: String::new(),
+        };
+        let mut ticks = tokio::time::interval(LOOK);
+        // Two looks are apart also after a reload that took long.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let asked = tokio::select! {
+                biased;
+                _ = drains.wait_for(|d| *d) => return,
+                () = self.asked.notified() => true,
+                _ = ticks.tick(), if self.settings.watch => false,
+            };
+            match asked {
+                true => self.try_reload().await,
+                false => self.look(&mut watched).await,
+            }
+        }
+    }
+
+    async fn try_reload(self: &Arc<Self>) {
+        if let Err(error) = Arc::clone(self).reload(Weaker::AsWritten).await {
             tracing::error!(%error, "no reload");
         }
     }
 
-    /// The same for a file that is watched: is it done with? What was told of it last is not told again.
-    fn try_watched(&self, told: &mut String) -> bool {
+    async fn look(self: &Arc<Self>, watched: &mut Watched) {
+        let now = Stamp::of(&self.file);
+        // Twice the same: whoever writes it has finished. One that is gone may be on its way.
+        if now.is_some() && now != watched.taken && now == watched.seen {
+            // What could not be read for another reason than its text is tried again at the next look.
+            if self.try_watched(&mut watched.told).await {
+                watched.taken = now;
+            }
+        }
+        watched.seen = now;
+    }
+
+    /// Is the file done with? What was told of it last is not told again.
+    async fn try_watched(self: &Arc<Self>, told: &mut String) -> bool {
         let last = std::mem::take(told);
-        let Err(error) = self.reload(Weaker::AsWritten) else {
+        let Err(error) = Arc::clone(self).reload(Weaker::AsWritten).await else {
             return true;
         };
         let why = error.to_string();
@@ -144,31 +213,5 @@ impl Reloader {
             *told = why;
         }
         told.is_empty()
-    }
-
-    pub(super) fn watches(&self) -> bool {
-        self.settings.watch
-    }
-
-    /// Reloads when another file is there, until `drains` turns true.
-    pub(super) async fn watch(self: Arc<Self>, mut drains: watch::Receiver<bool>) {
-        let (mut taken, mut seen) = (self.first, None);
-        let mut told = String::new();
-        let mut ticks = tokio::time::interval(LOOK);
-        loop {
-            tokio::select! {
-                _ = drains.wait_for(|d| *d) => return,
-                _ = ticks.tick() => {}
-            }
-            let now = Stamp::of(&self.file);
-            // Twice the same: whoever writes it has finished. One that is gone may be on its way.
-            if now.is_some() && now != taken && now == seen {
-                // What could not be read for another reason than its text is tried again at the next look.
-                if self.try_watched(&mut told) {
-                    taken = now;
-                }
-            }
-            seen = now;
-        }
     }
 }

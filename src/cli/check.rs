@@ -52,10 +52,11 @@ struct Line {
 
 impl From<&SectionError> for Line {
     fn from(error: &SectionError) -> Self {
+        let place = error.place.get();
         Self {
             file: error.file.clone(),
-            line: error.place.map(|(line, _)| line),
-            column: error.place.map(|(_, column)| column),
+            line: place.map(|(line, _)| line),
+            column: place.map(|(_, column)| column),
             path: error.path.clone(),
             problem: error.problem.clone(),
             hint: error.hint.clone(),

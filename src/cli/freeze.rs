@@ -62,8 +62,12 @@ struct Whose {
 }
 
 impl Whose {
-    fn frozen(&self) -> Result<Frozen, Failure> {
-        control::frozen(&self.scope, self.name.as_deref())
+    /// Read for a freeze, or for the end of one.
+    fn read(
+        &self,
+        by: impl Fn(&str, Option<&str>) -> Result<Frozen, String>,
+    ) -> Result<Frozen, Failure> {
+        by(&self.scope, self.name.as_deref())
             .map_err(|problem| Failure::new(Exit::Usage, plain(&problem)))
     }
 }
@@ -74,7 +78,7 @@ impl Command for Freeze {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config_for(terminal, setup::LEDGER)?;
         if !self.list {
-            let what = self.whose.frozen()?;
+            let what = self.whose.read(control::freezable)?;
             setup::wait(owner::freeze(&config, what, &self.why))?;
         }
         show(&config, terminal, self.json)
@@ -86,7 +90,7 @@ impl Command for Unfreeze {
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config_for(terminal, setup::LEDGER)?;
-        setup::wait(owner::unfreeze(&config, self.whose.frozen()?))?;
+        setup::wait(owner::unfreeze(&config, self.whose.read(control::frozen)?))?;
         show(&config, terminal, self.json)
     }
 }

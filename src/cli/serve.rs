@@ -96,7 +96,7 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Stop => break,
-                Asked::Reload => running.reloader.try_reload(),
+                Asked::Reload => running.reloader.ask(),
                 Asked::Freeze => freeze(&running).await,
             },
             () = running.failed() => {

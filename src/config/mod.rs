@@ -151,9 +151,9 @@ impl Config {
                 read => read.map_err(|error| vec![error])?,
             }
         }
-        let rules = section.peek("rules");
+        let (rules, categories) = (section.peek("rules"), section.peek("categories"));
         let mut config = Self::read(file, &mut section, &mut problems);
-        let unreached = reach::unpaid(rules.clone(), &config);
+        let unreached = reach::unpaid(rules.clone(), categories.as_ref(), &config);
         let unpaid = wallets::unpaid(rules, &config.wallets);
         config.warnings.extend(unpaid.into_iter().chain(unreached));
         if !written {
@@ -302,7 +302,7 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String, SectionError> {
         SectionError {
             file: name.into(),
             path: String::new(),
-            place: Some((line, column)),
+            place: Some((line, column)).into(),
             problem: "this is not UTF-8 text".into(),
             hint: None,
         }

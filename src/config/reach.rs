@@ -1,5 +1,7 @@
 //! Hosts where nothing is ever paid, whatever the rules say: those that are not reached, not opened or not trusted.
 
+use std::collections::BTreeMap;
+
 use crate::section::{Section, SectionError};
 use crate::settings::HostPattern;
 
@@ -30,17 +32,36 @@ fn unreached(port: u16) -> String {
 }
 
 /// One warning for each host of a rule that pays and that is never reached, never opened or never trusted.
-pub(super) fn unpaid(rules: Option<Section>, config: &Config) -> Vec<SectionError> {
-    let named = |rule: Section| {
-        let plain = rule.peek("pay")?.peek("insecure_http");
+/// Hosts of categories are told once, at their own place.
+pub(super) fn unpaid(
+    rules: Option<Section>,
+    categories: Option<&Section>,
+    config: &Config,
+) -> Vec<SectionError> {
+    let (mut hosts, mut named) = (vec![], BTreeMap::new());
+    for rule in items(rules) {
+        let (Some(pay), Some(matches)) = (rule.peek("pay"), rule.peek("match")) else {
+            continue;
+        };
+        let plain = pay.peek("insecure_http");
         let plain = plain.is_some_and(|plain| plain.flag() == Ok(true));
-        let hosts = rule.peek("match")?.peek("hosts")?.items().ok()?;
-        Some(hosts.into_iter().map(move |host| (host, plain)))
-    };
-    let rules = rules.and_then(|rules| rules.items().ok());
-    let hosts = rules.into_iter().flatten().filter_map(named).flatten();
+        hosts.extend(items(matches.peek("hosts")).map(|host| (host, plain)));
+        let names = items(matches.peek("categories")).filter_map(|name| name.text().ok());
+        // What one of the rules may pay by plain HTTP is paid.
+        names.for_each(|name| *named.entry(name).or_insert(false) |= plain);
+    }
+    for (name, plain) in named {
+        let listed = categories.and_then(|categories| categories.peek(&name));
+        hosts.extend(items(listed).map(|host| (host, plain)));
+    }
     let never = |(host, plain)| never(host, plain, config);
-    hosts.filter_map(never).collect()
+    hosts.into_iter().filter_map(never).collect()
+}
+
+/// Of a list, where one is written.
+fn items(list: Option<Section>) -> impl Iterator<Item = Section> {
+    let items = list.and_then(|list| list.items().ok());
+    items.into_iter().flatten()
 }
 
 /// `plain`: it may be paid by plain HTTP, which comes through no tunnel.
@@ -52,6 +73,16 @@ fn never(item: Section, plain: bool, config: &Config) -> Option<SectionError> {
     if let Some(port) = port.filter(|port| !config.egress.ports.contains(port) && !pinned) {
         let error = item.error(unreached(port));
         return Some(error.hint(format!("add {port} to `egress.ports`")));
+    }
+    let usual = [443, 80]
+        .iter()
+        .any(|port| config.egress.ports.contains(port));
+    if port.is_none() && !usual && !pinned {
+        let problem = "without a port it stands for 443 and 80, which are not reached, so nothing is paid there";
+        return Some(
+            item.error(problem)
+                .hint("write its port, or add 443 to `egress.ports`"),
+        );
     }
     let among = |list: &[HostPattern]| list.iter().any(|listed| listed.covers(&pattern));
     if !plain && among(&config.tls.passthrough) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Place;
+
 /// What is wrong with the file, where, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SectionError {
@@ -9,8 +11,8 @@ pub struct SectionError {
     pub file: String,
     /// Where in the tree: `rules[0].pay.max`. Empty for the whole file.
     pub path: String,
-    /// Line and column, from 1.
-    pub place: Option<(usize, usize)>,
+    /// Where in the text.
+    pub place: Place,
     /// What is wrong, and what was expected.
     pub problem: String,
     /// How to mend it, if that is likely.
@@ -42,7 +44,7 @@ impl SectionError {
 impl fmt::Display for SectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file)?;
-        if let Some((line, column)) = self.place {
+        if let Some((line, column)) = self.place.get() {
             write!(f, "{line}:{column}:")?;
         }
         if !self.path.is_empty() {
@@ -63,7 +65,7 @@ impl std::error::Error for SectionError {}
 pub struct Problems(Vec<SectionError>);
 
 impl Problems {
-    /// More would not be read, and each costs a walk through the file.
+    /// More would not be read.
     const MOST: usize = 20;
 
     /// The value, or `None` and the error is kept.
@@ -99,7 +101,11 @@ impl Problems {
     /// The errors, in the order of the file.
     #[must_use]
     pub fn into_sorted(mut self) -> Vec<SectionError> {
-        self.0.sort_by_key(|e| e.place);
+        // Looked up once for all who ask.
+        for error in &mut self.0 {
+            error.place = error.place.get().into();
+        }
+        self.0.sort_by_key(|e| e.place.get());
         self.0
     }
 }

@@ -23,10 +23,10 @@ const MARK: char = '\u{feff}';
 /// # Errors
 /// When one of them is no JSON-like tree with text keys.
 pub fn documents(name: &str, text: &str) -> Result<Vec<Value>, SectionError> {
-    let wrong = |place, problem: String| SectionError {
+    let wrong = |place: Option<_>, problem: String| SectionError {
         file: name.into(),
         path: String::new(),
-        place,
+        place: place.into(),
         problem,
         hint: None,
     };

@@ -16,6 +16,7 @@ mod tree;
 
 pub use error::{Problems, SectionError, nearest};
 use place::At;
+pub use place::Place;
 use tree::Step;
 
 /// One subtree of the configuration file. Whoever reads it takes the keys it knows and then calls
@@ -45,7 +46,7 @@ impl Section {
         let flaw = |flaw: tree::Flaw| SectionError {
             file: name.into(),
             path: flaw.path,
-            place: flaw.place,
+            place: flaw.place.into(),
             problem: flaw.problem,
             hint: flaw.hint,
         };
@@ -340,7 +341,7 @@ impl Section {
         SectionError {
             file: self.source.name.clone(),
             path: tree::path_text(path),
-            place: place::find(&self.source.text, path, at),
+            place: Place::sought(&self.source, path, at),
             problem,
             hint: None,
         }

@@ -6,12 +6,14 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
     Visitor,
 };
 
+use super::Source;
 use super::tree::Step;
 
 /// What an error is about.
@@ -21,6 +23,65 @@ pub(super) enum At {
     Value,
     /// The key that the path ends with.
     Key,
+}
+
+/// Where in a file something is.
+#[derive(Clone)]
+pub struct Place(Where);
+
+#[derive(Clone)]
+enum Where {
+    Known(Option<(usize, usize)>),
+    Sought(Box<Sought>),
+}
+
+/// What is looked up when somebody asks: each time is a walk through the file, and of many errors most are
+/// never shown.
+#[derive(Clone)]
+struct Sought {
+    source: Arc<Source>,
+    path: Vec<Step>,
+    at: At,
+}
+
+impl Place {
+    pub(super) fn sought(source: &Arc<Source>, path: &[Step], at: At) -> Self {
+        Self(Where::Sought(Box::new(Sought {
+            source: Arc::clone(source),
+            path: path.to_vec(),
+            at,
+        })))
+    }
+
+    /// Line and column, from 1. May read the file again.
+    #[must_use]
+    pub fn get(&self) -> Option<(usize, usize)> {
+        match &self.0 {
+            Where::Known(place) => *place,
+            Where::Sought(sought) => find(&sought.source.text, &sought.path, sought.at),
+        }
+    }
+}
+
+impl From<Option<(usize, usize)>> for Place {
+    fn from(place: Option<(usize, usize)>) -> Self {
+        Self(Where::Known(place))
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Place {}
+
+impl fmt::Debug for Place {
+    /// Not the file: people do write secrets into it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
 }
 
 /// Line and column, from 1, of what the path leads to.

@@ -9,7 +9,9 @@ use super::{Section, SectionError, place};
 pub(super) fn translate<T: DeserializeOwned>(section: &Section, message: &str) -> SectionError {
     let mut error = section.error(String::new());
     if let Some(probe) = place::probe::<T>(&section.source.text, &section.path) {
-        error.place = probe.place.or(error.place);
+        if probe.place.is_some() {
+            error.place = probe.place.into();
+        }
         if let Some(path) = probe.path_before(message) {
             error.path = path;
         }

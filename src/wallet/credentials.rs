@@ -266,7 +266,7 @@ fn make<T, const N: usize>(files: &Files<N>, read: &Reader<T, N>) -> Result<T, S
         None => SectionError {
             file: String::new(),
             path: String::new(),
-            place: None,
+            place: None.into(),
             problem: why.into(),
             hint: None,
         },

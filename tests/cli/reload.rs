@@ -1,16 +1,18 @@
 //! A new policy for a running proxy: by signal, by the API, by the file itself; whole, or not at all.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
 use farepass::app::{self, Options};
 use farepass::config::Config;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::support::{Home, SHOP, Service, Street, ask, there_is, until};
+use crate::support::{Home, SHOP, Service, Street, ask, there_is, until, wait};
 
 /// `POST /api/v1/reload`.
 fn reload(home: &Home, service: &Service, body: &str) -> (u16, Value) {
@@ -180,6 +182,71 @@ fn a_watched_file_that_could_not_be_taken_is_tried_again_without_another_change(
     open(0o700);
     said(&home, "the policy was read again");
     assert_eq!(home.read("serve.err").matches("no reload").count(), 1);
+}
+
+/// A pipe in place of the configuration: whoever reads it waits for what is written.
+fn pipe(home: &Home) -> impl Fn() -> File {
+    let made = Command::new("mkfifo")
+        .args(["-m", "600", "pipe"])
+        .current_dir(home.path())
+        .status();
+    assert!(made.unwrap().success());
+    fs::rename(home.at("pipe"), home.at("farepass.yaml")).unwrap();
+    let path = home.at("farepass.yaml");
+    // It opens for nobody before somebody reads.
+    move || {
+        let open = || rustix::fs::open(&path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+        until("a reader", || open().ok()).into()
+    }
+}
+
+#[test]
+fn everything_goes_on_while_a_policy_is_read() {
+    let home = Home::ready();
+    home.configure("reload: { watch: true }");
+    let text = home.read("farepass.yaml").replace("0.05 USD", "0.04 USD");
+    let mut service = home.serve(&[]);
+    let writer = pipe(&home);
+    service.signal(Signal::HUP);
+    let mut written = writer();
+    let many = std::thread::available_parallelism().unwrap().get() + 2;
+    std::thread::scope(|scope| {
+        let ask_again = || reload(&home, &service, "");
+        let asked: Vec<_> = (0..many).map(|_| scope.spawn(ask_again)).collect();
+        let get = |path: &str| {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+                home.token()
+            );
+            ask(service.admin(), &request)
+        };
+        service.signal(Signal::USR1);
+        until("the freeze", || {
+            (get("/api/v1/freezes").1.contains("SIGUSR1")).then_some(())
+        });
+        for _ in 0..20 {
+            assert_eq!(get("/healthz").0, 200);
+        }
+        assert!(asked.iter().all(|asked| !asked.is_finished()));
+        // Whoever waited for its turn reads what is there by then.
+        fs::write(home.at("new.yaml"), &text).unwrap();
+        fs::rename(home.at("new.yaml"), home.at("farepass.yaml")).unwrap();
+        written.write_all(text.as_bytes()).unwrap();
+        drop(written);
+        for asked in asked {
+            let (status, told) = asked.join().unwrap();
+            assert_eq!((status, &told["changed"]), (200, &serde_json::json!([])));
+        }
+    });
+    said(&home, "the policy was read again");
+    // What is read at the end is read to its end.
+    let writer = pipe(&home);
+    service.signal(Signal::HUP);
+    let written = writer();
+    service.signal(Signal::TERM);
+    said(&home, "stopping");
+    drop(written);
+    assert_eq!(wait(&mut service.child), Some(0));
 }
 
 #[test]

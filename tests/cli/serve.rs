@@ -315,6 +315,78 @@ fn a_mistake_in_the_file_is_no_reason_not_to_freeze() {
         .failed(2, &["more: farepass check"]);
 }
 
+/// Rules take patterns of agents, so somebody in a hurry writes one.
+#[test]
+fn a_pattern_of_agents_freezes_nobody_and_says_so() {
+    let home = Home::ready();
+    for name in ["bot-*", "*", "bot 1", ""] {
+        home.farepass(["freeze", "agent", name]).failed(2, &[]);
+    }
+    home.farepass(["freeze", "agent", "bot-*"])
+        .failed(2, &["bot-*", "patterns are not taken", "freeze all"]);
+    home.farepass(["freeze", "host", "*.example.com"])
+        .failed(2, &[]);
+    // An older version may have taken it.
+    let listed = home.farepass(["unfreeze", "agent", "bot-*"]).ok();
+    assert!(listed.err.contains("nothing is frozen"), "{listed:?}");
+    let listed = home.farepass(["freeze", "agent", "bot-41"]).ok();
+    assert!(
+        listed.out.starts_with("frozen: agent bot-41 since "),
+        "{listed:?}"
+    );
+}
+
+/// Whatever takes an object takes nothing else, as the description says: a list of the members in their order
+/// would do for the parser, and `["all"]` would freeze everything.
+#[test]
+fn a_list_is_no_body_for_the_api() {
+    let home = Home::ready();
+    let service = home.serve(&[]);
+    let asked = |method: &str, path: &str, body: &str| {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            home.token(),
+            body.len()
+        );
+        let (status, answer) = ask(service.admin(), &(head + body));
+        (status, serde_json::from_str::<Value>(&answer).unwrap())
+    };
+    let (_, description) = asked("GET", "/api/v1/openapi.json", "");
+    let mut tried = 0;
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            if operation.get("requestBody").is_none() {
+                continue;
+            }
+            tried += 1;
+            let method = method.to_uppercase();
+            for list in [
+                "[]",
+                "[[]]",
+                "[\"all\",null,\"\"]",
+                " [false]",
+                "null",
+                "\"all\"",
+            ] {
+                let (status, told) = asked(&method, path, list);
+                assert_eq!(status, 400, "{method} {path} {list}: {told}");
+                assert_eq!(told["detail"], "the body must be a JSON object", "{told}");
+            }
+        }
+    }
+    assert!(tried >= 6, "{tried}");
+    let (_, frozen) = asked("GET", "/api/v1/freezes", "");
+    assert_eq!(frozen, serde_json::json!([]));
+    let (status, told) = asked(
+        "POST",
+        "/api/v1/freezes",
+        "{\"scope\":\"agent\",\"name\":\"bot-*\"}",
+    );
+    assert_eq!(status, 400, "{told}");
+    let (status, told) = asked("POST", "/api/v1/freezes", " {\"scope\":\"all\"}");
+    assert_eq!((status, &told[0]["what"]), (200, &"all".into()));
+}
+
 #[test]
 fn without_a_wallet_it_is_not_ready() {
     let home = Home::new();

@@ -46,11 +46,13 @@ fn read(mut section: Section) -> Result<Vec<(Per, Rate)>, SectionError> {
             rates.push((*per, rate.parse()?));
         }
     }
-    if rates.is_empty() && section.is_nothing() {
-        return Err(section.expected("a rate such as 30/m"));
-    }
+    let place = section.clone();
     section.finish()?;
-    Ok(rates)
+    match rates.is_empty() {
+        // It would be no limit, where one was meant.
+        true => Err(place.expected("a rate such as 30/m")),
+        false => Ok(rates),
+    }
 }
 
 impl Term for Rates {
