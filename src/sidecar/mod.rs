@@ -12,6 +12,7 @@ mod checks;
 mod chosen;
 mod grace;
 mod group;
+mod kept;
 mod parts;
 mod patch;
 mod private;
@@ -115,13 +116,14 @@ pub fn is_opted_out(pod: &Value) -> bool {
 
 /// Puts the sidecar into a pod or a pod template. `owner` is the name of what makes the pod, if known
 /// from elsewhere. A pod that has a sidecar gets today's in its place: injecting twice is injecting once. What
-/// [`Chosen::note`] wrote stays, and so does a redirection, unless the pod's own `mode` says otherwise.
+/// [`Chosen::note`] wrote stays, and so does a redirection, unless the pod's own `mode` says otherwise. Of the
+/// sidecar that it had stays what other plugins of a cluster set, as far as nobody gains by writing it.
 ///
 /// # Errors
 /// When the pod would let its agent get around the sidecar or at its files, or is none.
 pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<Injected, Denial> {
-    let found = strip::mode(pod);
-    let mut pod = strip::strip(pod);
+    let (standing, found) = (pod, strip::mode(pod));
+    let mut pod = strip::strip(standing);
     if settings.form == Form::Container && workload::is_of_job(&pod) {
         return Err(Denial::new(workload::WAITS));
     }
@@ -129,22 +131,22 @@ pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<I
     let mut warnings = checks::check(&pod, &asked)?;
     let spec = tree::object(&mut pod, "spec")?;
     let before = governed(spec, settings.form, &mut warnings)?;
-    let init = parts::init_containers(&asked);
-    let sidecar = parts::sidecar(&asked, before.parent);
+    let mut init = parts::init_containers(&asked);
+    for redirect in &mut init {
+        kept::keep(standing, "initContainers", redirect)?;
+    }
+    let key = match settings.form {
+        Form::Native => "initContainers",
+        Form::Container => "containers",
+    };
+    let mut sidecar = parts::sidecar(&asked, before.parent);
+    kept::keep(standing, key, &mut sidecar)?;
     let group = group::grant(spec, asked.state_claim.as_deref())?;
     let grace = grace::raise(spec);
     list_mut(spec, "volumes")?.extend(parts::volumes(&asked));
-    let (first, key) = match settings.form {
-        Form::Native => (
-            init.into_iter().chain([sidecar]).collect(),
-            "initContainers",
-        ),
-        Form::Container => {
-            front(list_mut(spec, "initContainers")?, init);
-            (vec![sidecar], "containers")
-        }
-    };
-    front(list_mut(spec, key)?, first);
+    // The redirection is before the sidecar.
+    front(list_mut(spec, key)?, vec![sidecar]);
+    front(list_mut(spec, "initContainers")?, init);
     if entries_mut(spec, "initContainers").is_empty() {
         spec.remove("initContainers");
     }

@@ -8,6 +8,7 @@ use super::*;
 mod choices;
 mod denials;
 mod guests;
+mod kept;
 mod parents;
 
 fn settings() -> Settings {
