@@ -9,6 +9,7 @@ mod choices;
 mod denials;
 mod guests;
 mod kept;
+mod owners;
 mod parents;
 
 fn settings() -> Settings {
