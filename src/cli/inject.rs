@@ -135,12 +135,17 @@ impl Command for Inject {
             [] => &standard[..],
             files => files,
         };
-        let mut out = String::new();
+        let mut given = vec![];
+        // One stream has one form. Who reads YAML reads JSON in it, and not the other way round.
+        let mut as_json = true;
         for file in files {
             let (name, text) = read(file)?;
-            let as_json = manifest::is_json(&text);
-            let documents =
-                manifest::documents(&name, &text).map_err(|e| Failure::new(Exit::Usage, e))?;
+            as_json &= manifest::is_json(&text);
+            let documents = manifest::documents(&name, &text);
+            given.push((name, documents.map_err(|e| Failure::new(Exit::Usage, e))?));
+        }
+        let mut out = String::new();
+        for (name, documents) in given {
             for mut document in documents {
                 let changed = change(&mut document, wanted, terminal);
                 changed.map_err(|e| Failure::new(Exit::Failed, format_args!("{name}: {e}")))?;

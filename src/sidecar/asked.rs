@@ -58,7 +58,8 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads the annotations of a pod. `found` is how its agent got to the sidecar that it had.
+    /// Reads the annotations of a pod. `found` is how its agent got to the sidecar that it had, `owned_by` what
+    /// its owner is called.
     ///
     /// # Errors
     /// On one that is unknown or cannot be read.
@@ -130,13 +131,22 @@ fn whose(pod: &Value, owned_by: Option<&str>) -> Result<Whose, Denial> {
     match annotation(pod, "session") {
         None | Some("pod") => Ok(Whose::Pod),
         Some("owner") => match owned_by.or_else(|| owner(pod)) {
-            Some(owner) => named(owner).map(Whose::Named),
-            None => Err(Denial::new(format!(
-                "annotation {PREFIX}session is `owner`, but nothing owns this pod: name the session instead"
+            None => Err(unowned("nothing owns this pod")),
+            Some("") => Err(unowned("its owner has no name yet (generateName)")),
+            Some(owner) if is_name(owner) => Ok(Whose::Named(owner.to_owned())),
+            Some(owner) => Err(unowned(&format!(
+                "a session cannot have the name of its owner, {}",
+                owner.escape_debug()
             ))),
         },
         Some(session) => named(session).map(Whose::Named),
     }
+}
+
+fn unowned(why: &str) -> Denial {
+    Denial::new(format!(
+        "annotation {PREFIX}session is `owner`, but {why}: name the session instead"
+    ))
 }
 
 fn named(session: &str) -> Result<String, Denial> {

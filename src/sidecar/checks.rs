@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::asked::Asked;
 use super::private::Private;
 use super::tree::{entries, name, text};
-use super::{Denial, Settings, USER, parts, strip};
+use super::{Denial, Owner, PREFIX, Settings, USER, parts, strip, workload};
 
 /// Capabilities with which a container gets at another's files or network.
 const CAPABILITIES: &[&str] = &[
@@ -78,6 +78,17 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
         }
     }
     Ok(warnings)
+}
+
+/// Says it where several pods would have one ledger in a file. Whoever comes second ends at once, and a rolling
+/// update would wait for it for ever. Whether the ledger is a file, its configuration says, which is not here.
+pub(super) fn shares(pod: &Value, asked: &Asked, owner: Option<Owner<'_>>) -> Option<String> {
+    asked.state_claim.as_ref()?;
+    let nodes = workload::is_of_each_node(pod).then_some(workload::NODES);
+    let why = owner.and_then(|owner| owner.several).or(nodes)?;
+    Some(format!(
+        "{PREFIX}state-claim: {why}, and a ledger that is a file has room for one"
+    ))
 }
 
 /// Refuses a debugging container that would get around the sidecar of a running pod.

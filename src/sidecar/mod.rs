@@ -12,6 +12,7 @@ mod checks;
 mod chosen;
 mod grace;
 mod group;
+mod kept;
 mod parts;
 mod patch;
 mod private;
@@ -29,7 +30,7 @@ pub use patch::{Edit, patch};
 pub use review::{Answer, answer};
 pub use strip::uninject;
 use tree::{entries_mut, list_mut, name, text};
-pub use workload::{Refused, each_pod};
+pub use workload::{Owner, Refused, each_pod};
 
 /// The user that the sidecar runs as, and nobody else in its pod. The Dockerfile and `deploy/k8s` use
 /// the same.
@@ -113,38 +114,44 @@ pub fn is_opted_out(pod: &Value) -> bool {
         .any(|value| value == "disabled" || value == "false")
 }
 
-/// Puts the sidecar into a pod or a pod template. `owner` is the name of what makes the pod, if known
+/// Puts the sidecar into a pod or a pod template. `owner` is what makes the pod, if known
 /// from elsewhere. A pod that has a sidecar gets today's in its place: injecting twice is injecting once. What
-/// [`Chosen::note`] wrote stays, and so does a redirection, unless the pod's own `mode` says otherwise.
+/// [`Chosen::note`] wrote stays, and so does a redirection, unless the pod's own `mode` says otherwise. Of the
+/// sidecar that it had stays what other plugins of a cluster set, as far as nobody gains by writing it.
 ///
 /// # Errors
 /// When the pod would let its agent get around the sidecar or at its files, or is none.
-pub fn inject(pod: &Value, settings: &Settings, owner: Option<&str>) -> Result<Injected, Denial> {
-    let found = strip::mode(pod);
-    let mut pod = strip::strip(pod);
+pub fn inject(
+    pod: &Value,
+    settings: &Settings,
+    owner: Option<Owner<'_>>,
+) -> Result<Injected, Denial> {
+    let (standing, found) = (pod, strip::mode(pod));
+    let mut pod = strip::strip(standing);
     if settings.form == Form::Container && workload::is_of_job(&pod) {
         return Err(Denial::new(workload::WAITS));
     }
-    let asked = Asked::read(&pod, settings, found, owner)?;
+    let asked = Asked::read(&pod, settings, found, owner.map(|owner| owner.name))?;
     let mut warnings = checks::check(&pod, &asked)?;
+    warnings.extend(checks::shares(&pod, &asked, owner));
     let spec = tree::object(&mut pod, "spec")?;
     let before = governed(spec, settings.form, &mut warnings)?;
-    let init = parts::init_containers(&asked);
-    let sidecar = parts::sidecar(&asked, before.parent);
+    let mut init = parts::init_containers(&asked);
+    for redirect in &mut init {
+        kept::keep(standing, "initContainers", redirect)?;
+    }
+    let key = match settings.form {
+        Form::Native => "initContainers",
+        Form::Container => "containers",
+    };
+    let mut sidecar = parts::sidecar(&asked, before.parent);
+    kept::keep(standing, key, &mut sidecar)?;
     let group = group::grant(spec, asked.state_claim.as_deref())?;
     let grace = grace::raise(spec);
     list_mut(spec, "volumes")?.extend(parts::volumes(&asked));
-    let (first, key) = match settings.form {
-        Form::Native => (
-            init.into_iter().chain([sidecar]).collect(),
-            "initContainers",
-        ),
-        Form::Container => {
-            front(list_mut(spec, "initContainers")?, init);
-            (vec![sidecar], "containers")
-        }
-    };
-    front(list_mut(spec, key)?, first);
+    // The redirection is before the sidecar.
+    front(list_mut(spec, key)?, vec![sidecar]);
+    front(list_mut(spec, "initContainers")?, init);
     if entries_mut(spec, "initContainers").is_empty() {
         spec.remove("initContainers");
     }

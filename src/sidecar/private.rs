@@ -101,7 +101,8 @@ impl<'a> Private<'a> {
     }
 }
 
-fn sources(volume: &Value) -> &[Value] {
+/// What a volume is put together from.
+pub(super) fn sources(volume: &Value) -> &[Value] {
     volume
         .get("projected")
         .map_or(&[], |projected| entries(projected, "sources"))

@@ -8,6 +8,8 @@ use super::*;
 mod choices;
 mod denials;
 mod guests;
+mod kept;
+mod owners;
 mod parents;
 
 fn settings() -> Settings {

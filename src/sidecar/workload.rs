@@ -26,19 +26,28 @@ pub(super) const WAITS: &str = "a Job would wait for this kind of sidecar for ev
 pub struct Refused {
     /// `Deployment`.
     pub kind: String,
-    /// As its metadata says.
+    /// As its metadata says, or how its name will begin.
     pub name: String,
     /// Why.
     #[source]
     pub denial: Denial,
 }
 
-/// What is done to a pod or template, with the name of its owner.
-type Change<'a> = dyn FnMut(&mut Value, Option<&str>) -> Result<(), Denial> + 'a;
+/// What makes a pod, as its document says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// As `farepass.dev/session: owner` names the session. Empty where an API server has yet to make one up.
+    pub name: &'a str,
+    /// How several of its pods come to run at once, if they do.
+    pub several: Option<&'static str>,
+}
+
+/// What is done to a pod or template, with its owner.
+type Change<'a> = dyn FnMut(&mut Value, Option<Owner<'_>>) -> Result<(), Denial> + 'a;
 
 /// Changes every pod of a document: of a workload, a pod, or a list of them. Everything else stays as it
 /// is, except that a changed item of a `PodList` and its like says its kind. `change` is given the pod or
-/// template and the name of its owner. Gives how many there were.
+/// template and its owner. Gives how many there were.
 ///
 /// # Errors
 /// The first refusal. The document is of no use then.
@@ -61,14 +70,21 @@ pub fn each_pod(
     let Some((group, kind, at)) = known else {
         return Ok(0);
     };
-    let name = document.pointer("/metadata/name").and_then(Value::as_str);
-    let name = name.unwrap_or_default().to_owned();
+    let called = |key: &str| text(document.get("metadata")?, key).map(str::to_owned);
+    let (name, stem) = (called("name"), called("generateName"));
     let refused = |denial| Refused {
         kind: (*kind).to_owned(),
-        name: name.clone(),
+        name: name.clone().or(stem.clone()).unwrap_or_default(),
         denial,
     };
-    let owner = (!at.is_empty()).then(|| name.clone());
+    let several = several(kind, document);
+    let owner = (!at.is_empty()).then(|| Owner {
+        name: match (name.as_deref().unwrap_or_default(), *kind) {
+            (name, "Job") => timeless(name),
+            (name, _) => name,
+        },
+        several,
+    });
     let Some(pod) = document.pointer_mut(at) else {
         let why = format!(
             "there is no pod template at {}",
@@ -79,7 +95,7 @@ pub fn each_pod(
     if *group == "batch" && form == Form::Container && !is_opted_out(pod) {
         return Err(refused(Denial::new(WAITS)));
     }
-    change(pod, owner.as_deref()).map_err(refused)?;
+    change(pod, owner).map_err(refused)?;
     Ok(1)
 }
 
@@ -147,21 +163,66 @@ fn controller(pod: &Value) -> Option<&Value> {
 
 /// Is the pod a Job's?
 pub(super) fn is_of_job(pod: &Value) -> bool {
-    controller(pod).is_some_and(|owner| {
-        let version = text(owner, "apiVersion").unwrap_or_default();
-        text(owner, "kind") == Some("Job") && version.starts_with("batch/")
-    })
+    controller(pod).is_some_and(|owner| is(owner, "batch/", "Job"))
+}
+
+/// Is it a DaemonSet's? Of no other owner does a pod say that there are several of it.
+pub(super) fn is_of_each_node(pod: &Value) -> bool {
+    controller(pod).is_some_and(|owner| is(owner, "apps/", "DaemonSet"))
+}
+
+fn is(owner: &Value, group: &str, kind: &str) -> bool {
+    let version = text(owner, "apiVersion").unwrap_or_default();
+    text(owner, "kind") == Some(kind) && version.starts_with(group)
 }
 
 /// The name of what made a pod: its controller. A ReplicaSet of a Deployment is named after it, with a
-/// hash of the template.
+/// hash of the template, and a Job of a CronJob with a time.
 pub(super) fn owner(pod: &Value) -> Option<&str> {
     let name = text(controller(pod)?, "name")?;
+    if is_of_job(pod) {
+        return Some(timeless(name));
+    }
     let hash = pod.pointer("/metadata/labels/pod-template-hash");
     let bare = hash
         .and_then(Value::as_str)
         .and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
     Some(bare.unwrap_or(name))
+}
+
+/// A CronJob names its Jobs after itself and the minute since 1970, which has eight digits. A pod does not say
+/// whether its Job is a CronJob's: one that somebody called so is taken for it, and has one budget with others of
+/// its stem. That is the tighter way to be wrong.
+fn timeless(job: &str) -> &str {
+    let is_time = |time: &str| time.len() >= 8 && time.bytes().all(|b| b.is_ascii_digit());
+    match job.rsplit_once('-') {
+        Some((stem, time)) if !stem.is_empty() && is_time(time) => stem,
+        _ => job,
+    }
+}
+
+/// A DaemonSet's.
+pub(super) const NODES: &str = "a DaemonSet has a pod on each node";
+
+/// How several pods of a workload come to run at once, if they do.
+fn several(kind: &str, document: &Value) -> Option<&'static str> {
+    let spec = document.get("spec")?;
+    let text = |at| spec.pointer(at).and_then(Value::as_str);
+    let many = |at| spec.pointer(at).and_then(Value::as_u64) > Some(1);
+    match kind {
+        "DaemonSet" => Some(NODES),
+        "Job" if many("/parallelism") => Some("parallelism is more than 1"),
+        "CronJob" if many("/jobTemplate/spec/parallelism") => Some("parallelism is more than 1"),
+        "CronJob" if matches!(text("/concurrencyPolicy"), None | Some("Allow")) => {
+            Some("without concurrencyPolicy: Forbid a run may begin before the last ends")
+        }
+        "Job" | "CronJob" | "Pod" => None,
+        _ if many("/replicas") => Some("there are several replicas"),
+        "Deployment" if text("/strategy/type") != Some("Recreate") => {
+            Some("without strategy Recreate a pod starts before the last ends")
+        }
+        _ => None,
+    }
 }
 
 /// An annotation of ours.

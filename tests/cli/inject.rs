@@ -140,6 +140,24 @@ fn json_comes_one_after_another_and_behind_a_byte_order_mark() {
     assert_eq!(marked.ok().out, bare);
 }
 
+/// Whoever reads YAML reads JSON in it, and not the other way round.
+#[test]
+fn files_of_both_forms_come_out_as_one_stream_of_yaml() {
+    let home = Home::new();
+    let pod = r#"{ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "a", "image": "b" }] } }"#;
+    std::fs::write(home.at("dep.yaml"), DEPLOYMENT).unwrap();
+    std::fs::write(home.at("pod.json"), pod).unwrap();
+    let one = |file: &str| filter(&home, &[file], "").ok().out;
+    let yaml = filter(&home, &["-"], &format!("---\n{pod}")).ok().out;
+    assert!(yaml.starts_with("apiVersion: v1\n"), "{yaml}");
+    let both = filter(&home, &["dep.yaml", "pod.json"], "").ok().out;
+    assert_eq!(both, format!("{}---\n{yaml}", one("dep.yaml")));
+    let turned = filter(&home, &["pod.json", "dep.yaml"], "").ok().out;
+    assert_eq!(turned, format!("{yaml}---\n{}", one("dep.yaml")));
+    let json = filter(&home, &["pod.json", "pod.json"], "").ok().out;
+    assert_eq!(json, one("pod.json").repeat(2), "all of it is JSON");
+}
+
 /// What an API server reads as YAML 1.1 must mean the same behind the filter.
 #[test]
 fn modes_and_merge_keys_mean_what_they_did() {

@@ -334,6 +334,8 @@ fn of_text(text: &str, method: &str, given: impl Fn(usize) -> Value) -> Value {
     match method {
         "startsWith" => text.starts_with(&word(0)).into(),
         "endsWith" => text.ends_with(&word(0)).into(),
+        "matches" => regex::Regex::new(&word(0)).unwrap().is_match(text).into(),
+        "lastIndexOf" => text.rfind(&word(0)).unwrap().into(),
         "substring" => text[place(0)..place(1)].into(),
         "split" => text.split(&word(0)).collect(),
         _ => panic!("{method} of a text is not known here"),
@@ -361,6 +363,14 @@ fn it_is_read_as_it_is_written() {
             json!(true),
         ),
         ("'x/y' in o.m && !('z' in o.m)", json!(true)),
+        (
+            "'a-b-12'.matches('^.+-[0-9]{2,}$') && !'a-b'.matches('^.+-[0-9]{2,}$')",
+            json!(true),
+        ),
+        (
+            "'a-b-12'.substring(0, 'a-b-12'.lastIndexOf('-'))",
+            json!("a-b"),
+        ),
         ("'abc'.substring(0, size('-' + 'abc') - 2)", json!("ab")),
         (
             "(['a', 'b,c'].join(',')).split(',')",

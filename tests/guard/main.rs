@@ -332,8 +332,15 @@ fn the_api_server_puts_in_what_the_filter_does() {
         json!({ "pod-template-hash": "6d4cf56db6", "app.kubernetes.io/name": "n", "app": "m" });
     owned["metadata"]["ownerReferences"] = json!([
         { "kind": "Other", "name": "other" },
-        { "kind": "ReplicaSet", "name": "crew-6d4cf56db6", "controller": true },
+        { "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "crew-6d4cf56db6", "controller": true },
     ]);
+    let timed = |version: &str, name: &str| {
+        let mut pod = bare();
+        pod["metadata"]["annotations"] = json!({ "farepass.dev/session": "owner" });
+        pod["metadata"]["ownerReferences"] =
+            json!([{ "apiVersion": version, "kind": "Job", "name": name, "controller": true }]);
+        pod
+    };
     let mut job = owned.clone();
     job["metadata"]["labels"] = json!({});
     let annotated = |pod: &Value, annotations: Value| {
@@ -351,6 +358,10 @@ fn the_api_server_puts_in_what_the_filter_does() {
         annotated(&bare(), json!({ "farepass.dev/session": "pod" })),
         annotated(&owned, owner.clone()),
         annotated(&job, owner),
+        timed("batch/v1", "nightly-29394000"),
+        timed("batch/v1", "nightly-2939400"),
+        timed("batch/v1", "29394000"),
+        timed("jobs.example/v1", "nightly-29394000"),
     ] {
         let injected = inject(&pod, &settings, None).unwrap().pod;
         let mut filters = injected["spec"]["initContainers"][0].clone();

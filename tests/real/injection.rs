@@ -246,6 +246,28 @@ fn reviews_of_a_real_api_server_are_answered() {
             (&json!(true), None),
             "{name}"
         );
+        // As AlwaysPullImages, LimitRanger and Amazon's webhook change it.
+        let object = &mut again["request"]["object"];
+        let sidecar = &mut object["spec"]["initContainers"][0];
+        sidecar["imagePullPolicy"] = "Always".into();
+        sidecar["resources"]["limits"]["cpu"] = "500m".into();
+        let at = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
+        let mounts = sidecar["volumeMounts"].as_array_mut().unwrap();
+        mounts.push(json!({ "name": "aws-iam-token", "mountPath": at, "readOnly": true }));
+        let env = sidecar["env"].as_array_mut().unwrap();
+        env.push(json!({ "name": "AWS_ROLE_ARN", "value": "arn:aws:iam::123456789012:role/r" }));
+        env.push(json!({ "name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": format!("{at}/token") }));
+        let token =
+            json!({ "serviceAccountToken": { "path": "token", "audience": "sts.amazonaws.com" } });
+        let token = json!({ "name": "aws-iam-token", "projected": { "sources": [token] } });
+        object["spec"]["volumes"]
+            .as_array_mut()
+            .unwrap()
+            .push(token);
+        let third = webhook.review(&again);
+        let edits = third.get("patch").map(|_| self::patch(&third).to_string());
+        let edits = edits.unwrap_or_default();
+        assert!(!edits.contains("Containers"), "{name}: {edits}");
     }
     let busy = &judged["patched"]["busy"]["spec"];
     let env = busy["initContainers"][0]["env"].as_array().unwrap();

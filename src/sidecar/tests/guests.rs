@@ -197,7 +197,7 @@ fn a_job_gets_no_sidecar_that_it_would_wait_for() {
     // In a file: the one that wants none is let through.
     let mut job = json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "j" }, "spec": { "template": pod() } });
     let before = job.clone();
-    let mut leave = |_: &mut Value, _: Option<&str>| Ok(());
+    let mut leave = |_: &mut Value, _: Option<Owner<'_>>| Ok(());
     assert!(each_pod(&mut job, Form::Container, &mut leave).is_err());
     job["spec"]["template"]["metadata"]["annotations"] =
         json!({ "farepass.dev/inject": "disabled" });
