@@ -41,6 +41,7 @@ mod io;
 mod lane;
 mod listen;
 mod lookups;
+mod open;
 mod own;
 mod parent;
 mod patience;

@@ -8,6 +8,7 @@ mod frames;
 mod interim;
 mod lanes;
 mod limits;
+mod open;
 mod pairs;
 mod quirks;
 mod refused;
