@@ -10,6 +10,7 @@ mod lanes;
 mod limits;
 mod open;
 mod pairs;
+mod preload;
 mod quirks;
 mod refused;
 mod rests;
