@@ -2,6 +2,7 @@
 //! compiled once; a plain TCP connection pays for it with one branch per call.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,6 +16,21 @@ pub(super) enum Client {
     Unix(UnixStream),
     /// Boxed: it is large, and the others would carry its size.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Client {
+    /// Does nobody else read what it says? A redirect may lead a foreign client to our loopback address, so both ends count.
+    pub(super) fn is_private(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => {
+                let near = |at: io::Result<SocketAddr>| {
+                    at.is_ok_and(|at| at.ip().to_canonical().is_loopback())
+                };
+                near(stream.local_addr()) && near(stream.peer_addr())
+            }
+            Self::Unix(_) | Self::Tls(_) => true,
+        }
+    }
 }
 
 impl AsyncRead for Client {

@@ -1,4 +1,4 @@
-//! The first bytes of a client: CONNECT, or a plain request in absolute form.
+//! The first bytes of a client: CONNECT, or a request in absolute form.
 
 use std::io;
 use std::sync::Arc;
@@ -35,8 +35,9 @@ pub(super) async fn client(proxy: Arc<Proxy>, mut stream: Client) -> io::Result<
         let head = match read.map_err(|_| io::ErrorKind::TimedOut)?? {
             First::Gone => return Ok(None),
             First::Plain => {
+                let private = stream.is_private();
                 let io = Rewound::new(buffer.freeze(), stream);
-                return Ok(Some(serve::plain(proxy, io, serve::Way::Open)));
+                return Ok(Some(serve::plain(proxy, io, serve::Way::Open { private })));
             }
             First::Broken => {
                 return told(bad_request(), &mut stream, &proxy)

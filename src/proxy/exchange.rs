@@ -11,6 +11,7 @@ use super::body::{Body, Source, Stream};
 use super::challenge::{self, Demand};
 use super::framing;
 use super::headers;
+use super::open;
 use super::pool::Key;
 use super::prepay;
 use super::purchase;
@@ -274,23 +275,20 @@ impl Route {
                     trace: None,
                 }
             }
-            Way::Open => {
-                let authority = parts.uri.authority().ok_or(ClientError::NotProxyForm)?;
-                if parts.uri.scheme_str() != Some("http") {
-                    return Err(ClientError::NotProxyForm);
-                }
+            Way::Open { private } => {
+                let (passage, secure) = open::passage(&conn.proxy, parts, *private).await?;
                 Self {
-                    session: conn.proxy.doorkeeper.admit(&parts.headers).await?,
-                    target: Target::parse(authority.as_str(), Some(80))?,
-                    trail: Trail::of(&parts.headers, &conn.proxy.mark)?,
-                    secure: false,
+                    session: passage.session,
+                    target: passage.target,
+                    trail: passage.trail,
+                    secure,
                     trace: None,
                 }
             }
         };
         match route.pinned(parts) {
             // Only inside a tunnel there is another connection that it could have come on (RFC 9110 section 15.5.20).
-            Err(ClientError::Misdirected) if matches!(conn.way, Way::Open) => {
+            Err(ClientError::Misdirected) if matches!(conn.way, Way::Open { .. }) => {
                 Err(ClientError::Host)
             }
             pinned => pinned.map(|()| route),

@@ -42,6 +42,7 @@ mod lane;
 mod listen;
 mod lookups;
 mod outgoing;
+mod open;
 mod own;
 mod parent;
 mod patience;

@@ -112,8 +112,14 @@ pub(super) enum ClientError {
     Target(#[from] NotTarget),
     #[error("the Host or :authority names another host than the tunnel")]
     Misdirected,
-    #[error("a request to the proxy itself needs an absolute http:// URI, or CONNECT for https")]
+    #[error("a request to the proxy itself needs an absolute URI of http or https, or CONNECT")]
     NotProxyForm,
+    #[error(
+        "use CONNECT: an https URI is taken only where nobody else reads it (loopback, a Unix socket, TLS to the proxy)"
+    )]
+    Exposed,
+    #[error("use CONNECT: this host passes unopened (tls.passthrough)")]
+    Unopened,
     #[error("user information in a URI is not accepted")]
     UserInfo,
     #[error("the proxy credentials are missing or wrong")]
@@ -141,6 +147,8 @@ impl ClientError {
         match self {
             Self::Target(_)
             | Self::NotProxyForm
+            | Self::Exposed
+            | Self::Unopened
             | Self::UserInfo
             | Self::Host
             | Self::Form
@@ -166,6 +174,7 @@ impl ClientError {
             Self::Target(_) => "destination_invalid",
             Self::Misdirected => "misdirected_request",
             Self::NotProxyForm => "not_a_proxy_request",
+            Self::Exposed | Self::Unopened => "connect_required",
             Self::UserInfo => "user_information",
             Self::Credentials => "proxy_authentication_required",
             Self::Method => "method_not_forwarded",

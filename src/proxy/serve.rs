@@ -86,8 +86,9 @@ pub(super) enum Way {
         session: Arc<Session>,
         back: bool,
     },
-    /// Wherever each request says, over plain HTTP. Each brings its credentials.
-    Open,
+    /// Wherever each request says in absolute form. Each brings its credentials. `https` is for connections that
+    /// nobody else reads.
+    Open { private: bool },
 }
 
 /// What is left to do for a client once it is known what it speaks. What finding out took is gone by

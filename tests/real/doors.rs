@@ -276,6 +276,13 @@ impl Secure {
     }
 
     fn curl(&self, shown: Option<(String, String)>) -> Command {
+        let mut curl = self.bare(shown);
+        curl.arg(format!("https://{}/x", shop::HOST));
+        curl
+    }
+
+    /// It asks for nothing yet.
+    fn bare(&self, shown: Option<(String, String)>) -> Command {
         let at = self.proxy.entrance().replace("0.0.0.0", "127.0.0.1");
         let dir = self.proxy.setup.dir.path();
         let mut curl = curl::curl(&at, &self.proxy.ca());
@@ -286,7 +293,6 @@ impl Secure {
             curl.arg("--proxy-cert").arg(dir.join("agent.pem"));
             curl.arg("--proxy-key").arg(dir.join("agent-key.pem"));
         }
-        curl.arg(format!("https://{}/x", shop::HOST));
         curl
     }
 
@@ -309,6 +315,11 @@ fn a_proxy_behind_tls_lets_in_who_shows_a_good_certificate() {
     let answer = curl::fetch(secure.curl(Some(good.clone()))).unwrap();
     assert_eq!(answer.text(), "premium");
     assert_eq!(secure.proxy.ledger().sum(&["settled"]), 10_000);
+    // As axios asks, which leaves the TLS to merchants to the proxy.
+    let mut absolute = secure.bare(Some(good.clone()));
+    absolute.args(["--request-target", &format!("https://{}/y", shop::HOST)]);
+    absolute.arg(format!("http://{}/y", shop::HOST));
+    assert_eq!(curl::fetch(absolute).unwrap().text(), "premium");
     secure.refuses(None, "peer sent no certificates");
     let stranger = authority("strangers", None, |_| {}).client("agent");
     secure.refuses(Some(stranger), "UnknownIssuer");
@@ -331,7 +342,7 @@ fn a_proxy_behind_tls_lets_in_who_shows_a_good_certificate() {
     let mut guess = secure.curl(Some(good));
     guess.args(["--proxy-user", "bot:wrong"]);
     assert!(curl::fetch(guess).unwrap_err().contains("407"));
-    assert_eq!(secure.proxy.ledger().counted(), 10_000);
+    assert_eq!(secure.proxy.ledger().counted(), 20_000);
     let pac = secure.proxy.ask_admin("/proxy.pac").unwrap().text();
     assert!(
         pac.contains(&format!("\"HTTPS 127.0.0.1:{port}\"")),
