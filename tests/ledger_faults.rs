@@ -505,6 +505,56 @@ async fn a_locked_file_stops_payments_until_it_is_free() {
     );
 }
 
+/// Makes the storage fail: another connection holds the file as long as this lives.
+fn locked(state: &Path) -> rusqlite::Connection {
+    let other = rusqlite::Connection::open(state.join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    other
+}
+
+/// What the end of a sweep asks for where an operator wants the money of unproven payments back.
+fn expired(id: u128) -> Post {
+    let because = Because::Expired { now: Timestamp(99) };
+    let id = PaymentId(id);
+    post(id.0, State::Released, Entry::Release { id, because })
+}
+
+/// An export into a pipe that nobody reads.
+#[tokio::test]
+async fn whoever_reads_slowly_keeps_no_ledger_from_getting_well() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    for id in 1000..2000 {
+        ledger.post(reserve(id, 1)).await.unwrap();
+    }
+    let reader = ledger::read(&state(&dir)).unwrap();
+    let (sender, mut rows) = tokio::sync::mpsc::channel(1);
+    let walk = tokio::spawn(async move { reader.walk(ledger::Filter::default(), sender).await });
+    let mut walked = vec![rows.recv().await.unwrap()];
+    ledger.post(expired(1)).await.unwrap();
+    ledger.post(expired(1999)).await.unwrap();
+    ledger.post(reserve(3000, 1)).await.unwrap();
+    let other = locked(&state(&dir));
+    assert!(ledger.post(reserve(3001, 1)).await.is_err());
+    drop(other);
+    healed(&ledger).await;
+    ledger.post(expired(1998)).await.unwrap();
+    ledger.post(expired(1997)).await.unwrap();
+    ledger.post(reserve(3002, 1)).await.unwrap();
+    while let Some(row) = rows.recv().await {
+        walked.push(row);
+    }
+    walk.await.unwrap().unwrap();
+    // One state of the book all the same: that of the first row.
+    assert_eq!(walked.len(), 3 + 1000);
+    assert!(walked.is_sorted_by(|a, b| a.record_seq < b.record_seq));
+    let of = |id| walked.iter().find(|row| row.event.id == PaymentId(id));
+    assert!(of(3000).is_none());
+    for id in 1000..2000 {
+        assert_eq!(of(id).unwrap().event.state, State::Reserved, "{id}");
+    }
+}
+
 /// The other process of `a_full_disk_stops_payments`, whose files may not grow beyond a limit.
 /// Does nothing in an ordinary run.
 #[tokio::test]

@@ -40,6 +40,7 @@ mod soon;
 mod store;
 mod tables;
 mod verify;
+mod walk;
 mod writer;
 
 use checks::{check, check_beside, found_or_made};
