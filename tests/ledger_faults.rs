@@ -519,6 +519,47 @@ fn expired(id: u128) -> Post {
     post(id.0, State::Released, Entry::Release { id, because })
 }
 
+/// A command that finds an empty folder makes a ledger there: what it freezes must not be paid by whoever pays
+/// into files that have no name any more.
+#[tokio::test]
+async fn nothing_is_paid_from_a_folder_that_was_removed_or_replaced() {
+    let dir = filled().await;
+    let (here, away) = (state(&dir), dir.path().join("away"));
+    let ledger = ledger::open(&here).unwrap();
+    ledger.post(reserve(4, 1)).await.unwrap();
+    fs::rename(&here, &away).unwrap();
+    let ill = ledger.healthy().unwrap_err().to_string();
+    assert!(ill.contains("removed or replaced"), "{ill}");
+    let refused = ledger.post(reserve(5, 1)).await.unwrap_err();
+    assert!(matches!(refused, PostError::Unavailable(_)), "{refused}");
+    // Somebody makes another one there, and only one of the two may pay.
+    let second = ledger::open(&here).unwrap();
+    assert!(ledger.healthy().is_err() && ledger.post(reserve(5, 1)).await.is_err());
+    drop(second);
+    fs::remove_dir_all(&here).unwrap();
+    fs::rename(&away, &here).unwrap();
+    healed(&ledger).await;
+    assert_eq!(counted(&ledger).await, (SPENT + 1, SPENT + 1));
+    ledger.post(reserve(6, 1)).await.unwrap();
+    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+
+    fs::remove_dir_all(&here).unwrap();
+    assert!(ledger.healthy().is_err(), "at the next look");
+    assert!(ledger.post(reserve(7, 1)).await.is_err());
+}
+
+/// Only one of the files was put back by a backup.
+#[tokio::test]
+async fn nothing_is_paid_when_another_file_is_put_in_the_place_of_the_ledger() {
+    let dir = filled().await;
+    let file = state(&dir).join("ledger.db");
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    fs::copy(&file, dir.path().join("copy")).unwrap();
+    fs::rename(dir.path().join("copy"), &file).unwrap();
+    let refused = ledger.post(reserve(5, 1)).await.unwrap_err().to_string();
+    assert!(refused.contains("removed or replaced"), "{refused}");
+}
+
 /// An export into a pipe that nobody reads.
 #[tokio::test]
 async fn whoever_reads_slowly_keeps_no_ledger_from_getting_well() {

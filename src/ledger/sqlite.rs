@@ -17,7 +17,7 @@ use crate::event::SpendEvent;
 use crate::event::export::Recorded;
 use crate::payment::{PaymentId, SessionId};
 
-use super::place::{Hold, Place};
+use super::place::{Footing, Hold, Place};
 use super::{
     Accounts, Backend, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
     SessionRow, Then, Trail,
@@ -68,6 +68,7 @@ struct Sqlite {
     /// `None` once it ends.
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    footing: Footing,
     _hold: Hold,
 }
 
@@ -94,6 +95,7 @@ impl Sqlite {
         let hold = place.hold()?;
         found_or_made(&place)?;
         let checked = check(&place)?;
+        let footing = place.footing()?;
         let shared = Arc::new(checked.shared);
         let path = place.ledger();
         let soon = Arc::new(Soon::default());
@@ -105,6 +107,7 @@ impl Sqlite {
         })?;
         let writer = Writer {
             path: path.clone(),
+            footing: footing.clone(),
             shared: Arc::clone(&shared),
             marker: checked.marker,
             keeper: Keeper {
@@ -125,6 +128,7 @@ impl Sqlite {
             soon,
             jobs: Some(jobs),
             writer: Some(writer),
+            footing,
             _hold: hold,
         })
     }
@@ -215,9 +219,10 @@ impl Ledger for Sqlite {
 
     fn healthy(&self) -> Result<(), PostError> {
         match &self.writer {
-            Some(writer) if !writer.is_finished() => self.shared.healthy(),
-            Some(_) | None => Err(stopped()),
+            Some(writer) if !writer.is_finished() => self.shared.healthy()?,
+            Some(_) | None => return Err(stopped()),
         }
+        self.footing.check().map_err(PostError::Unavailable)
     }
 }
 

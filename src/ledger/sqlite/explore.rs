@@ -108,6 +108,7 @@ impl Stage {
 fn made(dir: &Path, soon: &Arc<Soon>) -> Writer {
     let place = Place::new(dir);
     place.prepare().expect("a folder");
+    drop(place.hold().expect("a lock"));
     found_or_made(&place).expect("a ledger");
     let checked = check(&place).expect("a good one");
     let shared = Arc::new(checked.shared);
@@ -118,6 +119,7 @@ fn made(dir: &Path, soon: &Arc<Soon>) -> Writer {
     });
     Writer {
         path: place.ledger(),
+        footing: place.footing().expect("files"),
         shared,
         marker: checked.marker,
         keeper: Keeper {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::ledger::place::MarkerFile;
+use crate::ledger::place::{Footing, MarkerFile};
 use crate::ledger::{PostError, Posted};
 
 use super::group::{Entered, Group, Job};
@@ -34,6 +34,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// The thread's own things.
 pub(super) struct Writer {
     pub(super) path: PathBuf,
+    pub(super) footing: Footing,
     pub(super) shared: Arc<Shared>,
     pub(super) marker: MarkerFile,
     pub(super) keeper: Keeper,
@@ -245,7 +246,9 @@ impl Writer {
         if group.posts.is_empty() {
             return self.shared.healthy();
         }
-        match tables.commit() {
+        // Whoever finds an empty folder makes another ledger there, and freezes or spends that one.
+        let footing = self.footing.check().map_err(Fault::Gone);
+        match footing.and_then(|()| tables.commit()) {
             Ok(changed) => {
                 let time = group.time.unwrap_or(Timestamp(0));
                 self.shared.committed(time, changed);
@@ -312,7 +315,8 @@ impl Writer {
             return;
         }
         let pause = pause.saturating_mul(2).min(RETRY_MAX);
-        match reopen(&self.path) {
+        let footing = self.footing.check().map_err(Fault::Gone);
+        match footing.and_then(|()| reopen(&self.path)) {
             Ok(tables) => {
                 note(&self.marker, &tables);
                 self.state = Storage::Ready(Box::new(tables));
