@@ -512,11 +512,89 @@ fn locked(state: &Path) -> rusqlite::Connection {
     other
 }
 
+/// Posts what nobody waits for, and gives what is told of it.
+async fn soon(
+    ledger: &Arc<dyn Ledger>,
+    post: Post,
+) -> tokio::sync::oneshot::Receiver<Result<ledger::Posted, PostError>> {
+    let (sender, told) = tokio::sync::oneshot::channel();
+    let then = move |posted| drop(sender.send(posted));
+    ledger.post_soon(post, Box::new(then)).await;
+    told
+}
+
+/// A receipt for payment 1, which holds 100.
+fn receipt() -> Post {
+    let (id, charged) = (PaymentId(1), Usd(100));
+    post(1, State::Settled, Entry::Settle { id, charged })
+}
+
+/// The same for a fourth payment, with what makes it more than a post that can wait beside others.
+fn fourth_receipt() -> Post {
+    let (id, charged) = (PaymentId(4), Usd(1));
+    let mut settle = post(4, State::Settled, Entry::Settle { id, charged });
+    settle.entries.push(Entry::Forget {
+        host: "other.example.com".into(),
+    });
+    settle
+}
+
 /// What the end of a sweep asks for where an operator wants the money of unproven payments back.
 fn expired(id: u128) -> Post {
     let because = Because::Expired { now: Timestamp(99) };
     let id = PaymentId(id);
     post(id.0, State::Released, Entry::Release { id, because })
+}
+
+async fn ill(ledger: &Arc<dyn Ledger>) {
+    while ledger.healthy().is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_that_could_not_be_stored_is_there_when_the_ledger_is_well_again() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    ledger.post(reserve(4, 1)).await.unwrap();
+    let other = locked(&state(&dir));
+    let first = soon(&ledger, receipt()).await;
+    let fourth = soon(&ledger, fourth_receipt()).await;
+    ill(&ledger).await;
+    assert!(ledger.flush().await.is_err(), "nothing is promised");
+    assert!(ledger.owes());
+    drop(other);
+    healed(&ledger).await;
+    assert!(!ledger.owes());
+    for id in [1, 4] {
+        let (payment, last) = ledger.booked(PaymentId(id)).await.unwrap().unwrap();
+        assert_eq!(payment.stage, farepass::budget::Stage::Settled, "{id}");
+        assert_eq!(last.state, State::Settled);
+        let refused = ledger.post(expired(id)).await;
+        assert!(
+            matches!(refused, Err(PostError::Rejected(_))),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(counted(&ledger).await, (SPENT + 1, SPENT + 1));
+    assert!(first.await.unwrap().is_ok() && fourth.await.unwrap().is_ok());
+    assert_eq!(ledger.history(PaymentId(1)).await.unwrap().len(), 2);
+    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_receipt_that_could_not_be_stored_is_tried_once_more_at_the_end() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    let other = locked(&state(&dir));
+    let told = soon(&ledger, receipt()).await;
+    ill(&ledger).await;
+    drop(other);
+    drop(ledger);
+    assert!(told.await.unwrap().is_ok());
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    let (payment, _) = ledger.booked(PaymentId(1)).await.unwrap().unwrap();
+    assert_eq!(payment.stage, farepass::budget::Stage::Settled);
 }
 
 /// A command that finds an empty folder makes a ledger there: what it freezes must not be paid by whoever pays

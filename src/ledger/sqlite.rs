@@ -31,6 +31,7 @@ mod facts;
 mod filter;
 mod group;
 mod keeper;
+mod kept;
 mod nonces;
 mod packed;
 mod payments;
@@ -119,6 +120,7 @@ impl Sqlite {
             places: QUEUE_MAX,
             soon: Arc::clone(&soon),
             last: writer::Last::default(),
+            kept: vec![],
         };
         let writer = start("ledger-writer", move || writer::run(writer, &job_receiver))?;
         Ok(Self {
@@ -223,6 +225,10 @@ impl Ledger for Sqlite {
             Some(_) | None => return Err(stopped()),
         }
         self.footing.check().map_err(PostError::Unavailable)
+    }
+
+    fn owes(&self) -> bool {
+        self.shared.owes()
     }
 }
 
