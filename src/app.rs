@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::sessions::{Opened, Wanted};
 use crate::admin::{self, Admin, Beacon, Lit};
@@ -18,7 +18,7 @@ use crate::event::metrics::Metrics;
 use crate::event::otel::{self, Couriers, Otel};
 use crate::event::webhook::Courier;
 use crate::ledger::sessions::Named;
-use crate::ledger::{Held, Ledger};
+use crate::ledger::{Held, Ledger, PostError};
 use crate::money::Usd;
 use crate::payer::{self, Payer};
 use crate::policy::{Mode, Policy};
@@ -105,6 +105,7 @@ pub struct Running {
     plane: JoinSet<()>,
     beside: JoinSet<()>,
     beacon: Lit,
+    drain_time: Duration,
     _held: Option<Held>,
 }
 
@@ -273,6 +274,7 @@ impl House {
             over,
             plane,
             beside,
+            drain_time: self.proxy.drain_time(),
             _held: self.held,
             beacon: lit.map_err(|source| StartError::File {
                 path: state_dir.into(),
@@ -301,6 +303,7 @@ impl Running {
 
     /// Signs nothing new, lets open payments finish, and stops. Takes at most `limits.drain`.
     pub async fn stop(mut self) {
+        let until = Instant::now() + self.drain_time;
         self.payer.drain();
         self.drain.send_replace(true);
         while self.plane.join_next().await.is_some() {}
@@ -310,15 +313,31 @@ impl Running {
                 "what is still open could not be noted as unknown; it counts all the same"
             );
         }
-        if let Err(error) = self.ledger.flush().await {
-            tracing::error!(%error, "the last entries may be missing; what is missing counts");
+        if let Err(error) = self.written(until).await {
+            tracing::error!(%error, "the last entries may be missing; what is missing counts, unless unproven payments are given back");
         }
         // Health is answered to the end.
         self.over.send_replace(true);
         while self.beside.join_next().await.is_some() {}
         drop(self.beacon);
     }
+
+    /// Whether the last entries are stored. Where the storage does not work and a receipt waits for it, as long
+    /// as the time lasts: whoever takes over knows of no other.
+    async fn written(&self, until: Instant) -> Result<(), PostError> {
+        loop {
+            let flushed = self.ledger.flush().await;
+            let may_heal = matches!(flushed, Err(PostError::Unavailable(_)));
+            if !may_heal || !self.ledger.owes() || Instant::now() >= until {
+                return flushed;
+            }
+            sleep(AGAIN).await;
+        }
+    }
 }
+
+/// Between two looks whether the ledger is well again, at the end.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// For what is said of open payments at the end.
 const FAREWELL: Duration = Duration::from_secs(3);

@@ -285,10 +285,12 @@ async fn while_the_database_is_away_nothing_is_promised() {
     let known = ledger.session_by_secret("aa").await.unwrap();
     assert!(known.is_some());
     assert!(kept.try_recv().is_err(), "not answered yet");
+    eventually("a receipt is owed", async || ledger.owes()).await;
     server.run();
     eventually("it heals by itself", async || ledger.healthy().is_ok()).await;
     let stored = kept.recv_timeout(Duration::from_secs(20)).unwrap();
     stored.unwrap();
+    assert!(!ledger.owes());
     ledger.post(reserve(3, 7)).await.unwrap();
     assert_eq!(whole(&ledger).await, 2, "who was refused is not in it");
     let counted = ledger.counted("session:s@1", 0).await.unwrap();

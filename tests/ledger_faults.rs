@@ -505,6 +505,175 @@ async fn a_locked_file_stops_payments_until_it_is_free() {
     );
 }
 
+/// Makes the storage fail: another connection holds the file as long as this lives.
+fn locked(state: &Path) -> rusqlite::Connection {
+    let other = rusqlite::Connection::open(state.join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    other
+}
+
+/// Posts what nobody waits for, and gives what is told of it.
+async fn soon(
+    ledger: &Arc<dyn Ledger>,
+    post: Post,
+) -> tokio::sync::oneshot::Receiver<Result<ledger::Posted, PostError>> {
+    let (sender, told) = tokio::sync::oneshot::channel();
+    let then = move |posted| drop(sender.send(posted));
+    ledger.post_soon(post, Box::new(then)).await;
+    told
+}
+
+/// A receipt for payment 1, which holds 100.
+fn receipt() -> Post {
+    let (id, charged) = (PaymentId(1), Usd(100));
+    post(1, State::Settled, Entry::Settle { id, charged })
+}
+
+/// The same for a fourth payment, with what makes it more than a post that can wait beside others.
+fn fourth_receipt() -> Post {
+    let (id, charged) = (PaymentId(4), Usd(1));
+    let mut settle = post(4, State::Settled, Entry::Settle { id, charged });
+    settle.entries.push(Entry::Forget {
+        host: "other.example.com".into(),
+    });
+    settle
+}
+
+/// What the end of a sweep asks for where an operator wants the money of unproven payments back.
+fn expired(id: u128) -> Post {
+    let because = Because::Expired { now: Timestamp(99) };
+    let id = PaymentId(id);
+    post(id.0, State::Released, Entry::Release { id, because })
+}
+
+async fn ill(ledger: &Arc<dyn Ledger>) {
+    while ledger.healthy().is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_that_could_not_be_stored_is_there_when_the_ledger_is_well_again() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    ledger.post(reserve(4, 1)).await.unwrap();
+    let other = locked(&state(&dir));
+    let first = soon(&ledger, receipt()).await;
+    let fourth = soon(&ledger, fourth_receipt()).await;
+    ill(&ledger).await;
+    assert!(ledger.flush().await.is_err(), "nothing is promised");
+    assert!(ledger.owes());
+    drop(other);
+    healed(&ledger).await;
+    assert!(!ledger.owes());
+    for id in [1, 4] {
+        let (payment, last) = ledger.booked(PaymentId(id)).await.unwrap().unwrap();
+        assert_eq!(payment.stage, farepass::budget::Stage::Settled, "{id}");
+        assert_eq!(last.state, State::Settled);
+        let refused = ledger.post(expired(id)).await;
+        assert!(
+            matches!(refused, Err(PostError::Rejected(_))),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(counted(&ledger).await, (SPENT + 1, SPENT + 1));
+    assert!(first.await.unwrap().is_ok() && fourth.await.unwrap().is_ok());
+    assert_eq!(ledger.history(PaymentId(1)).await.unwrap().len(), 2);
+    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_receipt_that_could_not_be_stored_is_tried_once_more_at_the_end() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    let other = locked(&state(&dir));
+    let told = soon(&ledger, receipt()).await;
+    ill(&ledger).await;
+    drop(other);
+    drop(ledger);
+    assert!(told.await.unwrap().is_ok());
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    let (payment, _) = ledger.booked(PaymentId(1)).await.unwrap().unwrap();
+    assert_eq!(payment.stage, farepass::budget::Stage::Settled);
+}
+
+/// A command that finds an empty folder makes a ledger there: what it freezes must not be paid by whoever pays
+/// into files that have no name any more.
+#[tokio::test]
+async fn nothing_is_paid_from_a_folder_that_was_removed_or_replaced() {
+    let dir = filled().await;
+    let (here, away) = (state(&dir), dir.path().join("away"));
+    let ledger = ledger::open(&here).unwrap();
+    ledger.post(reserve(4, 1)).await.unwrap();
+    fs::rename(&here, &away).unwrap();
+    let ill = ledger.healthy().unwrap_err().to_string();
+    assert!(ill.contains("removed or replaced"), "{ill}");
+    let refused = ledger.post(reserve(5, 1)).await.unwrap_err();
+    assert!(matches!(refused, PostError::Unavailable(_)), "{refused}");
+    // Somebody makes another one there, and only one of the two may pay.
+    let second = ledger::open(&here).unwrap();
+    assert!(ledger.healthy().is_err() && ledger.post(reserve(5, 1)).await.is_err());
+    drop(second);
+    fs::remove_dir_all(&here).unwrap();
+    fs::rename(&away, &here).unwrap();
+    healed(&ledger).await;
+    assert_eq!(counted(&ledger).await, (SPENT + 1, SPENT + 1));
+    ledger.post(reserve(6, 1)).await.unwrap();
+    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+
+    fs::remove_dir_all(&here).unwrap();
+    assert!(ledger.healthy().is_err(), "at the next look");
+    assert!(ledger.post(reserve(7, 1)).await.is_err());
+}
+
+/// Only one of the files was put back by a backup.
+#[tokio::test]
+async fn nothing_is_paid_when_another_file_is_put_in_the_place_of_the_ledger() {
+    let dir = filled().await;
+    let file = state(&dir).join("ledger.db");
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    fs::copy(&file, dir.path().join("copy")).unwrap();
+    fs::rename(dir.path().join("copy"), &file).unwrap();
+    let refused = ledger.post(reserve(5, 1)).await.unwrap_err().to_string();
+    assert!(refused.contains("removed or replaced"), "{refused}");
+}
+
+/// An export into a pipe that nobody reads.
+#[tokio::test]
+async fn whoever_reads_slowly_keeps_no_ledger_from_getting_well() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    for id in 1000..2000 {
+        ledger.post(reserve(id, 1)).await.unwrap();
+    }
+    let reader = ledger::read(&state(&dir)).unwrap();
+    let (sender, mut rows) = tokio::sync::mpsc::channel(1);
+    let walk = tokio::spawn(async move { reader.walk(ledger::Filter::default(), sender).await });
+    let mut walked = vec![rows.recv().await.unwrap()];
+    ledger.post(expired(1)).await.unwrap();
+    ledger.post(expired(1999)).await.unwrap();
+    ledger.post(reserve(3000, 1)).await.unwrap();
+    let other = locked(&state(&dir));
+    assert!(ledger.post(reserve(3001, 1)).await.is_err());
+    drop(other);
+    healed(&ledger).await;
+    ledger.post(expired(1998)).await.unwrap();
+    ledger.post(expired(1997)).await.unwrap();
+    ledger.post(reserve(3002, 1)).await.unwrap();
+    while let Some(row) = rows.recv().await {
+        walked.push(row);
+    }
+    walk.await.unwrap().unwrap();
+    // One state of the book all the same: that of the first row.
+    assert_eq!(walked.len(), 3 + 1000);
+    assert!(walked.is_sorted_by(|a, b| a.record_seq < b.record_seq));
+    let of = |id| walked.iter().find(|row| row.event.id == PaymentId(id));
+    assert!(of(3000).is_none());
+    for id in 1000..2000 {
+        assert_eq!(of(id).unwrap().event.state, State::Reserved, "{id}");
+    }
+}
+
 /// The other process of `a_full_disk_stops_payments`, whose files may not grow beyond a limit.
 /// Does nothing in an ordinary run.
 #[tokio::test]

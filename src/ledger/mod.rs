@@ -273,6 +273,11 @@ pub trait Ledger: Reader {
     fn frozen(&self, host: &str, agent: &str) -> Option<Frozen>;
     /// Can a post be promised right now? For readiness; does not write.
     fn healthy(&self) -> Result<(), PostError>;
+    /// Is something kept that could not be stored yet and says what was taken? It is stored as soon as the storage
+    /// works again, if this process lives as long.
+    fn owes(&self) -> bool {
+        false
+    }
     /// Do other processes post too?
     fn is_shared(&self) -> bool {
         false

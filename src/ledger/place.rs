@@ -37,6 +37,56 @@ impl Drop for Hold {
     }
 }
 
+/// Which files a place was made of when it was taken. What is written into files that nobody finds any more is kept
+/// by nobody, and whoever looks there makes new ones.
+#[derive(Clone, Debug)]
+pub(super) struct Footing {
+    files: [(PathBuf, Number); 2],
+    /// Does a file have the same number at every look? There are file systems that make one up.
+    numbered: bool,
+}
+
+/// Device and inode.
+type Number = (u64, u64);
+
+fn number(path: &Path) -> io::Result<Number> {
+    let about = fs::metadata(path)?;
+    Ok((about.dev(), about.ino()))
+}
+
+impl Footing {
+    fn new(files: [PathBuf; 2]) -> io::Result<Self> {
+        let numbers = || files.each_ref().map(|path| number(path));
+        let ([lock, ledger], [again, too]) = (numbers(), numbers());
+        let (lock, ledger) = (lock?, ledger?);
+        let numbered = (lock, ledger) == (again?, too?);
+        let [lock_file, ledger_file] = files;
+        Ok(Self {
+            files: [(lock_file, lock), (ledger_file, ledger)],
+            numbered,
+        })
+    }
+
+    /// Are they still found where they were?
+    ///
+    /// # Errors
+    /// In words, which one is not.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (path, then) in &self.files {
+            let said = match number(path) {
+                Ok(now) if now == *then || !self.numbered => continue,
+                Ok(_) => "it is another file".into(),
+                Err(error) => error.to_string(),
+            };
+            return Err(format!(
+                "the state directory was removed or replaced ({}: {said}); put it back, or stop this process",
+                path.display()
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// What the marker remembers: which ledger was made here, and a record that it had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Marker {
@@ -102,6 +152,12 @@ impl Place {
             .and_then(|()| file.write_all(pid.as_bytes()));
         written.map_err(|e| storage(&path, &e))?;
         Ok(Hold { file })
+    }
+
+    /// What is to stay where it is, once both files are there.
+    pub(super) fn footing(&self) -> Result<Footing, OpenError> {
+        let footing = Footing::new([self.lock(), self.ledger()]);
+        footing.map_err(|e| storage(&self.dir, &e))
     }
 
     /// Makes the ledger's empty file, so that its mode is ours and its name is durable.

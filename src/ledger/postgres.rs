@@ -269,6 +269,10 @@ impl Ledger for Postgres {
         }
     }
 
+    fn owes(&self) -> bool {
+        self.desk.known.as_ref().is_some_and(|known| known.owes())
+    }
+
     fn is_shared(&self) -> bool {
         true
     }

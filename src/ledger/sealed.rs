@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::budget::Entry;
 use crate::clock::Timestamp;
-use crate::event::{SpendEvent, Standing, Stored};
+use crate::event::{SpendEvent, Standing, State, Stored};
 
 use super::Post;
 
@@ -30,6 +30,15 @@ pub(in crate::ledger) fn number_of_request(event: &SpendEvent) -> Option<i64> {
     (event.standing() != Standing::Over).then_some(number)
 }
 
+/// Posts that nobody waits for, kept while the storage does not work. Each is some kilobytes.
+const KEPT_MAX: usize = 4096;
+
+/// May one more be kept? What is asked for meanwhile is refused, and refusals, of which there may be any number, take
+/// at most half of the room: what was signed before is worth more.
+pub(in crate::ledger) fn has_room(kept: usize, post: &Sealed) -> bool {
+    kept < if post.refuses { KEPT_MAX / 2 } else { KEPT_MAX }
+}
+
 /// See the module.
 pub(in crate::ledger) struct Sealed {
     pub(in crate::ledger) time: Timestamp,
@@ -38,6 +47,10 @@ pub(in crate::ledger) struct Sealed {
     pub(in crate::ledger) numbers: Vec<Option<i64>>,
     /// See `number_of_request`.
     pub(in crate::ledger) request: Option<i64>,
+    /// Does it only tell of a refusal?
+    pub(in crate::ledger) refuses: bool,
+    /// Does it tell of what a receipt or a chain says was taken?
+    pub(in crate::ledger) claims: bool,
     pub(in crate::ledger) entries_json: String,
     pub(in crate::ledger) event_json: Option<String>,
 }
@@ -48,6 +61,9 @@ impl Sealed {
             time: post.time,
             request: post.event.as_ref().and_then(number_of_request),
             numbers: post.entries.iter().map(number).collect(),
+            refuses: (post.event.as_ref()).is_some_and(|e| e.state == State::Denied),
+            claims: (post.event.as_ref())
+                .is_some_and(|e| e.state == State::Settled || e.held_above().is_some()),
             entries_json: serde_json::to_string(&post.entries)?,
             event_json: post.event.as_ref().map(kept).transpose()?,
             entries: post.entries,
@@ -84,5 +100,33 @@ fn number(entry: &Entry) -> Option<i64> {
         | Entry::Answer { .. }
         | Entry::UseApproval { .. }
         | Entry::DropApprovals { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payment::PaymentId;
+
+    #[test]
+    fn refusals_leave_room_for_receipts() {
+        let sealed = |state| {
+            let id = PaymentId(1);
+            let event = SpendEvent {
+                id,
+                state,
+                ..SpendEvent::default()
+            };
+            let post = Post {
+                time: Timestamp(1),
+                entries: vec![Entry::Note { id }],
+                event: Some(event),
+            };
+            Sealed::new(post).unwrap()
+        };
+        let (refusal, receipt) = (sealed(State::Denied), sealed(State::Settled));
+        assert!(receipt.claims && !refusal.claims && !sealed(State::Unknown).claims);
+        assert!(has_room(0, &refusal) && !has_room(KEPT_MAX / 2, &refusal));
+        assert!(has_room(KEPT_MAX - 1, &receipt) && !has_room(KEPT_MAX, &receipt));
     }
 }

@@ -17,7 +17,7 @@ use crate::event::SpendEvent;
 use crate::event::export::Recorded;
 use crate::payment::{PaymentId, SessionId};
 
-use super::place::{Hold, Place};
+use super::place::{Footing, Hold, Place};
 use super::{
     Accounts, Backend, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Reader, Report,
     SessionRow, Then, Trail,
@@ -31,6 +31,7 @@ mod facts;
 mod filter;
 mod group;
 mod keeper;
+mod kept;
 mod nonces;
 mod packed;
 mod payments;
@@ -40,6 +41,7 @@ mod soon;
 mod store;
 mod tables;
 mod verify;
+mod walk;
 mod writer;
 
 use checks::{check, check_beside, found_or_made};
@@ -67,6 +69,7 @@ struct Sqlite {
     /// `None` once it ends.
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    footing: Footing,
     _hold: Hold,
 }
 
@@ -93,6 +96,7 @@ impl Sqlite {
         let hold = place.hold()?;
         found_or_made(&place)?;
         let checked = check(&place)?;
+        let footing = place.footing()?;
         let shared = Arc::new(checked.shared);
         let path = place.ledger();
         let soon = Arc::new(Soon::default());
@@ -104,6 +108,7 @@ impl Sqlite {
         })?;
         let writer = Writer {
             path: path.clone(),
+            footing: footing.clone(),
             shared: Arc::clone(&shared),
             marker: checked.marker,
             keeper: Keeper {
@@ -115,6 +120,7 @@ impl Sqlite {
             places: QUEUE_MAX,
             soon: Arc::clone(&soon),
             last: writer::Last::default(),
+            kept: vec![],
         };
         let writer = start("ledger-writer", move || writer::run(writer, &job_receiver))?;
         Ok(Self {
@@ -124,6 +130,7 @@ impl Sqlite {
             soon,
             jobs: Some(jobs),
             writer: Some(writer),
+            footing,
             _hold: hold,
         })
     }
@@ -214,9 +221,14 @@ impl Ledger for Sqlite {
 
     fn healthy(&self) -> Result<(), PostError> {
         match &self.writer {
-            Some(writer) if !writer.is_finished() => self.shared.healthy(),
-            Some(_) | None => Err(stopped()),
+            Some(writer) if !writer.is_finished() => self.shared.healthy()?,
+            Some(_) | None => return Err(stopped()),
         }
+        self.footing.check().map_err(PostError::Unavailable)
+    }
+
+    fn owes(&self) -> bool {
+        self.shared.owes()
     }
 }
 

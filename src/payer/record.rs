@@ -66,7 +66,8 @@ impl Payer {
         }
     }
 
-    /// For entries whose loss would only count too much: stored with the next commit.
+    /// Stored with the next commit, or where the storage does not work, with the first one when it works again. What
+    /// is lost only counts too much, unless the operator wants unproven payments back.
     pub(super) async fn record(&self, entries: Vec<Entry>, event: SpendEvent) {
         self.tell(entries, event, News::State).await;
     }

@@ -173,6 +173,12 @@ impl Proxy {
         }
     }
 
+    /// How long open exchanges are waited for.
+    #[must_use]
+    pub fn drain_time(&self) -> Duration {
+        self.limits.drain
+    }
+
     fn sweep(&self) {
         self.pool.sweep();
         self.flood.sweep();

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use farepass::ledger::{self, Filter};
@@ -14,7 +15,7 @@ use crate::support::agent::Ask;
 use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::Proxy;
-use crate::support::{needs, shop, until};
+use crate::support::{linger, needs, shop, until};
 
 /// Of one page.
 const CENT: u64 = 10_000_000;
@@ -62,7 +63,7 @@ fn buy(proxy: &Proxy, n: u32) -> Answer {
 /// session must have spent at least, and at most.
 fn survives(proxy: &Proxy, merchant: &Merchant, fail: impl Fn(), mend: impl Fn()) -> (u64, u64) {
     assert_eq!([buy(proxy, 1).status, buy(proxy, 2).status], [200, 200]);
-    // Also what was to be recorded soon: it is lost otherwise, which only counts too much.
+    // Also what was to be recorded soon: a process that is killed takes it along.
     until("the records", Duration::from_secs(10), || {
         proxy
             .ledger()
@@ -236,4 +237,41 @@ fn a_small_disk_that_is_full_and_then_read_only() {
     assert_eq!(buy(&proxy, 8).status, 200);
     proxy.stop();
     assert_whole(&proxy, (spent.0 + CENT, spent.1 + CENT));
+}
+
+/// A purchase is answered while nothing can be stored, and then the proxy is stopped: there is time to the end of
+/// the drain.
+#[test]
+fn a_receipt_that_came_while_nothing_could_be_stored_is_stored_before_the_end() {
+    let (came, paid) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel();
+    let (came, goes) = (Mutex::new(came), Mutex::new(goes));
+    let (_merchant, setup) = shop::open(move |_, out| {
+        came.lock().unwrap().send(()).unwrap();
+        let _: Result<(), _> = goes.lock().unwrap().recv();
+        shop::sell("goods", out)
+    });
+    let mut proxy = setup.start();
+    let file = proxy.setup.state().join("ledger.db");
+    let other = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| buy(&proxy, 1));
+        paid.recv().unwrap();
+        let other = rusqlite::Connection::open(&file).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        go.send(()).unwrap();
+        assert_eq!(answer.join().unwrap().status, 200);
+        other
+    });
+    std::thread::scope(|scope| {
+        let stops = scope.spawn(|| proxy.stop());
+        // Longer than the writer waits for the file.
+        linger(Duration::from_secs(5));
+        assert!(!stops.is_finished());
+        drop(other);
+        assert!(stops.join().unwrap().success());
+    });
+    let rows = proxy.ledger().rows;
+    let states: Vec<_> = rows.iter().map(|r| &r["state"]).collect();
+    assert_eq!(states, ["settled"], "{rows:?}");
+    proxy.assert_verifies();
 }

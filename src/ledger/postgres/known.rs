@@ -29,6 +29,8 @@ struct Inner {
     /// Of whoever writes, and of whoever follows: one of them may have a connection that works.
     writes: Result<(), PostError>,
     follows: Result<(), PostError>,
+    /// Is anything kept that says what was taken?
+    owes: bool,
     rows: HashMap<SessionId, Row>,
     /// By the hash of their secret.
     secrets: HashMap<String, SessionId>,
@@ -50,6 +52,7 @@ impl Known {
             seen: None,
             writes: Err(PostError::Unavailable(SILENT.into())),
             follows: Ok(()),
+            owes: false,
             rows: HashMap::new(),
             secrets: HashMap::new(),
             accounts: HashMap::new(),
@@ -63,6 +66,14 @@ impl Known {
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn owe(&self, something: bool) {
+        self.write().owes = something;
+    }
+
+    pub(super) fn owes(&self) -> bool {
+        self.read().owes
     }
 
     /// What was committed here.

@@ -17,10 +17,8 @@ use super::queue::{GROUP_MAX, Job, Reply, Waiting, gather};
 use super::session::{Entered, Failed, Session};
 use crate::ledger::PostError;
 use crate::ledger::chain::Head;
-use crate::ledger::sealed::Sealed;
+use crate::ledger::sealed::{Sealed, has_room};
 
-/// Posts that nobody waits for, kept while the database is away. Each is some kilobytes.
-const KEPT_MAX: usize = 4096;
 /// How long somebody who waits is left without an answer while connections are tried.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Tries of one transaction that others were in the way of.
@@ -298,13 +296,16 @@ impl Writer {
         }
         for mut post in posts {
             let damaged = matches!(why, PostError::Damaged(_));
-            if post.reply.is_awaited() || damaged || self.kept.len() >= KEPT_MAX {
+            if post.reply.is_awaited() || damaged || !has_room(self.kept.len(), &post.sealed) {
                 post.reply.tell(Err(why.clone()));
             } else {
                 post.place = None;
                 self.kept.push(post);
             }
         }
+        let doubted = self.doubt.iter().flat_map(|d| &d.posts);
+        let mut kept = self.kept.iter().chain(doubted.filter(|p| p.is_wanted()));
+        self.known.owe(kept.any(|post| post.sealed.claims));
     }
 
     /// Tries the database again: connect, resolve what is in doubt, enter what was kept.
@@ -333,6 +334,7 @@ impl Writer {
         // Who waited was told that nothing is promised: what was not stored must not be stored now.
         let mut posts: Vec<Waiting> = again.into_iter().filter(Waiting::is_wanted).collect();
         posts.append(&mut self.kept);
+        self.known.owe(false);
         let until = Instant::now() + PATIENCE;
         while !posts.is_empty() {
             let rest = posts.split_off(posts.len().min(GROUP_MAX));

@@ -58,6 +58,7 @@ pub(super) struct Group {
 pub(super) struct Entered {
     pub(super) answer: Result<Posted, PostError>,
     pub(super) reply: Reply,
+    pub(super) packed: Packed,
     pub(super) place: OwnedSemaphorePermit,
 }
 
@@ -74,12 +75,14 @@ impl Group {
         &mut self,
         answer: Result<Posted, PostError>,
         reply: Reply,
+        packed: Packed,
         place: OwnedSemaphorePermit,
     ) {
         self.awaited += usize::from(matches!(reply, Reply::Now(_)));
         self.posts.push(Entered {
             answer,
             reply,
+            packed,
             place,
         });
     }

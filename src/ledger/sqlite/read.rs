@@ -22,6 +22,7 @@ use super::packed::{TEXTS, event};
 use super::payments;
 use super::store::{self, Fault};
 use super::verify;
+use super::walk::walk;
 
 /// Connections kept for the next question.
 const IDLE_MAX: usize = 4;
@@ -150,7 +151,7 @@ fn list(connection: &Connection, filter: &Filter) -> Result<Vec<SpendEvent>, Fau
 }
 
 /// `seq, hash` and [`TEXTS`] of a record that has an event.
-fn recorded(row: &rusqlite::Row<'_>) -> Result<Recorded, Fault> {
+pub(super) fn recorded(row: &rusqlite::Row<'_>) -> Result<Recorded, Fault> {
     Ok(Recorded {
         event: event(row, 2)?,
         record_seq: row.get::<_, i64>(0)?.cast_unsigned(),
@@ -159,7 +160,7 @@ fn recorded(row: &rusqlite::Row<'_>) -> Result<Recorded, Fault> {
 }
 
 /// The first record of this time or later: records have no gaps, and no time among them steps back.
-fn first_at(connection: &Connection, at: Timestamp) -> Result<i64, Fault> {
+pub(super) fn first_at(connection: &Connection, at: Timestamp) -> Result<i64, Fault> {
     let head = i64::try_from(store::head(connection)?.seq).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached("SELECT time FROM record WHERE seq = ?1")?;
     let (mut low, mut high) = (1, head.saturating_add(1));
@@ -172,36 +173,6 @@ fn first_at(connection: &Connection, at: Timestamp) -> Result<i64, Fault> {
         }
     }
     Ok(low)
-}
-
-/// One statement sees one state of the file, however long the receiver takes.
-fn walk(
-    connection: &Connection,
-    filter: &Filter,
-    rows: &mpsc::Sender<Recorded>,
-) -> Result<(), Fault> {
-    let sql = format!(
-        "SELECT r.seq, r.hash, {TEXTS} FROM record r JOIN payment p ON p.id = r.payment
-         WHERE p.last = r.seq AND r.event IS NOT NULL AND r.seq >= ?1 ORDER BY r.seq"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let first = filter.changed.map(|at| first_at(connection, at));
-    let mut found = statement.query([first.transpose()?.unwrap_or(0)])?;
-    let mut left = filter.most();
-    while let Some(row) = found.next()? {
-        let recorded = recorded(row)?;
-        if !filter.fits(&recorded.event) {
-            continue;
-        }
-        let Some(next) = left.checked_sub(1) else {
-            break;
-        };
-        left = next;
-        if rows.blocking_send(recorded).is_err() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Records and head from one state of the file, while others write.

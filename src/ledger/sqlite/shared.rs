@@ -2,7 +2,7 @@
 //! whether posts can be promised.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::budget::facts::key;
@@ -19,6 +19,8 @@ use super::tables::Changed;
 pub(super) struct Shared {
     /// Length of the log when the keeper saw it last.
     pub(super) log_pages: AtomicI64,
+    /// Is anything kept that says what was taken?
+    owes: AtomicBool,
     inner: RwLock<Inner>,
 }
 
@@ -62,6 +64,7 @@ impl Shared {
         }
         Ok(Self {
             log_pages: AtomicI64::new(0),
+            owes: AtomicBool::new(false),
             inner: RwLock::new(inner),
         })
     }
@@ -110,6 +113,18 @@ impl Shared {
 
     pub(super) fn healthy(&self) -> Result<(), PostError> {
         self.read().health.clone()
+    }
+
+    pub(super) fn owe(&self, something: bool) {
+        self.owes.fetch_or(something, Ordering::Relaxed);
+    }
+
+    pub(super) fn owe_nothing(&self) {
+        self.owes.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn owes(&self) -> bool {
+        self.owes.load(Ordering::Relaxed)
     }
 
     pub(super) fn newest(&self) -> Timestamp {

@@ -1,4 +1,4 @@
-//! Posts that nobody waits for, and whose loss would only count too much. They wait a moment: for a commit
+//! Posts that nobody waits for, and that never count more than before. They wait a moment: for a commit
 //! that somebody else waits for, and for what may still be said of the same payment, as both are one record
 //! then.
 
@@ -138,14 +138,14 @@ impl Writer {
             post, then, place, ..
         } in self.soon.taken(which)
         {
-            let answer = match Packed::new(post) {
+            match Packed::new(post) {
                 Ok(packed) => {
                     group.newest(packed.time);
-                    self.enter(&packed)
+                    let answer = self.enter(&packed);
+                    group.put(answer, Reply::Soon(then), packed, place);
                 }
-                Err(e) => Err(PostError::Unavailable(e.to_string())),
-            };
-            group.put(answer, Reply::Soon(then), place);
+                Err(e) => then(Err(PostError::Unavailable(e.to_string()))),
+            }
         }
     }
 }

@@ -52,6 +52,9 @@ pub(super) enum Fault {
     /// The log cannot be emptied while somebody reads it.
     #[error("somebody else is using the file")]
     Busy,
+    /// The files are not where they were.
+    #[error("{0}")]
+    Gone(String),
     /// The records contradict each other.
     #[error("{0}")]
     Records(String),
@@ -73,7 +76,7 @@ impl Fault {
                     | rusqlite::Error::Utf8Error(..)
             ),
             Self::Json(_) | Self::Value(_) | Self::Records(_) => true,
-            Self::Busy => false,
+            Self::Busy | Self::Gone(_) => false,
         }
     }
 }

@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::ledger::place::MarkerFile;
+use crate::ledger::place::{Footing, MarkerFile};
 use crate::ledger::{PostError, Posted};
 
 use super::group::{Entered, Group, Job};
+use super::kept::Kept;
 use super::packed::Packed;
 use super::shared::Shared;
 use super::soon::{Soon, Which};
@@ -34,6 +35,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// The thread's own things.
 pub(super) struct Writer {
     pub(super) path: PathBuf,
+    pub(super) footing: Footing,
     pub(super) shared: Arc<Shared>,
     pub(super) marker: MarkerFile,
     pub(super) keeper: Keeper,
@@ -43,6 +45,8 @@ pub(super) struct Writer {
     pub(super) places: usize,
     pub(super) soon: Arc<Soon>,
     pub(super) last: Last,
+    /// What waits for the storage to work again, oldest first.
+    pub(super) kept: Vec<Kept>,
 }
 
 /// The thread that keeps the file in order, as the writer knows it.
@@ -107,6 +111,7 @@ pub(super) fn run(mut writer: Writer, jobs: &impl Line) {
     let mut last = Group::default();
     writer.enter_soon(&mut last, Which::All);
     writer.serve(last);
+    writer.settle_debts();
     if let Storage::Ready(tables) = &writer.state {
         note(&writer.marker, tables);
     }
@@ -190,7 +195,7 @@ impl Writer {
                     answer = self.enter(&packed);
                 }
                 group.newest(packed.time);
-                group.put(answer, reply, place);
+                group.put(answer, reply, packed, place);
             }
             Job::Flush(sender) => {
                 self.enter_soon(group, Which::All);
@@ -225,15 +230,7 @@ impl Writer {
             company: self.places.saturating_sub(free + nobodys),
             took: group.worked.saturating_add(started.elapsed()),
         };
-        for Entered { answer, reply, .. } in group.posts {
-            reply.tell(match &outcome {
-                Ok(()) => answer,
-                Err(why) => Err(why.clone()),
-            });
-        }
-        for flush in group.flushes {
-            drop(flush.send(outcome.clone()));
-        }
+        self.answer(group, &outcome);
     }
 
     /// Makes what was entered durable, all of it or nothing.
@@ -245,7 +242,9 @@ impl Writer {
         if group.posts.is_empty() {
             return self.shared.healthy();
         }
-        match tables.commit() {
+        // Whoever finds an empty folder makes another ledger there, and freezes or spends that one.
+        let footing = self.footing.check().map_err(Fault::Gone);
+        match footing.and_then(|()| tables.commit()) {
             Ok(changed) => {
                 let time = group.time.unwrap_or(Timestamp(0));
                 self.shared.committed(time, changed);
@@ -297,22 +296,38 @@ impl Writer {
         };
     }
 
-    /// Tries the storage again when it is time: open, move the whole log into the file and sync it
-    /// (a failed sync may have left it in memory only), verify everything.
+    /// Tries the storage again when it is time.
     fn mend(&mut self) {
         let Storage::Broken {
+            retry: Some(retry), ..
+        } = &self.state
+        else {
+            return;
+        };
+        if Instant::now() >= *retry {
+            self.try_again();
+        }
+    }
+
+    /// Opens it, moves the whole log into the file and syncs it (a failed sync may have left it in memory
+    /// only), verifies everything, and enters what was kept.
+    pub(super) fn try_again(&mut self) {
+        let Storage::Broken {
             pause,
-            retry: Some(retry),
+            retry: Some(_),
             ..
         } = &self.state
         else {
             return;
         };
-        if Instant::now() < *retry {
-            return;
-        }
         let pause = pause.saturating_mul(2).min(RETRY_MAX);
-        match reopen(&self.path) {
+        let footing = self.footing.check().map_err(Fault::Gone);
+        let opened = footing.and_then(|()| reopen(&self.path));
+        let opened = opened.and_then(|mut tables| {
+            self.catch_up(&mut tables)?;
+            Ok(tables)
+        });
+        match opened {
             Ok(tables) => {
                 note(&self.marker, &tables);
                 self.state = Storage::Ready(Box::new(tables));
