@@ -31,6 +31,8 @@ mod folder;
 mod limits;
 mod shared;
 mod summary;
+mod trusted;
+mod wgetrc;
 
 use child::Signals;
 use door::Door;
@@ -38,6 +40,7 @@ pub(super) use environment::LENT;
 use folder::Folder;
 use limits::Limits;
 use shared::Neighbour;
+use trusted::Trusted;
 
 /// How long something is closed that was never used: a person has pressed Ctrl-C and waits.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -98,18 +101,25 @@ impl Run {
             default: false,
         };
         let access = before_it_begins(Access::gain(&source, wanted), &mut signals).await?;
-        let files = match folder.fill(&access.ca, &own_wgetrc()) {
+        let given = |name: &str| std::env::var_os(name);
+        let trusted = Trusted::read(&given);
+        let (ca, wgetrc) = (&access.ca, wgetrc::settings(&access.url));
+        let files = match folder.fill(ca, &wgetrc, &trusted.certificates) {
             Ok(files) => files,
             Err(error) => {
                 close(access).await;
                 return Err(error.into());
             }
         };
-        let given = |name: &str| std::env::var_os(name);
+        for problem in trusted.problems {
+            terminal.say(format_args!("farepass: {problem}"));
+        }
         if source.goes_directly() {
             warn_of_proxy(terminal, &given);
         }
-        let settings = environment::environment(&given, &access.url, access.proxy, &files);
+        let names = environment::names();
+        let settings =
+            environment::environment(&given, &names, (&access.url, access.proxy), &files);
         if let Some(number) = signals.come().await {
             return Err(stopped(Some(access), number).await);
         }
@@ -372,15 +382,6 @@ fn authorities(dir: &Path) -> Result<String, Failure> {
         all.push_str(&tls::pem(&der));
     }
     Ok(all)
-}
-
-/// The user's own settings for wget, which ours would hide.
-fn own_wgetrc() -> String {
-    let named = std::env::var_os("WGETRC").map(std::path::PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".wgetrc"));
-    let file = named.or_else(home);
-    file.and_then(|file| std::fs::read_to_string(file).ok())
-        .unwrap_or_default()
 }
 
 /// A proxy of the user's is not gone through. Its URL may hold a password: only its name is told.

@@ -15,4 +15,5 @@ mod reload;
 mod run;
 mod serve;
 mod support;
+mod surroundings;
 mod top;
