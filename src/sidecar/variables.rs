@@ -54,6 +54,7 @@ fn is_git_proxy(key: &str) -> bool {
 }
 
 /// Settings of git's in the environment that are a proxy, by the names of their values (`GIT_CONFIG_COUNT`).
+#[must_use]
 pub fn git_proxies(given: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let count = given("GIT_CONFIG_COUNT").and_then(|count| count.parse::<u16>().ok());
     let proxies = (0..count.unwrap_or_default()).filter(|number| {

@@ -2,6 +2,7 @@
 //! it leaves behind.
 #![cfg(test)]
 
+mod beside;
 mod books;
 mod ca;
 mod custody;
