@@ -302,11 +302,18 @@ impl Running {
     }
 
     /// Signs nothing new, lets open payments finish, and stops. Takes at most `limits.drain`.
-    pub async fn stop(mut self) {
-        let until = Instant::now() + self.drain_time;
+    pub async fn stop(self) {
         self.payer.drain();
+        self.hand_over().await;
+    }
+
+    /// The same for a proxy whose place another one takes at once: what was asked before is paid too, since nobody
+    /// would ask again.
+    pub async fn hand_over(mut self) {
+        let until = Instant::now() + self.drain_time;
         self.drain.send_replace(true);
         while self.plane.join_next().await.is_some() {}
+        self.payer.drain();
         let left = timeout(FAREWELL, self.payer.leave_open()).await;
         if !matches!(left, Ok(Ok(()))) {
             tracing::warn!(

@@ -15,6 +15,7 @@ mod whose;
 
 use server::Server;
 use whose::Whose;
+pub(super) use whose::credentials;
 
 /// Tell an agent its budget, over the Model Context Protocol on stdin and stdout
 ///

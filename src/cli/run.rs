@@ -1,43 +1,40 @@
 //! `farepass run`: one program behind a proxy of its own.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use rustix::process::Signal;
-use serde_json::Value;
-use zeroize::Zeroizing;
 
-use super::owner::{Try, patiently};
 use super::{Command, Exit, Failure, Terminal, setup};
-use crate::admin::client::Client;
-use crate::admin::sessions::{self, Wanted};
-use crate::app::{self, Options, Running, StartError};
 use crate::config::{Config, ConfigError};
-use crate::ledger::{Filter, OpenError, Reader};
+use crate::ledger::Filter;
 use crate::money::Usd;
-use crate::payment::SessionId;
 use crate::settings::{Entrance, Listen, UpstreamProxy};
-use crate::tls;
 
+mod access;
 mod child;
 mod door;
 mod environment;
 mod folder;
+mod guests;
 mod limits;
+mod outer;
 mod shared;
 mod summary;
+mod trusted;
+mod wgetrc;
 
+use access::{Access, Wish};
 use child::Signals;
-use door::Door;
 pub(super) use environment::LENT;
 use folder::Folder;
 use limits::Limits;
-use shared::Neighbour;
+use trusted::Trusted;
 
 /// How long something is closed that was never used: a person has pressed Ctrl-C and waits.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -47,7 +44,8 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// The program gets every proxy and certificate variable that common HTTP clients read, and a session
 /// of its own. What it spent is told on stderr at the end. The exit code is the program's; 128 + n when
 /// signal n ended it. When a proxy runs on the same state directory, that one is used, through a port of
-/// the program's own: what comes there without credentials is in its session.
+/// the program's own: what comes there without credentials is in its session. Inside of another `run` the
+/// session is that one's. At a terminal, a `run` whose proxy others use goes on until they end, or Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -62,9 +60,9 @@ pub(super) struct Run {
     /// Most that the program may spend [default: as sessions.default of the configuration]
     #[arg(long, value_name = "MONEY")]
     budget: Option<Usd>,
-    /// Its name, for rules and the ledger
-    #[arg(long, value_name = "NAME", default_value = "run")]
-    agent: String,
+    /// Its name, for rules and the ledger [default: run]
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
     /// After this time nothing more is paid, however long it runs
     #[arg(long, value_name = "TIME", default_value = "24h")]
     expires: String,
@@ -91,25 +89,31 @@ impl Run {
         let limits = Limits::now();
         let folder = Folder::new()?;
         let source = Source::find(terminal, folder.path())?;
-        let wanted = Wanted {
-            agent: Some(self.agent),
+        let wish = Wish {
+            agent: self.agent,
             budget: self.budget,
-            expires: Some(self.expires),
-            default: false,
+            expires: self.expires,
         };
-        let access = before_it_begins(Access::gain(&source, wanted), &mut signals).await?;
-        let files = match folder.fill(&access.ca, &own_wgetrc()) {
+        let access = before_it_begins(Access::gain(&source, &wish), &mut signals).await?;
+        let given = |name: &str| std::env::var_os(name);
+        let trusted = Trusted::read(&given);
+        let (ca, wgetrc) = (&access.ca, wgetrc::settings(&access.url));
+        let files = match folder.fill(ca, &wgetrc, &trusted.certificates) {
             Ok(files) => files,
             Err(error) => {
                 close(access).await;
                 return Err(error.into());
             }
         };
-        let given = |name: &str| std::env::var_os(name);
-        if source.goes_directly() {
+        for said in trusted.problems.iter().chain(&access.told) {
+            terminal.say(format_args!("farepass: {said}"));
+        }
+        if access.told.is_none() && source.goes_directly() {
             warn_of_proxy(terminal, &given);
         }
-        let settings = environment::environment(&given, &access.url, access.proxy, &files);
+        let names = environment::names();
+        let settings =
+            environment::environment(&given, &names, (&access.url, access.proxy), &files);
         if let Some(number) = signals.come().await {
             return Err(stopped(Some(access), number).await);
         }
@@ -119,12 +123,9 @@ impl Run {
             access.session.clone(),
             access.budget,
         );
-        tokio::select! {
-            ended = access.end() => if let Err(failure) = ended {
-                // The program's exit code says more.
-                failure.report(&mut std::io::stderr());
-            },
-            _ = signals.next() => terminal.say("farepass: stopped at once; open payments count"),
+        if let Err(failure) = leave(access, terminal, &mut signals).await {
+            // The program's exit code says more.
+            failure.report(&mut std::io::stderr());
         }
         let filter = Filter {
             session: Some(session),
@@ -140,6 +141,37 @@ impl Run {
         source.hint(terminal);
         exit
     }
+}
+
+/// After the end of the program: its session is closed, and the proxy ends, if it is ours. Where others use
+/// it and somebody is there to read that, it goes on until they have ended or the reader has it otherwise.
+async fn leave(access: Access, terminal: &Terminal, signals: &mut Signals) -> Result<(), Failure> {
+    let at_once = || terminal.say("farepass: stopped at once; open payments count");
+    let state_dir = access.state_dir.clone();
+    let (running, closed) = tokio::select! {
+        closed = access.close() => closed,
+        _ = signals.next() => {
+            at_once();
+            return Ok(());
+        }
+    };
+    let Some(running) = running else {
+        return closed;
+    };
+    if guests::present(&state_dir) && std::io::stderr().is_terminal() {
+        terminal.say(
+            "farepass: another `farepass run` uses this proxy, so it goes on until that ends; Ctrl-C hands it over",
+        );
+        tokio::select! {
+            () = guests::gone(&state_dir) => {}
+            _ = signals.next() => {}
+        }
+    }
+    tokio::select! {
+        () = running.hand_over() => {}
+        _ = signals.next() => at_once(),
+    }
+    closed
 }
 
 /// Waits for a proxy, unless a signal comes first: it was for a program that has not begun, and does not.
@@ -223,164 +255,6 @@ impl Source {
             );
         }
     }
-}
-
-/// A proxy and a session in it.
-struct Access {
-    proxy: SocketAddr,
-    url: Zeroizing<String>,
-    /// Every authority that it may sign with, PEM.
-    ca: String,
-    session: SessionId,
-    budget: Usd,
-    book: Arc<dyn Reader>,
-    whose: Whose,
-}
-
-/// Whose proxy it is.
-enum Whose {
-    Ours(Box<Running>),
-    /// With a port of our own, unless everybody must say who it is.
-    Theirs(Neighbour, Option<Door>),
-}
-
-impl Access {
-    /// Starts a proxy, or asks the one that owns the state directory for a session.
-    async fn gain(source: &Source, wanted: Wanted) -> Result<Self, Failure> {
-        patiently(async || {
-            let options = Options {
-                own_session: Some(wanted.clone()),
-                ..Options::default()
-            };
-            match app::start(source.load()?, options).await {
-                Ok(running) => Ok(Try::Got(Self::ours(running)?)),
-                Err(StartError::Ledger(OpenError::InUse { .. })) => {
-                    Self::beside(source.load()?, &wanted).await
-                }
-                Err(error) => Err(error.into()),
-            }
-        })
-        .await
-    }
-
-    fn ours(running: Running) -> Result<Self, Failure> {
-        let none = || Failure::new(Exit::Failed, "the proxy has no session; this is a bug");
-        let own = running.own_session.as_ref().ok_or_else(none)?;
-        let session = &own.row.session;
-        Ok(Self {
-            proxy: plain(&running.proxy)?,
-            url: own.url(&running.proxy),
-            ca: running.authority.certificate_pem().to_owned(),
-            session: session.id.clone(),
-            budget: session.budget,
-            book: Arc::clone(&running.ledger) as Arc<dyn Reader>,
-            whose: Whose::Ours(Box::new(running)),
-        })
-    }
-
-    /// In the proxy that owns the ledger. What cannot be used leaves no session there.
-    async fn beside(config: Config, wanted: &Wanted) -> Result<Try<Self>, Failure> {
-        let client = match Try::of(Client::beside(&config.state_dir))? {
-            Try::Got(client) => client,
-            Try::Busy(error) => return Ok(Try::Busy(error)),
-        };
-        let proxy = plain(&client.beacon().proxy)?;
-        let wanted = serde_json::to_value(wanted).unwrap_or_default();
-        let made = match Try::of(client.ask(Method::POST, "sessions", &wanted).await)? {
-            Try::Got(made) => made,
-            Try::Busy(error) => return Ok(Try::Busy(error)),
-        };
-        let theirs = Self::theirs(config, &client, (proxy, &made)).await;
-        if theirs.is_err() {
-            let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
-            let path = format!("sessions/{id}");
-            let closing = client.ask(Method::DELETE, &path, &Value::Null);
-            if let Ok(Err(error)) = tokio::time::timeout(CLOSING, closing).await {
-                Failure::from(error).report(&mut std::io::stderr());
-            }
-        }
-        theirs.map(Try::Got)
-    }
-
-    async fn theirs(
-        config: Config,
-        client: &Client,
-        (proxy, made): (SocketAddr, &Value),
-    ) -> Result<Self, Failure> {
-        let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap_or_default();
-        let session = SessionId(text("id").into());
-        let ca = authorities(&config.tls.ca_dir)?;
-        let door = match config.sessions.without_credentials {
-            true => Some(Door::open(proxy, text("proxy")).await?),
-            false => None,
-        };
-        let (proxy, url) = match &door {
-            Some(door) => (door.at, door.url.clone()),
-            None => (proxy, text("proxy").to_owned().into()),
-        };
-        Ok(Self {
-            proxy,
-            url,
-            ca,
-            budget: text("budget").parse().unwrap_or_default(),
-            book: config.read_ledger()?,
-            whose: Whose::Theirs(Neighbour::watch(config, client), door),
-            session,
-        })
-    }
-
-    /// Closes the session, and the proxy if it is ours.
-    async fn end(self) -> Result<(), Failure> {
-        match self.whose {
-            Whose::Ours(running) => {
-                let now = running.clock.now();
-                let closed = sessions::close(&*running.ledger, now, &self.session).await;
-                running.stop().await;
-                closed.map(drop).map_err(Failure::from)
-            }
-            Whose::Theirs(neighbour, door) => {
-                drop(door);
-                neighbour.end(&self.session).await
-            }
-        }
-    }
-}
-
-/// Where a program under `run` comes in: few can speak to anything but plain TCP.
-fn plain(proxy: &Entrance) -> Result<SocketAddr, Failure> {
-    match proxy.here() {
-        Entrance::Plain(at) => Ok(at),
-        other => Err(Failure::new(
-            Exit::Usage,
-            format_args!(
-                "the proxy that runs here listens on {other} only, which most programs cannot use; add a loopback address to `listen.proxy`"
-            ),
-        )),
-    }
-}
-
-/// The authority of a proxy that somebody else runs, PEM, and those that it replaced: that proxy may sign
-/// with the one that it started with, and its successor with the newest.
-fn authorities(dir: &Path) -> Result<String, Failure> {
-    let path = dir.join("ca.pem");
-    let mut all = std::fs::read_to_string(&path)
-        .map_err(|e| Failure::new(Exit::Failed, format_args!("{}: {e}", path.display())))?;
-    for (_, der) in tls::retired(dir)? {
-        if !all.ends_with('\n') {
-            all.push('\n');
-        }
-        all.push_str(&tls::pem(&der));
-    }
-    Ok(all)
-}
-
-/// The user's own settings for wget, which ours would hide.
-fn own_wgetrc() -> String {
-    let named = std::env::var_os("WGETRC").map(std::path::PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".wgetrc"));
-    let file = named.or_else(home);
-    file.and_then(|file| std::fs::read_to_string(file).ok())
-        .unwrap_or_default()
 }
 
 /// A proxy of the user's is not gone through. Its URL may hold a password: only its name is told.

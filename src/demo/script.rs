@@ -78,7 +78,10 @@ pub(super) fn invite(stage: &Stage, page: &mut Page<'_>) -> io::Result<()> {
             "   for name in {names}; do export $name=${first}; done"
         ))?;
     }
-    page.plain(&format!("   export {}=1", variables::NODE))?;
+    page.plain(&format!(
+        "   export {}=1    # Node from 22.21 and 24.5 on; older ones under `farepass run`",
+        variables::NODE
+    ))?;
     page.part("Ctrl-C ends it and shows the ledger.")
 }
 

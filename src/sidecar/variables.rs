@@ -20,6 +20,51 @@ pub const PROXY: &[&str] = &[
 /// What some clients read where they find none of those, or before. It is not set, and may not lead elsewhere.
 pub const ALL_PROXY: &[&str] = &["ALL_PROXY", "all_proxy"];
 
+/// Proxies of single programs, which believe these before all of those. Some are read in any case, and with
+/// hyphens for underscores.
+const OF_ONE: &[&str] = &[
+    "npm_config_https_proxy",
+    "npm_config_http_proxy",
+    "npm_config_proxy",
+    "npm_config_noproxy",
+    "YARN_HTTPS_PROXY",
+    "YARN_HTTP_PROXY",
+    "CARGO_HTTP_PROXY",
+    "PIP_PROXY",
+    "grpc_proxy",
+    "no_grpc_proxy",
+    "CLOUDSDK_PROXY_ADDRESS",
+    "CLOUDSDK_PROXY_PORT",
+    "CLOUDSDK_PROXY_TYPE",
+    "CLOUDSDK_PROXY_USERNAME",
+    "CLOUDSDK_PROXY_PASSWORD",
+];
+
+/// Does this variable lead a single program elsewhere, or out?
+#[must_use]
+pub fn is_of_one(name: &str) -> bool {
+    let name = name.replace('-', "_");
+    OF_ONE.iter().any(|other| other.eq_ignore_ascii_case(&name))
+}
+
+/// Is this setting of git's a proxy? It beats all variables.
+fn is_git_proxy(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    key.ends_with(".proxy") && (key.starts_with("http.") || key.starts_with("remote."))
+}
+
+/// Settings of git's in the environment that are a proxy, by the names of their values (`GIT_CONFIG_COUNT`).
+#[must_use]
+pub fn git_proxies(given: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let count = given("GIT_CONFIG_COUNT").and_then(|count| count.parse::<u16>().ok());
+    let proxies = (0..count.unwrap_or_default()).filter(|number| {
+        given(&format!("GIT_CONFIG_KEY_{number}")).is_some_and(|key| is_git_proxy(&key))
+    });
+    proxies
+        .map(|number| format!("GIT_CONFIG_VALUE_{number}"))
+        .collect()
+}
+
 /// What is reached directly.
 pub const NO_PROXY: &[&str] = &["NO_PROXY", "no_proxy"];
 

@@ -135,6 +135,18 @@ fn programs_that_go_around_or_do_not_trust_are_named() {
             &["192.0.2.1:1", "unset ALL_PROXY"],
         ),
         (
+            "npm_config_https_proxy=http://user:hunter2@192.0.2.1:1",
+            &["$npm_config_https_proxy", "unset npm_config_https_proxy"],
+        ),
+        (
+            "PIP_PROXY=http://user:hunter2@192.0.2.1:1",
+            &["$PIP_PROXY", "unset PIP_PROXY"],
+        ),
+        (
+            "GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=http.proxy GIT_CONFIG_VALUE_0=http://user:hunter2@192.0.2.1:1",
+            &["$GIT_CONFIG_VALUE_0", "farepass run"],
+        ),
+        (
             "HTTPS_PROXY=http://user:hunter2@127.0.0.1:1",
             &["127.0.0.1:1", "not this proxy"],
         ),

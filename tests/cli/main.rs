@@ -2,6 +2,7 @@
 //! it leaves behind.
 #![cfg(test)]
 
+mod beside;
 mod books;
 mod ca;
 mod custody;
@@ -15,4 +16,5 @@ mod reload;
 mod run;
 mod serve;
 mod support;
+mod surroundings;
 mod top;

@@ -2,6 +2,7 @@
 
 use super::finding::Finding;
 use crate::config::Config;
+use crate::sidecar::variables;
 
 mod here;
 
@@ -39,10 +40,41 @@ pub(super) async fn look(config: &Config, given: &dyn Fn(&str) -> Option<String>
             all.push(Finding::wrong(CHECK, said, format!("unset {name}")));
         }
     }
+    for (name, _) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        if variables::is_of_one(&name) {
+            all.extend(of_one(&name, &here, given).await);
+        }
+    }
+    for name in variables::git_proxies(given) {
+        all.extend(of_one(&name, &here, given).await);
+    }
     for name in ["NO_PROXY", "no_proxy"] {
         all.extend(holes(name, config, given));
     }
     all
+}
+
+/// What a single program believes before all others, unless it leads here or to this machine.
+async fn of_one(
+    name: &str,
+    here: &here::Here,
+    given: &dyn Fn(&str) -> Option<String>,
+) -> Option<Finding> {
+    let value = given(name)?;
+    let harmless = value.split([',', ' ']).all(|e| HARMLESS.contains(&e));
+    if harmless || here.is_at(&value).await {
+        return None;
+    }
+    let said = format!("${name} is set, and whatever reads it believes it before $HTTPS_PROXY");
+    // A list that lacks one is none to git.
+    let mend = match name.starts_with("GIT_") {
+        true => RUN.to_owned(),
+        false => format!("unset {name}"),
+    };
+    Some(Finding::wrong(CHECK, said, mend))
 }
 
 /// What is redirected needs no variable, but only the network knows what that is.

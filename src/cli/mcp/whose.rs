@@ -40,10 +40,8 @@ impl Whose {
         let named = |name: &str| of(name).filter(|text| !text.is_empty());
         Self::named(session, agent)
             .or_else(|| Self::named(named(SESSION), named(AGENT)))
-            .unwrap_or_else(|| {
-                let url = Zeroizing::new(PROXY.into_iter().find_map(of).unwrap_or_default());
-                secret(&url).map_or(Self::Default, Self::Secret)
-            })
+            .or_else(|| credentials().map(|(_, sha256)| Self::Secret(sha256)))
+            .unwrap_or(Self::Default)
     }
 
     fn named(session: Option<String>, agent: Option<String>) -> Option<Self> {
@@ -85,11 +83,22 @@ impl Whose {
     }
 }
 
-/// The SHA-256 of the password of a URL, as the ledger keeps it.
-fn secret(url: &str) -> Option<String> {
+/// User and password of the proxy URL in the environment, and the SHA-256 of the password, as the ledger keeps it.
+pub(in crate::cli) fn credentials() -> Option<(Zeroizing<String>, String)> {
+    let of = |name| std::env::var(name).ok();
+    let url = Zeroizing::new(PROXY.into_iter().find_map(of)?);
+    let user = user(&url)?;
+    Some((Zeroizing::new(user.into()), secret(user)?))
+}
+
+/// User and password of a URL.
+fn user(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    let (user, _) = authority.rsplit_once('@')?;
+    Some(authority.rsplit_once('@')?.0)
+}
+
+fn secret(user: &str) -> Option<String> {
     let (_, password) = user.split_once(':')?;
     Some(hex::encode(Sha256::digest(password)))
 }
@@ -101,6 +110,7 @@ mod tests {
     #[test]
     fn the_secret_of_a_proxy_url_is_its_password() {
         let of = |text: &str| Some(hex::encode(Sha256::digest(text)));
+        let secret = |url| user(url).and_then(secret);
         assert_eq!(secret("http://bot:5ec@127.0.0.1:4020"), of("5ec"));
         assert_eq!(secret("https://bot:a:b@proxy.example/x@y"), of("a:b"));
         for none in [

@@ -38,8 +38,8 @@ pub(super) async fn run(
     start.args(arguments);
     for (name, value) in environment {
         match value {
-            Some(value) => start.env(name, value),
-            None => start.env_remove(name),
+            Some(value) => start.env(&**name, value),
+            None => start.env_remove(&**name),
         };
     }
     if terminal.is_none() {

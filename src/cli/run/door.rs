@@ -12,7 +12,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::fetch::user_and_password;
@@ -23,8 +23,6 @@ const HEAD_MAX: usize = 512 * 1024;
 const FIELDS_MAX: usize = 1024;
 /// How long a client may take to ask: browsers connect ahead.
 const HEAD_TIME: Duration = Duration::from_secs(300);
-/// A proxy whose place is being taken over is back within a second.
-const AWAY: Duration = Duration::from_secs(5);
 /// Between two tries to reach it, and after the system had no room for a client.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,11 +42,11 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Opens it in front of `proxy`, for the session that `url` names.
+    /// Opens it in front of `proxy`, for the session that `url` names. A proxy that is gone is waited for so long.
     ///
     /// # Errors
     /// When no port is free, or the URL names no session.
-    pub(super) async fn open(proxy: SocketAddr, url: &str) -> io::Result<Self> {
+    pub(super) async fn open(proxy: SocketAddr, url: &str, away: Duration) -> io::Result<Self> {
         let nameless = || io::Error::other("the proxy's URL has no credentials; this is a bug");
         let bare = url.strip_prefix("http://").ok_or_else(nameless)?;
         let (user, _) = bare.rsplit_once('@').ok_or_else(nameless)?;
@@ -62,7 +60,7 @@ impl Door {
         Ok(Self {
             at,
             url: Zeroizing::new(format!("http://{user}@{at}")),
-            serving: tokio::spawn(serve(listener, proxy, Arc::new(field))),
+            serving: tokio::spawn(serve(listener, (proxy, away), Arc::new(field))),
         })
     }
 }
@@ -73,7 +71,11 @@ impl Drop for Door {
     }
 }
 
-async fn serve(listener: TcpListener, proxy: SocketAddr, field: Arc<Zeroizing<String>>) {
+async fn serve(
+    listener: TcpListener,
+    proxy: (SocketAddr, Duration),
+    field: Arc<Zeroizing<String>>,
+) {
     let mut guests = JoinSet::new();
     loop {
         tokio::select! {
@@ -90,13 +92,17 @@ async fn serve(listener: TcpListener, proxy: SocketAddr, field: Arc<Zeroizing<St
 }
 
 /// One connection: its first head, with the credentials where there are none, and then whatever comes.
-async fn guest(mut client: TcpStream, proxy: SocketAddr, field: Arc<Zeroizing<String>>) {
+async fn guest(
+    mut client: TcpStream,
+    proxy: (SocketAddr, Duration),
+    field: Arc<Zeroizing<String>>,
+) {
     let introduced = match timeout(HEAD_TIME, head(&mut client, &field)).await {
         Ok(Ok(Some(introduced))) => introduced,
         Ok(Ok(None)) => return tell(client, NOT_HTTP).await,
         Ok(Err(_)) | Err(_) => return,
     };
-    let Ok(mut server) = reach(proxy).await else {
+    let Ok((mut server, answer)) = reach(proxy, &introduced).await else {
         return tell(client, GONE).await;
     };
     // What is small should not wait for more; without it everything still arrives.
@@ -104,7 +110,7 @@ async fn guest(mut client: TcpStream, proxy: SocketAddr, field: Arc<Zeroizing<St
         .set_nodelay(true)
         .and_then(|()| server.set_nodelay(true));
     let passed = async {
-        server.write_all(&introduced).await?;
+        client.write_all(&answer).await?;
         copy_bidirectional(&mut client, &mut server).await
     };
     if passed.await.is_err() {
@@ -121,16 +127,40 @@ async fn tell(mut client: TcpStream, answer: &[u8]) {
     let _ = client.shutdown().await;
 }
 
-async fn reach(proxy: SocketAddr) -> io::Result<TcpStream> {
-    let reached = async {
-        loop {
-            match TcpStream::connect(proxy).await {
-                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => sleep(PAUSE).await,
-                done => return done,
-            }
+/// A proxy that has been told this, and what it has answered so far. One that is gone before it says anything is
+/// asked for a tunnel again, and for nothing else: what it was asked for may be done.
+async fn reach(
+    (proxy, away): (SocketAddr, Duration),
+    introduced: &[u8],
+) -> io::Result<(TcpStream, Vec<u8>)> {
+    let tunnel = introduced.trim_ascii_start().starts_with(b"CONNECT ");
+    let until = Instant::now() + away;
+    loop {
+        let mut server = timeout_at(until, connect(proxy)).await??;
+        if !tunnel {
+            server.write_all(introduced).await?;
+            return Ok((server, vec![]));
         }
-    };
-    timeout(AWAY, reached).await?
+        let mut answer = Vec::with_capacity(1024);
+        let told = async {
+            server.write_all(introduced).await?;
+            server.read_buf(&mut answer).await
+        };
+        match told.await {
+            Ok(0) | Err(_) if Instant::now() < until => sleep(PAUSE).await,
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            told => return told.map(|_| (server, answer)),
+        }
+    }
+}
+
+async fn connect(proxy: SocketAddr) -> io::Result<TcpStream> {
+    loop {
+        match TcpStream::connect(proxy).await {
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => sleep(PAUSE).await,
+            done => return done,
+        }
+    }
 }
 
 /// Everything that came up to the end of the first head, and what came behind it. `None`: it is not
@@ -241,9 +271,8 @@ mod tests {
     async fn the_second_plain_request_needs_a_connection_of_its_own() {
         let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = proxy.local_addr().unwrap();
-        let door = Door::open(at, "http://run:s%3Aecret@127.0.0.1:9")
-            .await
-            .unwrap();
+        let url = "http://run:s%3Aecret@127.0.0.1:9";
+        let door = Door::open(at, url, PAUSE).await.unwrap();
         assert_eq!(*door.url, format!("http://run:s%3Aecret@{}", door.at));
         let mut client = TcpStream::connect(door.at).await.unwrap();
         client
@@ -265,5 +294,33 @@ mod tests {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "HTTP/1.1 204 No Content\r\n\r\n");
+    }
+    /// One that ends resets what it has not taken yet, and another one takes its place.
+    #[tokio::test]
+    async fn a_tunnel_is_asked_for_again_where_nothing_was_said() {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = proxy.local_addr().unwrap();
+        let minute = Duration::from_secs(60);
+        let door = Door::open(at, "http://run:x@127.0.0.1:9", minute).await;
+        let door = door.unwrap();
+        let mut client = TcpStream::connect(door.at).await.unwrap();
+        let asked = b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n";
+        client.write_all(asked).await.unwrap();
+        drop(proxy.accept().await.unwrap());
+        drop(proxy);
+        let proxy = loop {
+            match TcpListener::bind(at).await {
+                Ok(proxy) => break proxy,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let (mut server, _) = proxy.accept().await.unwrap();
+        let mut heard = vec![0; asked.len()];
+        server.read_exact(&mut heard).await.unwrap();
+        assert!(heard.starts_with(b"CONNECT a.test:443 "));
+        server.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let mut answer = [0; 15];
+        client.read_exact(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
     }
 }

@@ -1,10 +1,12 @@
 //! The private folder of one run: every file that a client may want to be pointed at, gone afterwards.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::trusted;
 use crate::app::NODE_PRELOAD;
 use crate::tls;
 
@@ -17,7 +19,7 @@ pub(super) struct Folder {
 /// Where everything is.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
-    /// The authority's certificate alone, or several while it is being replaced.
+    /// The authority's certificate, or several while it is being replaced, and what the user trusts besides.
     pub(super) ca: PathBuf,
     /// The platform's roots, and the same.
     pub(super) bundle: PathBuf,
@@ -41,7 +43,9 @@ impl Folder {
     pub(super) fn new() -> io::Result<Self> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
-        let path = std::env::temp_dir().join(format!("farepass-{}", hex::encode(random)));
+        // The program may go elsewhere.
+        let place = std::env::current_dir()?.join(std::env::temp_dir());
+        let path = place.join(format!("farepass-{}", hex::encode(random)));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self { path })
     }
@@ -51,12 +55,12 @@ impl Folder {
         &self.path
     }
 
-    /// Writes every file. `ca` is the authority's certificate, PEM, or several; `wgetrc` the user's own
-    /// settings.
+    /// Writes every file. `ca` is the authority's certificate, PEM, or several; `wgetrc` settings for wget;
+    /// `trusted` what the user trusts besides the platform's roots.
     ///
     /// # Errors
     /// When a file cannot be written, or there is no certificate.
-    pub(super) fn fill(&self, ca: &str, wgetrc: &str) -> io::Result<Files> {
+    pub(super) fn fill(&self, ca: &str, wgetrc: &str, trusted: &[Vec<u8>]) -> io::Result<Files> {
         let at = |name: &str| self.path.join(name);
         let files = Files {
             ca: at("ca.pem"),
@@ -67,28 +71,21 @@ impl Folder {
             preload: at("node-preload.cjs"),
             truststore: at("truststore.p12"),
         };
-        let each = ca.split_inclusive("-----END CERTIFICATE-----");
-        let own: Vec<_> = each.filter_map(tls::describe).map(|one| one.der).collect();
+        let mut own = trusted::each(ca);
         if own.is_empty() {
             return Err(io::Error::other("the CA is no certificate"));
         }
         let mut roots = tls::platform_roots();
-        let bundle = tls::bundle(&roots, ca);
+        let known = |der: &&Vec<u8>| !roots.contains(der) && !own.contains(der);
+        let besides: Vec<_> = trusted.iter().filter(known).cloned().collect();
+        let ca = tls::bundle(&besides, ca);
+        own.extend(besides);
+        let bundle = tls::bundle(&roots, &ca);
         roots.extend(own.iter().cloned());
-        fs::create_dir(&files.certs)?;
         fs::create_dir(&files.php)?;
         write(&files.ca, ca)?;
         write(&files.bundle, bundle)?;
-        for der in &own {
-            let Some(hash) = tls::subject_hash(der) else {
-                continue;
-            };
-            // Each authority of ours has a name of its own, and one may be there twice.
-            let file = files.certs.join(format!("{hash}.0"));
-            if !file.exists() {
-                write(&file, tls::pem(der))?;
-            }
-        }
+        hashed(&files.certs, &own)?;
         let bundle = files.bundle.display();
         write(
             &files.wgetrc,
@@ -108,6 +105,22 @@ impl Drop for Folder {
             tracing::warn!(path = %self.path.display(), %error, "left behind");
         }
     }
+}
+
+/// A folder in which OpenSSL finds these.
+fn hashed(dir: &Path, certificates: &[Vec<u8>]) -> io::Result<()> {
+    fs::create_dir(dir)?;
+    let mut times: HashMap<String, u32> = HashMap::new();
+    for der in certificates {
+        let Some(hash) = tls::subject_hash(der) else {
+            continue;
+        };
+        // Several may have one name.
+        let number = times.entry(hash.clone()).or_default();
+        write(&dir.join(format!("{hash}.{number}")), tls::pem(der))?;
+        *number = number.saturating_add(1);
+    }
+    Ok(())
 }
 
 fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {

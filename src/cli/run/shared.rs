@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::guests::Guest;
 use crate::admin::Beacon;
 use crate::admin::client::Client;
 use crate::admin::sessions;
@@ -22,6 +23,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// The proxy of another process.
 pub(super) struct Neighbour {
+    here: Option<Guest>,
     ledger: Result<Opening, OpenError>,
     over: oneshot::Sender<()>,
     watch: JoinHandle<Option<Running>>,
@@ -31,6 +33,10 @@ impl Neighbour {
     /// Watches the proxy that `client` speaks to, if it is one that ends with its program. A service
     /// is left to its supervisor.
     pub(super) fn watch(config: Config, client: &Client) -> Self {
+        // Without it, its owner ends without regard to us, and we take over.
+        let here = Guest::enter(&config.state_dir).inspect_err(
+            |error| tracing::warn!(%error, "the proxy's owner cannot be told of this program"),
+        );
         let (over, ended) = oneshot::channel();
         let ledger = config.opening();
         let beacon = client.beacon().clone();
@@ -41,23 +47,28 @@ impl Neighbour {
             }
         });
         Self {
+            here: here.ok(),
             ledger,
             over,
             watch,
         }
     }
 
-    /// Closes the session, wherever it is by now.
-    pub(super) async fn end(self, session: &SessionId) -> Result<(), Failure> {
+    /// Closes the session, wherever it is by now. The proxy is ours if we took over.
+    pub(super) async fn end(self, session: &SessionId) -> (Option<Running>, Result<(), Failure>) {
         // Whoever took over has nobody to listen, and is known by its result.
         let _ = self.over.send(());
         if let Ok(Some(running)) = self.watch.await {
+            drop(self.here);
             let now = running.clock.now();
             let closed = sessions::close(&*running.ledger, now, session).await;
-            running.stop().await;
-            return closed.map(drop).map_err(Failure::from);
+            return (Some(running), closed.map(drop).map_err(Failure::from));
         }
-        owner::close_session(&self.ledger?, session).await
+        let closed = match self.ledger {
+            Ok(ledger) => owner::close_session(&ledger, session).await,
+            Err(error) => Err(error.into()),
+        };
+        (None, closed)
     }
 }
 

@@ -1,0 +1,89 @@
+//! The session that the environment is in already: this `run` is inside of another one, or of whatever was given the
+//! proxy URL of a session. A session of its own would spend beside that one's budget.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::access::Wish;
+use crate::admin::Beacon;
+use crate::cli::mcp;
+use crate::cli::{Exit, Failure};
+use crate::clock;
+use crate::config::Config;
+use crate::ledger::{OpenError, SessionRow};
+use crate::money::Usd;
+
+/// How long a proxy may be away whose place is being taken, and from one look to the next.
+const AWAY: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// An open session of this ledger, and the proxy that pays in it.
+pub(super) struct Outer {
+    /// User and password, as the URL has them.
+    user: Zeroizing<String>,
+    pub(super) row: SessionRow,
+    pub(super) beacon: Beacon,
+}
+
+impl Outer {
+    /// `None` where the environment names no session of this ledger, or one that is over, or no proxy runs.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub(super) async fn find(config: &Config) -> Result<Option<Self>, Failure> {
+        let Some((user, sha256)) = mcp::credentials() else {
+            return Ok(None);
+        };
+        let book = match config.read_ledger() {
+            Ok(book) => book,
+            Err(OpenError::Missing(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let row = book.session_by_secret(&sha256).await?;
+        let row = row.filter(|row| !row.closed && row.session.expires > clock::wall());
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let beacon = async {
+            loop {
+                match Beacon::seen(&config.state_dir) {
+                    Some(beacon) => return beacon,
+                    None => tokio::time::sleep(LOOK).await,
+                }
+            }
+        };
+        let beacon = tokio::time::timeout(AWAY, beacon).await;
+        Ok(beacon.ok().map(|beacon| Self { user, row, beacon }))
+    }
+
+    /// Can this be wished inside of it? What is to be said of it then.
+    ///
+    /// # Errors
+    /// When less is wished than is left: the session is spent by all that is in it, which nobody can tell apart.
+    pub(super) fn may(&self, wish: &Wish) -> Result<String, Failure> {
+        let session = &self.row.session;
+        let left = session.budget.minus(self.row.spent).unwrap_or_default();
+        let agent = &session.agent;
+        if wish.budget.is_some_and(|budget| budget < left) {
+            return Err(Failure::new(Exit::Usage, unheld(left)));
+        }
+        let told = format!("in the session of the proxy in the environment: {agent}, {left} left");
+        Ok(match &wish.agent {
+            Some(other) if **other != **agent => format!("{told}; --agent {other} is not used"),
+            Some(_) | None => told,
+        })
+    }
+
+    /// The same session, at this address.
+    pub(super) fn url(&self, proxy: SocketAddr) -> Zeroizing<String> {
+        Zeroizing::new(format!("http://{}@{proxy}", &*self.user))
+    }
+}
+
+fn unheld(left: Usd) -> String {
+    format!(
+        "--budget: what this spends counts in the session of the proxy in the environment, where {left} are left, and cannot be held to less; leave --budget out, or set none of the variables HTTPS_PROXY, https_proxy, HTTP_PROXY and http_proxy"
+    )
+}
