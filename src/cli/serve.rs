@@ -104,6 +104,8 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
             }
         }
     }
+    // Before anything else: whatever is slow to say, nothing new is signed.
+    running.payer.drain();
     terminal.say("farepass: stopping; open payments may finish");
     tokio::select! {
         () = running.stop() => Ok(Exit::Done),

@@ -66,3 +66,4 @@ mod strangers;
 mod support;
 mod telemetry;
 mod tempo;
+mod unread;
