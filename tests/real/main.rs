@@ -56,6 +56,7 @@ mod retries;
 mod reuse;
 mod rotation;
 mod sbom;
+mod scarce;
 mod secrets;
 mod sign_in;
 mod signers;
