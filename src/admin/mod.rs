@@ -21,7 +21,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::metrics::Page;
 use crate::ledger::Ledger;
 use crate::payer::Payer;
-use crate::proxy::{Guest, Manners, attend, turned};
+use crate::proxy::{Guest, Manners, attend, kept, turned};
 use crate::settings::Entrance;
 
 mod api;
@@ -60,6 +60,12 @@ pub use token::{Token, TokenError};
 
 /// Connections at once: a person, a scraper, a few probes.
 const CONNECTIONS: usize = 64;
+
+/// Fewer where few files may be open: half of those that agents leave to others.
+fn connections() -> usize {
+    let half = usize::try_from(kept() / 2).unwrap_or(CONNECTIONS);
+    half.clamp(1, CONNECTIONS)
+}
 
 /// For a head, and for a body. Whoever asks is on this machine or in its pod.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -126,7 +132,7 @@ impl Admin {
     /// Serves until `over` turns true: health is wanted to the very end of a drain.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, over: watch::Receiver<bool>) {
         let manners = Manners {
-            connections: CONNECTIONS,
+            connections: connections(),
             farewell: FAREWELL,
         };
         let client = |stream, guest| Arc::clone(&self).client(stream, guest, over.clone());

@@ -2,21 +2,19 @@
 //! have been in memory (threat L-05).
 
 use std::any::Any;
-use std::io::{self, Write as _};
 use std::panic;
 
-/// From now on panics are told so.
-pub(super) fn tell() {
-    panic::set_hook(Box::new(|info| {
+/// From now on panics are told so, by `say`. Where a proxy runs that waits for no reader: the thread may hold a
+/// payment.
+pub(super) fn tell(say: impl Fn(String) + Send + Sync + 'static) {
+    panic::set_hook(Box::new(move |info| {
         let place = info
             .location()
             .map_or_else(String::new, |l| format!(" at {l}"));
         let said = words(info.payload());
-        // Nothing can be done when stderr is closed.
-        let _ = writeln!(
-            io::stderr(),
-            "farepass: a bug{place}: {said}; what is open is in the ledger, and counts"
-        );
+        say(format!(
+            "farepass: a bug{place}: {said}; what is open is in the ledger, and counts\n"
+        ));
     }));
 }
 

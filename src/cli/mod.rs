@@ -1,7 +1,7 @@
 //! The command line: one file per command, and one list of them.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Args as _, ColorChoice, FromArgMatches};
@@ -182,7 +182,10 @@ fn command_line() -> clap::Command {
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    bug::tell();
+    bug::tell(|line| {
+        // Nothing can be done when stderr is closed.
+        let _ = io::stderr().write_all(line.as_bytes());
+    });
     let arguments = helped(std::env::args_os().collect());
     let plain = arguments
         .iter()
@@ -223,7 +226,6 @@ fn dispatch(matches: &ArgMatches) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, "which command?").hint("farepass --help"));
     };
     let mut terminal = Terminal::new(globals, entry.talk)?;
-    let exit = (entry.run)(matches, &mut terminal)?;
-    terminal.finish()?;
-    Ok(exit)
+    let done = (entry.run)(matches, &mut terminal);
+    terminal.close(done)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,6 +13,7 @@ use crate::budget::Frozen;
 use crate::config::Config;
 use crate::ledger::sessions::{DEFAULT, Named};
 use crate::money::Usd;
+use crate::payer::Payer;
 use crate::settings::Entrance;
 
 /// Run the proxy as a service
@@ -97,25 +99,28 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
             asked = signals.next() => match asked {
                 Asked::Stop => break,
                 Asked::Reload => running.reloader.ask(),
-                Asked::Freeze => freeze(&running).await,
+                Asked::Freeze => freeze(&running.payer).await,
             },
             () = running.failed() => {
                 return Err(Failure::new(Exit::Failed, "a part of the proxy ended by itself; this is a bug"));
             }
         }
     }
+    // Before anything else: whatever is slow to say, nothing new is signed.
+    running.payer.drain();
     terminal.say("farepass: stopping; open payments may finish");
+    let payer = Arc::clone(&running.payer);
     tokio::select! {
         () = running.stop() => Ok(Exit::Done),
-        () = signals.stop() => Err(Failure::new(
+        () = signals.stop(&payer) => Err(Failure::new(
             Exit::Failed,
             "stopped at once; payments that were open are in the ledger, and count",
         )),
     }
 }
 
-async fn freeze(running: &Running) {
-    if let Err(error) = running.payer.freeze(Frozen::All, "SIGUSR1").await {
+async fn freeze(payer: &Payer) {
+    if let Err(error) = payer.freeze(Frozen::All, "SIGUSR1").await {
         tracing::error!(%error, "the freeze could not be stored; stop this process to stop payments");
     }
 }
@@ -153,7 +158,14 @@ impl Signals {
         }
     }
 
-    async fn stop(&mut self) {
-        while let Asked::Reload | Asked::Freeze = self.next().await {}
+    /// Ends when it is told to stop once more. Who freezes meanwhile freezes what comes after the next start.
+    async fn stop(&mut self, payer: &Payer) {
+        loop {
+            match self.next().await {
+                Asked::Stop => return,
+                Asked::Reload => {}
+                Asked::Freeze => freeze(payer).await,
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::Arc;
 
-use super::{Exit, Failure, Globals, LogFormat};
+use super::{Exit, Failure, Globals, LogFormat, bug};
 use crate::event::log::{self, Destination, Format, LogError, Logs, Options};
 
 /// Standard output for data, standard error for everything else, and the arguments common to all commands.
@@ -13,6 +13,7 @@ pub struct Terminal {
     /// What every command was told.
     pub globals: Globals,
     colours: bool,
+    talk: Talk,
     logs: Logs,
 }
 
@@ -21,7 +22,7 @@ pub struct Terminal {
 pub(super) enum Talk {
     /// Its data is on stdout, warnings are on stderr.
     Quiet,
-    /// Spend events are its data, and stderr tells what goes on.
+    /// Spend events are its data, and stderr tells what goes on. Nothing that it does waits for who reads them.
     Service,
 }
 
@@ -42,7 +43,7 @@ impl Terminal {
                 LogFormat::Json => Format::Json,
             },
             events,
-            diagnostics: Box::new(io::stderr()),
+            diagnostics: Box::new(log::unlocked(&io::stderr())?),
         };
         let logs = log::subscriber(options).map_err(|e| match e {
             LogError::Filter(_) => Failure::new(Exit::Usage, format_args!("--log: {e}")),
@@ -50,11 +51,13 @@ impl Terminal {
         })?;
         tracing::dispatcher::set_global_default(logs.dispatch.clone())
             .map_err(|e| Failure::new(Exit::Failed, e))?;
+        bug::tell(logs.voice());
         let plain = globals.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         Ok(Self {
             out: BufWriter::new(io::stdout()),
             globals,
             colours: !plain && io::stdout().is_terminal(),
+            talk,
             logs,
         })
     }
@@ -97,12 +100,31 @@ impl Terminal {
 
     /// A line for the person at the terminal, on stderr.
     pub fn say(&self, line: impl std::fmt::Display) {
-        // Nothing can be done when stderr is closed.
-        let _ = writeln!(io::stderr(), "{line}");
+        match self.talk {
+            Talk::Service => self.logs.say(format!("{line}\n")),
+            // Nothing can be done when stderr is closed.
+            Talk::Quiet => drop(writeln!(io::stderr(), "{line}")),
+        }
     }
 
-    /// Hands over what is still buffered.
-    pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        Ok(self.out.flush()?)
+    /// Hands over what is still buffered. What a service failed by is said here: nobody may read it, and the process
+    /// ends all the same.
+    ///
+    /// # Errors
+    /// What is still to be said.
+    pub(super) fn close(mut self, done: Result<Exit, Failure>) -> Result<Exit, Failure> {
+        let done = done.and_then(|exit| {
+            self.out.flush()?;
+            Ok(exit)
+        });
+        match (self.talk, done) {
+            (Talk::Service, Err(failure)) => {
+                let mut words = vec![];
+                let exit = failure.report(&mut words);
+                self.logs.say(String::from_utf8_lossy(&words).into_owned());
+                Ok(exit)
+            }
+            (Talk::Service | Talk::Quiet, done) => done,
+        }
     }
 }

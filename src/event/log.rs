@@ -1,9 +1,12 @@
 //! The logs: spend events as JSON lines on stdout, everything else on stderr. Writing happens on
 //! threads of its own, so no reader who stops reading can hold up or lose a payment.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use tracing::field::{Field, Visit};
@@ -19,7 +22,7 @@ mod background;
 mod file;
 pub(super) mod plain;
 
-use background::Background;
+use background::{Background, LAST_LINES};
 pub use file::EventFile;
 pub(super) use plain::{json as ascii, text as visible};
 
@@ -81,14 +84,39 @@ pub struct Logs {
     pub dispatch: Dispatch,
     /// Where spend events are put in.
     pub sink: Arc<Log>,
+    diagnostics: Arc<Background>,
     queues: Vec<Arc<Background>>,
+}
+
+impl Logs {
+    /// Says something among the diagnostics, as it is. Waits for no reader.
+    pub fn say(&self, words: String) {
+        self.diagnostics.put(words.into_bytes());
+    }
+
+    /// The same for whoever outlives this.
+    pub fn voice(&self) -> impl Fn(String) + Send + Sync + 'static {
+        let diagnostics = Arc::clone(&self.diagnostics);
+        move |words| diagnostics.put(words.into_bytes())
+    }
 }
 
 impl Drop for Logs {
     /// By hand: a `dispatch` that became the process's default is never dropped.
     fn drop(&mut self) {
-        self.queues.iter().for_each(|queue| queue.end());
+        let late = Instant::now() + LAST_LINES;
+        self.queues.iter().for_each(|queue| queue.close());
+        self.queues.iter().for_each(|queue| queue.end(late));
     }
+}
+
+/// Standard output or error without the lock of the standard library: a thread that writes where nobody reads
+/// would keep it, and hold up everybody else who wants to write or flush.
+///
+/// # Errors
+/// When no more files may be open.
+pub fn unlocked(standard: &impl AsFd) -> std::io::Result<File> {
+    Ok(standard.as_fd().try_clone_to_owned()?.into())
 }
 
 /// Builds the two logs. The caller sets `dispatch` as the process's default.
@@ -105,7 +133,9 @@ pub fn subscriber(options: Options) -> Result<Logs, LogError> {
         .map_err(|_| bad_filter())?;
     let events = match options.events {
         Destination::None => None,
-        Destination::Stdout => Some(Box::new(std::io::stdout()) as Box<dyn Write + Send>),
+        Destination::Stdout => {
+            Some(Box::new(unlocked(&std::io::stdout())?) as Box<dyn Write + Send>)
+        }
         Destination::File(path) => Some(Box::new(append(&path)?) as Box<dyn Write + Send>),
         Destination::Writer(writer) => Some(writer),
     };
@@ -130,6 +160,7 @@ pub fn subscriber(options: Options) -> Result<Logs, LogError> {
     Ok(Logs {
         dispatch: Dispatch::new(subscriber),
         sink: Arc::new(Log { events }),
+        diagnostics,
         queues,
     })
 }

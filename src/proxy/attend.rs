@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::listen::ACCEPT_PAUSE;
+use super::accepting::Accepting;
 use super::turned;
 
 /// How many may be served at once, and how long they are waited for at the end.
@@ -73,6 +73,7 @@ pub async fn attend<F: Future<Output = ()> + Send + 'static>(
         guests: VecDeque::new(),
     };
     let mut clients = JoinSet::new();
+    let mut accepting = Accepting::default();
     loop {
         let accepted = tokio::select! {
             () = turned(&mut over) => break,
@@ -82,11 +83,11 @@ pub async fn attend<F: Future<Output = ()> + Send + 'static>(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(e) => {
-                tracing::warn!(error = %e, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                accepting.failed(&e).await;
                 continue;
             }
         };
+        accepting.succeeded();
         let place = tokio::select! {
             () = turned(&mut over) => break,
             place = house.place() => place,

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+
+use super::files;
 
 /// How long one address may hang before the next is tried beside it (RFC 8305 section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -51,7 +53,7 @@ pub(super) async fn first_of(addresses: Vec<SocketAddr>, pause: Duration) -> io:
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     loop {
         match waiting.next() {
-            Some(address) => drop(attempts.spawn(TcpStream::connect(address))),
+            Some(address) => drop(attempts.spawn(dial(address))),
             None if attempts.is_empty() => return Err(last),
             None => {}
         }
@@ -68,6 +70,16 @@ pub(super) async fn first_of(addresses: Vec<SocketAddr>, pause: Duration) -> io:
             () = tokio::time::sleep(NEXT_ADDRESS), if waiting.len() > 0 => {}
         }
     }
+}
+
+/// A connection to one address, unless that takes one of the last files.
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    files::spare(&socket)?;
+    socket.connect(address).await
 }
 
 /// The resolver's order, but IPv6 and IPv4 by turns: a family that leads nowhere costs one wait.

@@ -12,18 +12,17 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::accepting::Accepting;
 use super::client::Client;
-use super::crowd::Guest;
+use super::crowd::{Guest, Seat};
+use super::files;
 use super::lane::REST;
 use super::serve::Service;
 use super::socket::UnixDoor;
 use super::{Proxy, SWEEP, connect, transparent, turned};
 
-/// After a failed accept (no file descriptors left) the next try waits, so that the loop does not spin.
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Told to a client that has `limits.connections_per_client` connections already. Written without
-/// waiting: whoever does not read it has its answer in the closed connection.
+/// Told to a client that has `limits.connections_per_client` connections already, or takes one of the last files.
+/// Written without waiting: whoever does not read it has its answer in the closed connection.
 const TURNED_AWAY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 
@@ -53,6 +52,13 @@ impl Arrived {
         match self {
             Self::Tcp(_, peer) => Guest::address(peer.ip()),
             Self::Unix(_, user) => Guest::User(*user),
+        }
+    }
+
+    fn spare(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream, _) => files::spare(stream),
+            Self::Unix(stream, _) => files::spare(stream),
         }
     }
 
@@ -114,7 +120,7 @@ impl Proxy {
     /// Serves clients until the process drains, then waits for open exchanges up to `limits.drain`.
     pub async fn serve(self: Arc<Self>, door: Door) {
         let mut draining = self.draining.clone();
-        let mut clients = JoinSet::new();
+        let (mut clients, mut accepting) = (JoinSet::new(), Accepting::default());
         let mut sweep = tokio::time::interval(SWEEP);
         let mut rest = tokio::time::interval(REST);
         loop {
@@ -131,7 +137,7 @@ impl Proxy {
                     Ok(arrived) if !door.serves(&self, &arrived) => {}
                     Ok(arrived) => {
                         let guest = arrived.guest();
-                        let Some(seat) = self.crowd.sit(guest) else {
+                        let Some(seat) = self.seat(&arrived, &mut accepting).await else {
                             self.pool.tally.turned_away.one();
                             // Where TLS is to begin, words before it would be no HTTP.
                             if matches!(door, Door::Proxy(_) | Door::Unix(_)) {
@@ -153,10 +159,7 @@ impl Proxy {
                             }
                         });
                     }
-                    Err(e) => {
-                        tracing::warn!(error = %e, "accept failed");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
+                    Err(e) => accepting.failed(&e).await,
                 },
             }
         }
@@ -177,6 +180,16 @@ impl Proxy {
     #[must_use]
     pub fn drain_time(&self) -> Duration {
         self.limits.drain
+    }
+
+    /// A place for who came, if there is one.
+    async fn seat(&self, arrived: &Arrived, accepting: &mut Accepting) -> Option<Seat> {
+        if let Err(few) = arrived.spare() {
+            accepting.failed(&few).await;
+            return None;
+        }
+        accepting.succeeded();
+        self.crowd.sit(arrived.guest())
     }
 
     fn sweep(&self) {

@@ -12,6 +12,7 @@ use crate::payment::Session;
 use crate::settings::{Cidr, Egress, HostPattern, Intercept, Limits, Refusals};
 use crate::tls::{Interceptor, UpstreamTls};
 
+mod accepting;
 mod activity;
 mod ahead;
 mod attend;
@@ -30,6 +31,7 @@ mod exchange;
 mod expect;
 mod eyeballs;
 mod failure;
+mod files;
 mod flood;
 mod form;
 mod framing;
@@ -74,6 +76,7 @@ mod upstream;
 
 pub use attend::{Guest, Manners, attend};
 pub use challenge::unpacked;
+pub use files::kept;
 pub use identify::{Guests, basic};
 pub use listen::Door;
 pub use parent::Parent;
@@ -166,7 +169,8 @@ pub async fn turned(signal: &mut watch::Receiver<bool>) {
 impl Proxy {
     /// Assembles the parts. Nothing listens yet.
     #[must_use]
-    pub fn new(parts: Parts) -> Arc<Self> {
+    pub fn new(mut parts: Parts) -> Arc<Self> {
+        files::fit(&mut parts.limits);
         let pool = Arc::new(pool::Pool::new(
             parts.limits.pool_idle_timeout,
             parts.limits.pool_idle,

@@ -58,7 +58,7 @@ const CONNECTIONS_MAX: Family = Family::gauge(
 const ACCEPTED: Family = Family::counter(
     "farepass_connections_total",
     &["result"],
-    "Connections of agents: served, or turned away because one client had too many.",
+    "Connections of agents: served, or turned away because one client had too many or few files were left.",
 );
 const TUNNELS: Family = Family::gauge(
     "farepass_blind_tunnels",

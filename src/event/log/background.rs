@@ -4,16 +4,17 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the end of the process waits for lines to be written.
-const LAST_LINES: Duration = Duration::from_secs(2);
+pub(super) const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Lines on their way to a slow or broken place. Putting one in never waits and never fails; what
 /// could not be kept is counted.
 pub(super) struct Background {
     lines: Mutex<Option<Sender>>,
-    done: Mutex<Receiver<()>>,
+    /// Taken by whoever waits for the end: once is enough.
+    done: Mutex<Option<Receiver<()>>>,
     lost: Arc<AtomicU64>,
     pub(super) told: AtomicU64,
 }
@@ -45,7 +46,7 @@ impl Background {
                 lines,
                 _pauses: pauses,
             })),
-            done: Mutex::new(done),
+            done: Mutex::new(Some(done)),
             lost,
             told: AtomicU64::new(0),
         })
@@ -70,13 +71,18 @@ impl Background {
 }
 
 impl Background {
-    /// Takes no more lines, and waits until those that it has are written, for two seconds at most.
-    pub(super) fn end(&self) {
+    /// Takes no more lines.
+    pub(super) fn close(&self) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.take();
-        drop(lines);
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        match done.recv_timeout(LAST_LINES) {
+    }
+
+    /// Takes no more lines, and waits until those that it has are written, or until it is too late.
+    pub(super) fn end(&self, late: Instant) {
+        self.close();
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(done) = done.take() else { return };
+        match done.recv_timeout(late.saturating_duration_since(Instant::now())) {
             // Out of time: a reader that does not read cannot keep the process alive.
             Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
@@ -85,7 +91,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        self.end();
+        self.end(Instant::now() + LAST_LINES);
     }
 }
 

@@ -291,3 +291,34 @@ fn a_bad_filter_is_an_error() {
         assert!(read(filter).is_ok(), "{filter:?}");
     }
 }
+
+#[test]
+fn two_logs_that_nobody_reads_hold_up_the_end_no_longer_than_one() {
+    let ((_go, events), (_going, errors)) = (channel(), channel());
+    let logs = subscriber(Options {
+        filter: "info".into(),
+        format: Format::Text,
+        events: Destination::Writer(Box::new(Stuck(events))),
+        diagnostics: Box::new(Stuck(errors)),
+    });
+    let logs = logs.unwrap();
+    let voice = logs.voice();
+    tracing::dispatcher::with_default(&logs.dispatch, || {
+        logs.sink.observe(&spend(State::Settled));
+    });
+    logs.say("well\n".into());
+    voice("a bug\n".into());
+    let ending = Instant::now();
+    drop(logs);
+    assert!(ending.elapsed() < LAST_LINES + LAST_LINES);
+}
+
+#[test]
+fn what_is_said_is_written_as_it_is() {
+    let errors = Kept::default();
+    let logs = subscriber(options("off", Format::Json, Destination::None, &errors)).unwrap();
+    logs.say("farepass: é\n".into());
+    logs.voice()("farepass: a bug\n".into());
+    drop(logs);
+    assert_eq!(errors.text(), "farepass: é\nfarepass: a bug\n");
+}

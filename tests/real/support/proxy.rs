@@ -1,6 +1,7 @@
 //! The real binary: a configuration in a temporary directory, `farepass serve`, and its books.
 
 use std::fs::{self, File};
+use std::io::PipeWriter;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub(crate) struct Setup {
     pub(crate) program: Vec<String>,
     /// The user that owns its files, when it is another than the test's.
     pub(crate) user: Option<u32>,
+    /// Where it writes, when that is no file.
+    pub(crate) stdout: Option<PipeWriter>,
+    pub(crate) stderr: Option<PipeWriter>,
     key: [u8; 32],
 }
 
@@ -51,6 +55,8 @@ impl Setup {
             env: vec![],
             program: vec![BINARY.into()],
             user: None,
+            stdout: None,
+            stderr: None,
             key,
         }
     }
@@ -163,20 +169,21 @@ impl Setup {
 }
 
 fn spawn(setup: &Setup, fail_point: Option<&str>) -> Child {
-    let open = |name: &str| {
-        File::options()
-            .create(true)
-            .append(true)
-            .open(setup.dir.path().join(name))
-            .unwrap()
+    let open = |pipe: &Option<PipeWriter>, name: &str| match pipe {
+        Some(pipe) => Stdio::from(pipe.try_clone().unwrap()),
+        None => {
+            let path = setup.dir.path().join(name);
+            let file = File::options().create(true).append(true).open(path);
+            file.unwrap().into()
+        }
     };
     let mut command = setup.command(&["serve", "--log", setup.log]);
     if let Some(point) = fail_point {
         command.env("FAREPASS_FAILPOINT", point);
     }
     command
-        .stdout(open("stdout.log"))
-        .stderr(open("stderr.log"))
+        .stdout(open(&setup.stdout, "stdout.log"))
+        .stderr(open(&setup.stderr, "stderr.log"))
         .spawn()
         .unwrap()
 }
@@ -325,9 +332,14 @@ impl Proxy {
         self.signal(rustix::process::Signal::USR1);
     }
 
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(&mut self) -> ExitStatus {
-        self.signal(rustix::process::Signal::TERM);
+        self.terminate();
         until("farepass to stop", Duration::from_secs(30), || {
             self.child.try_wait().unwrap()
         })
