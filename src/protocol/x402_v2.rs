@@ -215,14 +215,13 @@ fn shared(required: &Required<'_>, extensions: &Extensions<'_>) -> Result<Shared
 }
 
 fn version(raw: Option<&RawValue>) -> Result<(), Problem> {
-    let number = raw.and_then(|raw| serde_json::from_str::<u64>(raw.get()).ok());
-    match number {
-        Some(2) => Ok(()),
-        Some(_) => Err(Problem::new(
+    match raw.map(RawValue::get) {
+        Some("2") => Ok(()),
+        Some(other) if is_number(other) => Err(Problem::new(
             Reason::VersionUnsupported,
             "the challenge names a version of x402 other than 2",
         )),
-        None => Err(not_json()),
+        Some(_) | None => Err(not_json()),
     }
 }
 
@@ -230,3 +229,8 @@ fn version(raw: Option<&RawValue>) -> Result<(), Problem> {
 pub(super) fn network(name: &str) -> Option<Network> {
     name.contains(':').then(|| name.parse().ok()).flatten()
 }
+/// Is this JSON a number? Some are longer than any that Rust has, and a version all the same.
+pub(super) fn is_number(json: &str) -> bool {
+    json.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
