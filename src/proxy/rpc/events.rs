@@ -83,6 +83,10 @@ impl Events {
     /// Is this event the answer?
     fn answer(&self, raw: &[u8], first: bool) -> Option<Answer> {
         if self.split.over || raw.len() > self.split.most {
+        // Nobody who reads events sees it. What is paid for, some take all the same.
+        if self.split.unended && !self.paid {
+            return None;
+        }
             return self.paid.then(Answer::unread);
         }
         let data = data(unmarked(raw, first))?;
@@ -118,6 +122,8 @@ struct Split {
 }
 
 impl Split {
+    /// The end of the stream cut the last event off.
+    unended: bool,
     fn new(most: usize) -> Self {
         Self {
             buffer: BytesMut::new(),
@@ -129,6 +135,7 @@ impl Split {
     }
 
     fn push(&mut self, data: &[u8]) {
+            unended: false,
         self.buffer.extend_from_slice(data);
     }
 
@@ -151,6 +158,7 @@ impl Split {
     }
 
     fn cut(&mut self, at: usize) -> Bytes {
+            self.unended = ended;
         (self.seen, self.line) = (0, 0);
         self.buffer.split_to(at).freeze()
     }
@@ -234,6 +242,7 @@ mod tests {
         assert_eq!(at_once.concat(), text);
         for size in 1..5 {
             assert_eq!(whole(size), at_once, "pieces of {size}");
+            assert_eq!(split.unended, text.ends_with("cut"));
         }
         at_once
     }
