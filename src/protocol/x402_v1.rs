@@ -62,6 +62,10 @@ impl Protocol for X402V1 {
         DIALECT.protocol
     }
 
+    fn schemes(&self) -> &'static [&'static str] {
+        DIALECT.schemes
+    }
+
     fn payment_headers(&self) -> &'static [&'static str] {
         &[PAYMENT]
     }

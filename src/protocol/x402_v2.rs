@@ -78,6 +78,10 @@ impl Protocol for X402V2 {
         DIALECT.protocol
     }
 
+    fn schemes(&self) -> &'static [&'static str] {
+        DIALECT.schemes
+    }
+
     fn payment_headers(&self) -> &'static [&'static str] {
         &[SIGNATURE]
     }
@@ -225,12 +229,12 @@ fn version(raw: Option<&RawValue>) -> Result<(), Problem> {
     }
 }
 
-/// CAIP-2 only: the names of version 1 mean nothing here, and Lightning has a protocol of its own.
-pub(super) fn network(name: &str) -> Option<Network> {
-    name.contains(':').then(|| name.parse().ok()).flatten()
-}
 /// Is this JSON a number? Some are longer than any that Rust has, and a version all the same.
 pub(super) fn is_number(json: &str) -> bool {
     json.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
+/// CAIP-2 only: the names of version 1 mean nothing here, and Lightning has a protocol of its own.
+pub(super) fn network(name: &str) -> Option<Network> {
+    name.contains(':').then(|| name.parse().ok()).flatten()
+}
