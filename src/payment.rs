@@ -159,6 +159,8 @@ pub struct Problem {
     pub reason: Reason,
     /// One plain sentence without merchant text.
     pub detail: String,
+    /// What may be paid by in the protocol that it is about; empty where it is about none.
+    pub schemes: &'static [&'static str],
 }
 
 impl Problem {
@@ -167,6 +169,7 @@ impl Problem {
         Self {
             reason,
             detail: detail.into(),
+            schemes: &[],
         }
     }
 }

@@ -713,6 +713,33 @@ fn a_list_of_reasons_names_codes_only() {
 }
 
 #[test]
+fn what_a_rule_pays_nothing_of_is_refused_for_that() {
+    let problem = |reason, schemes| Problem {
+        schemes,
+        ..Problem::new(reason, "something is wrong")
+    };
+    let lightning = problem(Reason::InvoiceInvalid, &["l402"]);
+    let x402 = problem(Reason::AmountInvalid, &["exact", "upto"]);
+    let long = problem(Reason::LimitsExceeded, &[]);
+    let refusal = |problems: &[&Problem]| {
+        let challenge = Challenge {
+            requirements: vec![],
+            problems: problems.iter().copied().cloned().collect(),
+        };
+        let asked = asked("https://api.good.test/x");
+        decide(&compile(POLICY), &asked, &challenge, &facts(), now()).unwrap_err()
+    };
+    let only = refusal(&[&lightning]);
+    assert_eq!(only.reason, Reason::SchemeUnsupported);
+    assert_eq!(only.detail, "the rule pays the schemes exact");
+    // What is wrong with something that it could pay is nearer.
+    for other in [&x402, &long] {
+        assert_eq!(refusal(&[&lightning, other]).reason, other.reason);
+        assert_eq!(refusal(&[other, &lightning]).reason, other.reason);
+    }
+}
+
+#[test]
 fn a_challenge_is_not_endless() {
     // hundreds of entries.
     let many = |n: u128| {

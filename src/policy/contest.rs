@@ -134,19 +134,34 @@ pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) ->
     })
 }
 
+/// What is wrong with the rest of a challenge. Of a protocol in which the rule pays nothing at all, that: whatever else
+/// is wrong there, mending it would not help. It comes last, as it was furthest from being paid.
+pub(super) fn problems(pay: &Pay, challenge: &Challenge) -> Vec<Problem> {
+    let (mut told, mut foreign) = (vec![], vec![]);
+    for problem in &challenge.problems {
+        let mut terms = pay.terms.iter().filter(|_| !problem.schemes.is_empty());
+        match terms.find_map(|named| named.term.takes_some(problem.schemes).err()) {
+            Some(refusal) => foreign.push(Problem::new(refusal.reason, refusal.detail)),
+            None => told.push(problem.clone()),
+        }
+    }
+    told.append(&mut foreign);
+    told
+}
+
 /// The refusal that helps most: of the deals we could have made the nearest (furthest along the
 /// terms, then cheapest, then first); if there was none, the one reason, or a list of the reasons.
 ///
 /// Beside it, which of them it was, where all were judged.
-pub(super) fn nearest(missed: Vec<Missed>, challenge: &Challenge) -> (Refusal, Option<usize>) {
+pub(super) fn nearest(missed: Vec<Missed>, problems: &[Problem]) -> (Refusal, Option<usize>) {
     let mut codes: Vec<Reason> = vec![];
     let reasons = missed.iter().map(|m| m.refusal.reason);
-    for reason in reasons.chain(challenge.problems.iter().map(|p| p.reason)) {
+    for reason in reasons.chain(problems.iter().map(|p| p.reason)) {
         if !codes.contains(&reason) {
             codes.push(reason);
         }
     }
-    let many = missed.len() + challenge.problems.len();
+    let many = missed.len() + problems.len();
     let worth = |(_, m): &(usize, Missed)| {
         (
             m.about == About::Deal,
@@ -157,7 +172,7 @@ pub(super) fn nearest(missed: Vec<Missed>, challenge: &Challenge) -> (Refusal, O
     // `max_by_key` takes the last of equals; reversed, that is the merchant's first.
     let best = missed.into_iter().enumerate().rev().max_by_key(worth);
     let (which, best) = best.unzip();
-    let refusal = match (best, &*challenge.problems, &*codes) {
+    let refusal = match (best, problems, &*codes) {
         (Some(best), _, _) if best.about == About::Deal => best.refusal,
         (Some(best), _, [_]) => best.refusal,
         (None, [problem, ..], _) => of_problem(problem),

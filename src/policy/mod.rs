@@ -351,7 +351,8 @@ pub(crate) fn judge(
             )),
         },
         Err(missed) => {
-            let (refusal, which) = contest::nearest(missed, challenge);
+            let problems = contest::problems(pay, challenge);
+            let (refusal, which) = contest::nearest(missed, &problems);
             Err((by_rule(refusal), which))
         }
     }

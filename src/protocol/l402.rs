@@ -50,6 +50,10 @@ impl Protocol for L402 {
         "l402"
     }
 
+    fn schemes(&self) -> &'static [&'static str] {
+        &["l402"]
+    }
+
     /// `Authorization` is told by its scheme (`carried`): other schemes are the agent's own.
     fn payment_headers(&self) -> &'static [&'static str] {
         &[]

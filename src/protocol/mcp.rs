@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::jsonrpc::{Call, Id, Method, object, text};
-use super::{a2a, encoding};
+use super::{Protocol, a2a, about, encoding};
 use super::{mpp, mpp_native, x402_v1, x402_v2};
 use crate::payment::{Challenge, Payload};
 
@@ -243,11 +243,18 @@ pub(super) fn x402(raw: &RawValue) -> Option<Challenge> {
     let version = terms.x402_version?;
     terms.accepts?;
     let mut challenge = Challenge::default();
-    let read = match version.get() {
-        "1" => x402_v1::read(Some(raw.get().as_bytes()), &mut challenge),
-        _ => x402_v2::read_terms(raw.get(), &mut challenge),
+    let (protocol, read): (&dyn Protocol, _) = match version.get() {
+        "1" => {
+            let read = x402_v1::read(Some(raw.get().as_bytes()), &mut challenge);
+            (&x402_v1::X402V1, read)
+        }
+        _ => {
+            let read = x402_v2::read_terms(raw.get(), &mut challenge);
+            (&x402_v2::X402V2, read)
+        }
     };
     challenge.problems.extend(read.err());
+    about(protocol, &mut challenge.problems);
     Some(challenge)
 }
 
@@ -282,6 +289,7 @@ fn mpp(raw: &RawValue) -> Option<Challenge> {
     let challenges = terms.challenges.filter(|list| !list.is_empty())?;
     let mut challenge = Challenge::default();
     mpp_native::read(&challenges, &mut challenge);
+    about(&mpp::Mpp, &mut challenge.problems);
     Some(challenge)
 }
 

@@ -90,6 +90,8 @@ pub struct Repeat<'a> {
 pub trait Protocol: Send + Sync {
     /// `x402-v2`.
     fn name(&self) -> &'static str;
+    /// What its ways to pay are called in rules.
+    fn schemes(&self) -> &'static [&'static str];
     /// Request headers that carry a payment in this protocol. An agent may not send them.
     fn payment_headers(&self) -> &'static [&'static str];
     /// Response headers that carry a receipt in this protocol.
@@ -159,8 +161,15 @@ pub fn read(speaking: &[&dyn Protocol], head: &response::Parts, body: Option<&[u
     let mut challenge = Challenge::default();
     for protocol in speaking {
         protocol.read(head, body, &mut challenge);
+        about(*protocol, &mut challenge.problems);
     }
     challenge
+}
+
+/// What was found wrong by now is about this protocol, where it is about none yet.
+fn about(protocol: &dyn Protocol, problems: &mut [Problem]) {
+    let new = problems.iter_mut().filter(|p| p.schemes.is_empty());
+    new.for_each(|problem| problem.schemes = protocol.schemes());
 }
 
 /// The ways to pay of a catalogue's entry, read as those of a 402 of this version of x402.
@@ -197,14 +206,14 @@ pub fn fit(challenge: &mut Challenge, repeat: &Repeat<'_>) {
     } = challenge;
     let mut unfit = vec![];
     requirements.retain(|requirement| {
-        let protocol = by_name(requirement.protocol);
-        match protocol.map_or(Ok(()), |p| p.fits(requirement, repeat)) {
-            Ok(()) => true,
-            Err(problem) => {
-                unfit.push(problem);
-                false
-            }
-        }
+        let Some(protocol) = by_name(requirement.protocol) else {
+            return true;
+        };
+        let unfits = protocol.fits(requirement, repeat).err();
+        let fits = unfits.is_none();
+        unfit.extend(unfits);
+        about(protocol, &mut unfit);
+        fits
     });
     problems.splice(0..0, unfit);
 }

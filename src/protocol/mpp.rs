@@ -74,6 +74,10 @@ impl Protocol for Mpp {
         "mpp"
     }
 
+    fn schemes(&self) -> &'static [&'static str] {
+        &[charge::EVM_CHARGE, tempo_charge::TEMPO_CHARGE]
+    }
+
     /// `Authorization` is told by its scheme (`carried`): other schemes are the agent's own.
     fn payment_headers(&self) -> &'static [&'static str] {
         &[BESIDE]

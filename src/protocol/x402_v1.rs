@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::encoding::{self, not_json};
 use super::entry::{self, Dialect, Shared};
-use super::x402_v2::{REQUIRED, carry};
+use super::x402_v2::{REQUIRED, carry, is_number};
 use super::{Protocol, Terms, receipt, x402_v2};
 use crate::money::{v1_name, v1_network};
 use crate::payment::{
@@ -60,6 +60,10 @@ struct Paid<'a> {
 impl Protocol for X402V1 {
     fn name(&self) -> &'static str {
         DIALECT.protocol
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        DIALECT.schemes
     }
 
     fn payment_headers(&self) -> &'static [&'static str] {
@@ -155,16 +159,16 @@ pub(crate) fn speaks_x402(body: &[u8]) -> bool {
 }
 
 fn check_version(raw: &RawValue) -> Result<(), Problem> {
-    match serde_json::from_str::<u64>(raw.get()) {
-        Ok(1) => Ok(()),
-        Ok(2) => Err(Problem::new(
+    match raw.get() {
+        "1" => Ok(()),
+        "2" => Err(Problem::new(
             Reason::MalformedChallenge,
             "x402 version 2 terms stand in the body only; the PAYMENT-REQUIRED header is missing",
         )),
-        Ok(_) => Err(Problem::new(
+        other if is_number(other) => Err(Problem::new(
             Reason::VersionUnsupported,
             "the body names a version of x402 other than 1",
         )),
-        Err(_) => Err(not_json()),
+        _ => Err(not_json()),
     }
 }

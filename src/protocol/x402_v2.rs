@@ -78,6 +78,10 @@ impl Protocol for X402V2 {
         DIALECT.protocol
     }
 
+    fn schemes(&self) -> &'static [&'static str] {
+        DIALECT.schemes
+    }
+
     fn payment_headers(&self) -> &'static [&'static str] {
         &[SIGNATURE]
     }
@@ -215,15 +219,19 @@ fn shared(required: &Required<'_>, extensions: &Extensions<'_>) -> Result<Shared
 }
 
 fn version(raw: Option<&RawValue>) -> Result<(), Problem> {
-    let number = raw.and_then(|raw| serde_json::from_str::<u64>(raw.get()).ok());
-    match number {
-        Some(2) => Ok(()),
-        Some(_) => Err(Problem::new(
+    match raw.map(RawValue::get) {
+        Some("2") => Ok(()),
+        Some(other) if is_number(other) => Err(Problem::new(
             Reason::VersionUnsupported,
             "the challenge names a version of x402 other than 2",
         )),
-        None => Err(not_json()),
+        Some(_) | None => Err(not_json()),
     }
+}
+
+/// Is this JSON a number? Some are longer than any that Rust has, and a version all the same.
+pub(super) fn is_number(json: &str) -> bool {
+    json.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
 /// CAIP-2 only: the names of version 1 mean nothing here, and Lightning has a protocol of its own.

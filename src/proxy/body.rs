@@ -342,10 +342,8 @@ impl Pieces {
         (self.rest.is_none() && self.broken.is_none()).then(|| Self {
             first: self.first.clone(),
             held: self.held.clone(),
-            rest: None,
             trailers: self.trailers.clone(),
-            broken: None,
-            paused: false,
+            ..Self::default()
         })
     }
 
@@ -357,6 +355,8 @@ impl Pieces {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
         if let Some(piece) = self.first.pop_front() {
+            // What is left of it may stream for long.
+            self.held.take_if(|_| self.first.is_empty());
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if let Some(rest) = &mut self.rest {

@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, header, response};
+use http_body::Frame;
 use tokio::time::{Instant, timeout_at};
 
+use super::Proxy;
 use super::body::{Body, BodyError, Pieces, Stream};
 use super::copies::{Gathered, Share};
 use super::framing;
 use super::tee::NotReplayable;
-use crate::payment::{Challenge, Problem, Reason};
+use crate::payment::{Challenge, Problem, Reason, Refusal};
 use crate::protocol;
 use crate::protocol::jsonrpc::Call;
-use crate::settings::Limits;
 
 /// Merchants send a challenge at once. Slower ones are refused, so that the agent gets an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,12 +29,17 @@ const DRAINED: usize = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_millis(250);
 
+/// So much of a body is read whatever else is held: honest challenges have a few kilobytes, and are read however many
+/// long ones do not end.
+pub(super) const SPARED: usize = 16 * 1024;
+
 /// What an answer asks for.
 pub(super) enum Demand {
     /// Nothing that we understand: the answer goes to the agent.
     Nothing(Response<Body>),
-    /// Nobody can tell: the body is in a coding that is not read here. It goes to the agent too.
-    Unread(Response<Body>),
+    /// Nobody can tell, for this reason: the body is in a coding that is not read here, or there is no room for it now.
+    /// It goes to the agent too.
+    Unread(Response<Body>, Refusal),
     /// Money.
     Payment(Asks),
 }
@@ -46,21 +52,25 @@ pub(super) struct Asks {
     pub(super) within: Option<Arc<Call>>,
 }
 
-/// Reads the demand of a 402.
-pub(super) async fn read(answer: Response<Stream>, limits: &Limits) -> Demand {
+/// Reads the demand of a 402. It counts in what may be held of answers in this session.
+pub(super) async fn read(proxy: &Proxy, session: &Arc<str>, answer: Response<Stream>) -> Demand {
     let (head, stream) = answer.into_parts();
     let speaking = protocol::recognise(&head);
     if speaking.is_empty() {
         return Demand::Nothing(Response::from_parts(head, Body::Stream(stream)));
     }
-    let wanted = speaking.iter().any(|p| p.needs_body());
-    let (most, time) = if wanted {
-        (limits.challenge_body, PATIENCE)
-    } else {
-        (DRAINED, DRAIN_TIME)
-    };
-    let read = Part::read(stream, most, time).await;
-    let (text, problem) = match read.text(&head, wanted, limits.challenge_body) {
+    let (wanted, most) = (
+        speaking.iter().any(|p| p.needs_body()),
+        proxy.limits.challenge_body,
+    );
+    let mut read = Part::of(stream, proxy.answers.share(session));
+    if wanted {
+        read = read.in_search(&head).read(most, PATIENCE).await;
+    }
+    if !wanted || read.end == End::Foreign && speaking.len() > 1 {
+        read = read.read(DRAINED, DRAIN_TIME).await;
+    }
+    let (text, problem) = match read.text(&head, wanted, most) {
         Ok(text) => (text, None),
         Err(problem) => (None, Some(problem)),
     };
@@ -68,20 +78,39 @@ pub(super) async fn read(answer: Response<Stream>, limits: &Limits) -> Demand {
     let unread = wanted && problem.is_none() && text.is_none() && !read.pieces.is_empty();
     let endless = wanted && framing::ends_with_connection(&head);
     let mut challenge = protocol::read(&speaking, &head, text.filter(|_| !endless));
-    if is_none(&challenge) {
-        challenge
-            .problems
-            .extend(problem.filter(|_| read.may_ask(&head)));
-        if endless && !is_none(&protocol::read(&speaking, &head, text)) {
-            let detail = "nothing but the end of the connection ends the challenge's body";
-            let problem = Problem::new(Reason::MalformedChallenge, detail);
-            challenge.problems.push(problem);
-        }
+    if !is_none(&challenge) {
+        return conclude(challenge, head, read.body());
+    }
+    let problem = problem.filter(|_| read.may_ask(&head));
+    if read.end == End::Crowded
+        && let Some(problem) = problem
+    {
+        let original = Response::from_parts(head, read.body());
+        return Demand::Unread(original, crowded(problem));
+    }
+    challenge.problems.extend(problem);
+    if endless && !is_none(&protocol::read(&speaking, &head, text)) {
+        let detail = "nothing but the end of the connection ends the challenge's body";
+        let problem = Problem::new(Reason::MalformedChallenge, detail);
+        challenge.problems.push(problem);
     }
     match conclude(challenge, head, read.body()) {
-        Demand::Nothing(original) if unread => Demand::Unread(original),
+        Demand::Nothing(original) if unread => Demand::Unread(original, in_a_coding()),
         demand => demand,
     }
+}
+
+/// There is room again once others have been read.
+fn crowded(problem: Problem) -> Refusal {
+    Refusal {
+        retryable: true,
+        ..Refusal::new(problem.reason, problem.detail)
+    }
+}
+
+fn in_a_coding() -> Refusal {
+    let detail = "whatever asks for money is in a content coding that is not read here";
+    Refusal::new(Reason::MalformedChallenge, detail)
 }
 
 /// Does it ask for nothing, in whatever way?
@@ -104,10 +133,14 @@ fn conclude(challenge: Challenge, head: response::Parts, body: Body) -> Demand {
 /// The beginning of a body, or all of it.
 pub(super) struct Part {
     pieces: VecDeque<Bytes>,
+    /// Bytes of them.
+    length: usize,
     share: Option<Share>,
     trailers: Option<HeaderMap>,
     rest: Option<Stream>,
     broken: Option<BodyError>,
+    /// Only what begins as terms do is read on.
+    in_search: bool,
     pub(super) end: End,
 }
 
@@ -119,6 +152,8 @@ pub(super) enum End {
     Crowded,
     TooSlow,
     Broken,
+    /// It begins as no terms do.
+    Foreign,
 }
 
 impl Part {
@@ -126,61 +161,81 @@ impl Part {
     pub(super) fn empty() -> Self {
         Self {
             pieces: VecDeque::new(),
+            length: 0,
             share: None,
             trailers: None,
             rest: None,
             broken: None,
+            in_search: false,
             end: End::Whole,
         }
     }
 
-    /// Reads up to `most` bytes for so long.
-    pub(super) async fn read(stream: Stream, most: usize, time: Duration) -> Self {
-        Self::read_within(stream, (most, None), time).await
+    /// Nothing yet of a body of which no more is read than this share may grow to.
+    pub(super) fn of(stream: Stream, share: Share) -> Self {
+        Self {
+            rest: Some(stream),
+            share: Some(share),
+            ..Self::empty()
+        }
     }
 
-    /// The same, and no more than this share may grow to.
-    pub(super) async fn read_within(
-        mut stream: Stream,
-        (most, mut share): (usize, Option<Share>),
-        time: Duration,
-    ) -> Self {
-        let deadline = Instant::now() + time;
-        let (mut part, mut gathered) = (Self::empty(), Gathered::default());
-        let mut length = 0usize;
-        let rest = loop {
-            part.end = match timeout_at(deadline, stream.frame()).await {
-                Err(_) => End::TooSlow,
-                Ok(None) => break None,
+    /// The same of an answer that is looked into for terms: these are a JSON object, unless they are packed.
+    pub(super) fn in_search(self, head: &response::Parts) -> Self {
+        Self {
+            in_search: !head.headers.contains_key(header::CONTENT_ENCODING),
+            ..self
+        }
+    }
+
+    /// Reads on, up to `most` bytes with those that are here, for so long.
+    pub(super) async fn read(mut self, most: usize, time: Duration) -> Self {
+        let Some(mut stream) = self.rest.take() else {
+            return self;
+        };
+        let (deadline, mut gathered) = (Instant::now() + time, Gathered::default());
+        loop {
+            let ended = match timeout_at(deadline, stream.frame()).await {
+                Err(_) => Some(End::TooSlow),
+                Ok(None) => {
+                    self.end = End::Whole;
+                    break;
+                }
                 Ok(Some(Err(error))) => {
                     // Asked once more, the stream would end as if it were whole.
-                    (part.end, part.broken) = (End::Broken, Some(error));
-                    break None;
+                    (self.end, self.broken) = (End::Broken, Some(error));
+                    break;
                 }
-                Ok(Some(Ok(frame))) => {
-                    let mut kept = Ok(());
-                    if let Some(data) = frame.data_ref() {
-                        length = length.saturating_add(data.len());
-                        kept = Share::keep(share.as_mut(), data.len(), (length, most));
-                        gathered.push(data);
-                    } else if let Ok(trailers) = frame.into_trailers() {
-                        part.trailers = Some(trailers);
-                    }
-                    match kept {
-                        Ok(()) => continue,
-                        Err(NotReplayable::Crowded) => End::Crowded,
-                        Err(_) => End::TooLong,
-                    }
-                }
+                Ok(Some(Ok(frame))) => self.take(frame, most, &mut gathered),
             };
-            break Some(stream);
-        };
-        Self {
-            pieces: gathered.take(),
-            share,
-            rest,
-            ..part
+            if let Some(end) = ended {
+                (self.end, self.rest) = (end, Some(stream));
+                break;
+            }
         }
+        self.pieces.append(&mut gathered.take());
+        self
+    }
+
+    /// Keeps what came; and why no more is to be read, if so.
+    fn take(&mut self, frame: Frame<Bytes>, most: usize, into: &mut Gathered) -> Option<End> {
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok();
+                return None;
+            }
+        };
+        into.push(&data);
+        self.length = self.length.saturating_add(data.len());
+        match Share::keep(self.share.as_mut(), (self.length, most)) {
+            Ok(()) => {}
+            Err(NotReplayable::Crowded) => return Some(End::Crowded),
+            Err(_) => return Some(End::TooLong),
+        }
+        let first = data.iter().find(|byte| !byte.is_ascii_whitespace());
+        let first = first.filter(|_| std::mem::take(&mut self.in_search))?;
+        (*first != b'{').then_some(End::Foreign)
     }
 
     /// The body's text for the protocols that read it; `None` when nobody asks or nobody could read it.
@@ -195,11 +250,17 @@ impl Part {
         }
         let problem = |reason, detail| Err(Problem::new(reason, detail));
         match self.end {
-            End::Whole => {}
-            End::TooLong | End::Crowded => {
+            End::Whole | End::Foreign => {}
+            End::TooLong => {
                 return problem(
                     Reason::LimitsExceeded,
                     "the challenge's body is longer than allowed",
+                );
+            }
+            End::Crowded => {
+                return problem(
+                    Reason::LimitsExceeded,
+                    "too much is held of answers that are being read (limits.challenge_bodies)",
                 );
             }
             End::TooSlow => {

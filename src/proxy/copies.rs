@@ -1,4 +1,4 @@
-//! Parts of bodies that are kept in memory: as few pieces as bytes, and a bound on all of them together (threat D-06).
+//! Parts of bodies that are kept in memory: in few pieces, and with a bound on all of them together (threat D-06).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,12 +49,14 @@ impl Gathered {
     }
 }
 
-/// How many bytes may be kept by now: of all requests together, and of one session (see [`Turns`]).
+/// How many bytes may be kept by now: of all bodies together, and of one session (see [`Turns`]).
 pub(super) struct Budget {
     all: AtomicUsize,
     sessions: Turns,
     /// What one body can have of it at most.
     most: usize,
+    /// A body that is no longer than this takes nothing of it.
+    spared: usize,
 }
 
 /// Bytes that somebody keeps; given back when they are dropped.
@@ -68,12 +70,13 @@ pub(super) struct Share {
 
 impl Budget {
     /// No session keeps more than half of them, or than one body, so that it is never what stops all others.
-    pub(super) fn new(bytes: usize, body: usize) -> Arc<Self> {
+    pub(super) fn new((bytes, body): (usize, usize), spared: usize) -> Arc<Self> {
         let session = bytes.div_ceil(2).max(body).min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             all: AtomicUsize::new(bytes),
             sessions: Turns::new(session),
             most: bytes.min(session),
+            spared,
         })
     }
 
@@ -89,8 +92,16 @@ impl Budget {
 }
 
 impl Share {
+    /// Takes what a body needs that is so long by now, if there is so much.
+    pub(super) fn hold(&mut self, length: usize) -> bool {
+        if length < self.bytes {
+            self.clear();
+        }
+        length <= self.budget.spared || self.grow(length.saturating_sub(self.bytes))
+    }
+
     /// Takes more, if there is so much.
-    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+    fn grow(&mut self, bytes: usize) -> bool {
         let Ok(permits) = u32::try_from(bytes) else {
             return false;
         };
@@ -119,17 +130,16 @@ impl Share {
         bytes <= self.budget.most
     }
 
-    /// Counts `more` bytes of a body that has `length` with them and may have `most`.
+    /// Counts a body that has `length` bytes by now and may have `most`.
     ///
     /// # Errors
     /// [`NotReplayable::TooLong`] or [`NotReplayable::Crowded`].
     pub(super) fn keep(
         share: Option<&mut Self>,
-        more: usize,
         (length, most): (usize, usize),
     ) -> Result<(), NotReplayable> {
         let (room, fits) = share.map_or((true, true), |share| {
-            (share.grow(more), share.may_be(length))
+            (share.hold(length), share.may_be(length))
         });
         match (length <= most, room) {
             (true, true) => Ok(()),
@@ -139,7 +149,7 @@ impl Share {
     }
 
     /// Gives all of it back.
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         self.own = None;
         self.budget.all.fetch_add(bytes, Ordering::Relaxed);
@@ -172,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_budget_holds_and_what_is_dropped_is_given_back() {
-        let budget = Budget::new(10, 10);
+        let budget = Budget::new((10, 10), 0);
         let session: Arc<str> = "a".into();
         let (mut one, mut other) = (budget.share(&session), budget.share(&session));
         assert!(one.grow(6) && other.grow(4));
@@ -186,7 +196,7 @@ mod tests {
     #[test]
     fn a_session_leaves_half_to_others_unless_one_body_is_more() {
         let share = |budget: &Arc<Budget>, session: &str| budget.share(&session.into());
-        let budget = Budget::new(10, 3);
+        let budget = Budget::new((10, 3), 0);
         let (mut one, mut again) = (share(&budget, "a"), share(&budget, "a"));
         assert!(one.grow(3) && again.grow(1));
         assert!(!again.grow(2));
@@ -194,8 +204,18 @@ mod tests {
         assert!(other.grow(5) && !other.grow(1));
         one.clear();
         assert!(again.grow(4) && !again.grow(1));
-        assert!(share(&Budget::new(10, 8), "a").grow(8));
+        assert!(share(&Budget::new((10, 8), 0), "a").grow(8));
         assert!(share(&budget, "a").may_be(5) && !share(&budget, "a").may_be(6));
-        assert!(!share(&Budget::new(4, 8), "a").may_be(5));
+        assert!(!share(&Budget::new((4, 8), 0), "a").may_be(5));
+    }
+
+    #[test]
+    fn a_short_body_takes_nothing_and_one_that_shrinks_gives_back() {
+        let budget = Budget::new((10, 10), 3);
+        let session: Arc<str> = "a".into();
+        let (mut one, mut other) = (budget.share(&session), budget.share(&session));
+        assert!(one.hold(10) && !other.hold(4) && other.hold(3));
+        assert!(one.hold(4) && other.hold(6) && !other.hold(7));
+        assert!(one.hold(2) && other.hold(10));
     }
 }

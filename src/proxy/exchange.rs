@@ -164,9 +164,11 @@ async fn demanded(
     replay: (Replay, Option<PaymentId>),
     answer: Response<Stream>,
 ) -> Response<Body> {
-    match challenge::read(answer, &conn.proxy.limits).await {
+    match challenge::read(&conn.proxy, &route.session.id.0, answer).await {
         Demand::Nothing(answer) => delivered(conn, answer),
-        Demand::Unread(answer) => purchase::unread(conn, &replay.0.asked(&route), answer).await,
+        Demand::Unread(answer, why) => {
+            purchase::unread(conn, &replay.0.asked(&route), answer, why).await
+        }
         Demand::Payment(asks) => purchase::purchase(conn, route, replay, asks).await,
     }
 }

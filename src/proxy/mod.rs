@@ -133,6 +133,8 @@ pub struct Proxy {
     lanes: lane::Lanes,
     limits: Limits,
     copies: Arc<copies::Budget>,
+    /// The same for what is read of answers in search of terms.
+    answers: Arc<copies::Budget>,
     refusals: Refusals,
     via: Option<Arc<str>>,
     mark: Arc<trail::Mark>,
@@ -208,7 +210,11 @@ impl Proxy {
             allow_from: parts.allow_from,
             connections: Arc::new(Semaphore::new(parts.limits.connections)),
             turns: turns::Turns::new(parts.limits.payments_in_flight),
-            copies: copies::Budget::new(parts.limits.replay_bodies, parts.limits.replay_body),
+            copies: copies::Budget::new((parts.limits.replay_bodies, parts.limits.replay_body), 0),
+            answers: copies::Budget::new(
+                (parts.limits.challenge_bodies, parts.limits.challenge_body),
+                challenge::SPARED,
+            ),
             limits: parts.limits,
             refusals: parts.refusals,
             via: parts.via.map(Arc::from),

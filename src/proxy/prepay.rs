@@ -119,7 +119,7 @@ pub(super) async fn first(
 /// The merchant was paid and asks again. Nothing more is signed for this request; the agent is told what
 /// changed.
 pub(super) async fn asked_again(
-    conn: &Conn,
+    (conn, route): (&Conn, &Route),
     (response, payload): (Response<Source>, &http::HeaderValue),
     settled: Settled,
     (advance, told): (Advance, Refusal),
@@ -135,8 +135,9 @@ pub(super) async fn asked_again(
         let response = Response::from_parts(head, body);
         return refused(conn, &refusal, watched(conn, response, record, payload));
     }
-    match challenge::read(conn.stream(response), &conn.proxy.limits).await {
-        Demand::Nothing(original) | Demand::Unread(original) => {
+    let session = &route.session.id.0;
+    match challenge::read(&conn.proxy, session, conn.stream(response)).await {
+        Demand::Nothing(original) | Demand::Unread(original, _) => {
             let nothing = Challenge::default();
             let refusal = payer.asked_again(told, &nothing, event).await;
             refused(conn, &refusal, original)

@@ -320,7 +320,7 @@ pub(super) async fn send(
         payer.took(Step::Purchase, began, trace.as_ref());
     }
     if let (Some(call), Ok(_)) = (within, &answer) {
-        return Box::pin(rpc::paid(conn, call, answer, signed)).await;
+        return Box::pin(rpc::paid((conn, route), call, answer, signed)).await;
     }
     let payload = signed.payload.value.clone();
     let advance = signed.advance();
@@ -331,7 +331,12 @@ pub(super) async fn send(
         && let Some(told) = settled.refusal.take_if(|_| answer.is_ok())
         && let Ok(response) = answer
     {
-        let asked = prepay::asked_again(conn, (response, &payload), settled, (advance, told));
+        let asked = prepay::asked_again(
+            (conn, route),
+            (response, &payload),
+            settled,
+            (advance, told),
+        );
         return Box::pin(asked).await;
     }
     if let Ok(response) = &mut answer

@@ -56,7 +56,7 @@ impl Shared {
         if let Some(data) = frame.data_ref() {
             copy.length = copy.length.saturating_add(data.len());
             let bounds = (copy.length, self.limit);
-            if let Err(why) = Share::keep(copy.share.as_mut(), data.len(), bounds) {
+            if let Err(why) = Share::keep(copy.share.as_mut(), bounds) {
                 copy.state = CopyState::Gone(why);
                 copy.pieces = Gathered::default();
                 copy.share = None;

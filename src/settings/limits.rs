@@ -20,6 +20,9 @@ pub struct Limits {
     /// Most bytes of a 402 body that are read in search of terms. Honest challenges have a few
     /// kilobytes; base64 images in them a few hundred. Default 1 MiB.
     pub challenge_body: usize,
+    /// Most bytes that are held of all answers together while they are read in search of terms, those of up to 16 KiB
+    /// not counted; what is beyond passes unread. Default 16 MiB: an eighth of a small sidecar's memory.
+    pub challenge_bodies: usize,
     /// Most ways to pay in one challenge. Honest ones list one to eight. Default 32.
     pub requirements: usize,
     /// Most bytes of a head, request or response, all header lines together. Above the 16 KiB that
@@ -129,6 +132,7 @@ impl Default for Limits {
             replay_body: MIB,
             replay_bodies: 32 * MIB,
             challenge_body: MIB,
+            challenge_bodies: 16 * MIB,
             requirements: 32,
             header_bytes: 96 * KIB,
             header_count: 100,
@@ -194,6 +198,12 @@ impl Limits {
                 1024 * 1024 * MIB,
             ),
             ("challenge_body", &mut self.challenge_body, KIB, 64 * MIB),
+            (
+                "challenge_bodies",
+                &mut self.challenge_bodies,
+                0,
+                1024 * 1024 * MIB,
+            ),
             ("header_bytes", &mut self.header_bytes, 8 * KIB, 16 * MIB),
         ] {
             let size = |s: Section| {

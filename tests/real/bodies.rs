@@ -1,13 +1,17 @@
 //! A gibibyte each way, and memory stays where it was.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::agent::Ask;
+use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant};
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::shop;
+use crate::support::{linger, shop, until};
 
 const LONG: Duration = Duration::from_secs(20);
 const GIB: u64 = 1 << 30;
@@ -148,4 +152,105 @@ fn copies_have_a_bound_together() {
         assert_eq!((answer.status, answer.text().as_str()), (200, "sold"));
     }
     assert_eq!(shop::payments(&merchant).len(), 4);
+}
+
+/// A demand of version 1, which is in its body, with so much that means nothing.
+fn ask_in_a_body(padding: usize, out: &mut dyn Write) -> io::Result<After> {
+    let mut entry = shop::challenge()["accepts"][0].take();
+    entry["network"] = json!("base-sepolia");
+    entry["maxAmountRequired"] = entry["amount"].take();
+    entry["resource"] = json!(format!("https://{}/", shop::HOST));
+    let body = json!({ "x402Version": 1, "error": "x".repeat(padding), "accepts": [entry] });
+    let (body, head) = (body.to_string(), ASKS);
+    write!(out, "{head}Content-Length: {}\r\n\r\n{body}", body.len())?;
+    Ok(After::Keep)
+}
+
+const ASKS: &str = "HTTP/1.1 402 Payment Required\r\nContent-Type: application/json\r\n";
+
+/// Threat D-06: nobody is asked whether such a body may be paid for before it has been read.
+#[test]
+fn demands_that_do_not_end_are_not_all_held() {
+    let merchant = Merchant::start(|seen, out| match (seen.path(), seen.payment()) {
+        ("/stalled", _) => {
+            write!(out, "{ASKS}Content-Length: 1048000\r\n\r\n{{")?;
+            // In small pieces: whoever is read from fast is given large buffers to be read into.
+            for _ in 0..125 {
+                out.write_all(&[b' '; 8_000])?;
+                out.flush()?;
+                linger(Duration::from_millis(10));
+            }
+            linger(Duration::from_secs(6));
+            Ok(After::Close)
+        }
+        (_, Some(_)) => shop::sell("sold", out),
+        _ => ask_in_a_body(0, out),
+    });
+    let proxy = shop::setup(&merchant).start();
+    let grown = growth(&proxy, || {
+        std::thread::scope(|scope| {
+            for _ in 0..100 {
+                scope.spawn(|| {
+                    let ask = Ask::get(&format!("http://{}/stalled", shop::HOST));
+                    // Refused after a while, or cut off by the merchant.
+                    let _ = proxy.agent(LONG).send(&ask);
+                });
+            }
+            until("all of them", LONG, || {
+                (merchant.seen().len() == 100).then_some(())
+            });
+            linger(Duration::from_secs(3));
+            let answer = proxy.get(&format!("https://{}/honest", shop::HOST));
+            assert_eq!((answer.status, answer.text().as_str()), (200, "sold"));
+        });
+    });
+    println!("memory grew by {grown} KiB");
+    assert!(grown < GROWTH_KIB, "memory grew by {grown} KiB");
+    assert_eq!(shop::payments(&merchant).len(), 1);
+}
+
+/// What finds no room is handed over as it came, with the reason; and each gives back what it took.
+#[test]
+fn answers_that_are_read_have_a_bound_together() {
+    static RELEASED: AtomicBool = AtomicBool::new(false);
+    let merchant = Merchant::start(|seen, out| match (seen.path(), seen.payment()) {
+        ("/held", _) => {
+            write!(out, "{ASKS}Content-Length: 50000\r\n\r\n{{")?;
+            out.write_all(&[b' '; 40_000])?;
+            out.flush()?;
+            until("the end", LONG, || {
+                RELEASED.load(Ordering::Relaxed).then_some(())
+            });
+            Ok(After::Close)
+        }
+        (_, Some(_)) => shop::sell("sold", out),
+        (path, None) => ask_in_a_body(path[1..].parse().unwrap(), out),
+    });
+    let mut setup = shop::setup(&merchant);
+    setup.config["limits"] = json!({ "challenge_bodies": "64 KiB" });
+    let proxy = setup.start();
+    let ask = |page: &str| -> Answer {
+        let ask = Ask::get(&format!("https://{}/{page}", shop::HOST));
+        proxy.agent(LONG).send(&ask).unwrap()
+    };
+    for _ in 0..4 {
+        assert_eq!(ask("50000").text(), "sold");
+    }
+    let long = ask("70000");
+    assert_eq!(long.reason().as_deref(), Some("limits_exceeded"));
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| ask("held"));
+        let answer = until("it to be held", Duration::from_secs(4), || {
+            Some(ask("50001")).filter(|answer| answer.status == 402)
+        });
+        let decision = answer.one("farepass-decision");
+        assert_eq!(decision, Some("denied; reason=\"limits_exceeded\""));
+        assert!(answer.body.start.starts_with(b"{") && answer.body.length > 50_000);
+        let length = answer.one("content-length").map(str::parse::<u64>);
+        assert_eq!(length, Some(Ok(answer.body.length)));
+        assert_eq!(ask("10000").text(), "sold");
+        assert_eq!(held.join().unwrap().status, 402);
+        RELEASED.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(ask("50002").text(), "sold");
 }

@@ -661,6 +661,49 @@ fn an_answer_that_breaks_off_is_asked_for_again_with_the_same_payment() {
     }
 }
 
+/// A stream whose end cuts its last event off: without its blank line, or in the middle of one.
+fn cut_off(seen: &Seen, out: &mut dyn Write, result: &Value) -> io::Result<After> {
+    let last = event(&answer(seen, result));
+    let last = last.strip_suffix('\n').unwrap();
+    let note = event(&json!({ "jsonrpc": "2.0", "method": "notifications/progress" }));
+    match seen.path() {
+        "/closed" => {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+            write!(out, "{head}Connection: close\r\n\r\n{last}")?;
+            Ok(After::Close)
+        }
+        "/line" => events(out, &[last.trim_end().into()]),
+        _ => events(out, &[note, last.into()]),
+    }
+}
+
+/// Whoever reads events throws such a one away, so nobody asks with it.
+#[test]
+fn an_event_that_does_not_end_asks_for_nothing() {
+    let (merchant, setup) = scripted(|seen, out| cut_off(seen, out, &demand()));
+    let proxy = setup.start();
+    for path in ["/closed", "/line", "/later"] {
+        let answer = post(&proxy, path, &call(&json!(1), "search"));
+        assert_eq!(told(&answer)["result"], demand(), "{path}: {answer:?}");
+    }
+    assert_eq!(merchant.seen().len(), 3);
+    assert_nothing_paid(&merchant, &proxy);
+}
+
+/// Some clients take it all the same, and so it is handed over with what its receipt says.
+#[test]
+fn what_was_paid_for_is_delivered_in_an_event_that_does_not_end() {
+    for path in ["/closed", "/line", "/later"] {
+        let (merchant, setup) = server(|seen, out| cut_off(seen, out, &goods()));
+        let proxy = setup.start();
+        let answer = post(&proxy, path, &call(&json!(1), "search"));
+        let text = answer.text();
+        assert!(text.contains("sold"), "{path}: {text}");
+        assert_eq!(row(&proxy, "settled")["receipt"], "claimed", "{path}");
+        assert_eq!(payments(&merchant, &proxy).len(), 1, "{path}");
+    }
+}
+
 /// What a tool has to say may be long, deep and of many parts, whatever is read of a demand.
 #[test]
 fn a_large_answer_is_delivered_and_its_receipt_is_read() {

@@ -6,14 +6,14 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::support::agent::Ask;
 use crate::support::http::{self, Answer};
 use crate::support::merchant::{After, Merchant, Seen};
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::{shop, tls, until};
+use crate::support::{USDC, shop, tls, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -485,4 +485,48 @@ fn a_402_in_a_coding_that_nobody_unpacks_says_why_it_is_not_paid() {
         );
     }
     assert!(proxy.ledger().rows.is_empty());
+}
+
+/// Nothing that an agent or a merchant could mend makes a rule pay what it has no scheme for.
+#[test]
+fn what_a_rule_pays_nothing_of_is_refused_for_that() {
+    const FIELDS: &str = r#"id="x", realm="shop.stand.test", method="evm", intent="charge""#;
+    let charge = |types: &str| {
+        let request = json!({
+            "amount": "10000", "currency": USDC, "recipient": "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045",
+            "methodDetails": { "chainId": 84532, "credentialTypes": [types], "decimals": 6 },
+        });
+        let request = URL_SAFE_NO_PAD.encode(request.to_string());
+        format!(r#"Payment {FIELDS}, request="{request}""#)
+    };
+    let asks = [
+        r#"L402 macaroon="AGIAJEemVQUTEyNCR0exk7ek90Cg==", invoice="lnbc1""#.into(),
+        r#"LSAT macaroon="AGIAJEemVQUTEyNCR0exk7ek90Cg==", invoice="lnbc100n1pfake""#.into(),
+        charge("transaction"),
+        charge("authorization"),
+    ];
+    let merchant = Merchant::start(move |seen, out| {
+        let asks = &asks[seen.path()[1..].parse::<usize>().unwrap()];
+        let head = "HTTP/1.1 402 Payment Required\r\nContent-Length: 0";
+        write!(out, "{head}\r\nWWW-Authenticate: {asks}\r\n\r\n")?;
+        Ok(After::Keep)
+    });
+    let reasons = |schemes: Value| {
+        let mut setup = shop::setup(&merchant);
+        setup.config["rules"][0]["pay"]["schemes"] = schemes;
+        let proxy = setup.start();
+        let ask = |path| send(&proxy, path, &[("Authorization", "Bearer x")]).reason();
+        ["/0", "/1", "/2", "/3"].map(|path| ask(path).unwrap())
+    };
+    assert_eq!(reasons(json!(["exact"])), ["scheme_unsupported"; 4]);
+    // What a rule does pay has its own faults.
+    assert_eq!(
+        reasons(json!(["evm/charge", "l402"])),
+        [
+            "invoice_invalid",
+            "invoice_invalid",
+            "transfer_method_unsupported",
+            "authorization_conflict",
+        ]
+    );
 }

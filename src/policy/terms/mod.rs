@@ -61,6 +61,14 @@ pub trait Term: Send + Sync {
     /// A refusal, when it is not.
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal>;
 
+    /// Could any way to pay be acceptable that is of these schemes?
+    ///
+    /// # Errors
+    /// A refusal, when none is.
+    fn takes_some(&self, _schemes: &[&str]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// Of two ways to pay at the same price the one with the smaller number is taken.
     fn rank(&self, _ask: &Ask<'_>) -> usize {
         0

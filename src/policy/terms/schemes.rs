@@ -81,7 +81,11 @@ impl Term for Schemes {
     }
 
     fn check(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
-        if self.0.iter().any(|s| *s == ask.requirement.scheme) {
+        self.takes_some(&[&ask.requirement.scheme])
+    }
+
+    fn takes_some(&self, schemes: &[&str]) -> Result<(), Refusal> {
+        if self.0.iter().any(|s| schemes.contains(s)) {
             return Ok(());
         }
         let detail = format!("the rule pays the schemes {}", self.0.join(", "));

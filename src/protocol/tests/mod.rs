@@ -111,6 +111,30 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 #[test]
+fn what_is_wrong_is_about_the_schemes_of_its_protocol() {
+    let head = parts(&[
+        ("payment-required", b"?"),
+        ("www-authenticate", b"Payment id=\"\""),
+        (
+            "www-authenticate",
+            b"L402 macaroon=\"AGI\", invoice=\"lnbc1\"",
+        ),
+    ]);
+    let problems = read(&recognise(&head), &head, None).problems;
+    let about: Vec<_> = problems.iter().map(|problem| problem.schemes).collect();
+    assert_eq!(
+        about,
+        [
+            &["exact", "upto"][..],
+            &["evm/charge", "tempo/charge"],
+            &["l402"],
+        ]
+    );
+    let version_1 = v1_text(r#"{"x402Version":1,"accepts":[]}"#).problems;
+    assert_eq!(version_1[0].schemes, ["exact"]);
+}
+
+#[test]
 fn a_payment_of_the_agents_own_is_seen_in_every_spelling() {
     let payments = [
         ("x-payment", "e30="),

@@ -109,6 +109,14 @@ fn challenges_that_are_not_x402_version_2_are_named() {
             "0 version_unsupported",
         ),
         (
+            challenge(json!([entry(json!({}))]), json!({"x402Version": -2})),
+            "0 version_unsupported",
+        ),
+        (
+            challenge(json!([entry(json!({}))]), json!({"x402Version": 2.5})),
+            "0 version_unsupported",
+        ),
+        (
             challenge(json!([entry(json!({}))]), json!({"x402Version": "2"})),
             "0 malformed_challenge",
         ),
@@ -277,6 +285,17 @@ fn version_1_is_read_from_json_bodies_only() {
         (
             honest.replace("\"x402Version\":1", "\"x402Version\":99"),
             "0 version_unsupported",
+        ),
+        (
+            honest.replace(
+                "\"x402Version\":1",
+                &format!("\"x402Version\":1{}", "0".repeat(30)),
+            ),
+            "0 version_unsupported",
+        ),
+        (
+            honest.replace("\"x402Version\":1", "\"x402Version\":\"1\""),
+            "0 malformed_challenge",
         ),
         (
             honest.replace("\"x402Version\":1", "\"x402Version\":null"),

@@ -108,13 +108,12 @@ pub(in crate::proxy) async fn unread(
     conn: &Conn,
     asked: &Asked,
     original: Response<Body>,
+    why: Refusal,
 ) -> Response<Body> {
     let payer = &conn.proxy.payer;
     let mut response = delivered(conn, original);
     if payer.policy().payable(&asked.host, asked.port) {
-        let detail = "whatever asks for money is in a content coding that is not read here";
-        let refusal = Refusal::new(Reason::MalformedChallenge, detail);
-        let refusal = payer.refuse(asked, refusal).await;
+        let refusal = payer.refuse(asked, why).await;
         refuse::explain(response.headers_mut(), &shown(conn, &refusal));
     }
     response

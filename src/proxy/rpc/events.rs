@@ -10,6 +10,7 @@ use http::HeaderMap;
 use crate::protocol::jsonrpc::Call;
 use crate::protocol::mcp::Answer;
 use crate::proxy::body::{Pieces, Stream};
+use crate::proxy::copies::Share;
 
 /// What comes next in a stream of events. Raw bytes are as they came.
 pub(super) enum Event {
@@ -36,11 +37,11 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Events of at most `most` bytes are read.
-    pub(super) fn new(stream: Stream, call: Arc<Call>, most: usize) -> Self {
+    /// Events of at most `most` bytes are read, of which there is one at a time in the share.
+    pub(super) fn new(stream: Stream, call: Arc<Call>, (most, share): (usize, Share)) -> Self {
         Self {
             stream,
-            split: Split::new(most),
+            split: Split::new(most, Some(share)),
             call,
             paid: false,
             trailers: None,
@@ -50,10 +51,10 @@ impl Events {
     }
 
     /// The same, with an answer that was paid for.
-    pub(super) fn bought(stream: Stream, call: Arc<Call>, most: usize) -> Self {
+    pub(super) fn bought(stream: Stream, call: Arc<Call>, bounds: (usize, Share)) -> Self {
         Self {
             paid: true,
-            ..Self::new(stream, call, most)
+            ..Self::new(stream, call, bounds)
         }
     }
 
@@ -82,6 +83,10 @@ impl Events {
 
     /// Is this event the answer?
     fn answer(&self, raw: &[u8], first: bool) -> Option<Answer> {
+        // Nobody who reads events sees it. What is paid for, some take all the same.
+        if self.split.unended && !self.paid {
+            return None;
+        }
         if self.split.over || raw.len() > self.split.most {
             return self.paid.then(Answer::unread);
         }
@@ -98,6 +103,7 @@ impl Events {
         first.push_back(self.split.buffer.freeze());
         Pieces {
             first,
+            held: self.split.share.map(Arc::new),
             rest: (!self.ended).then_some(self.stream),
             trailers: self.trailers,
             ..Pieces::default()
@@ -113,18 +119,23 @@ struct Split {
     /// Where the line begins that `seen` is in.
     line: usize,
     most: usize,
-    /// An event was too long: nothing is read any more.
+    share: Option<Share>,
+    /// An event was too long, or there was no room for it: nothing is read any more.
     over: bool,
+    /// The end of the stream cut the last event off.
+    unended: bool,
 }
 
 impl Split {
-    fn new(most: usize) -> Self {
+    fn new(most: usize, share: Option<Share>) -> Self {
         Self {
             buffer: BytesMut::new(),
             seen: 0,
             line: 0,
             most,
+            share,
             over: false,
+            unended: false,
         }
     }
 
@@ -143,8 +154,11 @@ impl Split {
                 return Some(self.cut(next));
             }
         }
-        self.over |= self.buffer.len() > self.most;
+        let length = self.buffer.len();
+        let room = self.share.as_mut().is_none_or(|share| share.hold(length));
+        self.over |= length > self.most || !room;
         if (self.over || ended) && !self.buffer.is_empty() {
+            self.unended = ended;
             return Some(self.cut(self.buffer.len()));
         }
         None
@@ -216,7 +230,7 @@ mod tests {
     /// What a text is cut into, however it arrives.
     fn cut(text: &str) -> Vec<String> {
         let whole = |size: usize| {
-            let mut split = Split::new(1000);
+            let mut split = Split::new(1000, None);
             let mut out: Vec<String> = vec![];
             let mut push = |bytes: Bytes| out.push(String::from_utf8(bytes.to_vec()).unwrap());
             for piece in text.as_bytes().chunks(size) {
@@ -228,6 +242,7 @@ mod tests {
             while let Some(event) = split.next(true) {
                 push(event);
             }
+            assert_eq!(split.unended, text.ends_with("cut"));
             out
         };
         let at_once = whole(text.len());
@@ -259,7 +274,7 @@ mod tests {
     #[test]
     fn an_event_that_is_too_long_passes_and_so_does_the_rest() {
         let text = format!("data: 1\n\ndata: {}\n\ndata: 3\n\n", "x".repeat(100));
-        let mut split = Split::new(50);
+        let mut split = Split::new(50, None);
         let mut out = vec![];
         for piece in text.as_bytes().chunks(20) {
             split.push(piece);
@@ -271,6 +286,19 @@ mod tests {
         assert_eq!(out[0], "data: 1\n\n");
         assert!(split.over && split.buffer.is_empty());
         assert_eq!(out.concat(), text.as_bytes());
+    }
+
+    #[test]
+    fn an_event_for_which_there_is_no_room_passes() {
+        let budget = crate::proxy::copies::Budget::new((20, 20), 0);
+        let mut split = Split::new(50, Some(budget.share(&"a".into())));
+        split.push(b"data: 1\n\ndata: 2");
+        assert_eq!(split.next(false).unwrap(), "data: 1\n\n");
+        assert!(split.next(false).is_none() && !split.over);
+        split.push(b", and a lot more");
+        assert_eq!(split.next(false).unwrap(), "data: 2, and a lot more");
+        assert!(split.over && split.next(false).is_none());
+        assert!(budget.share(&"b".into()).hold(20));
     }
 
     #[test]

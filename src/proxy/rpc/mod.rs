@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 
 use super::body::{Body, Pieces, Stream};
 use super::challenge::{Asks, End, Part};
+use super::copies::Share;
 use super::exchange::{Route, delivered};
 use super::failure::UpstreamError;
 use super::framing;
@@ -80,14 +81,14 @@ pub(super) async fn capture(
     let part = match body {
         Some(body) => {
             let share = conn.proxy.copies.share(&route.session.id.0);
-            Part::read_within(body, (most, Some(share)), PATIENCE).await
+            Part::of(body, share).read(most, PATIENCE).await
         }
         None => Part::empty(),
     };
     let whole = match part.end {
         End::Broken => return Err(refuse::gateway(&UpstreamError::RequestBody)),
         End::Whole => part.bytes(),
-        End::TooLong | End::Crowded | End::TooSlow => vec![],
+        End::TooLong | End::Crowded | End::TooSlow | End::Foreign => vec![],
     };
     let call = Call::read(&whole).map(Arc::new);
     let tool = match (&call, part.end) {
@@ -108,7 +109,9 @@ pub(super) async fn capture(
     }
     let otherwise = match part.end {
         End::Crowded => NotReplayable::Crowded,
-        End::Whole | End::TooLong | End::TooSlow | End::Broken => NotReplayable::TooLong,
+        End::Whole | End::TooLong | End::TooSlow | End::Broken | End::Foreign => {
+            NotReplayable::TooLong
+        }
     };
     Ok(Replay::of_read(parts, part.into(), otherwise, (call, tool)))
 }
@@ -163,9 +166,16 @@ struct Buyer {
 }
 
 impl Buyer {
+    /// Of what may be held of answers.
+    fn share(&self) -> Share {
+        let session = &self.route.session.id.0;
+        self.conn.proxy.answers.share(session)
+    }
+
     async fn of_json(self, head: response::Parts, stream: Stream) -> Response<Body> {
         let most = self.conn.proxy.limits.challenge_body;
-        let part = Part::read(stream, most, PATIENCE).await;
+        let part = Part::of(stream, self.share()).in_search(&head);
+        let part = part.read(most, PATIENCE).await;
         if part.end == End::Broken {
             return refuse::gateway(&UpstreamError::Closed);
         }
@@ -176,7 +186,7 @@ impl Buyer {
 
     async fn of_events(mut self, head: response::Parts, stream: Stream) -> Response<Body> {
         let most = self.conn.proxy.limits.challenge_body;
-        let mut events = Events::new(stream, Arc::clone(&self.call), most);
+        let mut events = Events::new(stream, Arc::clone(&self.call), (most, self.share()));
         match events.next().await {
             Event::Answer(raw, answer) => {
                 let response = Response::from_parts(head, events.rest(raw));

@@ -15,7 +15,8 @@ use crate::protocol::jsonrpc::Call;
 use crate::protocol::mcp::Answer;
 use crate::proxy::body::{Body, Pieces, Source, Stream};
 use crate::proxy::challenge::{End, Part};
-use crate::proxy::exchange::delivered;
+use crate::proxy::copies::Share;
+use crate::proxy::exchange::{Route, delivered};
 use crate::proxy::failure::UpstreamError;
 use crate::proxy::purchase::conclude;
 use crate::proxy::serve::Conn;
@@ -30,6 +31,7 @@ struct Due {
 /// A payment with the head of the answer to it.
 struct Paid {
     conn: Arc<Conn>,
+    session: Arc<str>,
     call: Arc<Call>,
     head: response::Parts,
     due: Due,
@@ -38,7 +40,7 @@ struct Paid {
 
 /// What the agent gets for its money.
 pub(in crate::proxy) async fn paid(
-    conn: &Arc<Conn>,
+    (conn, route): (&Arc<Conn>, &Route),
     call: &Arc<Call>,
     answer: Result<Response<Source>, UpstreamError>,
     signed: Signed,
@@ -57,6 +59,7 @@ pub(in crate::proxy) async fn paid(
     let coded = head.headers.contains_key(header::CONTENT_ENCODING);
     let paid = Paid {
         conn: Arc::clone(conn),
+        session: Arc::clone(&route.session.id.0),
         call: Arc::clone(call),
         head,
         due: Due {
@@ -76,19 +79,25 @@ pub(in crate::proxy) async fn paid(
 }
 
 impl Paid {
+    /// Of what may be held of answers.
+    fn share(&self) -> Share {
+        self.conn.proxy.answers.share(&self.session)
+    }
+
     async fn by_json(self, stream: Stream) -> Response<Body> {
         let limits = &self.conn.proxy.limits;
         let most = limits.challenge_body;
-        let part = Part::read(stream, most, limits.upstream_total).await;
+        let part = Part::of(stream, self.share());
+        let part = part.read(most, limits.upstream_total).await;
         match part.end {
             End::Broken => return self.unanswered().await,
-            // Too long to be looked into: delivered, and its receipt not seen.
+            // Too long to be looked into, or too many are by now: delivered, and its receipt not seen.
             End::TooLong | End::Crowded | End::TooSlow => {
                 return self
                     .settle(StatusCode::OK, HeaderMap::new(), part.into())
                     .await;
             }
-            End::Whole => {}
+            End::Whole | End::Foreign => {}
         }
         match bought(&self.call, &self.head, &part, most) {
             Some(answer) => self.answered(answer, part.into()).await,
@@ -102,7 +111,7 @@ impl Paid {
 
     async fn by_events(self, stream: Stream) -> Response<Body> {
         let most = self.conn.proxy.limits.challenge_body;
-        let mut events = Events::bought(stream, Arc::clone(&self.call), most);
+        let mut events = Events::bought(stream, Arc::clone(&self.call), (most, self.share()));
         match events.next().await {
             Event::Answer(raw, answer) => self.answered(answer, events.rest(raw)).await,
             Event::End(_) | Event::Broken => self.unanswered().await,
