@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::terminal::Talk;
 use super::{Command, Exit, Failure, Terminal, setup};
-use crate::app::{self, Options, Running};
+use crate::app::{self, Options};
 use crate::budget::Frozen;
 use crate::config::Config;
 use crate::ledger::sessions::{DEFAULT, Named};

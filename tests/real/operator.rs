@@ -19,7 +19,7 @@ use crate::support::http::{Body, read_body, read_head};
 use crate::support::merchant::{Merchant, shop};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::stand::request;
-use crate::support::until;
+use crate::support::{linger, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAGE: &str = "https://shop.stand.test/report";
@@ -281,6 +281,32 @@ fn a_refusal_without_numbers_has_none() {
         assert!(said.contains("over_session_cap"), "{said}");
         assert_eq!(said.contains("0.0023456"), numbers, "{said}");
     }
+}
+
+/// A rolling restart is just when somebody presses it.
+#[test]
+fn a_freeze_by_signal_while_the_proxy_drains_holds_after_the_next_start() {
+    let (merchant, setup) = crate::support::shop::open(|_, out| {
+        linger(Duration::from_secs(3));
+        crate::support::shop::sell("sold", out)
+    });
+    let mut proxy = setup.start();
+    let mut curl = proxy.curl(PAGE);
+    let mut agent = curl.stdout(Stdio::null()).spawn().unwrap();
+    until("a payment on its way", PATIENCE, || {
+        (paid(&merchant) == 1).then_some(())
+    });
+    proxy.terminate();
+    until("the drain", PATIENCE, || {
+        proxy.stderr().contains("stopping").then_some(())
+    });
+    proxy.freeze();
+    let ended = until("the end", PATIENCE, || proxy.ended());
+    assert!(ended.success(), "{ended:?}");
+    assert!(agent.wait().unwrap().success());
+    proxy.start_again();
+    assert_eq!(proxy.get(PAGE).reason().as_deref(), Some("frozen"));
+    assert_eq!(paid(&merchant), 1);
 }
 
 #[test]
