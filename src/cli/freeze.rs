@@ -10,6 +10,7 @@ use crate::admin::control;
 use crate::budget::Frozen;
 use crate::config::Config;
 use crate::payer::{self, STOP_FILE};
+use crate::settings::host_and_port;
 
 /// Stop payments at once: all, those to a host, or those of an agent
 ///
@@ -62,9 +63,15 @@ struct Whose {
 }
 
 impl Whose {
-    fn frozen(&self) -> Result<Frozen, Failure> {
-        control::frozen(&self.scope, self.name.as_deref())
-            .map_err(|problem| Failure::new(Exit::Usage, plain(&problem)))
+    fn frozen(&self, terminal: &Terminal) -> Result<Frozen, Failure> {
+        let name = self.name.as_deref();
+        let what = control::frozen(&self.scope, name)
+            .map_err(|problem| Failure::new(Exit::Usage, plain(&problem)))?;
+        let port = name.and_then(|name| host_and_port(name).ok()?.1);
+        if let (Frozen::Host(host), Some(_)) = (&what, port) {
+            terminal.say(format_args!("farepass: it is for all ports of {host}"));
+        }
+        Ok(what)
     }
 }
 
@@ -74,7 +81,7 @@ impl Command for Freeze {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config_for(terminal, setup::LEDGER)?;
         if !self.list {
-            let what = self.whose.frozen()?;
+            let what = self.whose.frozen(terminal)?;
             setup::wait(owner::freeze(&config, what, &self.why))?;
         }
         show(&config, terminal, self.json)
@@ -86,7 +93,8 @@ impl Command for Unfreeze {
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config_for(terminal, setup::LEDGER)?;
-        setup::wait(owner::unfreeze(&config, self.whose.frozen()?))?;
+        let what = self.whose.frozen(terminal)?;
+        setup::wait(owner::unfreeze(&config, what))?;
         show(&config, terminal, self.json)
     }
 }
