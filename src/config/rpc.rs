@@ -89,7 +89,7 @@ pub(super) fn upto(file: &Section) -> Vec<Upto> {
 }
 
 /// Warns of rules that allow `upto` and not Permit2, by which alone it moves assets.
-pub(super) fn unmoved(upto: &[Upto]) -> Vec<SectionError> {
+fn unmoved(upto: &[Upto]) -> Vec<SectionError> {
     let never = |upto: &Upto| {
         let error = "the rule never pays `upto`, which moves assets by Permit2";
         let hint = "write `transfer_methods: [eip3009, permit2]` beside it";
@@ -98,13 +98,13 @@ pub(super) fn unmoved(upto: &[Upto]) -> Vec<SectionError> {
     upto.iter().filter(|u| !u.moves).map(never).collect()
 }
 
-/// Warns of rules that allow `upto` where no node can tell how much was taken.
-pub(super) fn unproven(
+/// Warns of rules that allow `upto` where it is never paid, or where no node can tell how much was taken.
+pub(super) fn doubts(
     upto: &[Upto],
     wallets: &[super::WalletEntry],
     rpc: &[RpcEntry],
 ) -> Vec<SectionError> {
-    let mut warnings = vec![];
+    let mut warnings = unmoved(upto);
     for Upto {
         place, networks, ..
     } in upto.iter().filter(|u| u.moves)
