@@ -14,6 +14,7 @@ use super::query::filter;
 use super::routes::{self, Op};
 use super::sessions::{self, SessionError, Wanted};
 use super::{Admin, Parts, budgets, openapi};
+use crate::budget::Reject;
 use crate::event::State;
 use crate::ledger::sessions::SessionError as BookError;
 use crate::ledger::{PostError, Reader};
@@ -213,6 +214,9 @@ fn mode(mode: Mode) -> &'static str {
 impl From<PostError> for Problem {
     fn from(error: PostError) -> Self {
         match error {
+            PostError::Rejected(reject @ (Reject::NoSuchApproval | Reject::NoSuchPayment)) => {
+                Self::Unknown(reject.to_string())
+            }
             PostError::Rejected(reject) => Self::Conflict(reject.to_string()),
             PostError::Unavailable(_) | PostError::Damaged(_) => {
                 Self::Unavailable(error.to_string())

@@ -28,6 +28,9 @@ const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// Nobody says that a proxy runs.
+    #[error("no proxy runs on {0}")]
+    NoProxy(String),
     /// The ledger is in use, but nobody says where.
     #[error("a process holds {0}, but there is no serve.json that says where it listens")]
     NoBeacon(String),
@@ -163,7 +166,7 @@ pub const ALIVE: &str = "/healthz";
 /// When there is none, it does not answer, or it says why not.
 pub async fn probe(state_dir: &Path, what: &str) -> Result<(), ClientError> {
     let beacon = Beacon::seen(state_dir)
-        .ok_or_else(|| ClientError::NoBeacon(state_dir.display().to_string()))?;
+        .ok_or_else(|| ClientError::NoProxy(state_dir.display().to_string()))?;
     let at = here(beacon.admin);
     let request = Request::builder()
         .uri(what)

@@ -14,7 +14,7 @@ use crate::budget::{Asking, Fact, Frozen};
 use crate::ledger::{PostError, Reader};
 use crate::payer::STOP_FILE;
 use crate::payment::is_name;
-use crate::settings::normalise_host;
+use crate::settings::{host_and_port, normalise_host};
 
 /// The body of a freeze or unfreeze.
 #[derive(Deserialize)]
@@ -114,7 +114,8 @@ pub fn frozen(scope: &str, name: Option<&str>) -> Result<Frozen, String> {
     match (scope, name) {
         ("all", None) => Ok(Frozen::All),
         ("host", Some(name)) => {
-            let host = normalise_host(name).map_err(|e| e.to_string())?;
+            // A freeze is for all ports of a host. Rows of the ledger name it with one.
+            let (host, _) = host_and_port(name).map_err(|e| e.to_string())?;
             Ok(Frozen::Host(host))
         }
         ("agent", Some(name)) if !name.is_empty() && !name.contains(' ') => {

@@ -67,10 +67,7 @@ fn operation(route: &Route) -> Value {
         "parameters": parameters(route),
         "responses": {
             route.status.to_string(): answer(route),
-            "default": {
-                "description": "Why it was not done (RFC 9457).",
-                "content": { "application/problem+json": { "schema": schema("Problem") } },
-            },
+            "default": problem("Why it was not done (RFC 9457)."),
         },
     });
     let Value::Object(members) = &mut operation else {
@@ -78,6 +75,12 @@ fn operation(route: &Route) -> Value {
     };
     if route.op == Op::Describe {
         members.insert("security".into(), json!([]));
+    }
+    if named(route)
+        && let Some(Value::Object(responses)) = members.get_mut("responses")
+    {
+        let missing = problem("There is nothing of that name (RFC 9457).");
+        responses.insert("404".into(), missing);
     }
     if let Some(name) = route.body {
         // These have defaults for everything.
@@ -87,6 +90,16 @@ fn operation(route: &Route) -> Value {
         members.insert("requestBody".into(), body);
     }
     operation
+}
+
+/// Does it speak of one thing, by the id in its path or by those in its body?
+fn named(route: &Route) -> bool {
+    route.path.contains('{') || route.op == Op::Reconcile
+}
+
+fn problem(why: &str) -> Value {
+    let content = json!({ "application/problem+json": { "schema": schema("Problem") } });
+    json!({ "description": why, "content": content })
 }
 
 /// An id is for one operation; two routes may do the same.

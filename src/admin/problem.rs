@@ -24,6 +24,9 @@ pub(super) enum Problem {
     /// Nothing at this path.
     #[error("there is nothing here")]
     NotFound,
+    /// An id that names nothing.
+    #[error("{0}")]
+    Unknown(String),
     /// Another method would do.
     #[error("the method must be one of: {0}")]
     Method(String),
@@ -46,7 +49,7 @@ impl Problem {
         match self {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Conflict(_) => StatusCode::CONFLICT,
@@ -77,6 +80,7 @@ impl Problem {
             }
             Self::Host
             | Self::NotFound
+            | Self::Unknown(_)
             | Self::Request(_)
             | Self::Conflict(_)
             | Self::TooLong

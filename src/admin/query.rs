@@ -6,6 +6,7 @@ use super::problem::Problem;
 use crate::event::State;
 use crate::ledger::Filter;
 use crate::payment::SessionId;
+use crate::settings::as_listed;
 
 /// Payments that one page lists unless it is asked for another number.
 const PAGE: usize = 100;
@@ -31,7 +32,7 @@ pub(super) fn filter(query: &str, possible: &[&str]) -> Result<Filter, Problem> 
         match name {
             "session" => filter.session = Some(SessionId(value.into())),
             "agent" => filter.agent = Some(value),
-            "host" => filter.host = Some(value),
+            "host" => filter.host = Some(as_listed(&value)),
             "rule" => filter.rule = Some(value),
             "reason" => filter.reason = Some(value),
             "state" => filter.state = Some(state(&value).ok_or_else(wrong)?),
@@ -87,6 +88,9 @@ mod tests {
         let read = |query| filter(query, &all);
         let it = read("host=h%3A8443&agent=a%20b&state=denied&limit=99999").unwrap();
         assert_eq!(it.host.as_deref(), Some("h:8443"));
+        let it = read("host=H.test.%3A8443").unwrap();
+        assert_eq!(it.host.as_deref(), Some("h.test:8443"));
+        let it = read("host=h&agent=a%20b&state=denied&limit=99999").unwrap();
         assert_eq!(it.agent.as_deref(), Some("a b"));
         assert_eq!((it.state, it.limit), (Some(State::Denied), PAGE_MAX));
         for wrong in [

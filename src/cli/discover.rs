@@ -52,10 +52,9 @@ impl Command for Discover {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = Config::load(terminal.globals.config.as_deref())?;
         let fetch = app::fetch(&config).map_err(|e| Failure::new(Exit::Failed, e))?;
-        let book = book(&config, terminal);
+        let book = book(&config, terminal)?;
         let (rows, problems) = setup::work("asking the catalogues", async {
-            let found = self.found(&config, &fetch, book).await;
-            found.map_err(|e| Failure::new(Exit::Failed, e))?
+            self.found(&config, &fetch, book).await?
         })?;
         for problem in &problems {
             terminal.say(format_args!("farepass: {}", plain(problem)));

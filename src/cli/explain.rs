@@ -87,12 +87,12 @@ impl Command for Explain {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = Config::load(terminal.globals.config.as_deref())?;
         let now = clock::wall();
-        let book = book(&config, terminal);
+        let book = book(&config, terminal)?;
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|e| Failure::new(Exit::Failed, e))?;
         let json = self.json;
         let explained = runtime.block_on(self.explain(&config, book.as_deref(), now));
-        let explained = explained.map_err(|e| Failure::new(Exit::Failed, e))?;
+        let explained = explained?;
         match json {
             true => terminal.json(&page::json(&explained))?,
             false => page::write(&mut terminal.out, &explained)?,
@@ -104,16 +104,21 @@ impl Command for Explain {
     }
 }
 
-/// The ledger, if there is one that can be read. Without it nothing counts as spent.
-pub(super) fn book(config: &Config, terminal: &Terminal) -> Option<Arc<dyn Reader>> {
+/// The ledger, if there is one that can be read. Without it nothing counts as spent; with one that is lost or damaged
+/// nothing is paid, so nothing is foretold.
+pub(super) fn book(
+    config: &Config,
+    terminal: &Terminal,
+) -> Result<Option<Arc<dyn Reader>>, Failure> {
     match config.read_ledger() {
-        Ok(book) => Some(book),
-        Err(OpenError::Missing(_)) => None,
+        Ok(book) => Ok(Some(book)),
+        Err(OpenError::Missing(_)) => Ok(None),
+        Err(damaged @ OpenError::Damaged(_)) => Err(damaged.into()),
         Err(problem) => {
             terminal.say(format_args!(
                 "farepass: without what is spent already: {problem}"
             ));
-            None
+            Ok(None)
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::admin::control;
 use crate::budget::Frozen;
 use crate::config::Config;
 use crate::payer::{self, STOP_FILE};
+use crate::settings::host_and_port;
 
 /// Stop payments at once: all, those to a host, or those of an agent
 ///
@@ -65,10 +66,17 @@ impl Whose {
     /// Read for a freeze, or for the end of one.
     fn read(
         &self,
+        terminal: &Terminal,
         by: impl Fn(&str, Option<&str>) -> Result<Frozen, String>,
     ) -> Result<Frozen, Failure> {
-        by(&self.scope, self.name.as_deref())
-            .map_err(|problem| Failure::new(Exit::Usage, plain(&problem)))
+        let name = self.name.as_deref();
+        let what =
+            by(&self.scope, name).map_err(|problem| Failure::new(Exit::Usage, plain(&problem)))?;
+        let port = name.and_then(|name| host_and_port(name).ok()?.1);
+        if let (Frozen::Host(host), Some(_)) = (&what, port) {
+            terminal.say(format_args!("farepass: it is for all ports of {host}"));
+        }
+        Ok(what)
     }
 }
 
@@ -78,7 +86,7 @@ impl Command for Freeze {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config_for(terminal, setup::LEDGER)?;
         if !self.list {
-            let what = self.whose.read(control::freezable)?;
+            let what = self.whose.read(terminal, control::freezable)?;
             setup::wait(owner::freeze(&config, what, &self.why))?;
         }
         show(&config, terminal, self.json)
@@ -90,7 +98,8 @@ impl Command for Unfreeze {
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config_for(terminal, setup::LEDGER)?;
-        setup::wait(owner::unfreeze(&config, self.whose.read(control::frozen)?))?;
+        let what = self.whose.read(terminal, control::frozen)?;
+        setup::wait(owner::unfreeze(&config, what))?;
         show(&config, terminal, self.json)
     }
 }

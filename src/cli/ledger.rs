@@ -11,6 +11,7 @@ use crate::admin;
 use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader};
 use crate::payment::{PaymentId, SessionId};
+use crate::settings;
 
 pub(super) mod export;
 mod reconcile;
@@ -122,7 +123,7 @@ impl List {
         let filter = Filter {
             session: self.session.map(|id| SessionId(id.into())),
             state: self.state,
-            host: self.host,
+            host: self.host.as_deref().map(settings::as_listed),
             agent: self.agent,
             denied: self.denied,
             limit: self.limit,
@@ -132,29 +133,11 @@ impl List {
             Some(book) => setup::wait(async { Ok(book.payments(filter).await?) })?,
             None => vec![],
         };
-        if self.json {
-            terminal.json_list(&rows)?;
-            return Ok(Exit::Done);
+        match (self.json, rows.is_empty()) {
+            (true, _) => terminal.json_list(&rows)?,
+            (false, true) => terminal.say("no payments"),
+            (false, false) => table(&rows).write(&mut terminal.out, width())?,
         }
-        if rows.is_empty() {
-            terminal.say("no payments");
-            return Ok(Exit::Done);
-        }
-        let mut table = Table::new(
-            &["TIME", "STATE", "CHARGED", "REQUEST", "AGENT", "PAYMENT"],
-            3,
-        );
-        for row in &rows {
-            table.row([
-                minute(row.time),
-                row.state.name().into(),
-                charged(row),
-                request(row),
-                row.agent.clone(),
-                short(row.id),
-            ]);
-        }
-        table.write(&mut terminal.out, width())?;
         if self.limit != 0 && rows.len() == self.limit {
             terminal.say(format_args!(
                 "the newest {}; --limit 0 shows all",
@@ -163,6 +146,22 @@ impl List {
         }
         Ok(Exit::Done)
     }
+}
+
+fn table(rows: &[SpendEvent]) -> Table {
+    let heads = ["TIME", "STATE", "CHARGED", "REQUEST", "AGENT", "PAYMENT"];
+    let mut table = Table::new(&heads, 3);
+    for row in rows {
+        table.row([
+            minute(row.time),
+            row.state.name().into(),
+            charged(row),
+            request(row),
+            row.agent.clone(),
+            short(row.id),
+        ]);
+    }
+    table
 }
 
 /// What it counts; for a refusal, why.

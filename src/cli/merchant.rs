@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::table::{Table, plain, width};
+use super::table::{Table, width};
 use super::{Command, Exit, Failure, Terminal, owner, setup};
 use crate::admin::control;
 use crate::config::Config;
-use crate::settings::normalise_host;
+use crate::settings::{host_and_port, normalise_host};
 
 /// What is remembered of hosts that were paid: recipients and lowest prices
 ///
@@ -80,8 +80,11 @@ fn list(
     host: Option<&str>,
     json: bool,
 ) -> Result<(), Failure> {
+    // What is remembered is for all ports of a host, and rows of the ledger name it with one.
+    let host = host.map(host_and_port).transpose();
+    let host = host.map_err(|e| Failure::new(Exit::Usage, e))?;
     let mut rows = all(config)?;
-    if let Some(host) = host {
+    if let Some((host, _)) = &host {
         rows = of(&rows, host).cloned().collect();
     }
     if json {
@@ -89,7 +92,7 @@ fn list(
     }
     if rows.is_empty() {
         match host {
-            Some(host) => terminal.say(format_args!("nothing is remembered of {}", plain(host))),
+            Some((host, _)) => terminal.say(format_args!("nothing is remembered of {host}")),
             None => terminal.say("no host was paid yet"),
         }
         return Ok(());

@@ -208,11 +208,32 @@ pub fn main() -> ExitCode {
 
 /// `farepass help COMMAND` is `farepass COMMAND --help`: the word that other programs know.
 fn helped(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    if arguments.get(1).is_some_and(|word| word == "help") {
-        arguments.remove(1);
+    let at = command_at(&arguments);
+    if arguments.get(at).is_some_and(|word| word == "help") {
+        arguments.remove(at);
         arguments.push("--help".into());
     }
     arguments
+}
+
+/// Where the first word stands that is neither an option for every command nor the value of one.
+fn command_at(arguments: &[OsString]) -> usize {
+    let globals = Globals::augment_args(clap::Command::new("farepass"));
+    let valued = |word: &str| {
+        let mut options = globals.get_arguments();
+        let named = word.strip_prefix("--");
+        options.any(|o| o.get_long() == named && o.get_action().takes_values())
+    };
+    let mut at = 1_usize;
+    while let Some(word) = arguments.get(at).and_then(|word| word.to_str()) {
+        match word {
+            "--" => break,
+            _ if valued(word) => at = at.saturating_add(2),
+            _ if word.starts_with('-') => at = at.saturating_add(1),
+            _ => break,
+        }
+    }
+    at
 }
 
 fn dispatch(matches: &ArgMatches) -> Result<Exit, Failure> {

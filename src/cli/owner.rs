@@ -47,7 +47,8 @@ impl<T> Try<T> {
                 Ok(Self::Busy(error))
             }
             Err(
-                error @ (ClientError::Token(_)
+                error @ (ClientError::NoProxy(_)
+                | ClientError::Token(_)
                 | ClientError::Silent(_)
                 | ClientError::Refused { .. }),
             ) => Err(error.into()),

@@ -199,7 +199,8 @@ impl From<ClientError> for Failure {
             ClientError::Refused { status, .. } if status == http::StatusCode::BAD_REQUEST => {
                 Self::new(Exit::Usage, error)
             }
-            ClientError::NoBeacon(_)
+            ClientError::NoProxy(_)
+            | ClientError::NoBeacon(_)
             | ClientError::Connection(..)
             | ClientError::Silent(_)
             | ClientError::Refused { .. } => Self::new(Exit::Failed, error),

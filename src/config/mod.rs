@@ -201,7 +201,7 @@ impl Config {
         section.take("assets");
         let rpc = rpc::read(section.take("rpc"), &base, problems);
         wallets::unasked(&wallets, &rpc, problems);
-        let mut warnings = rpc::unproven(&upto, &wallets, &rpc);
+        let mut warnings = rpc::doubts(&upto, &wallets, &rpc);
         let known = (policy.assets(), &*rpc);
         warnings.extend(wallets::marked(&mut wallets, known, problems));
         Self {

@@ -61,6 +61,8 @@ pub(super) struct Upto {
     place: Section,
     /// `None`: on those of the wallets.
     networks: Option<Vec<String>>,
+    /// May it move assets by Permit2, as `upto` does?
+    moves: bool,
 }
 
 /// The rules that allow `upto`. What is wrong with them is said by who reads them.
@@ -68,24 +70,45 @@ pub(super) fn upto(file: &Section) -> Vec<Upto> {
     let rules = file.peek("rules").and_then(|rules| rules.items().ok());
     let allows = |rule: Section| {
         let pay = rule.peek("pay")?;
-        let mut schemes = pay.peek("schemes")?.items().ok()?.into_iter();
-        let place = schemes.find(|s| s.clone().text().as_deref() == Ok("upto"))?;
+        let named = |key: &str, word: &str| {
+            let mut items = pay.peek(key)?.items().ok()?.into_iter();
+            items.find(|s| s.clone().text().as_deref() == Ok(word))
+        };
+        let place = named("schemes", "upto")?;
+        let moves = named("transfer_methods", "permit2").is_some();
         let list = pay.peek("networks").and_then(|list| list.items().ok());
         let text = |s: Section| s.text().ok();
         let networks = list.map(|list| list.into_iter().filter_map(text).collect());
-        Some(Upto { place, networks })
+        Some(Upto {
+            place,
+            networks,
+            moves,
+        })
     };
     rules.into_iter().flatten().filter_map(allows).collect()
 }
 
-/// Warns of rules that allow `upto` where no node can tell how much was taken.
-pub(super) fn unproven(
+/// Warns of rules that allow `upto` and not Permit2, by which alone it moves assets.
+fn unmoved(upto: &[Upto]) -> Vec<SectionError> {
+    let never = |upto: &Upto| {
+        let error = "the rule never pays `upto`, which moves assets by Permit2";
+        let hint = "write `transfer_methods: [eip3009, permit2]` beside it";
+        upto.place.error(error).hint(hint)
+    };
+    upto.iter().filter(|u| !u.moves).map(never).collect()
+}
+
+/// Warns of rules that allow `upto` where it is never paid, or where no node can tell how much was taken.
+pub(super) fn doubts(
     upto: &[Upto],
     wallets: &[super::WalletEntry],
     rpc: &[RpcEntry],
 ) -> Vec<SectionError> {
-    let mut warnings = vec![];
-    for Upto { place, networks } in upto {
+    let mut warnings = unmoved(upto);
+    for Upto {
+        place, networks, ..
+    } in upto.iter().filter(|u| u.moves)
+    {
         let named = |network: &Network| {
             let list = networks.as_ref();
             list.is_none_or(|list| list.iter().any(|n| n == network.as_str()))

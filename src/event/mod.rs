@@ -152,7 +152,8 @@ pub struct SpendEvent {
     pub pay_to: String,
     /// Signed, atomic units.
     pub amount: Option<Amount>,
-    /// What a receipt says was taken, atomic units.
+    /// What was taken, atomic units, as a receipt says it in line with what was signed, or as a chain or the wallet
+    /// shows it.
     pub amount_settled: Option<Amount>,
     /// `amount` in the unit of account, rounded up.
     pub price: Option<Usd>,

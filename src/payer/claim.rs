@@ -64,8 +64,11 @@ pub(super) fn differs(about: &About, claim: &Claim) -> bool {
         || network.is_some_and(|n| n.as_str() != about.network())
 }
 
-/// What the receipt says, for the record. `before`: what an earlier one said stays.
+/// What the receipt says, for the record. `before`: what an earlier one said stays. An amount is in the books only
+/// where it is what was signed, or the part of a maximum that `paid` has: any other is a claim that moved nothing
+/// (threats M-13, X-20).
 pub(super) fn says(event: &mut SpendEvent, receipt: &Receipt, paid: &Paid, before: bool) {
+    let signed = event.amount;
     match receipt {
         _ if before => {
             event.receipt = Some("claimed".into());
@@ -73,7 +76,7 @@ pub(super) fn says(event: &mut SpendEvent, receipt: &Receipt, paid: &Paid, befor
         }
         Receipt::Claimed(claim) => {
             event.receipt = Some("claimed".into());
-            event.amount_settled = claim.amount;
+            event.amount_settled = claim.amount.filter(|amount| Some(*amount) == signed);
             event.transaction.clone_from(&claim.transaction);
         }
         Receipt::Denied { why, transaction } => {

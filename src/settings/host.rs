@@ -90,6 +90,25 @@ pub fn normalise_host(host: &str) -> Result<String, NotHost> {
     Ok(host.to_ascii_lowercase())
 }
 
+/// A host with its port, if one is written. Rows of the ledger name hosts so.
+///
+/// # Errors
+/// When it is no host, or several.
+pub fn host_and_port(text: &str) -> Result<(String, Option<u16>), NotHostPattern> {
+    let HostPattern { name, port } = text.parse()?;
+    match name {
+        Name::Exactly(name) => Ok((name.into(), port)),
+        Name::Below(_) | Name::Any => Err(NotHostPattern::Host(NotHost::Character)),
+    }
+}
+
+/// A host as rows of the ledger name it, however it is written here. What is no host stays as it is: no row has it.
+#[must_use]
+pub fn as_listed(text: &str) -> String {
+    let listed = text.parse().map(|host: HostPattern| host.to_string());
+    listed.unwrap_or_else(|_| text.to_owned())
+}
+
 /// An IPv4 address in the clothes of IPv6 (mapped, compatible, translated, NAT64, 6to4) would be a
 /// second spelling of a host that rules name by its first. Teredo hides one as well.
 fn holds_ipv4(address: Ipv6Addr) -> bool {
@@ -318,6 +337,27 @@ mod tests {
         }
         assert_eq!(normalise_host(&"a".repeat(64)), Err(NotHost::Length));
         assert_eq!(normalise_host(&"a.".repeat(130)), Err(NotHost::Length));
+    }
+
+    #[test]
+    fn a_host_is_listed_in_one_spelling() {
+        for (text, listed) in [
+            ("API.a.test.", "api.a.test"),
+            ("API.a.test.:8443", "api.a.test:8443"),
+            ("::1", "[::1]"),
+            ("[0::1]:80", "[::1]:80"),
+            ("no host", "no host"),
+            ("", ""),
+        ] {
+            assert_eq!(as_listed(text), listed);
+        }
+        let parted = |text| host_and_port(text).ok();
+        assert_eq!(parted("A.test.:1"), Some(("a.test".into(), Some(1))));
+        assert_eq!(parted("[::1]:2"), Some(("::1".into(), Some(2))));
+        assert_eq!(parted("::1"), Some(("::1".into(), None)));
+        for none in ["*", "*.a.test", "a.test:0", "a b"] {
+            assert_eq!(parted(none), None, "{none}");
+        }
     }
 
     #[test]

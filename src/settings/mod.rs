@@ -29,7 +29,7 @@ pub use cidr::{Cidr, NotCidr};
 pub use discovery::discovery;
 pub use entrance::{Entrance, EntranceTls, NotEntrance, here};
 pub use grammar::{NotPercent, NotRate, NotSize, NotSpan, Percent, Rate, Size, Span};
-pub use host::{HostPattern, NotHost, NotHostPattern, normalise_host};
+pub use host::{HostPattern, NotHost, NotHostPattern, as_listed, host_and_port, normalise_host};
 pub use identity::ClientCertificate;
 pub use ledger::Postgres;
 pub use limits::Limits;

@@ -17,12 +17,13 @@ use crate::evm::{Address, Login};
 use crate::money::Network;
 use crate::payment::{Instruction, Signature};
 use crate::section::{Section, SectionError};
+use crate::settings::path;
 
 /// The kind, as in the configuration.
 pub(super) const KIND: WalletKind = WalletKind {
     kind: "local",
     remote: false,
-    check: |section| settings(section).map(drop),
+    check: |section| settings(section, Path::new("")).map(drop),
     open,
 };
 
@@ -107,12 +108,14 @@ impl Held {
     }
 }
 
+/// A file, and the key that names it.
+type Named = (Section, PathBuf);
+
 /// `key_file` and `passphrase_file`.
-fn settings(mut section: Section) -> Result<(Section, Option<Section>), SectionError> {
-    let key_file = section.need("key_file")?;
-    key_file.clone().text()?;
-    let passphrase_file = section.take("passphrase_file");
-    passphrase_file.clone().map(Section::text).transpose()?;
+fn settings(mut section: Section, base: &Path) -> Result<(Named, Option<Named>), SectionError> {
+    let named = |file: Section| path(file.clone(), base).map(|path| (file, path));
+    let key_file = named(section.need("key_file")?)?;
+    let passphrase_file = section.take("passphrase_file").map(named).transpose()?;
     section.finish()?;
     Ok((key_file, passphrase_file))
 }
@@ -126,12 +129,9 @@ fn open(opening: Opening) -> Result<Arc<dyn Wallet>, SectionError> {
         fetch: _,
     } = opening;
     let whole = section.clone();
-    let (key_file, passphrase_file) = settings(section)?;
-    let path = base.join(key_file.clone().read::<String>()?);
-    let passphrase = match passphrase_file {
-        Some(file) => Some(read_passphrase(&base, file)?),
-        None => None,
-    };
+    let ((key_file, path), passphrase_file) = settings(section, &base)?;
+    let read = |(file, path): Named| passphrase(&path).map_err(|e| explain(&file, &e));
+    let passphrase = passphrase_file.map(read).transpose()?;
     let key = load(&path, passphrase.as_ref()).map_err(|e| explain(&key_file, &e))?;
     check_networks(&whole, &key_file, &key, &networks)?;
     Ok(Arc::new(Local {
@@ -248,13 +248,7 @@ fn unlock(path: &Path, json: &[u8], passphrase: &SecretString) -> Result<Key, Ke
     }
 }
 
-/// The first line's end is not part of a passphrase; everything else is.
-fn read_passphrase(base: &Path, file: Section) -> Result<SecretString, SectionError> {
-    let path = base.join(file.clone().read::<String>()?);
-    passphrase(&path).map_err(|e| explain(&file, &e))
-}
-
-/// The passphrase in a file: its text without the end of the line.
+/// The passphrase in a file: its text without the end of the line. Everything else is part of it.
 ///
 /// # Errors
 /// When the file cannot be read, is open to others, or holds none.

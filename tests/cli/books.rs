@@ -268,8 +268,11 @@ fn a_lost_or_rolled_back_ledger_is_exit_code_5() {
             &["ledger", "list"],
             &["spend"],
             &["session", "list"],
+            &["explain", "https://api.example.com/v1/x"],
+            &["discover", "https://127.0.0.1:1"],
         ] {
-            home.farepass(command).failed(5, &[words]);
+            let ended = home.farepass(command).failed(5, &[words]);
+            assert_eq!(ended.out, "", "{command:?}");
         }
     };
     fs::write(&file, &old).unwrap();
@@ -279,6 +282,10 @@ fn a_lost_or_rolled_back_ledger_is_exit_code_5() {
     // The operator accepts it.
     fs::remove_file(home.at(".farepass/installed")).unwrap();
     home.farepass(["ledger", "list"]).ok();
+    home.farepass(["explain", "https://api.example.com/v1/x"])
+        .ok();
+    fs::write(&file, vec![0x5a; old.len()]).unwrap();
+    reads("");
 }
 
 /// What every request gets, not what one would get in a new session.

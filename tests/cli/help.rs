@@ -261,6 +261,15 @@ fn a_closed_pipe_is_quiet() {
 }
 
 #[test]
+fn where_no_proxy_runs_the_probe_says_so() {
+    let home = Home::ready();
+    for probe in [&["ready"][..], &["ready", "--alive"]] {
+        let ended = home.farepass(probe).failed(1, &["no proxy runs on "]);
+        assert!(!ended.err.contains("holds"), "{ended:?}");
+    }
+}
+
+#[test]
 fn without_a_configuration_the_hint_is_init() {
     let home = Home::new();
     for args in [
@@ -292,10 +301,17 @@ fn help_is_a_word_too() {
     for (word, option) in [
         (&["help"][..], &["--help"][..]),
         (&["help", "ledger", "list"], &["ledger", "list", "--help"]),
+        (&["--no-color", "help", "run"], &["run", "--help"]),
+        (
+            &["--log", "warn", "--log-format=json", "help", "run"],
+            &["run", "--help"],
+        ),
     ] {
         let page = home.farepass(word).ok().out;
         assert_eq!(page, home.farepass(option).ok().out);
         assert!(page.contains("Usage: farepass"), "{page}");
     }
     home.farepass(["help", "nobody"]).failed(2, &["nobody"]);
+    // Here it is somebody's value.
+    home.farepass(["--log", "help"]).failed(2, &[]);
 }

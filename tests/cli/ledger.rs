@@ -52,6 +52,9 @@ fn an_export_has_what_the_list_has() {
     );
     assert_eq!(csv.lines().count(), 2, "{csv}");
     assert!(csv.contains(",0.01,0.01,\"USD\","), "{csv}");
+    let column = |line: &str| line.rsplit(',').next().map(str::to_owned);
+    let owed: Vec<_> = csv.lines().filter_map(column).collect();
+    assert_eq!(owed, ["owed", "false"], "what came later comes last");
     let focus = export(home, &["--format", "focus", "--denied"]);
     assert!(focus.starts_with("BilledCost,"), "{focus}");
     let costs: Vec<&str> = focus
@@ -90,6 +93,66 @@ fn an_id_as_it_is_listed_is_that_of_one_payment() {
     ] {
         let said = format!("there is no payment `{none}`");
         home.farepass(["ledger", "show", none]).failed(1, &[&said]);
+    }
+}
+
+#[test]
+fn a_list_that_is_cut_says_so_as_json_too() {
+    let Some(street) = spent() else { return };
+    let list = |options: &[&str]| {
+        let args = ["ledger", "list", "--denied"].iter().chain(options);
+        street.home.farepass(args).ok()
+    };
+    let note = "the newest 1; --limit 0 shows all";
+    let table = list(&["--limit", "1"]);
+    assert!(table.err.contains(note), "{table:?}");
+    let rows = list(&["--limit", "1", "--json"]);
+    assert_eq!(rows.json().as_array().unwrap().len(), 1);
+    assert!(rows.err.contains(note), "{rows:?}");
+    for whole in [&["--json"][..], &["--limit", "0", "--json"]] {
+        assert_eq!(list(whole).err, "", "{whole:?}");
+    }
+}
+
+/// A name that was copied, with capitals, a dot at its end or a port, is that of the same host.
+#[test]
+fn a_host_is_found_however_it_is_written() {
+    let Some(street) = spent() else { return };
+    let home = &street.home;
+    for (host, found) in [
+        ("shop.example", 1),
+        ("SHOP.example", 1),
+        ("shop.example.", 1),
+        ("shop.example:8443", 0),
+        ("no host", 0),
+    ] {
+        let args = ["ledger", "list", "--json", "--host", host];
+        let rows = home.farepass(args).ok().json();
+        assert_eq!(rows.as_array().unwrap().len(), found, "{host}");
+    }
+    for host in ["shop.example", "SHOP.example.", "shop.example:8443"] {
+        let rows = home.farepass(["merchant", "list", host, "--json"]).ok();
+        assert!(rows.out.contains("shop.example"), "{host}: {rows:?}");
+    }
+    home.farepass(["merchant", "list", "no host"])
+        .failed(2, &["write a host"]);
+}
+
+/// Rows have hosts with their ports, and who is in a hurry copies one.
+#[test]
+fn a_freeze_takes_a_host_as_the_ledger_has_it() {
+    let home = Home::ready();
+    let port = home.farepass(["freeze", "host", "Shop.example:8443"]).ok();
+    let line = "frozen: host shop.example since";
+    assert!(port.out.contains(line), "{port:?}");
+    assert!(port.err.contains("all ports of shop.example"), "{port:?}");
+    let port = home.farepass(["unfreeze", "host", "shop.example.:1"]).ok();
+    assert!(port.err.contains("all ports of shop.example"), "{port:?}");
+    let plain = home.farepass(["freeze", "host", "shop.example"]).ok();
+    assert_eq!(plain.err, "", "{plain:?}");
+    for wrong in ["*", "a.example:0", "https://a.example", "a..example:1"] {
+        home.farepass(["freeze", "host", wrong])
+            .failed(2, &["farepass: "]);
     }
 }
 

@@ -187,6 +187,8 @@ async fn whatever_else_a_receipt_says_all_of_it_counts() {
         assert_eq!(row.state, State::Settled, "{claim}");
         let flags: &[Flag] = if wrong { &[Flag::ReceiptMismatch] } else { &[] };
         assert_eq!(row.flags, flags, "{claim}");
+        let all = Some(Amount(MOST)).filter(|_| claim["amount"] == "20000");
+        assert_eq!(row.amount_settled, all, "no other number: {claim}");
         outlive(&stage).await;
         assert_eq!(stage.spent().await, (Usd(20_000_000), 1), "{claim}");
     }

@@ -182,6 +182,27 @@ fn every_route_is_described_and_answers_as_described() {
         assert!((400..500).contains(&answer.status), "{method} {path}");
         answers.push(told(method, template, &answer));
     }
+    // An id that is well formed and names nothing.
+    let payment = format!("pay_{}", "0".repeat(32));
+    let payments = json!({ "payments": [payment] });
+    let approve = "/api/v1/approvals/{approval}/approve";
+    let none = approve.replace("{approval}", &format!("apr_{}", "0".repeat(32)));
+    for (template, path, body, detail) in [
+        (approve, &*none, None, "no such approval"),
+        (
+            "/api/v1/reconcile",
+            "/api/v1/reconcile",
+            Some(&payments),
+            "no such payment",
+        ),
+    ] {
+        let answer = ask(&proxy, "POST", path, body);
+        assert_eq!(answer.status, 404, "{path}: {}", answer.text());
+        assert_eq!(answer.json()["detail"], detail);
+        let missing = &description["paths"][template]["post"]["responses"]["404"];
+        assert!(missing.is_object(), "{template}: {missing}");
+        answers.push(told("POST", template, &answer));
+    }
     // What is not described is not there.
     for (template, methods) in description["paths"].as_object().unwrap() {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {

@@ -122,18 +122,21 @@ pub(super) fn flags(event: &SpendEvent) -> String {
     names.join(" ")
 }
 
+/// What came later comes last: some readers count columns.
+const LATER: [&str; 4] = ["record_seq", "record_hash", "made", "owed"];
+
 pub(super) fn head() -> String {
     let names = COLUMNS.iter().map(|(name, _)| *name);
-    let names: Vec<&str> = names.chain(["record_seq", "record_hash", "made"]).collect();
+    let names: Vec<&str> = names.chain(LATER).collect();
     names.join(",")
 }
 
 pub(super) fn line(row: &Recorded) -> String {
     let cells = COLUMNS.iter().map(|(_, cell)| cell(&row.event));
-    // What came later comes last: some readers count columns.
     join(cells.chain([
         Cell::number(row.record_seq),
         Cell::text(&row.record_hash),
         Cell::text(row.event.id.made()),
+        Cell::number(row.event.owed),
     ]))
 }

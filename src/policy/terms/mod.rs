@@ -162,7 +162,6 @@ pub(super) fn read(pay: &mut Section, catalog: &Catalog) -> Result<Vec<Named>, S
 
 /// Refuses keys that would contradict each other.
 pub(super) fn agree(pay: &Section) -> Result<(), SectionError> {
-    schemes::agree(pay)?;
     let approval = pay.peek("approval");
     let Some(asks) = approval.and_then(|a| a.peek("new_payee")) else {
         return Ok(());

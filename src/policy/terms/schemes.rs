@@ -55,24 +55,6 @@ pub(super) fn known(
     Ok(word)
 }
 
-/// `upto` moves assets by Permit2 alone, so a rule that has the one without the other never pays by it.
-pub(super) fn agree(pay: &Section) -> Result<(), SectionError> {
-    let has = |key: &str, word: &str| {
-        let items = pay.peek(key).and_then(|list| list.items().ok());
-        items.and_then(|items| {
-            items
-                .into_iter()
-                .find(|i| i.clone().text().as_deref() == Ok(word))
-        })
-    };
-    match (has("schemes", "upto"), has("transfer_methods", "permit2")) {
-        (Some(upto), None) => Err(upto
-            .error("`upto` moves assets by Permit2, which this rule does not allow")
-            .hint("write `transfer_methods: [eip3009, permit2]` beside it")),
-        _ => Ok(()),
-    }
-}
-
 struct Schemes(Vec<&'static str>);
 
 impl Term for Schemes {

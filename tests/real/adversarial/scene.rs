@@ -56,15 +56,14 @@ fn setup(file: &File, case: &Case, merchant: &Merchant) -> Setup {
         .unwrap_or(1 << 20);
     // Half the agent's patience, so that an answer of ours still reaches it.
     let patience = format!("{}s", (file.deadline_s / 2).max(1));
-    // What we cannot do at all needs no forbidding, and `upto` has no way but Permit2.
+    // What we cannot do at all needs no forbidding.
     let methods: Vec<_> = texts("transfer_methods")
         .into_iter()
         .filter(|m| ["eip3009", "permit2"].contains(&&**m))
         .collect();
-    let permits = methods.iter().any(|m| m == "permit2");
     let schemes: Vec<_> = texts("schemes")
         .into_iter()
-        .filter(|s| s == "exact" || permits && s == "upto")
+        .filter(|s| ["exact", "upto"].contains(&&**s))
         .chain(
             texts("rails")
                 .contains(&"mpp".into())

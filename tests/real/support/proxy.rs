@@ -430,10 +430,16 @@ impl Books {
         Self { rows }
     }
 
-    /// Sum of signed atomic units in these states.
+    /// Sum of atomic units in these states: what was taken of a payment that is settled, where its row says so, else
+    /// what was signed.
     pub(crate) fn sum(&self, states: &[&str]) -> u128 {
         let counted = |row: &&Value| states.iter().any(|s| row["state"] == *s);
-        let amount = |row: &Value| row["amount"].as_str().unwrap().parse::<u128>().unwrap();
+        let amount = |row: &Value| {
+            let taken = row["amount_settled"].as_str();
+            let taken = taken.filter(|_| row["state"] == "settled");
+            let amount = taken.or(row["amount"].as_str());
+            amount.unwrap().parse::<u128>().unwrap()
+        };
         self.rows.iter().filter(counted).map(amount).sum()
     }
 
