@@ -15,6 +15,7 @@ mod instruction;
 mod reason;
 mod receipt;
 mod trace;
+mod uri;
 
 pub use id::{ApprovalId, NotApprovalId, NotPaymentId, PaymentId};
 pub use instruction::{Instruction, Signature};
@@ -121,6 +122,8 @@ pub enum Tool {
     None,
     /// The tool or prompt of this name, or the resource of this URI.
     Named(Arc<str>),
+    /// The resource of this URI, which its server may take for another one.
+    Doubtful(Arc<str>),
     /// Perhaps one: the body was not read, or servers may read it in different ways.
     Unknown,
 }
@@ -130,15 +133,28 @@ impl Tool {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
-            Self::Named(name) => Some(name),
+            Self::Named(name) | Self::Doubtful(name) => Some(name),
             Self::None | Self::Unknown => None,
+        }
+    }
+
+    /// The resource of this URI.
+    #[must_use]
+    pub fn resource(uri: &str) -> Self {
+        match uri::is_plain(uri) {
+            true => Self::Named(uri.into()),
+            false => Self::Doubtful(uri.into()),
         }
     }
 }
 
 impl From<Option<&str>> for Tool {
     fn from(name: Option<&str>) -> Self {
-        name.map_or(Self::None, |name| Self::Named(name.into()))
+        match name {
+            None => Self::None,
+            Some(uri) if uri.contains("://") => Self::resource(uri),
+            Some(name) => Self::Named(name.into()),
+        }
     }
 }
 

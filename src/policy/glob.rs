@@ -13,6 +13,11 @@ impl Glob {
         Self::of_parts(text.split('*').map(|part| part.as_bytes().into()).collect())
     }
 
+    /// Does it match this text and no other?
+    pub(super) fn is(&self, text: &[u8]) -> bool {
+        matches!(&*self.parts, [only] if **only == *text)
+    }
+
     /// From the parts between the stars, which may hold stars themselves.
     pub(super) fn of_parts(parts: Vec<Box<[u8]>>) -> Self {
         Self { parts }

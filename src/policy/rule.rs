@@ -1,7 +1,7 @@
 //! One rule: what it matches, and what it then says.
 
 use crate::money::{Amount, Usd};
-use crate::payment::{Asked, Requirement};
+use crate::payment::{Asked, Requirement, Tool};
 use crate::section::{Problems, Section, SectionError};
 use crate::settings::{HostPattern, name, of_name};
 
@@ -125,7 +125,14 @@ impl Rule {
 
     fn names_tool(&self, asked: &Asked) -> bool {
         let named = |tool: &str| self.tools.iter().any(|glob| glob.matches(tool.as_bytes()));
-        self.tools.is_empty() || asked.tool.name().is_some_and(named)
+        let listed = |tool: &str| self.tools.iter().any(|glob| glob.is(tool.as_bytes()));
+        self.tools.is_empty()
+            || match (&asked.tool, &self.says) {
+                (Tool::Named(name), _) | (Tool::Doubtful(name), Says::Deny) => named(name),
+                // What is written out is meant.
+                (Tool::Doubtful(name), Says::Pay(_)) => listed(name),
+                (Tool::None | Tool::Unknown, _) => false,
+            }
     }
 
     fn names_agent(&self, asked: &Asked) -> bool {

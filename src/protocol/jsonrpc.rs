@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::mcp::Form;
-use super::{a2a, encoding, resource};
+use super::{a2a, encoding};
 use crate::payment::Tool;
 
 /// Characters of a name or URI that rules are asked about.
@@ -170,12 +170,12 @@ impl Call {
         })
     }
 
-    /// What rules are asked about. A resource whose URI may be another one to its server may be any of them.
+    /// What rules are asked about.
     #[must_use]
     pub fn tool(&self) -> Tool {
-        match self.method == Method::Resource && !resource::is_plain(&self.name) {
-            true => Tool::Unknown,
-            false => Tool::Named((&*self.name).into()),
+        match self.method {
+            Method::Resource => Tool::resource(&self.name),
+            Method::Tool | Method::Prompt | Method::Message => Tool::Named((&*self.name).into()),
         }
     }
 

@@ -26,7 +26,6 @@ pub mod mcp;
 mod mpp;
 mod mpp_native;
 mod receipt;
-mod resource;
 mod sign_in;
 mod statements;
 mod tempo_charge;

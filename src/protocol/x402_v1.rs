@@ -161,10 +161,13 @@ pub(crate) fn speaks_x402(body: &[u8]) -> bool {
 fn check_version(raw: &RawValue) -> Result<(), Problem> {
     match raw.get() {
         "1" => Ok(()),
-        "2" => Err(Problem::new(
-            Reason::MalformedChallenge,
-            "x402 version 2 terms stand in the body only; the PAYMENT-REQUIRED header is missing",
-        )),
+        "2" => Err(Problem {
+            schemes: x402_v2::DIALECT.schemes,
+            ..Problem::new(
+                Reason::MalformedChallenge,
+                "x402 version 2 terms stand in the body only; the PAYMENT-REQUIRED header is missing",
+            )
+        }),
         other if is_number(other) => Err(Problem::new(
             Reason::VersionUnsupported,
             "the body names a version of x402 other than 1",

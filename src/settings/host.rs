@@ -105,8 +105,14 @@ pub fn host_and_port(text: &str) -> Result<(String, Option<u16>), NotHostPattern
 /// A host as rows of the ledger name it, however it is written here. What is no host stays as it is: no row has it.
 #[must_use]
 pub fn as_listed(text: &str) -> String {
-    let listed = text.parse().map(|host: HostPattern| host.to_string());
-    listed.unwrap_or_else(|_| text.to_owned())
+    let Ok(host) = text.parse::<HostPattern>() else {
+        return text.to_owned();
+    };
+    match host.host() {
+        // Rows leave the usual one out, and the brackets with it.
+        Some((name, None | Some(443))) => name.to_owned(),
+        Some(_) | None => host.to_string(),
+    }
 }
 
 /// An IPv4 address in the clothes of IPv6 (mapped, compatible, translated, NAT64, 6to4) would be a
@@ -344,7 +350,9 @@ mod tests {
         for (text, listed) in [
             ("API.a.test.", "api.a.test"),
             ("API.a.test.:8443", "api.a.test:8443"),
-            ("::1", "[::1]"),
+            ("API.a.test:443", "api.a.test"),
+            ("::1", "::1"),
+            ("[0::1]", "::1"),
             ("[0::1]:80", "[::1]:80"),
             ("no host", "no host"),
             ("", ""),

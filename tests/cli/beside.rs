@@ -206,7 +206,7 @@ fn at_a_terminal_a_run_goes_on_while_another_one_uses_its_proxy() {
     let second = begin(home, "second", &script);
     let ended = Ended::of(second.wait_with_output().unwrap()).ok();
     let bought = bought_all(&ended);
-    assert!(bought > 3, "nothing waits for another proxy: {ended:?}");
+    assert!(bought > 1, "nothing waits for another proxy: {ended:?}");
     assert_eq!(street.sold(), bought);
     assert!(
         ended.out.contains(&format!("\"pid\":{owner},")),

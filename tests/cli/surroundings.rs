@@ -21,7 +21,7 @@ fn certificates_that_the_user_trusts_stay_trusted() {
     };
     let (one, two) = (start("one").unwrap(), start("two").unwrap());
     let script = format!(
-        "curl -sS https://localhost:{}/ && curl -sS https://localhost:{}/ && echo; grep -c BEGIN \"$NODE_EXTRA_CA_CERTS\"; ls \"$SSL_CERT_DIR\" | wc -l; node -e 'require(\"node:https\").get(process.argv[1], r => console.log(\"node\", r.resume().statusCode))' https://localhost:{}/",
+        "curl -sS https://localhost:{}/ && curl -sS https://localhost:{}/ && echo both; grep -c BEGIN \"$NODE_EXTRA_CA_CERTS\"; ls \"$SSL_CERT_DIR\" | wc -l; node -e 'require(\"node:https\").get(process.argv[1], r => console.log(\"node\", r.resume().statusCode))' https://localhost:{}/",
         one.address().port(),
         two.address().port(),
         two.address().port(),
@@ -36,6 +36,7 @@ fn certificates_that_the_user_trusts_stay_trusted() {
     let lines: Vec<_> = ended.out.lines().collect();
     let counted = lines.iter().filter(|line| line.trim() == "3").count();
     assert_eq!(counted, 2, "{ended:?}");
+    assert!(ended.out.contains("both\n"), "{ended:?}");
     if there_is("node") {
         assert!(ended.out.contains("node 200\n"), "{ended:?}");
     }

@@ -95,6 +95,28 @@ async fn a_no_holds_also_when_its_reason_is_gone() {
     delivered(&stage, pay(&stage, "800000", OTHER).await.unwrap()).await;
 }
 
+/// Its server may take it for another one, but it is the one that the person saw.
+#[tokio::test]
+async fn a_yes_is_for_one_resource_however_its_uri_is_spelled() {
+    let stage = stage(FIRST_HOST).await;
+    let read = async |uri: &str| {
+        let asked = Asked {
+            tool: Tool::resource(uri),
+            ..stage.asked("api.example.com")
+        };
+        let offer = offer("10000", FIRST);
+        stage.payer.authorize(&asked, &offer).await
+    };
+    let report = id_of(&question(read("docs://reports/q1 2025").await));
+    let vault = id_of(&question(read("docs://vault/all the keys").await));
+    assert_ne!(report, vault);
+    stage.payer.answer(vault, false).await.unwrap();
+    stage.payer.answer(report, true).await.unwrap();
+    delivered(&stage, read("docs://reports/q1 2025").await.unwrap()).await;
+    let why = reason(read("docs://vault/all the keys").await);
+    assert_eq!(why, Reason::ApprovalDenied);
+}
+
 /// `%62` is a `b` (RFC 3986 section 6.2.2.2), to whoever serves the path and to whoever was asked.
 #[tokio::test]
 async fn a_no_holds_for_the_path_in_every_spelling() {

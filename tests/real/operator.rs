@@ -5,6 +5,7 @@ use std::io::{BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::support::http::{Body, read_body, read_head};
 use crate::support::merchant::{Merchant, shop};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::stand::request;
-use crate::support::{linger, until};
+use crate::support::until;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAGE: &str = "https://shop.stand.test/report";
@@ -286,8 +287,12 @@ fn a_refusal_without_numbers_has_none() {
 /// A rolling restart is just when somebody presses it.
 #[test]
 fn a_freeze_by_signal_while_the_proxy_drains_holds_after_the_next_start() {
-    let (merchant, setup) = crate::support::shop::open(|_, out| {
-        linger(Duration::from_secs(3));
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let (merchant, setup) = crate::support::shop::open(move |_, out| {
+        until("the freeze", PATIENCE, || {
+            told.load(Ordering::SeqCst).then_some(())
+        });
         crate::support::shop::sell("sold", out)
     });
     let mut proxy = setup.start();
@@ -301,6 +306,11 @@ fn a_freeze_by_signal_while_the_proxy_drains_holds_after_the_next_start() {
         proxy.stderr().contains("stopping").then_some(())
     });
     proxy.freeze();
+    until("the freeze", PATIENCE, || {
+        let frozen = said(&proxy, &["freeze", "--list", "--json"]);
+        (!frozen.as_array()?.is_empty()).then_some(())
+    });
+    over.store(true, Ordering::SeqCst);
     let ended = until("the end", PATIENCE, || proxy.ended());
     assert!(ended.success(), "{ended:?}");
     assert!(agent.wait().unwrap().success());

@@ -186,7 +186,8 @@ fn a_denied_resource_is_bought_in_no_spelling() {
 #[test]
 fn a_list_of_resources_is_not_left_by_dots() {
     let (merchant, mut setup) = shop::open(|_, out| shop::sell("premium", out));
-    setup.config["rules"][0]["match"]["tools"] = json!(["https://data.example/cheap/*"]);
+    setup.config["rules"][0]["match"]["tools"] =
+        json!(["https://data.example/cheap/*", "docs://a b"]);
     setup.config["rules"][0]["pay"]["mcp"] = json!(true);
     let proxy = setup.start();
     let read = |uri: &str| {
@@ -198,13 +199,16 @@ fn a_list_of_resources_is_not_left_by_dots() {
     let answer = read("https://data.example/cheap/../premium/x");
     assert_eq!(reason(&answer), "host_not_allowed", "{}", answer.text());
     assert!(shop::payments(&merchant).is_empty());
-    assert_eq!(read("https://data.example/cheap/x").status, 200);
+    for uri in ["https://data.example/cheap/x", "docs://a b"] {
+        assert_eq!(read(uri).status, 200, "{uri}");
+    }
 }
 
 /// What was paid and never came is not paid again where a new rule has the request read (threat M-12).
 #[test]
 fn a_call_stays_the_same_when_the_policy_changes() {
-    let (merchant, setup) = shop::open(|_, _| Ok(After::Reset));
+    let (merchant, mut setup) = shop::open(|_, _| Ok(After::Reset));
+    setup.log = "info";
     let mut proxy = setup.start();
     let call = CALL.replace("admin-delete", "search");
     let ask = |proxy: &Proxy| reason(&post(proxy, &[JSON], call.as_bytes()));

@@ -22,6 +22,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::ledger::{OpenError, Reader, SessionRow};
 use crate::money::Network;
+use crate::settings::here;
 
 /// What a model is told about all of it.
 const INSTRUCTIONS: &str = "The budget of this session for paid web requests, read only. A proxy pays \
@@ -48,7 +49,8 @@ impl Asker {
     /// Where a person answers, when a proxy runs.
     pub(super) fn approve_url(&self, asking: &Asking) -> Option<String> {
         let beacon = Beacon::seen(&self.config.state_dir)?;
-        Some(format!("http://{}/approvals/{}", beacon.admin, asking.id))
+        let admin = here(beacon.admin);
+        Some(format!("http://{admin}/approvals/{}", asking.id))
     }
 }
 

@@ -13,6 +13,7 @@ use super::door::Door;
 use super::outer::Outer;
 use super::shared::Neighbour;
 use super::{CLOSING, Source};
+use crate::admin::Beacon;
 use crate::admin::client::Client;
 use crate::admin::sessions::{self, Wanted};
 use crate::app::{self, Options, Running, StartError};
@@ -57,7 +58,7 @@ pub(super) struct Access {
     pub(super) book: Arc<dyn Reader>,
     /// Where the ledger's owner leaves word.
     pub(super) state_dir: PathBuf,
-    /// What is to be said of whose session it is.
+    /// What is to be said of it, where the session is somebody else's as well.
     pub(super) told: Option<String>,
     whose: Whose,
 }
@@ -67,8 +68,6 @@ enum Whose {
     Ours(Box<Running>),
     /// With a port of our own, unless everybody must say who it is.
     Theirs(Neighbour, Option<Door>),
-    /// The same, and the session is theirs as well.
-    Outer(Option<Door>),
 }
 
 impl Access {
@@ -126,7 +125,7 @@ impl Access {
             Try::Got(made) => made,
             Try::Busy(error) => return Ok(Try::Busy(error)),
         };
-        let theirs = Self::theirs(config, &client, (proxy, &made)).await;
+        let theirs = Self::theirs(config, client.beacon(), (proxy, &made)).await;
         if theirs.is_err() {
             let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
             let path = format!("sessions/{id}");
@@ -140,55 +139,50 @@ impl Access {
 
     async fn theirs(
         config: Config,
-        client: &Client,
+        beacon: &Beacon,
         (proxy, made): (SocketAddr, &Value),
     ) -> Result<Self, Failure> {
         let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap_or_default();
-        let place = Place {
-            proxy,
-            url: text("proxy").to_owned().into(),
-            passing: client.beacon().passing,
-        };
-        let (mut access, door) = Self::through(&config, place).await?;
+        let place = (proxy, text("proxy").to_owned().into());
+        let mut access = Self::through(config, beacon, place).await?;
         access.session = SessionId(text("id").into());
         access.budget = text("budget").parse().unwrap_or_default();
-        access.whose = Whose::Theirs(Neighbour::watch(config, client), door);
         Ok(access)
     }
 
     /// In the session that the environment is in.
     async fn within(config: Config, outer: Outer, wish: &Wish) -> Result<Self, Failure> {
         let told = outer.may(wish)?;
-        let place = Place {
-            proxy: plain(&outer.beacon.proxy)?,
-            url: outer.url(plain(&outer.beacon.proxy)?),
-            passing: outer.beacon.passing,
-        };
-        let (mut access, door) = Self::through(&config, place).await?;
+        let proxy = plain(&outer.beacon.proxy)?;
+        let place = (proxy, outer.url(proxy));
+        let mut access = Self::through(config, &outer.beacon, place).await?;
         access.session = outer.row.session.id;
         access.budget = outer.row.session.budget;
         access.told = Some(told);
-        access.whose = Whose::Outer(door);
         Ok(access)
     }
 
     /// A way into a proxy that somebody else runs, for a session that is still to be named.
-    async fn through(config: &Config, place: Place) -> Result<(Self, Option<Door>), Failure> {
+    async fn through(
+        config: Config,
+        beacon: &Beacon,
+        (proxy, url): (SocketAddr, Zeroizing<String>),
+    ) -> Result<Self, Failure> {
         let ca = authorities(&config.tls.ca_dir)?;
-        let away = match place.passing {
+        let away = match beacon.passing {
             // Its connections end first, and then the next one begins.
             true => config.limits.drain.saturating_add(AWAY),
             false => AWAY,
         };
         let door = match config.sessions.without_credentials {
-            true => Some(Door::open(place.proxy, &place.url, away).await?),
+            true => Some(Door::open(proxy, &url, away).await?),
             false => None,
         };
         let (proxy, url) = match &door {
             Some(door) => (door.at, door.url.clone()),
-            None => (place.proxy, place.url),
+            None => (proxy, url),
         };
-        let access = Self {
+        Ok(Self {
             proxy,
             url,
             ca,
@@ -197,9 +191,8 @@ impl Access {
             book: config.read_ledger()?,
             state_dir: config.state_dir.clone(),
             told: None,
-            whose: Whose::Outer(None),
-        };
-        Ok((access, door))
+            whose: Whose::Theirs(Neighbour::watch(config, beacon), door),
+        })
     }
 
     /// Closes the session, if it is ours. The proxy goes on, if it is.
@@ -212,11 +205,10 @@ impl Access {
             }
             Whose::Theirs(neighbour, door) => {
                 drop(door);
-                neighbour.end(&self.session).await
-            }
-            Whose::Outer(door) => {
-                drop(door);
-                (None, Ok(()))
+                match self.told {
+                    Some(_) => (neighbour.leave().await, Ok(())),
+                    None => neighbour.end(&self.session).await,
+                }
             }
         }
     }
@@ -229,14 +221,6 @@ impl Access {
         }
         closed
     }
-}
-
-/// A proxy that somebody else runs, and the URL of a session in it.
-struct Place {
-    proxy: SocketAddr,
-    url: Zeroizing<String>,
-    /// Does it end with a program?
-    passing: bool,
 }
 
 /// Where a program under `run` comes in: few can speak to anything but plain TCP.

@@ -44,7 +44,7 @@ impl Folder {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
         // The program may go elsewhere.
-        let place = std::env::current_dir()?.join(std::env::temp_dir());
+        let place = std::path::absolute(std::env::temp_dir())?;
         let path = place.join(format!("farepass-{}", hex::encode(random)));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self { path })

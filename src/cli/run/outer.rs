@@ -31,17 +31,17 @@ impl Outer {
     /// `None` where the environment names no session of this ledger, or one that is over, or no proxy runs.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
+    /// When the ledger of a proxy that runs cannot be read. Where none runs, whoever starts one says what is wrong,
+    /// or mends it.
     pub(super) async fn find(config: &Config) -> Result<Option<Self>, Failure> {
         let Some((user, sha256)) = mcp::credentials() else {
             return Ok(None);
         };
-        let book = match config.read_ledger() {
-            Ok(book) => book,
-            Err(OpenError::Missing(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let row = match row(config, &sha256).await {
+            Ok(row) => row,
+            Err(_) if Beacon::seen(&config.state_dir).is_none() => return Ok(None),
+            Err(error) => return Err(error),
         };
-        let row = book.session_by_secret(&sha256).await?;
         let row = row.filter(|row| !row.closed && row.session.expires > clock::wall());
         let Some(row) = row else {
             return Ok(None);
@@ -79,6 +79,15 @@ impl Outer {
     /// The same session, at this address.
     pub(super) fn url(&self, proxy: SocketAddr) -> Zeroizing<String> {
         Zeroizing::new(format!("http://{}@{proxy}", &*self.user))
+    }
+}
+
+/// The session with this secret, if the ledger has one.
+async fn row(config: &Config, sha256: &str) -> Result<Option<SessionRow>, Failure> {
+    match config.read_ledger() {
+        Ok(book) => Ok(book.session_by_secret(sha256).await?),
+        Err(OpenError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

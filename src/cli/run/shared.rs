@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 
 use super::guests::Guest;
 use crate::admin::Beacon;
-use crate::admin::client::Client;
 use crate::admin::sessions;
 use crate::app::{self, Options, Running, StartError};
 use crate::cli::{Failure, owner};
@@ -30,16 +29,19 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    /// Watches the proxy that `client` speaks to, if it is one that ends with its program. A service
-    /// is left to its supervisor.
-    pub(super) fn watch(config: Config, client: &Client) -> Self {
+    /// Watches the proxy that `beacon` is of, if it is one that ends with its program. A service
+    /// is left to its supervisor, and nobody who comes after it waits for us.
+    pub(super) fn watch(config: Config, beacon: &Beacon) -> Self {
         // Without it, its owner ends without regard to us, and we take over.
-        let here = Guest::enter(&config.state_dir).inspect_err(
-            |error| tracing::warn!(%error, "the proxy's owner cannot be told of this program"),
-        );
+        let enter = || {
+            Guest::enter(&config.state_dir).inspect_err(
+                |error| tracing::warn!(%error, "the proxy's owner cannot be told of this program"),
+            )
+        };
+        let here = beacon.passing.then(enter).and_then(Result::ok);
         let (over, ended) = oneshot::channel();
         let ledger = config.opening();
-        let beacon = client.beacon().clone();
+        let beacon = beacon.clone();
         let watch = tokio::spawn(async move {
             tokio::select! {
                 _ = ended => None,
@@ -47,11 +49,18 @@ impl Neighbour {
             }
         });
         Self {
-            here: here.ok(),
+            here,
             ledger,
             over,
             watch,
         }
+    }
+
+    /// Leaves a session that is somebody else's. The proxy is ours if we took over.
+    pub(super) async fn leave(self) -> Option<Running> {
+        // Whoever took over has nobody to listen, and is known by its result.
+        let _ = self.over.send(());
+        self.watch.await.ok().flatten()
     }
 
     /// Closes the session, wherever it is by now. The proxy is ours if we took over.

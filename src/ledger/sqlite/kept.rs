@@ -80,7 +80,12 @@ impl Writer {
         }
         self.try_again();
         let why = self.shared.healthy().err();
-        let why = why.unwrap_or_else(super::stopped);
+        self.give_up(&why.unwrap_or_else(super::stopped));
+    }
+
+    /// Tells all of them that nobody will store them: what they say is logged then.
+    pub(super) fn give_up(&mut self, why: &PostError) {
+        self.shared.owe_nothing();
         for kept in self.kept.drain(..) {
             (kept.then)(Err::<Posted, _>(why.clone()));
         }

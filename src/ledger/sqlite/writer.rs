@@ -335,7 +335,10 @@ impl Writer {
                 tracing::warn!("the ledger is verified and available again");
             }
             Err(fault) => {
-                self.broke(&fault, pause);
+                let why = self.broke(&fault, pause);
+                if !matches!(why, PostError::Unavailable(_)) {
+                    self.give_up(&why);
+                }
             }
         }
     }

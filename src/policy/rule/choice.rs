@@ -146,10 +146,10 @@ impl Rule {
             doubt = Some(Doubt::Method);
         }
         if !self.names_tool(asked) {
-            if asked.tool != Tool::Unknown {
-                return None;
+            match asked.tool {
+                Tool::Doubtful(_) | Tool::Unknown => doubt = doubt.or(Some(Doubt::Tool)),
+                Tool::None | Tool::Named(_) => return None,
             }
-            doubt = doubt.or(Some(Doubt::Tool));
         }
         if !self.paths.is_empty() {
             let alike = |path| self.may_name_path(path);

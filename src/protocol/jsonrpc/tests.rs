@@ -158,7 +158,9 @@ fn a_resource_in_another_spelling_may_be_any() {
     };
     let named = |name: &str| Tool::Named(name.into());
     assert_eq!(tool("resources/read", "docs://a"), named("docs://a"));
-    assert_eq!(tool("resources/read", "DOCS://a"), Tool::Unknown);
+    let doubtful = Tool::Doubtful("DOCS://a".into());
+    assert_eq!(tool("resources/read", "DOCS://a"), doubtful);
+    assert_eq!(doubtful.name(), Some("DOCS://a"));
     assert_eq!(tool("tools/call", "DOCS://a"), named("DOCS://a"));
     assert_eq!(tool("prompts/get", "a b"), named("a b"));
 }

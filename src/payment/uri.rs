@@ -5,7 +5,6 @@
 //! written, so what may be another one to its server has to be told from it.
 
 use std::fmt::Display;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Schemes that URL libraries know (WHATWG URL, section 4.2), each with the port that they leave out.
@@ -21,7 +20,7 @@ const SPECIAL: &[(&str, &str)] = &[
 /// resource (RFC 3986 section 3.5).
 const ODD: &[u8] = b"\"#'<>\\^`{|}";
 
-/// Does every server take this URI for itself, and for no other?
+/// Does every server take this URI for itself, and for no other? Addresses of IPv6 have too many spellings.
 pub(super) fn is_plain(uri: &str) -> bool {
     let (scheme, rest) = uri.split_once(':').unwrap_or(("x", uri));
     let (authority, path) = match rest.strip_prefix("//") {
@@ -29,8 +28,8 @@ pub(super) fn is_plain(uri: &str) -> bool {
         None => ("", rest),
     };
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
-        Some(_) | None => (authority, None),
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
     };
     let special = SPECIAL.iter().find(|(name, _)| *name == scheme);
     let place = match special {
@@ -42,7 +41,7 @@ pub(super) fn is_plain(uri: &str) -> bool {
     is_plain_scheme(scheme)
         && place
         && port.is_none_or(|port| port != usual && is_same::<u16>(port))
-        && !authority.contains('@')
+        && !authority.contains(['@', '['])
         && is_plain_text(uri.as_bytes())
         && !path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
@@ -55,14 +54,11 @@ fn is_plain_scheme(scheme: &str) -> bool {
 
 /// A host of a scheme that libraries know: there capitals, numbers in other bases and dots at the end are read away.
 fn is_plain_host(host: &str) -> bool {
-    if let Some(address) = host.strip_prefix('[') {
-        return address.strip_suffix(']').is_some_and(is_same::<Ipv6Addr>);
-    }
     let plain =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
     let last = host.rsplit('.').next().unwrap_or_default();
     match last.starts_with(|first: char| first.is_ascii_digit()) {
-        true => is_same::<Ipv4Addr>(host),
+        true => host.split('.').count() == 4 && host.split('.').all(is_same::<u8>),
         false => !last.is_empty() && host.bytes().all(plain),
     }
 }
@@ -118,7 +114,6 @@ mod tests {
             "https://data.example/premium/x",
             "https://data.example:8443/",
             "https://192.0.2.1/x?q=a&b=..",
-            "https://[2001:db8::1]:81/x",
             "git+ssh.1://host/a//b/...",
             "db://host:5432/table/a%20b",
             "keys",
@@ -161,6 +156,9 @@ mod tests {
             ("https://0x7f.1/x", "https://127.0.0.1/x"),
             ("https://127.1/x", "https://127.0.0.1/x"),
             ("https://[::0:1]/x", "https://[::1]/x"),
+            ("docs://[::0:1]/x", "docs://[::1]/x"),
+            ("https://1.2.3/x", "https://1.2.0.3/x"),
+            ("https://1.2.3.04/x", "https://1.2.3.4/x"),
             ("https://dat%61.example/x", "https://data.example/x"),
             ("file:/etc/hosts", "file:///etc/hosts"),
             ("file://localhost/etc/hosts", "file:///etc/hosts"),
