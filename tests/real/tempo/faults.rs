@@ -190,7 +190,8 @@ fn what_the_chain_never_shows_is_closed_and_counts() {
     assert!(proxy.agent(LONG).send(&ask).is_err());
     until("the end", LONG, || proxy.ended());
     proxy.start_again();
-    let closed = until("the last word", 3 * LONG, || {
+    // It lives for a while, and is looked for a while longer: two minutes in all.
+    let closed = until("the last word", 5 * LONG, || {
         stand.tempo("mine", "8");
         let row = proxy.ledger().rows[0].clone();
         (row["state"] == "settled").then_some(row)
