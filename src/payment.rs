@@ -14,6 +14,7 @@ mod id;
 mod instruction;
 mod reason;
 mod receipt;
+mod tool;
 mod trace;
 mod uri;
 
@@ -21,6 +22,7 @@ pub use id::{ApprovalId, NotApprovalId, NotPaymentId, PaymentId};
 pub use instruction::{Instruction, Signature};
 pub use reason::Reason;
 pub use receipt::{Claim, Receipt, SignedReceipt};
+pub use tool::Tool;
 pub use trace::{Cause, SpanId, TRACEPARENT, Trace, TraceId};
 
 /// A session's public name: `default` or what the operator calls it instead, or `ses_` and 16 hexadecimal
@@ -112,50 +114,6 @@ pub struct Asked {
     pub request: Option<RequestKey>,
     /// Where it stands in a trace, if it does.
     pub trace: Option<Trace>,
-}
-
-/// What a body asks an MCP server for, as far as that is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Tool {
-    /// Surely no tool, prompt or resource.
-    #[default]
-    None,
-    /// The tool or prompt of this name, or the resource of this URI.
-    Named(Arc<str>),
-    /// The resource of this URI, which its server may take for another one.
-    Doubtful(Arc<str>),
-    /// Perhaps one: the body was not read, or servers may read it in different ways.
-    Unknown,
-}
-
-impl Tool {
-    /// Its name, where it is known to have one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Named(name) | Self::Doubtful(name) => Some(name),
-            Self::None | Self::Unknown => None,
-        }
-    }
-
-    /// The resource of this URI.
-    #[must_use]
-    pub fn resource(uri: &str) -> Self {
-        match uri::is_plain(uri) {
-            true => Self::Named(uri.into()),
-            false => Self::Doubtful(uri.into()),
-        }
-    }
-}
-
-impl From<Option<&str>> for Tool {
-    fn from(name: Option<&str>) -> Self {
-        match name {
-            None => Self::None,
-            Some(uri) if uri.contains("://") => Self::resource(uri),
-            Some(name) => Self::Named(name.into()),
-        }
-    }
 }
 
 /// Everything the 402 offered, whatever protocols it spoke, and what could not be read.
