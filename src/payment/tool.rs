@@ -42,8 +42,26 @@ impl From<Option<&str>> for Tool {
     fn from(name: Option<&str>) -> Self {
         match name {
             None => Self::None,
-            Some(uri) if uri.contains("://") => Self::resource(uri),
+            Some(uri) if uri.contains(':') => Self::resource(uri),
             Some(name) => Self::Named(name.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_beforehand_is_taken_for_what_would_come() {
+        assert_eq!(Tool::from(None), Tool::None);
+        for name in ["search", "My tool", "docs://vault/keys", "memo:today"] {
+            assert_eq!(Tool::from(Some(name)), Tool::Named(name.into()));
+        }
+        for uri in ["DOCS://vault/keys", "memo:Q1 2025", "docs:/x/../keys"] {
+            let tool = Tool::from(Some(uri));
+            assert_eq!(tool, Tool::Doubtful(uri.into()));
+            assert_eq!(tool.name(), Some(uri));
         }
     }
 }

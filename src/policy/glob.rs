@@ -13,6 +13,11 @@ impl Glob {
         Self::of_parts(text.split('*').map(|part| part.as_bytes().into()).collect())
     }
 
+    /// Does it match every text?
+    pub(super) fn is_any(&self) -> bool {
+        self.parts.len() > 1 && self.parts.iter().all(|part| part.is_empty())
+    }
+
     /// Does it match this text and no other?
     pub(super) fn is(&self, text: &[u8]) -> bool {
         matches!(&*self.parts, [only] if **only == *text)
@@ -83,6 +88,15 @@ fn find<'a>(text: &'a [u8], part: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_text_and_every_text_are_told_apart() {
+        assert!(Glob::new("docs://a b").is(b"docs://a b"));
+        assert!(!Glob::new("docs://*").is(b"docs://*"));
+        assert!(!Glob::new("docs://a").is(b"docs://a b"));
+        assert!(Glob::new("*").is_any() && Glob::new("**").is_any());
+        assert!(!Glob::new("").is_any() && !Glob::new("a*").is_any());
+    }
 
     #[test]
     fn stars_stand_for_any_run() {

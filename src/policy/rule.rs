@@ -125,7 +125,10 @@ impl Rule {
 
     fn names_tool(&self, asked: &Asked) -> bool {
         let named = |tool: &str| self.tools.iter().any(|glob| glob.matches(tool.as_bytes()));
-        let listed = |tool: &str| self.tools.iter().any(|glob| glob.is(tool.as_bytes()));
+        let listed = |tool: &str| {
+            let mut globs = self.tools.iter();
+            globs.any(|glob| glob.is_any() || glob.is(tool.as_bytes()))
+        };
         self.tools.is_empty()
             || match (&asked.tool, &self.says) {
                 (Tool::Named(name), _) | (Tool::Doubtful(name), Says::Deny) => named(name),

@@ -150,4 +150,7 @@ fn a_temporary_folder_may_be_named_from_here() {
         assert!(ended.out.ends_with("1\n"), "{ended:?}");
     }
     assert_eq!(fs::read_dir(home.at("near")).unwrap().count(), 0);
+    let mut command = home.command(["run", "--", "echo", "2"]);
+    command.env("TMPDIR", "");
+    assert_eq!(Ended::of(command.output().unwrap()).ok().out, "2\n");
 }

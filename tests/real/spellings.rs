@@ -202,6 +202,7 @@ fn a_list_of_resources_is_not_left_by_dots() {
     for uri in ["https://data.example/cheap/x", "docs://a b"] {
         assert_eq!(read(uri).status, 200, "{uri}");
     }
+    assert_eq!(reason(&read("docs://c d")), "host_not_allowed");
 }
 
 /// What was paid and never came is not paid again where a new rule has the request read (threat M-12).

@@ -92,19 +92,27 @@ async fn outcome(proxy: &Proxy, host: &str, method: &str, body: &[u8]) -> Outcom
     soon("an answer", h2.outcome(1)).await
 }
 
+/// The merchant answers so, which it does not the first time it is asked; and it is asked once more.
+async fn sent_once_more(
+    method: &str,
+    answer: impl Fn(u32) -> Vec<u8> + Clone + Send + Sync + 'static,
+) {
+    let (origin, mut frames) = merchant(answer).await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let said = outcome(&proxy, HOST, method, b"").await;
+    assert_eq!(said, Outcome::Status(200), "{method}");
+    assert_eq!(requests(&mut frames), 2, "{method}");
+    proxy.assert_well();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_refused_unseen_is_sent_once_more() {
     for method in ["GET", "POST"] {
-        let (origin, mut frames) = merchant(|stream| match stream {
+        sent_once_more(method, |stream| match stream {
             1 => refusal(stream),
             _ => whole(stream),
         })
         .await;
-        let mut proxy = Proxy::start(&origin, |_| {}).await;
-        let said = outcome(&proxy, HOST, method, b"").await;
-        assert_eq!(said, Outcome::Status(200), "{method}");
-        assert_eq!(requests(&mut frames), 2, "{method}");
-        proxy.assert_well();
     }
 }
 
@@ -113,17 +121,11 @@ async fn a_request_that_was_refused_unseen_is_sent_once_more() {
 async fn a_request_that_met_the_end_of_its_connection_is_sent_once_more() {
     for method in ["GET", "POST", "PATCH"] {
         let stays = Arc::new(AtomicBool::new(false));
-        let (origin, mut frames) =
-            merchant(move |stream| match stays.swap(true, Ordering::SeqCst) {
-                false => frame(AWAY, 0, 0, &[0; 8]),
-                true => whole(stream),
-            })
-            .await;
-        let mut proxy = Proxy::start(&origin, |_| {}).await;
-        let said = outcome(&proxy, HOST, method, b"").await;
-        assert_eq!(said, Outcome::Status(200), "{method}");
-        assert_eq!(requests(&mut frames), 2, "{method}");
-        proxy.assert_well();
+        let answer = move |stream| match stays.swap(true, Ordering::SeqCst) {
+            false => frame(AWAY, 0, 0, &[0; 8]),
+            true => whole(stream),
+        };
+        sent_once_more(method, answer).await;
     }
 }
 

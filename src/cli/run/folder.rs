@@ -44,7 +44,10 @@ impl Folder {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
         // The program may go elsewhere.
-        let place = std::path::absolute(std::env::temp_dir())?;
+        let place = match std::env::temp_dir() {
+            none if none.as_os_str().is_empty() => "/tmp".into(),
+            place => std::path::absolute(place)?,
+        };
         let path = place.join(format!("farepass-{}", hex::encode(random)));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self { path })

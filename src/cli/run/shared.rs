@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::LENT;
 use super::guests::Guest;
 use crate::admin::Beacon;
 use crate::admin::sessions;
@@ -30,22 +31,24 @@ pub(super) struct Neighbour {
 
 impl Neighbour {
     /// Watches the proxy that `beacon` is of, if it is one that ends with its program. A service
-    /// is left to its supervisor, and nobody who comes after it waits for us.
+    /// is left to its supervisor, and nobody who comes after it waits for us. Inside of another `run` we end with
+    /// that: what its environment names, such as roots, is gone then, and our session is over.
     pub(super) fn watch(config: Config, beacon: &Beacon) -> Self {
+        let heir = beacon.passing && std::env::var_os(LENT).is_none();
         // Without it, its owner ends without regard to us, and we take over.
         let enter = || {
             Guest::enter(&config.state_dir).inspect_err(
                 |error| tracing::warn!(%error, "the proxy's owner cannot be told of this program"),
             )
         };
-        let here = beacon.passing.then(enter).and_then(Result::ok);
+        let here = heir.then(enter).and_then(Result::ok);
         let (over, ended) = oneshot::channel();
         let ledger = config.opening();
         let beacon = beacon.clone();
         let watch = tokio::spawn(async move {
             tokio::select! {
                 _ = ended => None,
-                running = successor(config, &beacon) => running,
+                running = successor(config, &beacon), if heir => running,
             }
         });
         Self {
@@ -82,11 +85,8 @@ impl Neighbour {
 }
 
 /// Waits until the other one is gone, and becomes the proxy in its place. Our own program says who it is, if
-/// need be through its door. `None` when that is not for us to do, or cannot be done.
+/// need be through its door. `None` when that cannot be done.
 async fn successor(config: Config, beacon: &Beacon) -> Option<Running> {
-    if !beacon.passing {
-        return None;
-    }
     loop {
         tokio::time::sleep(LOOK).await;
         if Beacon::seen(&config.state_dir).is_some() {
