@@ -30,7 +30,9 @@ export async function startTempo({ host, by, quiet, sleep }) {
   const bin = join(dirname(require.resolve("@foundry-rs/anvil-linux-amd64/package.json")), "bin", "anvil");
   // A block a second keeps the clock of the chain: it takes no transaction that may wait for more than 30 s. What is sent is mined at once.
   const args = ["--host", host, "--port", String(port), "--quiet", "--network", "tempo", "--hardfork", "T4",
-    "--chain-id", String(TEMPO_ID), "--block-time", "1", "--mixed-mining"];
+    "--chain-id", String(TEMPO_ID), "--block-time", "1", "--mixed-mining",
+    // Else it keeps the state of each old block in a file of its user's home, nearly 2 MB each, and leaves them there.
+    "--max-persisted-states", "8"];
   const child = spawn(bin, args, { stdio: ["ignore", "ignore", quiet ? "ignore" : "inherit"] });
   const url = `http://${host}:${port}`;
   const transport = http(url);

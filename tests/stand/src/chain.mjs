@@ -34,7 +34,9 @@ const freePort = host => new Promise((ok, no) => {
 export async function startChain({ host, blockTime, quiet }) {
   const port = await freePort(host);
   const bin = join(dirname(require.resolve("@foundry-rs/anvil-linux-amd64/package.json")), "bin", "anvil");
-  const args = ["--host", host, "--port", String(port), "--chain-id", String(C.CHAIN_ID), "--mnemonic", C.MNEMONIC, "--silent"];
+  const args = ["--host", host, "--port", String(port), "--chain-id", String(C.CHAIN_ID), "--mnemonic", C.MNEMONIC, "--silent",
+    // Files of old states in its user's home, which stay there when it is killed.
+    "--max-persisted-states", "8"];
   if (blockTime > 0) args.push("--block-time", String(blockTime));
   const child = spawn(bin, args, { stdio: ["ignore", "ignore", quiet ? "ignore" : "inherit"] });
   const url = `http://${host}:${port}`;
