@@ -256,7 +256,9 @@ fn what_is_free_now_is_handed_over_and_its_payment_counts() {
 
 #[test]
 fn what_is_frozen_spent_or_reloaded_meanwhile_goes_without_a_payment() {
-    let (shop, setup) = Fickle::open();
+    let (shop, mut setup) = Fickle::open();
+    // One purchase after the other, until the new policy is there.
+    setup.budget("1000 USD");
     let proxy = setup.start();
     let unpaid = |reason: &str, path: &str| {
         let (asked, paid) = (shop.asked(), shop::payments(&shop.merchant).len());
