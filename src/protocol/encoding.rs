@@ -166,8 +166,9 @@ pub(super) fn members(json: &str) -> Result<BTreeMap<String, &RawValue>, Problem
     }
 }
 
-/// An object's members in order, repeated ones as well, and no more of them than are read.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+/// An object's members in order, values verbatim, repeated ones as well, and no more of them than are read.
+#[derive(Default)]
+pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -187,7 +188,7 @@ impl<'de> Visitor<'de> for Reading {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = vec![];
         while let Some(member) = map.next_entry()? {
-            if members.len() == PARTS_MAX {
+            if members.len() > PARTS_MAX {
                 return Err(Error::custom("too many members"));
             }
             members.push(member);

@@ -1,14 +1,9 @@
 //! The `extensions` of an x402 version 2 challenge: echoed unchanged, whatever they are. The few
 //! that want more than an echo are named here, with what is done about them.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::encoding::not_json;
+use super::encoding::{Members, object};
 use super::entry::text;
 use super::statements::{self, Offered};
 use crate::payment::{PaymentId, Problem, Reason};
@@ -27,18 +22,18 @@ const APPROVALS: &[&str] = &["eip2612GasSponsoring", "erc20ApprovalGasSponsoring
 /// may be refused with the next.
 const STANDING: &[&str] = &[PAYMENT_IDENTIFIER, "bazaar"];
 
-/// Members of a JSON object in their order, values verbatim.
+/// The extensions, or the members of one.
 #[derive(Default)]
-pub(super) struct Extensions<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Extensions<'a>(Members<'a>);
 
 impl<'a> Extensions<'a> {
     /// Reads a JSON object.
     pub(super) fn read(json: &'a str) -> Result<Self, Problem> {
-        serde_json::from_str(json).map_err(|_| not_json())
+        object(json).map(Self)
     }
 
     pub(super) fn find(&self, key: &str) -> Option<&'a RawValue> {
-        let found = self.0.iter().find(|(k, _)| k == key);
+        let found = self.0.0.iter().find(|(k, _)| k == key);
         found.map(|(_, value)| *value)
     }
 
@@ -97,7 +92,7 @@ impl<'a> Extensions<'a> {
     /// May these be echoed with a request that was not asked for money yet?
     pub(super) fn stand(json: &'a str) -> bool {
         let known = |key: &str| STANDING.contains(&key);
-        Self::read(json).is_ok_and(|all| all.0.iter().all(|(key, _)| known(key)))
+        Self::read(json).is_ok_and(|all| all.0.0.iter().all(|(key, _)| known(key)))
     }
 
     /// The echo: everything as it came, and the payment's id where the merchant asked for one (x402
@@ -116,7 +111,7 @@ impl<'a> Extensions<'a> {
     /// The object again, with the values that `change` has something else for.
     fn write(&self, change: impl Fn(&str, &RawValue) -> Option<String>) -> String {
         let mut json = String::from("{");
-        for (index, (key, value)) in self.0.iter().enumerate() {
+        for (index, (key, value)) in self.0.0.iter().enumerate() {
             if index > 0 {
                 json.push(',');
             }
@@ -137,7 +132,7 @@ fn identified(extension: &RawValue, id: PaymentId) -> Option<String> {
         return None;
     }
     let echoed = info.write(|_, _| None);
-    let comma = if info.0.is_empty() { "" } else { "," };
+    let comma = if info.0.0.is_empty() { "" } else { "," };
     let added = format!("{}{comma}\"id\":\"{id}\"}}", echoed.strip_suffix('}')?);
     Some(members.write(|key, _| (key == "info").then(|| added.clone())))
 }
@@ -164,30 +159,5 @@ fn host(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
         _ => authority,
-    }
-}
-
-impl<'de> Deserialize<'de> for Extensions<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
-    }
-}
-
-/// Reads an object in order.
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Extensions<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
-            members.push((Cow::Owned(key), value));
-        }
-        Ok(Extensions(members))
     }
 }

@@ -323,8 +323,6 @@ pub(super) struct Pieces {
     pub(super) broken: Option<BodyError>,
     /// What they take of the memory that there is for copies.
     pub(super) held: Option<Arc<Share>>,
-    /// Before its error there was time to write what came before it.
-    pub(super) paused: bool,
 }
 
 impl From<Stream> for Pieces {
@@ -361,11 +359,6 @@ impl Pieces {
         }
         if let Some(rest) = &mut self.rest {
             return rest.poll(cx);
-        }
-        if self.broken.is_some() && !std::mem::replace(&mut self.paused, true) {
-            // An error closes the connection with what was not yet written to it.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));

@@ -305,7 +305,6 @@ impl From<Part> for Pieces {
             rest: part.rest,
             trailers: part.trailers,
             broken: part.broken,
-            paused: false,
         }
     }
 }

@@ -227,12 +227,7 @@ impl Replay {
         part(target(&self.head.uri).as_bytes());
         let idempotency = headers.get("idempotency-key");
         part(idempotency.map(HeaderValue::as_bytes).unwrap_or_default());
-        // Also where no rule has it read: a request stays the same when the policy changes.
-        let call = rpc::readable(&self.head.method, headers).then(|| {
-            let body: Vec<u8> = body.pieces().flatten().copied().collect();
-            Some((Call::read(&body)?, body))
-        });
-        match call.flatten() {
+        match self.read(headers, body) {
             None => body.pieces().for_each(|piece| hash.update(piece)),
             // Whoever asks again gives the same question another number.
             Some((call, body)) => {
@@ -246,6 +241,20 @@ impl Replay {
         let mut key = [0; 32];
         key.copy_from_slice(hash.finish().as_ref());
         RequestKey(key)
+    }
+
+    /// The call that a body is, with its bytes; also where no rule has bodies read, so that a request stays the same
+    /// when the policy changes.
+    fn read(&self, headers: &HeaderMap, body: &Body) -> Option<(Arc<Call>, Vec<u8>)> {
+        if self.call.is_none() && !rpc::readable(&self.head.method, headers) {
+            return None;
+        }
+        let body: Vec<u8> = body.pieces().flatten().copied().collect();
+        let call = match &self.call {
+            Some(call) => Arc::clone(call),
+            None => Arc::new(Call::read(&body)?),
+        };
+        Some((call, body))
     }
 
     /// The same of a request that was forked.

@@ -164,8 +164,7 @@ where
         let connection = builder.serve_connection(TokioIo::new(io), service);
         connection.with_upgrades()
     };
-    let pulse = Arc::clone(&bounds.pulse);
-    let idle = move || !answers(&conn) && conn.heads.all_served() && pulse.is_flushed();
+    let idle = move || !answers(&conn) && conn.heads.all_served() && conn.pulse.is_flushed();
     let connection = Resting::new(io, idle, wake);
     Box::pin(bounded(connection, bounds))
 }
@@ -177,7 +176,7 @@ where
     let bounds = Bounds::of(&conn, conn.proxy.limits.connection_idle);
     let io = Noted::new(io, &bounds.pulse);
     let conn = Arc::new(conn);
-    let connection = Connection::new(Arc::clone(&conn), io, &bounds.pulse, &conn.proxy.limits);
+    let connection = Connection::new(conn, io);
     Box::pin(bounded(Box::new(connection), bounds))
 }
 

@@ -182,7 +182,6 @@ impl Kept {
                             rest: None,
                             trailers: copy.trailers.take(),
                             broken: None,
-                            paused: false,
                         });
                     }
                     CopyState::Growing => copy.rest.take(),

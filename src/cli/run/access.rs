@@ -22,7 +22,7 @@ use crate::cli::{Exit, Failure};
 use crate::config::Config;
 use crate::ledger::{OpenError, Reader};
 use crate::money::Usd;
-use crate::payment::SessionId;
+use crate::payment::{Session, SessionId};
 use crate::settings::Entrance;
 use crate::tls;
 
@@ -74,8 +74,9 @@ impl Access {
     /// The session that the environment is in already; else starts a proxy, or asks the one that owns the state
     /// directory for a session.
     pub(super) async fn gain(source: &Source, wish: &Wish) -> Result<Self, Failure> {
-        if let Some(outer) = Outer::find(&source.load()?).await? {
-            return Self::within(source.load()?, outer, wish).await;
+        let config = source.load()?;
+        if let Some(outer) = Outer::find(&config).await? {
+            return Self::within(config, outer, wish).await;
         }
         let wanted = wish.wanted();
         patiently(async || {
@@ -144,10 +145,9 @@ impl Access {
     ) -> Result<Self, Failure> {
         let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap_or_default();
         let place = (proxy, text("proxy").to_owned().into());
-        let mut access = Self::through(config, beacon, place).await?;
-        access.session = SessionId(text("id").into());
-        access.budget = text("budget").parse().unwrap_or_default();
-        Ok(access)
+        let session = SessionId(text("id").into());
+        let budget = text("budget").parse().unwrap_or_default();
+        Self::through(config, beacon, place, (session, budget, None)).await
     }
 
     /// In the session that the environment is in.
@@ -155,18 +155,16 @@ impl Access {
         let told = outer.may(wish)?;
         let proxy = plain(&outer.beacon.proxy)?;
         let place = (proxy, outer.url(proxy));
-        let mut access = Self::through(config, &outer.beacon, place).await?;
-        access.session = outer.row.session.id;
-        access.budget = outer.row.session.budget;
-        access.told = Some(told);
-        Ok(access)
+        let Session { id, budget, .. } = outer.row.session;
+        Self::through(config, &outer.beacon, place, (id, budget, Some(told))).await
     }
 
-    /// A way into a proxy that somebody else runs, for a session that is still to be named.
+    /// Into a proxy that somebody else runs, at this address and by this URL, for a session there.
     async fn through(
         config: Config,
         beacon: &Beacon,
         (proxy, url): (SocketAddr, Zeroizing<String>),
+        (session, budget, told): (SessionId, Usd, Option<String>),
     ) -> Result<Self, Failure> {
         let ca = authorities(&config.tls.ca_dir)?;
         let away = match beacon.passing {
@@ -186,11 +184,11 @@ impl Access {
             proxy,
             url,
             ca,
-            session: SessionId("".into()),
-            budget: Usd::default(),
+            session,
+            budget,
             book: config.read_ledger()?,
             state_dir: config.state_dir.clone(),
-            told: None,
+            told,
             whose: Whose::Theirs(Neighbour::watch(config, beacon), door),
         })
     }

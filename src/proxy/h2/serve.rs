@@ -17,7 +17,6 @@ use super::out::{Outs, Told};
 use super::pipe::Cut;
 use super::received::Received;
 use super::{Turn, measure, pipe, strip};
-use crate::proxy::activity::Pulse;
 use crate::proxy::body::{Body, Source};
 use crate::proxy::exchange::{Question, exchange};
 use crate::proxy::expect;
@@ -25,7 +24,6 @@ use crate::proxy::headers;
 use crate::proxy::interim::Sink;
 use crate::proxy::patience::Patience;
 use crate::proxy::serve::{Conn, Serve};
-use crate::settings::Limits;
 
 /// What one stream may have on its way to us.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -41,8 +39,6 @@ pub(in crate::proxy) struct Connection<S> {
     /// It takes no more streams.
     finishing: bool,
     turn: Turn,
-    /// Whether all that was begun to be written is.
-    pulse: Arc<Pulse>,
     outs: Arc<Outs>,
     told: Told,
 }
@@ -53,13 +49,8 @@ enum State<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// `pulse`: of this stream.
-    pub(in crate::proxy) fn new(
-        conn: Arc<Conn>,
-        io: S,
-        pulse: &Arc<Pulse>,
-        limits: &Limits,
-    ) -> Self {
+    pub(in crate::proxy) fn new(conn: Arc<Conn>, io: S) -> Self {
+        let limits = &conn.proxy.limits;
         let handshake = server::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(WINDOW)
@@ -74,7 +65,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             conn,
             finishing: false,
             turn: Turn::default(),
-            pulse: Arc::clone(pulse),
             outs: Arc::default(),
             told: Told::default(),
         }
@@ -101,7 +91,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serve for Box<Connection<S>> {
             conn,
             finishing,
             turn,
-            pulse,
             outs,
             told,
         } = &mut **self;
@@ -120,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serve for Box<Connection<S>> {
                     outs.look(told, cx);
                     match connection.poll_accept(cx) {
                         Poll::Pending => {
-                            if pulse.is_flushed() {
+                            if conn.pulse.is_flushed() {
                                 told.out();
                             }
                             return Poll::Pending;
