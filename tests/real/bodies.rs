@@ -212,12 +212,14 @@ fn demands_that_do_not_end_are_not_all_held() {
 /// What finds no room is handed over as it came, with the reason; and each gives back what it took.
 #[test]
 fn answers_that_are_read_have_a_bound_together() {
+    static WRITTEN: AtomicBool = AtomicBool::new(false);
     static RELEASED: AtomicBool = AtomicBool::new(false);
     let merchant = Merchant::start(|seen, out| match (seen.path(), seen.payment()) {
         ("/held", _) => {
             write!(out, "{ASKS}Content-Length: 50000\r\n\r\n{{")?;
             out.write_all(&[b' '; 40_000])?;
             out.flush()?;
+            WRITTEN.store(true, Ordering::Relaxed);
             until("the end", LONG, || {
                 RELEASED.load(Ordering::Relaxed).then_some(())
             });
@@ -240,6 +242,11 @@ fn answers_that_are_read_have_a_bound_together() {
     assert_eq!(long.reason().as_deref(), Some("limits_exceeded"));
     std::thread::scope(|scope| {
         let held = scope.spawn(|| ask("held"));
+        until("it to be sent", LONG, || {
+            WRITTEN.load(Ordering::Relaxed).then_some(())
+        });
+        // Whatever is asked before the proxy has read it takes its room.
+        linger(Duration::from_millis(500));
         let answer = until("it to be held", Duration::from_secs(4), || {
             Some(ask("50001")).filter(|answer| answer.status == 402)
         });
