@@ -259,6 +259,9 @@ pub enum Entry {
         method: String,
         /// As of the price.
         path: String,
+        /// The approval that was used for it and is good again, and when it was given; absent where there was none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<(ApprovalId, Timestamp)>,
     },
     /// What is known of a host is forgotten, as if it had never been paid.
     Forget {

@@ -59,6 +59,7 @@ pub use foresee::{Foreseen, Past, foresee, passed};
 pub use freeze::{STOP_FILE, forget, freeze, frozen, stopped, unfreeze};
 use loops::Loops;
 use outstanding::{Again, Outstanding};
+use plan::Taken;
 pub use prepay::{Advance, Quote};
 use prepay::{Lesson, Quotes};
 use rates::Rates;
@@ -297,7 +298,7 @@ impl Payer {
         let planned = self.prepare(&policy, asked, challenge, known, &mut about);
         let planned = planned.await;
         self.took(Step::Decide, began, asked.trace.as_ref());
-        let plan = match planned {
+        let mut plan = match planned {
             Ok(plan) => plan,
             Err(refusal) => return Err(self.refused(about, refusal).await),
         };
@@ -312,6 +313,7 @@ impl Payer {
             Err(refusal) => return Err(self.refused(about, refusal).await),
         };
         failpoint::reach("before-reserve");
+        let approval = granted.as_ref().map(|yes| (yes.id, yes.at));
         let remaining = match self.reserve((&policy, asked), &about, &plan, granted).await {
             Ok(remaining) => remaining,
             Err(problem) => {
@@ -321,6 +323,7 @@ impl Payer {
                 return Err(self.refused(about, refusal).await);
             }
         };
+        plan.taken = Taken { places, approval };
         if let Some(waiting) = waiting {
             waiting.is_for(about.id());
         }

@@ -129,12 +129,13 @@ fn memories() -> impl Strategy<Value = Entry> {
             host: format!("h{}", id % 2),
             now,
         }),
-        2 => (0u128..10, host()).prop_map(|(id, host)| Entry::Unmet {
+        2 => (0u128..10, host(), proptest::option::of((0u128..2, now()))).prop_map(|(id, host, yes)| Entry::Unmet {
             payment: PaymentId(id),
             host,
             network: "eip155:1".into(),
             method: "GET".into(),
             path: "/".into(),
+            approval: yes.map(|(id, at)| (ApprovalId(id), at)),
         }),
         1 => host().prop_map(|host| Entry::Forget { host }),
         1 => (what(), now()).prop_map(|(what, now)| Entry::Freeze { what, now, why: String::new() }),
@@ -232,7 +233,12 @@ fn facts_obey(before: &Book, book: &Book, entry: &Entry) {
                     assert_eq!(old.digest, new.digest);
                 }
                 if matches!(new.stage, Asked::Approved { .. }) && old.stage != new.stage {
-                    assert_eq!(old.stage, Asked::Waiting, "a yes to what was over");
+                    let given_back = match entry {
+                        Entry::Unmet { payment, .. } => Some(Asked::Used { payment: *payment }),
+                        _ => None,
+                    };
+                    let from = given_back.unwrap_or(Asked::Waiting);
+                    assert_eq!(old.stage, from, "a yes to what was over");
                 }
             }
             (_, Some(_)) => {}

@@ -980,6 +980,7 @@ fn comes_to_nothing(id: u128) -> Post {
         network: "eip155:1".into(),
         method: "GET".into(),
         path: "/".into(),
+        approval: None,
     };
     post(id, State::Released, vec![release, unmet])
 }

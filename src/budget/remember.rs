@@ -25,12 +25,17 @@ impl Entry {
                 network,
                 method,
                 path,
+                approval,
                 ..
-            } => vec![
-                key::merchant(host),
-                key::payee(host, network),
-                key::price(host, method, path),
-            ],
+            } => {
+                let mut keys = vec![
+                    key::merchant(host),
+                    key::payee(host, network),
+                    key::price(host, method, path),
+                ];
+                keys.extend(approval.map(|(id, _)| key::approval(id)));
+                keys
+            }
             Self::Freeze { what, .. } | Self::Unfreeze { what } => vec![key::frozen(what)],
             Self::Ask { asking } => vec![key::approval(asking.id)],
             Self::Answer { id, .. } | Self::UseApproval { id, .. } => vec![key::approval(*id)],

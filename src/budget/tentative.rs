@@ -4,7 +4,7 @@
 //! Payments that settle stay behind it, so no end of a payment but its release need look at any fact.
 
 use super::facts::key;
-use super::{Book, Change, Entry, Fact};
+use super::{Asked, Asking, Book, Change, Entry, Fact};
 use crate::clock::Timestamp;
 use crate::money::Usd;
 use crate::payment::PaymentId;
@@ -114,17 +114,34 @@ pub(super) fn price(
 
 /// What is known without a payment that came to nothing.
 pub(super) fn unmet(book: &Book, entry: &Entry) -> Change {
-    let Entry::Unmet { payment, .. } = entry else {
+    let Entry::Unmet {
+        payment, approval, ..
+    } = entry
+    else {
         return Change::default();
     };
     let without = |key: String| {
-        let fact = without(book.facts.get(&key)?, *payment)?;
+        let fact = match book.facts.get(&key)? {
+            Fact::Approval(asking) => Some(unused(asking, *payment, (*approval)?.1)?),
+            fact => without(fact, *payment)?,
+        };
         Some((key, fact))
     };
     Change {
         facts: entry.facts("").into_iter().filter_map(without).collect(),
         ..Change::default()
     }
+}
+
+/// A yes that was used for this payment, as it was before; `None` where it was used for none or for another one.
+fn unused(asking: &Asking, payment: PaymentId, at: Timestamp) -> Option<Fact> {
+    let used = Asked::Used { payment };
+    (asking.stage == used).then(|| {
+        Fact::Approval(Box::new(Asking {
+            stage: Asked::Approved { at },
+            ..asking.clone()
+        }))
+    })
 }
 
 /// The fact without this payment, which may be none any more; `None` where it does not stand behind it.

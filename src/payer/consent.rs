@@ -32,6 +32,8 @@ pub(super) const ASKS: Rate = Rate {
 pub(super) struct Granted {
     pub(super) id: ApprovalId,
     pub(super) digest: String,
+    /// When.
+    pub(super) at: Timestamp,
 }
 
 /// A request that may wait for a person. Nothing was reserved or signed.
@@ -101,8 +103,8 @@ impl Payer {
         let digest = hex::encode(digest);
         let because = match (known, &plan.approval.duties.consent) {
             (Some(known), _) if known.is_open(now) && known.digest == digest => {
-                if matches!(known.stage, Stage::Approved { .. }) {
-                    return Ok(Some(Granted { id, digest }));
+                if let Stage::Approved { at } = known.stage {
+                    return Ok(Some(Granted { id, digest, at }));
                 }
                 self.affordable(asked, plan).await?;
                 known.because.join(", ")

@@ -29,9 +29,12 @@ impl Endings {
         usize::try_from(id.0 % SHARES as u128).unwrap_or_default()
     }
 
-    /// The turn of an answer, beside other answers.
-    pub(super) async fn answer(&self, id: PaymentId) -> Turn<'_> {
-        self.0.get(Self::share(id))?.acquire().await.ok()
+    /// The turn of an answer, beside other answers. `alone`: another one to the same payload may be told meanwhile,
+    /// and whoever adds to what that one left must not write over it.
+    pub(super) async fn answer(&self, id: PaymentId, alone: bool) -> Turn<'_> {
+        let permits = if alone { ANSWERS } else { 1 };
+        let share = self.0.get(Self::share(id))?;
+        share.acquire_many(permits).await.ok()
     }
 
     /// The turn of whoever closes payments of this share, alone.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::about::About;
+use super::rates::Places;
 use super::{Payer, SKEW, refusals};
 use crate::clock::Timestamp;
-use crate::payment::{Asked, Challenge, Instruction, Nonce, Problem, Reason, Refusal};
+use crate::payment::{ApprovalId, Asked, Challenge, Instruction, Nonce, Problem, Reason, Refusal};
 use crate::policy::{self, Approval, Facts, Known, Mode, Policy};
 use crate::protocol::{self, Protocol, Terms};
 use crate::solana::{self, Blockhash};
@@ -34,6 +35,15 @@ pub(super) struct Plan<'a> {
     /// Until then the payload can be charged. Its validity is written in wall time; a wall that is set
     /// anew meanwhile changes nothing about that.
     pub(super) until: Timestamp,
+    pub(super) taken: Taken,
+}
+
+/// What was taken for a payment, and is given back where it was certainly never signed.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) places: Places,
+    /// A person's yes, and when it was given.
+    pub(super) approval: Option<(ApprovalId, Timestamp)>,
 }
 
 /// Why there is no plan: this offer cannot be taken, or none can.
@@ -211,6 +221,7 @@ impl Payer {
             protocol,
             wallet: wallet.as_ref(),
             challenge: makes.flatten(),
+            taken: Taken::default(),
         })
     }
 }

@@ -198,7 +198,7 @@ impl Payer {
             problems: vec![],
         };
         let plan = self.prepare(&policy, asked, &challenge, known, &mut about);
-        let Ok(plan) = plan.await else {
+        let Ok(mut plan) = plan.await else {
             return Ok(None);
         };
         // Where a person must be asked first, or was asked before, it is paid what the merchant asks today.
@@ -225,6 +225,7 @@ impl Payer {
                 return Err(self.deny(about, refusal).await);
             }
         };
+        plan.taken.places = places;
         waiting.is_for(about.id());
         let until = plan.until;
         let mut signed = self.sign(about, asked, &plan, remaining).await?;

@@ -2,6 +2,7 @@
 
 use super::Payer;
 use super::record::News;
+use super::sweep::is_in_vain;
 use crate::budget::Entry;
 use crate::event::{Delivery, Flag, SpendEvent, State};
 
@@ -24,7 +25,8 @@ impl Payer {
     pub async fn received(&self, settled: SpendEvent, received: Received) {
         let now = self.clock.now();
         let id = settled.id;
-        let _turn = self.reconciler.endings().answer(id).await;
+        let alone = may_be_outdone(&settled);
+        let _turn = self.reconciler.endings().answer(id, alone).await;
         if let Some(newer) = self.answered_since(&settled).await {
             // That answer stands; what this one brought is evidence of the merchant, not of the payment.
             let mut event = SpendEvent { time: now, ..newer };
@@ -72,7 +74,7 @@ impl Payer {
     /// Notes something to look at that was seen after the head of the answer was recorded.
     pub(super) async fn notice_flag(&self, settled: &mut SpendEvent, which: Flag) {
         let id = settled.id;
-        let _turn = self.reconciler.endings().answer(id).await;
+        let _turn = self.reconciler.endings().answer(id, true).await;
         match self.answered_since(settled).await {
             Some(newer) => *settled = newer,
             None => {
@@ -88,21 +90,28 @@ impl Payer {
     /// What a later answer to the same payload left, when it says more than this one: a payload that is
     /// sent again may be answered whole before the first answer has ended.
     async fn answered_since(&self, settled: &SpendEvent) -> Option<SpendEvent> {
-        // It had ended before this one began (`swept`).
-        let others = settled
-            .delivery
-            .as_ref()
-            .is_some_and(|d| d.digest.is_some());
-        if settled.state != State::Unknown && !others {
+        if !may_be_outdone(settled) {
             return None;
         }
         let _ = self.ledger.flush().await;
         let last = self.ledger.payment(settled.id).await.ok().flatten()?;
         let claimed = |event: &SpendEvent| event.receipt.as_deref() == Some("claimed");
-        let more =
-            claimed(&last) && !claimed(settled) || last.amount_settled > settled.amount_settled;
-        (others || more).then_some(last)
+        let more = claimed(&last) && !claimed(settled)
+            || last.amount_settled > settled.amount_settled
+            || is_in_vain(settled) && !is_in_vain(&last);
+        (is_of_another(settled) || more).then_some(last)
     }
+}
+
+/// May another answer to the same payload have left more than this one did?
+fn may_be_outdone(settled: &SpendEvent) -> bool {
+    settled.state == State::Unknown || is_of_another(settled) || is_in_vain(settled)
+}
+
+/// Had another answer ended before this one began, so that its delivery is what is recorded (`swept`)?
+fn is_of_another(settled: &SpendEvent) -> bool {
+    let delivery = settled.delivery.as_ref();
+    delivery.is_some_and(|d| d.digest.is_some())
 }
 
 fn flag(flags: &mut Vec<Flag>, which: Flag, raised: bool) {

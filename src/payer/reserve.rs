@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::Payer;
 use super::about::About;
 use super::consent::Granted;
-use super::plan::Plan;
+use super::plan::{Plan, Taken};
 use super::rates::Places;
 use crate::budget::Fact;
 use crate::budget::facts::key;
@@ -92,6 +92,16 @@ impl Payer {
             PostError::Rejected(_) => self.rates.give_back(places),
             PostError::Unavailable(_) | PostError::Damaged(_) => {}
         }
+    }
+
+    /// A payment that was certainly never signed keeps no place of a rate of its rule. That it was asked for is counted
+    /// where requests that go in a circle are.
+    pub(super) fn never_paid(&self, asked: &Asked, places: &Places) {
+        let request = asked.request.map(identical);
+        let of_rule = places
+            .iter()
+            .filter(|(_, key)| Some(key) != request.as_ref());
+        self.rates.give_back(of_rule.cloned().collect());
     }
 
     /// Durable before anybody is asked to sign. Returns what is left of the session's budget.
@@ -292,22 +302,28 @@ fn memories(asked: &Asked, id: PaymentId, approval: &Approval, now: Timestamp) -
 
 /// An end of a payment with what follows for what it made known: of one that is released it is forgotten, as nothing was
 /// paid there, unless the merchant gave something for it: then it may have taken the money, whatever is proven. Where
-/// it is not known any more what was asked for, the price of a tool or of a long path stays.
-pub(super) fn with_facts(end: Entry, event: &SpendEvent, asked: Option<&Asked>) -> Vec<Entry> {
+/// it is not known any more what was asked for, the price of a tool or of a long path stays. `never`: what was asked for
+/// and taken by one that was never signed.
+pub(super) fn with_facts(
+    end: Entry,
+    event: &SpendEvent,
+    never: Option<(&Asked, &Taken)>,
+) -> Vec<Entry> {
     let gave = event.delivery.as_ref().is_some_and(|d| d.status < 400);
-    let unmet = matches!(end, Entry::Release { .. } if !gave).then(|| unmet(event, asked));
+    let unmet = matches!(end, Entry::Release { .. } if !gave).then(|| unmet(event, never));
     std::iter::once(end).chain(unmet).collect()
 }
 
-fn unmet(event: &SpendEvent, asked: Option<&Asked>) -> Entry {
+fn unmet(event: &SpendEvent, never: Option<(&Asked, &Taken)>) -> Entry {
     let (host, _) = event::place(&event.host);
     Entry::Unmet {
         payment: event.id,
         host: host.to_owned(),
         network: event.network.clone(),
         method: event.method.clone(),
-        path: match asked {
-            Some(asked) => route(&asked.path, asked.tool.name()),
+        approval: never.and_then(|(_, taken)| taken.approval),
+        path: match never {
+            Some((asked, _)) => route(&asked.path, asked.tool.name()),
             None => route(&event.path, None),
         },
     }

@@ -76,7 +76,7 @@ impl Payer {
         raise(&mut event, &about, &receipt, status);
         claim::says(&mut event, &receipt, &paid, before);
         paid.prove(&mut event);
-        let _turn = self.reconciler.endings().answer(about.id()).await;
+        let _turn = self.reconciler.endings().answer(about.id(), resent).await;
         let (entry, swept) = self.stands(entry, &mut event, resent).await;
         paid.transaction.clone_from(&event.transaction);
         again.paid.transaction.clone_from(&event.transaction);
@@ -131,7 +131,7 @@ impl Payer {
         let note = matches!(entry, Entry::Note { .. });
         let mut closed = event.clone();
         if !self.swept(&mut closed, resent).await {
-            event.flags = closed.flags;
+            *event = closed;
             return (entry, false);
         }
         let same = closed.state == State::Settled && closed.charged == event.charged;

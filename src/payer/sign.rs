@@ -133,7 +133,7 @@ impl Payer {
         paid.charged = charged;
         paid.proven = Some(Proven { taken });
         let id = about.id();
-        let _turn = self.reconciler.endings().answer(id).await;
+        let _turn = self.reconciler.endings().answer(id, false).await;
         let mut event = about.event(self.clock.now(), State::Settled);
         paid.prove(&mut event);
         self.record(vec![Entry::Settle { id, charged }], event)
@@ -181,14 +181,15 @@ impl Payer {
             price: Some(about.price()),
             ..refusals::of_wallet(problem, about.id(), now)
         };
-        let _turn = self.reconciler.endings().answer(about.id()).await;
+        let _turn = self.reconciler.endings().answer(about.id(), false).await;
         let mut event = about.event(now, state);
         event.reason = Some(refusal.reason.code().into());
         self.concludes(asked.trace.as_ref(), &about, &event, None);
-        let entries = with_facts(entry, &event, Some(asked));
+        let entries = with_facts(entry, &event, Some((asked, &plan.taken)));
         self.record(entries, event).await;
-        if !problem.is_final() {
-            self.spread().await;
+        match problem.is_final() {
+            true => self.never_paid(asked, &plan.taken.places),
+            false => self.spread().await,
         }
         refusal
     }

@@ -127,34 +127,24 @@ impl Payer {
         match last.state {
             State::Reserved | State::Unknown | State::Denied => {
                 keep(event, &last);
+                // A part that another answer claimed, while the rest is held.
+                if event.state == State::Unknown && claims_more(&last, event) {
+                    event.reason.clone_from(&last.reason);
+                    outdone(event, &last, resent);
+                }
                 false
             }
             State::Settled | State::Released => {
                 event.state = last.state;
                 event.charged = last.charged;
                 event.confirmed = last.confirmed;
-                event.reason = last.reason;
+                event.reason.clone_from(&last.reason);
                 event.block = last.block;
-                let outdone =
-                    last.receipt.as_deref() == Some("claimed") && event.receipt != last.receipt;
-                if last.block.is_some() || outdone {
-                    event.transaction = last.transaction;
+                if last.block.is_some() {
+                    event.transaction.clone_from(&last.transaction);
                     event.amount_settled = last.amount_settled;
                 }
-                if outdone {
-                    event.receipt = last.receipt;
-                }
-                let brought = |d: &Delivery| d.digest.is_some();
-                if resent
-                    && event.flags.iter().any(is_in_vain)
-                    && last.delivery.as_ref().is_some_and(brought)
-                {
-                    event.delivery = last.delivery;
-                    event.flags.retain(|f| !is_in_vain(f));
-                }
-                let new = last.flags.iter().filter(|f| !event.flags.contains(f));
-                let new: Vec<_> = new.copied().collect();
-                event.flags.extend(new);
+                outdone(event, &last, resent);
                 true
             }
         }
@@ -211,7 +201,33 @@ fn keep(event: &mut SpendEvent, last: &SpendEvent) {
     }
 }
 
+/// Does this record of a payment have a claim that the other one has not, or a larger one?
+fn claims_more(last: &SpendEvent, event: &SpendEvent) -> bool {
+    let larger = event.state == State::Unknown && last.amount_settled > event.amount_settled;
+    last.receipt.as_deref() == Some("claimed") && (event.receipt != last.receipt || larger)
+}
+
+/// What another answer to the same payload claimed or brought stays, whatever this one says.
+fn outdone(event: &mut SpendEvent, last: &SpendEvent, resent: bool) {
+    if claims_more(last, event) {
+        event.receipt.clone_from(&last.receipt);
+        event.transaction.clone_from(&last.transaction);
+        event.amount_settled = last.amount_settled;
+    }
+    let brought = |d: &Delivery| d.digest.is_some();
+    if resent && is_in_vain(event) && last.delivery.as_ref().is_some_and(brought) {
+        event.delivery.clone_from(&last.delivery);
+        event.flags.retain(|f| !VAIN.contains(f));
+    }
+    let new = last.flags.iter().filter(|f| !event.flags.contains(f));
+    let new: Vec<_> = new.copied().collect();
+    event.flags.extend(new);
+}
+
 /// Said of an answer that brought nothing. It takes nothing away from another one that did.
-fn is_in_vain(flag: &Flag) -> bool {
-    matches!(flag, Flag::PaidButDenied | Flag::PaidNotDelivered)
+const VAIN: [Flag; 2] = [Flag::PaidButDenied, Flag::PaidNotDelivered];
+
+/// Is it recorded of an answer that brought nothing?
+pub(super) fn is_in_vain(event: &SpendEvent) -> bool {
+    event.flags.iter().any(|flag| VAIN.contains(flag))
 }

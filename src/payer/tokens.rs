@@ -172,7 +172,7 @@ impl Payer {
 
     /// Nobody waits for an answer to this payment any more.
     async fn owes_nothing(&self, id: PaymentId) {
-        let _turn = self.reconciler.endings().answer(id).await;
+        let _turn = self.reconciler.endings().answer(id, true).await;
         let _ = self.ledger.flush().await;
         let last = self.ledger.payment(id).await.ok().flatten();
         let Some(last) = last.filter(|event| event.owed) else {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use farepass::event::{Flag, State};
+use farepass::ledger::{self, Ledger};
 use farepass::payer::{Payer, Received, Signed, Waiting};
 use farepass::payment::{Asked, PaymentId, Reason, Refusal, RequestKey};
 use http::{HeaderMap, StatusCode};
 
-use crate::stage::{Stage, challenge, paid, receipt};
+use crate::gate::Gate;
+use crate::stage::{Setup, Stage, challenge, paid, receipt};
 
 impl Stage {
     fn again(&self) -> Asked {
@@ -316,4 +318,66 @@ async fn the_end_of_an_earlier_answer_takes_nothing_back() {
         row.flags.contains(&Flag::AuthorizationEchoed),
         "but that is known"
     );
+}
+
+/// The first answer, an error, ends while the second one brings the receipt: whichever is told first, and however the
+/// two interleave, the receipt stays (threat M-08).
+#[tokio::test]
+async fn the_end_of_an_error_and_a_receipt_at_once_leave_the_receipt() {
+    let gate = Gate::new(ledger::in_memory());
+    let setup = Setup {
+        ledger: Some(Arc::clone(&gate) as Arc<dyn Ledger>),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let (failed, none) = (StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new());
+    let first = stage.buys().await;
+    let id = first.id();
+    let first = stage.payer.settle(first, Some((failed, &none))).await;
+    let second = stage.buys().await;
+    assert_eq!(second.id(), id, "the same payload");
+    // It has read what there is, and has not written yet.
+    gate.shut();
+    let payer = Arc::clone(&stage.payer);
+    let ends = tokio::spawn(async move {
+        let whole = received(true, false);
+        payer.received(*first.record.event, whole).await;
+    });
+    gate.reached.notified().await;
+    let headers = receipt(&paid());
+    let answer = Some((StatusCode::OK, &headers));
+    stage.payer.settle(second, answer).await;
+    gate.open.notify_one();
+    ends.await.unwrap();
+    let row = stage.newest().await;
+    assert_eq!((row.id, row.state), (id, State::Settled));
+    assert_eq!(row.receipt.as_deref(), Some("claimed"));
+    assert!(row.transaction.is_some() && !row.owed);
+}
+
+/// As of two retries at once, whose answers have both begun before either ends.
+#[tokio::test]
+async fn of_two_answers_that_end_together_the_one_with_the_goods_is_recorded() {
+    for goods_end_first in [true, false] {
+        let stage = Stage::usual().await;
+        let lost = stage.buys().await;
+        stage.payer.settle(lost, None).await;
+        let (one, other) = (stage.buys().await, stage.buys().await);
+        let headers = receipt(&paid());
+        let goods = stage.payer.settle(one, Some((StatusCode::OK, &headers)));
+        let goods = goods.await;
+        let (demand, none) = (StatusCode::PAYMENT_REQUIRED, HeaderMap::new());
+        let denied = stage.payer.settle(other, Some((demand, &none))).await;
+        let mut ends = [goods.record.event, denied.record.event];
+        if !goods_end_first {
+            ends.reverse();
+        }
+        for event in ends {
+            stage.payer.received(*event, received(true, false)).await;
+        }
+        let row = stage.newest().await;
+        assert_eq!(row.receipt.as_deref(), Some("claimed"));
+        let status = row.delivery.map(|d| d.status);
+        assert_eq!((status, row.flags), (Some(200), vec![]));
+    }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use farepass::budget::facts::key;
+use farepass::budget::{Asked, Fact};
 use farepass::money::Usd;
 use farepass::payer::Signed;
-use farepass::payment::{Reason, Refusal};
+use farepass::payment::{ApprovalId, Reason, Refusal, RequestKey};
 use farepass::settings::Unproven;
 use farepass::wallet::WalletError;
 use http::StatusCode;
@@ -203,4 +204,62 @@ async fn what_many_payments_stand_behind_is_known_for_good() {
         reason(pay(&again, "1000", WRONG).await),
         Reason::RecipientChanged
     );
+}
+
+/// A wallet that is away does not use up what a person said, nor the places of a rate: no payment was made.
+#[tokio::test]
+async fn what_was_never_signed_uses_up_no_approval_and_no_place() {
+    let stage = stage(
+        "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", rate: 1/h, approval: { above: \"0.001 USD\" } }
+",
+    )
+    .await;
+    let refusal = pay(&stage, "5000", RIGHT).await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::ApprovalRequired);
+    let url = refusal.approve_url.unwrap();
+    let id: ApprovalId = url.rsplit('/').next().unwrap().parse().unwrap();
+    let yes = stage.payer.answer(id, true).await.unwrap().stage;
+    for _ in 0..3 {
+        unsigned(&stage, "5000", RIGHT).await;
+        let facts = stage.ledger.facts(key::APPROVALS).await.unwrap();
+        assert!(
+            matches!(&*facts, [(_, Fact::Approval(asking))] if asking.stage == yes),
+            "{facts:?}"
+        );
+    }
+    delivered(&stage, pay(&stage, "5000", RIGHT).await.unwrap()).await;
+    stage.ledger.flush().await.unwrap();
+    let facts = stage.ledger.facts(key::APPROVALS).await.unwrap();
+    let [(_, Fact::Approval(asking))] = &*facts else {
+        panic!("{facts:?}");
+    };
+    let payment = stage.newest().await.id;
+    assert_eq!(asking.stage, Asked::Used { payment });
+    assert_eq!(reason(pay(&stage, "500", RIGHT).await), Reason::RateLimited);
+    known(&stage).await;
+}
+
+/// An agent that goes in a circle is stopped whether its wallet answers or not.
+#[tokio::test]
+async fn identical_requests_are_counted_though_nothing_was_signed() {
+    let setup = Setup {
+        policy: PINNED,
+        identical: Some("2/h".parse().unwrap()),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let mut asked = stage.asked("api.example.com");
+    asked.request = Some(RequestKey([1; 32]));
+    *stage.wallet.answer.lock().unwrap() = Err(WalletError::Declined("down".into()));
+    let mut reasons = vec![];
+    for _ in 0..3 {
+        let paid = stage.payer.authorize(&asked, &offer("1000", RIGHT)).await;
+        reasons.push(reason(paid));
+    }
+    let unsigned = Reason::WalletUnavailable;
+    assert_eq!(reasons, [unsigned, unsigned, Reason::PaymentLoop]);
 }

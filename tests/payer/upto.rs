@@ -7,7 +7,7 @@ use farepass::money::{Amount, Usd};
 use farepass::payer::{Settled, Signed};
 use farepass::payment::{Challenge, Reason, Refusal, RequestKey};
 use farepass::settings::Unproven;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -283,5 +283,37 @@ proptest! {
             let counted = u64::try_from(most).unwrap() * 1000;
             assert_eq!(stage.spent().await, (Usd(counted), 1), "{claims:?}");
         });
+    }
+}
+
+/// Two retries carry one payload: what one of them claimed is not forgotten when the other brings nothing, or less.
+#[tokio::test]
+async fn a_claim_of_one_retry_outlasts_the_other() {
+    for (other, larger_first) in [(None, true), (Some("4000"), true), (Some("4000"), false)] {
+        let stage = stage(None, Unproven::Release).await;
+        let signed = async || buy(&stage, "20000").await.unwrap_or_else(|r| panic!("{r}"));
+        stage.payer.settle(signed().await, None).await;
+        let (one, two) = (signed().await, signed().await);
+        assert_eq!(one.id(), two.id(), "the same payload");
+        let larger = (StatusCode::OK, receipt(&took("6000")));
+        let other = match other {
+            Some(part) => (StatusCode::OK, receipt(&took(part))),
+            None => (StatusCode::PAYMENT_REQUIRED, HeaderMap::new()),
+        };
+        let mut answers = vec![(one, larger), (two, other)];
+        if !larger_first {
+            answers.reverse();
+        }
+        for (signed, (status, headers)) in answers {
+            stage.payer.settle(signed, Some((status, &headers))).await;
+        }
+        let row = stage.newest().await;
+        assert_eq!(row.receipt.as_deref(), Some("claimed"));
+        assert_eq!(row.amount_settled, Some(Amount(6_000)));
+        outlive(&stage).await;
+        let row = stage.newest().await;
+        assert_eq!(row.state, State::Settled);
+        assert_eq!(row.reason.as_deref(), Some(SETTLED_AS_CLAIMED));
+        assert_eq!(stage.spent().await.0, Usd(6_000_000));
     }
 }
