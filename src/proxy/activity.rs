@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -57,6 +57,17 @@ pub(super) struct Pulse {
     moved: AtomicBool,
     /// Something is to be written that is not out.
     unsent: AtomicBool,
+    /// Exchanges whose answers have not come.
+    asked: AtomicUsize,
+}
+
+/// An exchange whose answer has not come: until it is dropped, nobody is silent for too long.
+pub(super) struct Asked<'a>(&'a AtomicUsize);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How often silence is looked for while it could become too long.
@@ -73,19 +84,25 @@ impl Pulse {
         }
     }
 
+    /// Something is asked, and the time that its answer may take has bounds of its own.
+    pub(super) fn ask(&self) -> Asked<'_> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Asked(&self.asked)
+    }
+
     /// Is all that somebody began to write out?
     pub(super) fn is_flushed(&self) -> bool {
         !self.unsent.load(Ordering::Relaxed)
     }
 
-    /// Ends once nothing has moved for `bound`, or up to an eighth longer.
+    /// Ends once nothing has moved for `bound`, or up to an eighth longer, and no answer is waited for.
     pub(super) async fn silence(&self, bound: Duration) {
         let mut silence = Silence::new(bound, bound);
         while !silence.look(self).await {}
     }
 }
 
-/// How long nothing has moved. It is looked for more often at first, and the longer it lasts the less.
+/// How long nothing has moved and no answer was waited for. It is looked for more often at first, and the longer it lasts the less.
 pub(super) struct Silence {
     bound: Duration,
     last: Instant,
@@ -124,6 +141,9 @@ impl Silence {
                 self.last = now;
                 self.step = self.shortest;
                 continue;
+            }
+            if pulse.asked.load(Ordering::Relaxed) > 0 {
+                self.last = now;
             }
             self.step = self.longest.min(self.step * 2);
             return now.duration_since(self.last) >= self.bound;

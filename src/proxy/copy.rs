@@ -34,7 +34,8 @@ fn lend() -> (Vec<u8>, usize) {
     (buffer, if many { SMALL } else { BUFFER })
 }
 
-/// Copies until both sides have ended. The end of one is passed on to the other.
+/// Copies until both sides have ended. The end of one is passed on to the other. Who takes nothing more may have said
+/// something before, so an error of writing ends its own way only, and is told when the other one has ended.
 pub(super) async fn both_ways<A, B>(mut a: A, mut b: B) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
@@ -42,10 +43,13 @@ where
 {
     let (mut there, mut back) = (Way::default(), Way::default());
     std::future::poll_fn(|cx| {
-        let there = there.poll(&mut a, &mut b, cx)?;
-        let back = back.poll(&mut b, &mut a, cx)?;
-        match there.is_ready() && back.is_ready() {
-            true => Poll::Ready(Ok(())),
+        let told = there.poll(&mut a, &mut b, cx)?;
+        let answered = back.poll(&mut b, &mut a, cx)?;
+        match told.is_ready() && answered.is_ready() {
+            true => {
+                let broken = there.broken.take().or(back.broken.take());
+                Poll::Ready(broken.map_or(Ok(()), Err))
+            }
             false => Poll::Pending,
         }
     })
@@ -62,6 +66,8 @@ struct Way {
     kept: Option<Kept>,
     unflushed: bool,
     end: End,
+    /// Why nothing more can be written.
+    broken: Option<io::Error>,
 }
 
 /// Counts a way that keeps what it read.
@@ -86,36 +92,62 @@ enum End {
     Open,
     /// Nothing more comes.
     Read,
-    /// And the other side knows.
+    /// And the other side knows, or takes nothing more.
     Told,
 }
 
 impl Way {
+    /// Ready when this way has ended. An error is one of the side that is read.
     fn poll<R, W>(&mut self, from: &mut R, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        loop {
-            ready!(self.write(to, cx))?;
-            match self.end {
-                End::Told => return Poll::Ready(Ok(())),
-                End::Read => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
-                    self.end = End::Told;
+        while self.end != End::Told {
+            if let Err(e) = ready!(self.tell(to, cx)) {
+                self.give_up(e);
+            }
+            if self.end == End::Open && self.read(from, cx)?.is_pending() {
+                // Nothing follows at once, so what was written must not wait for company.
+                if let Err(e) = ready!(self.flush(to, cx)) {
+                    self.give_up(e);
+                    continue;
                 }
-                End::Open => {
-                    if self.read(from, cx)?.is_pending() {
-                        // Nothing follows at once, so what was written must not wait for company.
-                        if self.unflushed {
-                            ready!(Pin::new(&mut *to).poll_flush(cx))?;
-                            self.unflushed = false;
-                        }
-                        return Poll::Pending;
-                    }
-                }
+                return Poll::Pending;
             }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what was read, and its end.
+    fn tell<W>(&mut self, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        ready!(self.write(to, cx))?;
+        if self.end == End::Read {
+            ready!(Pin::new(to).poll_shutdown(cx))?;
+            self.end = End::Told;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn flush<W>(&mut self, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        if self.unflushed {
+            ready!(Pin::new(to).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Nothing more can be written, so nothing more is read.
+    fn give_up(&mut self, error: io::Error) {
+        self.release();
+        self.broken = Some(error);
+        self.end = End::Told;
     }
 
     /// Writes what was read; the buffer is free again when all of it is written.
@@ -136,13 +168,18 @@ impl Way {
             }
             self.unflushed = true;
         }
+        self.release();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives the buffer back.
+    fn release(&mut self) {
         self.kept = None;
         if self.buffer.len() == BUFFER {
             SPARE.set(std::mem::take(&mut self.buffer));
         } else {
             self.buffer = Vec::new();
         }
-        Poll::Ready(Ok(()))
     }
 
     /// The rest must wait. A large one keeps its buffer, a small one takes no more than it needs.
@@ -268,6 +305,21 @@ mod tests {
         assert!(held <= most, "{held} is more than {most}");
         drop(ways);
         assert_eq!(lend().1, BUFFER, "those that are gone are counted no more");
+    }
+
+    #[tokio::test]
+    async fn what_a_side_said_before_it_broke_arrives() {
+        let (mut client, near) = duplex(64);
+        let (far, mut server) = duplex(2 * BUFFER);
+        let answer = pattern(2 * BUFFER);
+        server.write_all(&answer).await.unwrap();
+        drop(server);
+        client.write_all(b"x").await.unwrap();
+        let copy = tokio::spawn(both_ways(near, far));
+        let mut told = vec![];
+        client.read_to_end(&mut told).await.unwrap();
+        assert!(told == answer, "{} bytes", told.len());
+        assert!(copy.await.unwrap().is_err());
     }
 
     #[tokio::test]

@@ -61,6 +61,7 @@ impl Question {
 /// Here and below, what is large is lent: each that is given it would keep room for it, and every
 /// connection keeps room for all of them.
 pub(super) async fn exchange(conn: &Arc<Conn>, question: &mut Question) -> Response<Body> {
+    let _asked = conn.pulse.ask();
     let interim = conn.lane.interim.as_ref();
     if let Some(interim) = interim {
         interim.begin(question.parts.version).await;

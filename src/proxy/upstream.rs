@@ -257,7 +257,7 @@ impl Upstream {
         if !key.secure {
             let known = self.dialer.circle.know(&tcp);
             let known = known.map_err(UpstreamError::Connect)?;
-            return self.start_h1(tcp, Some(known)).await;
+            return self.start_h1(Ends::new(tcp), Some(known)).await;
         }
         let tls = self.handshake(key, tcp, false).await?;
         self.start_h1(Ends::new(tls), None).await

@@ -54,9 +54,10 @@ pub struct Limits {
     /// From the answer to CONNECT to the agent's first byte inside the tunnel. Protocols in which
     /// the server speaks first must not hang. Default 10 s.
     pub first_byte_timeout: Duration,
-    /// How long a connection of an agent lives on while no byte moves on it either way. Longer than
-    /// `idle_timeout`, `upstream_total` and a person's approval, because all of these are silent; it ends
-    /// idle HTTP/2 connections and clients that ask and never read. Default 10 min.
+    /// How long a connection of an agent lives on while no byte moves on it either way and no answer's head is
+    /// waited for: that may take as long as `upstream_total` and a person's approval allow. Longer than
+    /// `idle_timeout`, because bodies are silent so long; it ends idle connections and clients that ask and
+    /// never read. Default 10 min.
     pub connection_idle: Duration,
     /// How long a connection of an agent may live, tunnel or not; then it ends with the request that is
     /// on it, and a tunnel at once. Credentials and routes change in that time. Default 24 h.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::expect::challenge;
 use crate::support::agent::Agent;
 use crate::support::h2::*;
 use crate::support::message::Message;
@@ -310,6 +311,55 @@ async fn old_and_silent_connections_end() {
         "{away:?}"
     );
     assert!(stream > 3);
+    proxy.assert_well();
+}
+
+/// Its bounds are others: a merchant's time, and that of a person who is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_an_answer_is_not_idle() {
+    let origin = Origin::start(&["http/1.1"], |mut wire, _| async move {
+        while let Some(asked) = wire.request().await {
+            let paid = asked.one("payment-signature").is_some();
+            let text = match asked.path() {
+                "/402" if !paid => {
+                    let head = "HTTP/1.1 402 Payment Required\r\nContent-Length: 0";
+                    format!("{head}\r\nPAYMENT-REQUIRED: {}\r\n\r\n", challenge()).into_bytes()
+                }
+                _ => {
+                    tokio::time::sleep(Duration::from_secs(6)).await;
+                    answer("200 OK", "late")
+                }
+            };
+            wire.write(&text).await.unwrap();
+        }
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |config| {
+        config["limits"] = json!({ "connection_idle": "2s", "upstream_total": "20s" });
+    })
+    .await;
+    let agent = proxy.agent();
+    let over_h1 = async |host: &str, path: &str| {
+        let mut wire = agent.tls(host, &["http/1.1"]).await;
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        wire.write(ask.as_bytes()).await.unwrap();
+        let answer = soon("an answer", wire.response("GET")).await;
+        // And from then on it is.
+        assert!(soon("the end", wire.rest()).await.is_empty());
+        answer.unwrap_or_default().text()
+    };
+    let over_h2 = async {
+        let mut h2 = H2::connect(&agent, "free.wire.test").await;
+        h2.send(&get_on(1)).await;
+        let outcome = soon("an answer", h2.outcome(1)).await;
+        soon("the end", async { while h2.next().await.is_some() {} }).await;
+        outcome
+    };
+    let free = over_h1("free.wire.test", "/");
+    let paid = over_h1("pay.wire.test", "/402");
+    let (free, paid, over_h2) = tokio::join!(free, paid, over_h2);
+    assert_eq!((free.as_str(), paid.as_str()), ("late", "late"));
+    assert_eq!(over_h2, Outcome::Status(200));
     proxy.assert_well();
 }
 

@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
+use crate::expect::challenge;
+use crate::support::agent::Agent;
 use crate::support::h2::*;
 use crate::support::message::Message;
 use crate::support::origin::{Origin, Then, answer};
 use crate::support::proxy::Proxy;
 use crate::support::soon;
-use crate::support::wire::Wire;
+use crate::support::wire::{Log, Wire};
 
 fn head(path: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: free.wire.test\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -129,4 +132,160 @@ async fn one_connection_is_enough_to_learn_the_version() {
     let outcome = h2.outcome(1).await;
     assert!(matches!(outcome, Outcome::Status(200)), "{outcome:?}");
     assert_eq!(origin.heard().len(), 1, "one handshake");
+}
+
+/// Reads the head of what is paid for or goes to `/413`, answers and leaves: what is unread by then resets the
+/// connection. Of what goes to `/gone` it leaves without a word. Anything else it reads, and wants money for it.
+async fn hasty() -> Origin {
+    Origin::start(&["http/1.1"], |mut wire, _| async move {
+        while let Some(mut asked) = wire.head().await {
+            let paid = asked.one("payment-signature").is_some();
+            if asked.path() == "/gone" && (paid || asked.one("x-free").is_some()) {
+                return;
+            }
+            if asked.path() == "/ws" {
+                let head =
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket";
+                wire.write(format!("{head}\r\n\r\n").as_bytes())
+                    .await
+                    .unwrap();
+                wire.exact(100_000).await.unwrap();
+                wire.write(&[b'y'; 50_000]).await.unwrap();
+                return;
+            }
+            if paid || asked.path() == "/413" {
+                let status = if paid { "200 OK" } else { "413 Too Large" };
+                let text = answer(&format!("{status}\r\nConnection: close"), "heard");
+                wire.write(&text).await.unwrap();
+                return;
+            }
+            wire.body(&mut asked, false).await;
+            let head = "HTTP/1.1 402 Payment Required\r\nContent-Length: 0\r\nPAYMENT-REQUIRED:";
+            let text = format!("{head} {}\r\n\r\n", challenge());
+            wire.write(text.as_bytes()).await.unwrap();
+        }
+    })
+    .await
+}
+
+/// Writes all of it, as far as the other side takes it, while what comes is read.
+fn pour(wire: Wire, bytes: Vec<u8>) -> Wire {
+    let (reader, mut writer) = tokio::io::split(wire.io);
+    tokio::spawn(async move {
+        // Whoever has answered may be gone before all of it is out.
+        let _ = writer.write_all(&bytes).await;
+    });
+    let io = tokio::io::join(reader, tokio::io::sink());
+    let mut rest = Wire::new(io, Log::default());
+    rest.buffer = wire.buffer;
+    rest
+}
+
+/// Uploads so many bytes and reads meanwhile.
+async fn upload(wire: Wire, first: &str, host: &str, length: usize) -> Message {
+    let free = match host {
+        "free.wire.test" => "X-Free: 1\r\n",
+        _ => "",
+    };
+    let head =
+        format!("POST {first} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{free}\r\n");
+    let whole = [head.into_bytes(), vec![b'x'; length]].concat();
+    hear(&mut pour(wire, whole)).await
+}
+
+/// Writing to it fails when its answer may not have been read yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merchant_that_answers_and_leaves_before_the_upload_is_over_is_heard() {
+    let origin = hasty().await;
+    let mut proxy = Proxy::start(&origin, |config| {
+        config["sessions"]["default"]["budget"] = "100 USD".into();
+    })
+    .await;
+    let agent = proxy.agent();
+    let mut lost = vec![];
+    for n in 0..25 {
+        let free = "free.wire.test";
+        let plain = upload(
+            agent.plain().await,
+            "http://free.wire.test/413",
+            free,
+            8 << 20,
+        )
+        .await;
+        let tls = agent.tls(free, &["http/1.1"]).await;
+        let secret = upload(tls, "/413", free, 8 << 20).await;
+        let tls = agent.tls("pay.wire.test", &["http/1.1"]).await;
+        let paid = upload(tls, &format!("/{n}"), "pay.wire.test", 900_000).await;
+        for (what, answer, status) in [
+            ("plain", plain, 413),
+            ("tls", secret, 413),
+            ("paid", paid, 200),
+        ] {
+            if (answer.status(), answer.text().as_str()) != (status, "heard") {
+                lost.push((what, answer.status(), answer.reason()));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{} of 75: {lost:?}", lost.len());
+    proxy.assert_well();
+}
+
+/// The same where the bytes are none of our business.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_merchant_says_before_it_leaves_a_tunnel_arrives() {
+    let origin = hasty().await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let (agent, blind) = (proxy.agent(), Agent::new(proxy.address, &origin.root));
+    let mut lost = vec![];
+    for _ in 0..25 {
+        let host = "blind.wire.test";
+        let wire = blind.tls(host, &["http/1.1"]).await;
+        let answer = upload(wire, "/413", host, 8 << 20).await;
+        if answer.text() != "heard" {
+            lost.push(("tunnel", answer.body.len()));
+        }
+        for host in ["free.wire.test", "pay.wire.test"] {
+            let mut wire = agent.tls(host, &["http/1.1"]).await;
+            let ask = "Connection: Upgrade\r\nUpgrade: websocket";
+            let ask = format!("GET /ws HTTP/1.1\r\nHost: {host}\r\n{ask}\r\n\r\n");
+            wire.write(ask.as_bytes()).await.unwrap();
+            assert_eq!(hear(&mut wire).await.status(), 101);
+            let mut wire = pour(wire, vec![b'x'; 8 << 20]);
+            let said = soon("the end", wire.rest()).await;
+            if said.len() != 50_000 {
+                lost.push(("upgrade", said.len()));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{} of 75: {lost:?}", lost.len());
+    proxy.assert_well();
+}
+
+/// And one that says nothing is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merchant_that_leaves_before_the_upload_is_over_is_gone_at_once() {
+    let origin = hasty().await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let agent = proxy.agent();
+    let begun = Instant::now();
+    let free = "free.wire.test";
+    let plain = upload(
+        agent.plain().await,
+        "http://free.wire.test/gone",
+        free,
+        8 << 20,
+    )
+    .await;
+    assert_eq!(plain.reason(), "connection_terminated");
+    let tls = agent.tls(free, &["http/1.1"]).await;
+    assert_eq!(
+        upload(tls, "/gone", free, 8 << 20).await.reason(),
+        "connection_terminated"
+    );
+    let tls = agent.tls("pay.wire.test", &["http/1.1"]).await;
+    let paid = upload(tls, "/gone", "pay.wire.test", 900_000).await;
+    assert_eq!(paid.reason(), "outcome_unknown");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    proxy.assert_well();
 }
