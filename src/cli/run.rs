@@ -31,6 +31,7 @@ mod wgetrc;
 
 use access::{Access, Wish};
 use child::Signals;
+pub(super) use child::ignores;
 pub(super) use environment::LENT;
 use folder::Folder;
 use limits::Limits;
