@@ -154,3 +154,18 @@ fn a_temporary_folder_may_be_named_from_here() {
     command.env("TMPDIR", "");
     assert_eq!(Ended::of(command.output().unwrap()).ok().out, "2\n");
 }
+
+#[test]
+fn a_temporary_folder_that_cannot_be_made_is_named() {
+    let home = Home::ready();
+    for (args, place) in [
+        (&["run", "--", "true"][..], "/nonexistent"),
+        (&["demo"], "/nonexistent"),
+        (&["run", "--", "true"], "/proc"),
+    ] {
+        let mut command = home.command(args);
+        command.env("TMPDIR", place);
+        let ended = Ended::of(command.output().unwrap());
+        ended.failed(1, &[place, "set TMPDIR"]);
+    }
+}
