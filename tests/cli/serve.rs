@@ -432,6 +432,18 @@ fn a_default_session_that_is_over_stays_over() {
     assert_eq!(service.stop(), Some(0));
 }
 
+#[test]
+fn a_pipe_for_events_that_nobody_reads_is_refused_at_once() {
+    let home = Home::ready();
+    home.configure("events: { file: pipe }");
+    let made = std::process::Command::new("mkfifo")
+        .arg(home.at("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    home.farepass(["serve"])
+        .failed(1, &["/pipe: ", "a pipe that nobody reads"]);
+}
+
 /// A site that answers when it is told to.
 fn slow_site() -> (
     std::net::SocketAddr,
