@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_path_with_blanks_or_quotes_is_one_word() {
         for (path, node, java) in [
-            ("/tmp/a", "-x=/tmp/a", "-x=/tmp/a"),
+            ("/t/a", "-x=/t/a", "-x=/t/a"),
             ("/t/a\\b", "-x=/t/a\\b", "-x=/t/a\\b"),
             ("/t/a b", "\"-x=/t/a b\"", "\"-x=/t/a b\""),
             ("/t/a b\\c", "\"-x=/t/a b\\\\c\"", "\"-x=/t/a b\\c\""),
