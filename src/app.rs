@@ -37,6 +37,7 @@ mod ground;
 mod handout;
 mod keys;
 mod listener;
+mod lowered;
 mod parent;
 mod reload;
 mod sweeper;
@@ -121,7 +122,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let may_sign = !ground.wallets.is_empty() || config.policy.mode() == Mode::Observe;
     let judgement = (config.policy, config.unproven);
     let (payer, late) = payer(&mut ground, judgement, &config.state_dir, watch.sinks).await?;
-    let reloader = Reloader::new(ground.file, config.reload, &payer, &watch.metrics);
+    let reloader = Reloader::new(&ground, config.reload, &payer, &watch.metrics);
     let (drain, drains) = watch::channel(false);
     let proxy = Proxy::new(proxy::Parts {
         payer: Arc::clone(&payer),

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -43,6 +43,29 @@ pub fn check(path: &Path) -> Result<(), NotOurs> {
         Ok(about) => own(path, &about),
         Err(_) => Ok(()),
     }
+}
+
+/// Makes an empty folder for temporary files that nobody else can look into. Its name begins so and is nobody else's.
+///
+/// # Errors
+/// When it cannot be made there; says where, and what would be another place.
+pub fn temporary(prefix: &str) -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+    // A program that is given it may go elsewhere.
+    let place = match std::env::temp_dir() {
+        none if none.as_os_str().is_empty() => "/tmp".into(),
+        place => std::path::absolute(place)?,
+    };
+    let path = place.join(format!("{prefix}-{}", hex::encode(random)));
+    let made = fs::DirBuilder::new().mode(0o700).create(&path);
+    made.map(|()| path).map_err(|error| {
+        let place = place.display();
+        let said = format!(
+            "no temporary folder can be made in {place}: {error}; set TMPDIR to another place"
+        );
+        io::Error::new(error.kind(), said)
+    })
 }
 
 /// The same for what leads to a file whose own mode is looked at elsewhere.

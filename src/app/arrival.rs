@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lowered;
 use crate::clock::{Clock as _, System};
 use crate::ledger::sessions::Draft;
 use crate::ledger::{Ledger, PostError};
@@ -81,6 +82,10 @@ impl Arrival {
         let now = self.clock.now();
         let session = draft.ensure(&*self.ledger, now).await?;
         let row = self.ledger.session(&session.id).await?;
+        let drafted = &draft.session;
+        let life = drafted.expires.0.saturating_sub(drafted.created.0);
+        let new = (drafted.budget, Duration::from_millis(life));
+        row.iter().for_each(|row| lowered::tell(row, now, new));
         if session.expires <= now || row.is_some_and(|row| row.closed) {
             tracing::warn!(
                 expires = %session.expires,

@@ -8,14 +8,16 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
+use super::ground::Ground;
 use super::guard;
+use super::lowered::Standing;
 use crate::admin::Reloaded;
 use crate::config::{Config, ConfigError, Stamp};
 use crate::custody::NotOurs;
 use crate::event::metrics::Metrics;
 use crate::payer::Payer;
 use crate::policy;
-use crate::settings::Reload;
+use crate::settings::{Reload, Sessions};
 
 /// How often a watched file is looked at. Clusters take longer to bring a new one.
 const LOOK: Duration = Duration::from_secs(2);
@@ -74,6 +76,7 @@ pub struct Reloader {
     first: Option<Stamp>,
     payer: Arc<Payer>,
     metrics: Arc<Metrics>,
+    standing: Standing,
     /// In the order of asking.
     turn: Arc<Mutex<()>>,
     /// By a signal.
@@ -92,17 +95,19 @@ struct Watched {
 
 impl Reloader {
     pub(super) fn new(
-        (file, first): (PathBuf, Option<Stamp>),
+        ground: &Ground,
         settings: Reload,
         payer: &Arc<Payer>,
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
+        let (file, first) = ground.file.clone();
         Arc::new(Self {
             file,
             settings,
             first,
             payer: Arc::clone(payer),
             metrics: Arc::clone(metrics),
+            standing: Standing::of(ground),
             turn: Arc::default(),
             asked: Notify::new(),
         })
@@ -115,15 +120,19 @@ impl Reloader {
     /// [`NotReloaded`]; nothing has changed then.
     pub async fn reload(self: Arc<Self>, may: Weaker) -> Result<Reloaded, NotReloaded> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
+        let reloader = Arc::clone(&self);
         let work = spawn_blocking(move || {
             // Whoever asked may be gone before it is over; the next one waits all the same.
             let _turn = turn;
-            self.take(may)
+            reloader.take(may)
         });
-        work.await.unwrap_or(Err(NotReloaded::BrokeOff))
+        let taken = work.await.unwrap_or(Err(NotReloaded::BrokeOff));
+        let (reloaded, sessions) = taken?;
+        self.standing.compare(&sessions).await;
+        Ok(reloaded)
     }
 
-    fn take(&self, may: Weaker) -> Result<Reloaded, NotReloaded> {
+    fn take(&self, may: Weaker) -> Result<(Reloaded, Sessions), NotReloaded> {
         let config = Config::load(Some(&self.file))?;
         guard(&config)?;
         let (old, new) = (self.payer.policy(), config.policy);
@@ -145,11 +154,12 @@ impl Reloader {
             weaker = %weaker.join("; "),
             "the policy was read again; other settings are for the next start"
         );
-        Ok(Reloaded {
+        let reloaded = Reloaded {
             policy: hash,
             changed,
             weaker,
-        })
+        };
+        Ok((reloaded, config.sessions))
     }
 
     /// The same, soon, with the error in the log. Who asks often before it begins has asked once.

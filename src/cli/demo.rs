@@ -56,7 +56,8 @@ impl From<DemoError> for Failure {
             DemoError::Config(error) => error.into(),
             DemoError::Start(error) => error.into(),
             DemoError::Ledger(error) => error.into(),
-            DemoError::Merchant(_)
+            DemoError::Folder(_)
+            | DemoError::Merchant(_)
             | DemoError::Wallet(_)
             | DemoError::Agent(_)
             | DemoError::Interrupted

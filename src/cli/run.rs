@@ -31,6 +31,7 @@ mod wgetrc;
 
 use access::{Access, Wish};
 use child::Signals;
+pub(super) use child::ignores;
 pub(super) use environment::LENT;
 use folder::Folder;
 use limits::Limits;
@@ -87,7 +88,7 @@ impl Run {
     async fn go(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut signals = Signals::catch()?;
         let limits = Limits::now();
-        let folder = Folder::new()?;
+        let folder = Folder::new().map_err(|e| Failure::new(Exit::Failed, e))?;
         let source = Source::find(terminal, folder.path())?;
         let wish = Wish {
             agent: self.agent,

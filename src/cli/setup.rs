@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use rustix::process::Signal;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::working::Working;
 use super::{Exit, Failure, Terminal};
@@ -47,7 +49,9 @@ pub(super) fn book(config: &Config) -> Result<Option<Arc<dyn Reader>>, Failure> 
 /// Runs what must wait, on this thread.
 pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(no_runtime)?.block_on(work)
+    let runtime = runtime.map_err(no_runtime)?;
+    full(&runtime)?;
+    runtime.block_on(work)
 }
 
 /// The same, and a person at the terminal is told what takes so long.
@@ -62,7 +66,22 @@ pub(super) fn work<T>(
 /// A runtime for a whole proxy.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     let runtime = Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(no_runtime)
+    let runtime = runtime.map_err(no_runtime)?;
+    full(&runtime)?;
+    Ok(runtime)
+}
+
+/// A write over the limit of a file's size fails from now on, as one to a full disk does; by itself it would end this
+/// process without a word. The signal is caught and thrown away, not ignored: a program that is run would inherit that.
+fn full(runtime: &Runtime) -> Result<(), Failure> {
+    if super::run::ignores(Signal::XFSZ) {
+        return Ok(());
+    }
+    let _within = runtime.enter();
+    // Caught to the end, though nobody listens.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))
+        .map(drop)
+        .map_err(no_runtime)
 }
 
 fn no_runtime(error: std::io::Error) -> Failure {

@@ -22,9 +22,12 @@ mod stage;
 /// Why the demonstration did not reach its end.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The transcript or the temporary folder.
+    /// The transcript, or a file in the temporary folder.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// There is no place for its files.
+    #[error(transparent)]
+    Folder(io::Error),
     /// The merchant.
     #[error(transparent)]
     Merchant(#[from] merchant::MerchantError),

@@ -36,7 +36,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn set() -> Result<Self, DemoError> {
-        let folder = Scratch::new()?;
+        let folder = Scratch::new().map_err(DemoError::Folder)?;
         let base = folder.path();
         let merchant = Merchant::start(&base.join("merchant"), &[WEATHER, CASINO]).await?;
         let wallet = local::create_key(&base.join("wallet.key"), None)?;

@@ -2,12 +2,14 @@
 //! threads of its own, so no reader who stops reading can hold up or lose a payment.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
@@ -186,10 +188,26 @@ fn diagnosed(about: &Metadata<'_>) -> bool {
     about.target() != SPEND && (ours || *about.level() <= Level::INFO)
 }
 
-fn append(path: &std::path::Path) -> std::io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
+/// Opens a file to append to, and makes it where it is not there. Waits for nobody: a pipe must have its reader.
+fn append(path: &std::path::Path) -> std::io::Result<File> {
+    use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
     let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true).mode(0o600).open(path)
+    let at_once = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    options.create(true).append(true).mode(0o600);
+    let opened = options.custom_flags(at_once).open(path);
+    // A socket says the same.
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => Error::new(error.kind(), "a pipe that nobody reads, or no file"),
+        Some(_) | None => error,
+    })?;
+    let kind = file.metadata()?.file_type();
+    if !(kind.is_file() || kind.is_char_device() || kind.is_fifo()) {
+        let said = "neither a file nor a pipe nor a character device";
+        return Err(Error::new(ErrorKind::InvalidInput, said));
+    }
+    // From now on it waits: a reader may be slow.
+    fcntl_setfl(&file, OFlags::APPEND)?;
+    Ok(file)
 }
 
 /// The sink that logs. It never blocks, and says when a line could not be kept.

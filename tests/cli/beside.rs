@@ -311,3 +311,79 @@ fn a_run_inside_of_a_run_cannot_hold_less_than_is_left() {
     );
     home.assert_tidy();
 }
+
+/// Its own session would be a new budget, given by whoever has used up the old one.
+#[test]
+fn a_run_in_a_session_that_is_over_does_not_begin() {
+    let street = Street::new();
+    let home = &street.home;
+    let outer = ["--budget", "0.01 USD", "--expires", "1s"];
+    let binary = home.command([] as [&str; 0]).get_program().to_owned();
+    let binary = binary.display();
+    let script = format!("sleep 1; '{binary}' run --budget '5 USD' -- echo begun");
+    let ended = home
+        .run(&outer, &script)
+        .failed(3, &["session_expired", "farepass session create"]);
+    assert_eq!(ended.out, "", "{ended:?}");
+
+    // A session of a service, before and after the service ends.
+    let service = home.serve(&[]);
+    let made = ["session", "create", "--agent", "rogue", "--json"];
+    let made = home.farepass(made).ok().json();
+    let (id, url) = (
+        made["id"].as_str().unwrap(),
+        made["proxy"].as_str().unwrap(),
+    );
+    let run = |url: &str| {
+        let mut run = home.command(["run", "--budget", "5 USD", "--", "echo", "begun"]);
+        Ended::of(run.env("HTTPS_PROXY", url).output().unwrap())
+    };
+    assert_eq!(run(url).ok().out, "begun\n");
+    home.farepass(["session", "close", id]).ok();
+    let closed = ["session_closed", "rogue", "HTTPS_PROXY"];
+    assert_eq!(run(url).failed(3, &closed).out, "");
+    assert_eq!(service.stop(), Some(0));
+    assert_eq!(run(url).failed(3, &closed).out, "");
+    // Nobody's secret is another proxy's.
+    assert_eq!(run("http://rogue:5ec@127.0.0.1:9").ok().out, "begun\n");
+    home.assert_tidy();
+}
+
+#[test]
+fn a_session_that_ends_while_a_run_looks_for_its_proxy_is_over() {
+    let home = Home::ready();
+    let made = home.farepass(["session", "create", "--json"]).ok().json();
+    let (id, url) = (
+        made["id"].as_str().unwrap(),
+        made["proxy"].as_str().unwrap(),
+    );
+    // Its proxy may come back within two seconds.
+    let mut run = home.command(["run", "--", "echo", "begun"]);
+    run.env("HTTPS_PROXY", url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let run = run.spawn().unwrap();
+    wait(Duration::from_millis(500));
+    home.farepass(["session", "close", id]).ok();
+    let ended = Ended::of(run.wait_with_output().unwrap());
+    assert_eq!(ended.failed(3, &["session_closed"]).out, "");
+}
+
+#[test]
+fn a_run_inside_of_one_whose_agent_is_frozen_pays_nothing() {
+    let street = Street::new();
+    if !there_is("curl") {
+        return;
+    }
+    let home = &street.home;
+    let service = home.serve(&[]);
+    let made = ["session", "create", "--agent", "rogue", "--json"];
+    let made = home.farepass(made).ok().json();
+    home.farepass(["freeze", "agent", "rogue"]).ok();
+    let forecast = format!("{SHOP}/forecast");
+    let mut run = home.command(["run", "--agent", "other", "--", "curl", "-sS", &forecast]);
+    run.env("HTTPS_PROXY", made["proxy"].as_str().unwrap());
+    let ended = Ended::of(run.output().unwrap()).ok();
+    assert!(ended.out.contains("\"frozen\""), "{ended:?}");
+    assert_eq!((street.sold(), service.stop()), (0, Some(0)));
+}

@@ -264,6 +264,21 @@ fn a_signal_that_is_ignored_stays_so() {
     home.assert_tidy();
 }
 
+/// A write over the limit of a file's size is an error for a proxy, and whatever it was for a program.
+#[test]
+fn a_program_that_writes_too_much_ends_as_without() {
+    let home = Home::ready();
+    let much = "ulimit -f 0; echo much > much";
+    assert_eq!(home.run(&[], much).code, Some(128 + 25));
+    let kept = format!("trap '' XFSZ; exec \"$0\" run -- sh -c '{much}; echo here'");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &kept, env!("CARGO_BIN_EXE_farepass")]);
+    command.current_dir(home.path()).env("HOME", home.path());
+    command.env("TMPDIR", home.temporary()).stdin(Stdio::null());
+    let ended = Ended::of(command.output().unwrap()).ok();
+    assert_eq!(ended.out, "here\n", "{ended:?}");
+}
+
 #[test]
 fn without_a_configuration_nothing_is_paid_and_nothing_is_left() {
     let home = Home::new();

@@ -432,6 +432,53 @@ fn a_default_session_that_is_over_stays_over() {
     assert_eq!(service.stop(), Some(0));
 }
 
+/// It keeps what it has: whoever lowers the file is told what else to do.
+#[test]
+fn a_default_session_that_may_more_than_the_file_says_is_told_of() {
+    let home = Home::ready();
+    let whole = home.read("farepass.yaml");
+    let written = "{ budget: \"1.00 USD\", expires: 60m }";
+    let low = |text: &str| fs::write(home.at("farepass.yaml"), whole.replace(written, text));
+    let told = |words: &str| {
+        until(words, || {
+            home.read("serve.err").contains(words).then_some(())
+        });
+    };
+    let service = home.serve(&[]);
+    low("{ budget: \"0.20 USD\", expires: 60m }").unwrap();
+    service.signal(Signal::HUP);
+    told("(a budget of 1.00 USD, not 0.20 USD)");
+    assert_eq!(service.stop(), Some(0));
+    low("{ budget: \"0.20 USD\", expires: 30m }").unwrap();
+    let service = home.serve(&[]);
+    told("after 1h, not 30m");
+    // As it is told.
+    told(
+        "farepass session close default, then farepass session create --default --budget \"0.20 USD\" --expires 30m",
+    );
+    home.farepass(["session", "close", "default"]).ok();
+    let create = ["session", "create", "--default", "--budget", "0.20 USD"];
+    home.farepass(create.iter().chain(&["--expires", "30m"]))
+        .ok();
+    assert_eq!(service.stop(), Some(0));
+    let service = home.serve(&[]);
+    assert_eq!(service.stop(), Some(0));
+    let said = home.read("serve.err");
+    assert!(!said.contains("keeps what it was opened with"), "{said}");
+}
+
+#[test]
+fn a_pipe_for_events_that_nobody_reads_is_refused_at_once() {
+    let home = Home::ready();
+    home.configure("events: { file: pipe }");
+    let made = std::process::Command::new("mkfifo")
+        .arg(home.at("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    home.farepass(["serve"])
+        .failed(1, &["/pipe: ", "a pipe that nobody reads"]);
+}
+
 /// A site that answers when it is told to.
 fn slow_site() -> (
     std::net::SocketAddr,

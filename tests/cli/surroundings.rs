@@ -154,3 +154,43 @@ fn a_temporary_folder_may_be_named_from_here() {
     command.env("TMPDIR", "");
     assert_eq!(Ended::of(command.output().unwrap()).ok().out, "2\n");
 }
+
+#[test]
+fn programs_start_under_a_temporary_folder_with_odd_letters() {
+    let street = Street::new();
+    let home = &street.home;
+    let node = "node -e 'console.log(\"node\", process.execArgv.length)'";
+    let java = "java -XshowSettings:properties -version 2>&1 | grep trustStore.=";
+    for name in ["it's", "5\" disk", "a b\\c", "both '\"'", "tab\there"] {
+        let place = home.at(name);
+        fs::create_dir(&place).unwrap();
+        let run = |program: &str| {
+            let mut command = home.command(["run", "--", "sh", "-c", program]);
+            command.env("TMPDIR", &place);
+            Ended::of(command.output().unwrap())
+        };
+        if there_is("node") {
+            assert!(run(node).ok().out.starts_with("node "), "{name}");
+        }
+        if there_is("java") {
+            let out = run(java).ok().out;
+            assert!(out.contains(name), "{name}: {out}");
+        }
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_temporary_folder_that_cannot_be_made_is_named() {
+    let home = Home::ready();
+    for (args, place) in [
+        (&["run", "--", "true"][..], "/nonexistent"),
+        (&["demo"], "/nonexistent"),
+        (&["run", "--", "true"], "/proc"),
+    ] {
+        let mut command = home.command(args);
+        command.env("TMPDIR", place);
+        let ended = Ended::of(command.output().unwrap());
+        ended.failed(1, &[place, "set TMPDIR"]);
+    }
+}

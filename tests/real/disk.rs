@@ -10,6 +10,7 @@ use std::time::Duration;
 use farepass::ledger::{self, Filter};
 use farepass::money::Usd;
 use farepass::payment::SessionId;
+use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::support::agent::Ask;
 use crate::support::http::Answer;
@@ -237,6 +238,23 @@ fn a_small_disk_that_is_full_and_then_read_only() {
     assert_eq!(buy(&proxy, 8).status, 200);
     proxy.stop();
     assert_whole(&proxy, (spent.0 + CENT, spent.1 + CENT));
+}
+
+/// As `ulimit -f`, `LimitFSIZE=`: a signal comes with the error.
+#[test]
+fn files_that_may_not_grow() {
+    let (merchant, setup) = open();
+    let mut proxy = setup.start();
+    let limit = |bytes| {
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        prlimit(Some(proxy.pid()), Resource::Fsize, limit).unwrap();
+    };
+    let spent = survives(&proxy, &merchant, || limit(Some(0)), || limit(None));
+    assert!(proxy.stop().success());
+    assert_whole(&proxy, spent);
 }
 
 /// A purchase is answered while nothing can be stored, and then the proxy is stopped: there is time to the end of

@@ -107,7 +107,6 @@ impl Signals {
     /// From now on a signal does not end this process: it is for the program. One that is ignored
     /// (`nohup`) stays so, and the program inherits that.
     pub(super) fn catch() -> io::Result<Self> {
-        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
         let all = [
             (SignalKind::interrupt(), Signal::INT),
             (SignalKind::terminate(), Signal::TERM),
@@ -118,7 +117,7 @@ impl Signals {
         ];
         let mut each = vec![];
         for (kind, number) in all {
-            if ignored & bit(number) == 0 {
+            if !ignores(number) {
                 each.push((kind, number, signal(kind)?));
             }
         }
@@ -156,7 +155,13 @@ pub(super) fn ended_by(number: Signal) -> Exit {
     Exit::Child(u8::try_from(128 + number.as_raw()).unwrap_or(1))
 }
 
-/// The signals that this process ignores, a bit each, as `/proc/self/status` has them. None where that is
+/// Does this process ignore it? Then so do the programs that it starts.
+pub(in crate::cli) fn ignores(number: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status");
+    ignored(&status.unwrap_or_default()) & bit(number) != 0
+}
+
+/// The signals that a process ignores, a bit each, as `/proc/self/status` has them. None where that is
 /// not there.
 fn ignored(status: &str) -> u64 {
     let mut lines = status.lines();

@@ -2,8 +2,9 @@
 //! Most clients read one or two of these variables; together they reach nearly all.
 
 use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 use super::folder::Files;
@@ -42,7 +43,7 @@ pub(super) fn environment(
     all.push((LENT.into(), Some(proxy.to_string().into())));
     all.push((variables::NODE.into(), Some("1".into())));
     all.push(("NODE_USE_SYSTEM_CA".into(), Some("1".into())));
-    let preload = quoted("--require=", &files.preload);
+    let preload = for_node("--require=", &files.preload);
     all.push((
         "NODE_OPTIONS".into(),
         Some(appended(given("NODE_OPTIONS"), preload)),
@@ -112,17 +113,47 @@ fn java(proxy: SocketAddr, truststore: &Path) -> OsString {
         "-Dhttps.proxyHost={host} -Dhttps.proxyPort={port} -Dhttp.proxyHost={host} -Dhttp.proxyPort={port} \
          -Dhttp.nonProxyHosts=localhost|127.0.0.1|[::1] "
     ));
-    all.push(quoted("-Djavax.net.ssl.trustStore=", truststore));
+    all.push(for_java("-Djavax.net.ssl.trustStore=", truststore));
     all.push(" -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit");
     all
 }
 
-/// One word of a list of options. Node and Java both take double quotes around a word with blanks.
-fn quoted(option: &str, path: &Path) -> OsString {
-    let blank = path.as_os_str().as_encoded_bytes().contains(&b' ');
-    let mark = if blank { "\"" } else { "" };
-    let parts: [&OsStr; 4] = [mark.as_ref(), option.as_ref(), path.as_ref(), mark.as_ref()];
-    parts.into_iter().collect()
+/// One word of Node's list of options: what has blanks stands in double quotes, and in those a backslash takes
+/// what follows as it is.
+fn for_node(option: &str, path: &Path) -> OsString {
+    let path = path.as_os_str().as_bytes();
+    if !path.contains(&b' ') && !path.contains(&b'"') {
+        return OsString::from_vec([option.as_bytes(), path].concat());
+    }
+    let mut word = [b"\"", option.as_bytes()].concat();
+    for byte in path {
+        if matches!(byte, b'"' | b'\\') {
+            word.push(b'\\');
+        }
+        word.push(*byte);
+    }
+    word.push(b'"');
+    OsString::from_vec(word)
+}
+
+/// One word of Java's list of options: it ends at a blank that is not between two quotes of one kind, and nothing
+/// else is special, so a quote stands between two of the other kind.
+fn for_java(option: &str, path: &Path) -> OsString {
+    let word = [option.as_bytes(), path.as_os_str().as_bytes()].concat();
+    let special = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | 0x0b);
+    if !word.iter().any(special) {
+        return OsString::from_vec(word);
+    }
+    let pieces = word.chunk_by(|one, next| (*one == b'"') == (*next == b'"'));
+    let quoted = pieces.flat_map(|piece| {
+        let mark: &[u8] = if piece.starts_with(b"\"") {
+            b"'"
+        } else {
+            b"\""
+        };
+        [mark, piece, mark].concat()
+    });
+    OsString::from_vec(quoted.collect())
 }
 
 /// What others have put there stays, and comes first.
@@ -134,5 +165,28 @@ fn appended(given: Option<OsString>, ours: OsString) -> OsString {
             all
         }
         None => ours,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words as the runtimes read them; `run` under such a folder is in the tests of the program.
+    #[test]
+    fn a_path_with_blanks_or_quotes_is_one_word() {
+        for (path, node, java) in [
+            ("/t/a", "-x=/t/a", "-x=/t/a"),
+            ("/t/a\\b", "-x=/t/a\\b", "-x=/t/a\\b"),
+            ("/t/a b", "\"-x=/t/a b\"", "\"-x=/t/a b\""),
+            ("/t/a b\\c", "\"-x=/t/a b\\\\c\"", "\"-x=/t/a b\\c\""),
+            ("/t/it's", "-x=/t/it's", "\"-x=/t/it's\""),
+            ("/t/5\"", "\"-x=/t/5\\\"\"", "\"-x=/t/5\"'\"'"),
+            ("/t/'\"'", "\"-x=/t/'\\\"'\"", "\"-x=/t/'\"'\"'\"'\""),
+        ] {
+            let read = |word: OsString| word.into_string().unwrap();
+            assert_eq!(read(for_node("-x=", path.as_ref())), node, "Node: {path}");
+            assert_eq!(read(for_java("-x=", path.as_ref())), java, "Java: {path}");
+        }
     }
 }

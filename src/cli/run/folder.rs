@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::trusted;
 use crate::app::NODE_PRELOAD;
+use crate::custody;
 use crate::tls;
 
 /// A folder with mode 0700 that is removed with this value.
@@ -41,15 +42,7 @@ impl Folder {
     /// # Errors
     /// When it cannot be made.
     pub(super) fn new() -> io::Result<Self> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
-        // The program may go elsewhere.
-        let place = match std::env::temp_dir() {
-            none if none.as_os_str().is_empty() => "/tmp".into(),
-            place => std::path::absolute(place)?,
-        };
-        let path = place.join(format!("farepass-{}", hex::encode(random)));
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let path = custody::temporary("farepass")?;
         Ok(Self { path })
     }
 

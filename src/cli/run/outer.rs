@@ -10,10 +10,11 @@ use super::access::Wish;
 use crate::admin::Beacon;
 use crate::cli::mcp;
 use crate::cli::{Exit, Failure};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::ledger::{OpenError, SessionRow};
 use crate::money::Usd;
+use crate::payment::Reason;
 
 /// How long a proxy may be away whose place is being taken, and from one look to the next.
 const AWAY: Duration = Duration::from_secs(2);
@@ -28,11 +29,11 @@ pub(super) struct Outer {
 }
 
 impl Outer {
-    /// `None` where the environment names no session of this ledger, or one that is over, or no proxy runs.
+    /// `None` where the environment names no session of this ledger, or no proxy runs.
     ///
     /// # Errors
-    /// When the ledger of a proxy that runs cannot be read. Where none runs, whoever starts one says what is wrong,
-    /// or mends it.
+    /// When that session is over: one of its own would be a new budget. When the ledger of a proxy that runs cannot
+    /// be read. Where none runs, whoever starts one says what is wrong, or mends it.
     pub(super) async fn find(config: &Config) -> Result<Option<Self>, Failure> {
         let Some((user, sha256)) = mcp::credentials() else {
             return Ok(None);
@@ -42,10 +43,10 @@ impl Outer {
             Err(_) if Beacon::seen(&config.state_dir).is_none() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let row = row.filter(|row| !row.closed && row.session.expires > clock::wall());
         let Some(row) = row else {
             return Ok(None);
         };
+        open(&row, clock::wall())?;
         let beacon = async {
             loop {
                 match Beacon::seen(&config.state_dir) {
@@ -54,8 +55,14 @@ impl Outer {
                 }
             }
         };
-        let beacon = tokio::time::timeout(AWAY, beacon).await;
-        Ok(beacon.ok().map(|beacon| Self { user, row, beacon }))
+        if let Ok(beacon) = tokio::time::timeout(AWAY, beacon).await {
+            return Ok(Some(Self { user, row, beacon }));
+        }
+        // It may have ended together with its proxy.
+        if let Some(row) = self::row(config, &sha256).await? {
+            open(&row, clock::wall())?;
+        }
+        Ok(None)
     }
 
     /// Can this be wished inside of it? What is to be said of it then.
@@ -89,6 +96,22 @@ async fn row(config: &Config, sha256: &str) -> Result<Option<SessionRow>, Failur
         Err(OpenError::Missing(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Can anything be paid in it yet?
+fn open(row: &SessionRow, now: Timestamp) -> Result<(), Failure> {
+    let (reason, how) = match row.closed {
+        true => (Reason::SessionClosed, "is closed"),
+        false if row.session.expires <= now => (Reason::SessionExpired, "has expired"),
+        false => return Ok(()),
+    };
+    let (id, agent, reason) = (&row.session.id, &row.session.agent, reason.code());
+    let said = format!(
+        "{reason}: the session of the proxy in the environment {how} ({id} of {agent}), and what runs in it has no other budget"
+    );
+    Err(Failure::new(Exit::Refused, said).hint(
+        "`farepass session create` gives the URL of another one; `run` has a session of its own where none of the variables HTTPS_PROXY, https_proxy, HTTP_PROXY and http_proxy is set",
+    ))
 }
 
 fn unheld(left: Usd) -> String {

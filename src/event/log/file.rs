@@ -117,4 +117,47 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert!(EventFile::open(dir.path()).is_err());
     }
+
+    fn pipe(at: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(at).status();
+        assert!(made.unwrap().success());
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        pipe(&path);
+        let refused = EventFile::open(&path).err().unwrap().to_string();
+        assert!(refused.contains("a pipe that nobody reads"), "{refused}");
+        let mut options = std::fs::OpenOptions::new();
+        // For reading and writing, so that nobody is waited for.
+        let reader = options.read(true).write(true).open(&path).unwrap();
+        let events = EventFile::open(&path).unwrap();
+        events.observe(&SpendEvent::default());
+        let mut line = String::new();
+        let read = io::BufRead::read_line(&mut io::BufReader::new(reader), &mut line);
+        assert!(read.is_ok() && line.ends_with("}\n"), "{line}");
+        EventFile::open(Path::new("/dev/null")).unwrap();
+        let socket = dir.path().join("socket");
+        let _kept = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(EventFile::open(&socket).is_err());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_loses_lines_and_does_not_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        let mut rotated = Rotated {
+            path: path.clone(),
+            file: append(&path).unwrap(),
+        };
+        rotated.write_all(b"one\n").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        pipe(&path);
+        assert!(rotated.write_all(b"two\n").is_err());
+        std::fs::remove_file(&path).unwrap();
+        rotated.write_all(b"three\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
+    }
 }
