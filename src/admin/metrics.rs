@@ -178,7 +178,7 @@ impl Admin {
 
     async fn book(&self, numbers: bool) -> Result<Book, PostError> {
         let ledger = &*self.parts.ledger;
-        let now = self.parts.clock.now();
+        let now = self.parts.clock.later();
         let mut open = [(State::Reserved, 0_u64, 0_u64), (State::Unknown, 0, 0)];
         for (payment, event) in ledger.open().await? {
             for (_, count, sum) in open.iter_mut().filter(|(state, ..)| *state == event.state) {
@@ -220,7 +220,7 @@ impl Admin {
         page.single(&WAITING, book.waiting);
         page.single(&FREEZES, book.freezes);
         page.family(&SESSIONS);
-        let now = self.parts.clock.now();
+        let now = self.parts.clock.later();
         let count = |name: &str| {
             let rows = book.sessions.iter();
             rows.filter(|row| standing(row, row.session.expires <= now) == name)

@@ -78,8 +78,8 @@ impl Arrival {
 
     /// One that is over stays over: a restart resets nothing.
     async fn open(&self, draft: &Draft) -> Result<(), PostError> {
-        let now = self.clock.now();
-        let session = draft.ensure(&*self.ledger, now).await?;
+        let now = self.clock.later();
+        let session = draft.ensure(&*self.ledger, &*self.clock).await?;
         let row = self.ledger.session(&session.id).await?;
         if session.expires <= now || row.is_some_and(|row| row.closed) {
             tracing::warn!(
