@@ -99,6 +99,8 @@ pub struct Parts {
     pub proxy: Entrance,
     /// The authority's certificate.
     pub certificate: String,
+    /// Its end.
+    pub certificate_ends: Timestamp,
     /// What a session has unless it is asked otherwise.
     pub usual: sessions::Usual,
     /// Readiness.
