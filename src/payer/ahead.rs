@@ -62,7 +62,7 @@ pub async fn ask_ahead(
         stopped,
     };
     let (now, by) = (clock.now(), clock.later());
-    let foreseen = foresee(policy, payers, past, &session, question, by).await?;
+    let foreseen = foresee(policy, payers, past, &session, question, now).await?;
     if let Some(refusal) = foreseen.refusal {
         return Err(NotAsked::Refused(Box::new(refusal)));
     }
