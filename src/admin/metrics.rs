@@ -160,7 +160,7 @@ impl Admin {
         page.family(&BUILD);
         page.sample(&BUILD, &[env!("CARGO_PKG_VERSION"), mode], 1);
         page.single(&STARTED, parts.started.secs());
-        page.single(&CA_END, parts.certificate_ends.secs());
+        page.single(&CA_END, parts.certificate.1.secs());
         page.single(&READY, u8::from((parts.ready)().is_ok()));
         (parts.metrics)(&mut page);
         page.single(&READERS, parts.feed.readers());

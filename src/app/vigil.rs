@@ -91,8 +91,13 @@ impl Vigil {
     }
 }
 
-/// As the admin listener and the log tell it.
-pub(super) fn seconds(at: time::OffsetDateTime) -> Timestamp {
+/// The certificate and its end, as the admin listener tells them.
+pub(super) fn certificate(authority: &Authority) -> (String, Timestamp) {
+    let pem = authority.certificate_pem().to_owned();
+    (pem, seconds(authority.not_after()))
+}
+
+fn seconds(at: time::OffsetDateTime) -> Timestamp {
     Timestamp::from_secs(u64::try_from(at.unix_timestamp()).unwrap_or_default())
 }
 
