@@ -42,6 +42,7 @@ mod parent;
 mod reload;
 mod sweeper;
 mod telemetry;
+mod vigil;
 mod watchers;
 mod webhook;
 
@@ -57,6 +58,7 @@ pub use handout::NODE_PRELOAD;
 pub use listener::listen;
 pub use reload::{NotReloaded, Reloader, Weaker};
 use sweeper::Sweeper;
+use vigil::Vigil;
 use watchers::Watch;
 
 /// What the caller decides, and no file does.
@@ -148,7 +150,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         clock: Arc::clone(&ground.clock) as Arc<dyn Clock>,
         token: ground.token,
         proxy: ground.doors.told(),
-        certificate: ground.authority.certificate_pem().to_owned(),
+        certificate: vigil::certificate(&ground.authority),
         usual: ground.usual,
         ready: ready(&payer, &ground.ledger, &drains, may_sign),
         reload: reload_by(&reloader),
@@ -258,6 +260,8 @@ impl House {
             payer: Arc::clone(&self.payer),
             ledger: Arc::clone(&self.ledger),
         };
+        let vigil = Vigil::over(&self.authority, Arc::clone(&self.clock));
+        beside.spawn(vigil.keep(drains.clone()));
         beside.spawn(sweeper.run(drains));
         let lit = beacon.light(state_dir);
         Ok(Running {

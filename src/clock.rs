@@ -192,6 +192,11 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Time as the rest of the world sees it, for validity windows of signatures.
     fn wall(&self) -> Timestamp;
+    /// The later of both. What is over when either clock says so (a session, a question to a person) is written and
+    /// judged by it: a wall clock that is set forward ends what there is, and nothing that begins after that.
+    fn later(&self) -> Timestamp {
+        self.now().max(self.wall())
+    }
 }
 
 /// The system's clock. `now` starts at the wall clock and then follows a clock that nobody can set

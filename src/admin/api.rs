@@ -173,7 +173,7 @@ impl Admin {
     async fn open_session(&self, body: &Bytes) -> Result<Answer, Problem> {
         let wanted: Wanted = object_or_none(body)?;
         let Parts { ledger, clock, .. } = &self.parts;
-        let opened = sessions::open(&**ledger, clock.now(), &self.parts.usual, &wanted).await?;
+        let opened = sessions::open(&**ledger, &**clock, &self.parts.usual, &wanted).await?;
         tracing::info!(session = %opened.row.session.id, agent = %opened.row.session.agent, "session opened");
         Ok(json(
             StatusCode::CREATED,

@@ -29,6 +29,11 @@ const STARTED: Family = Family::gauge(
     &[],
     "When it started, in seconds of the Unix epoch.",
 );
+const CA_END: Family = Family::gauge(
+    "farepass_ca_not_after_seconds",
+    &[],
+    "When the certificate of the authority that agents trust ends, in seconds of the Unix epoch.",
+);
 const READY: Family = Family::gauge(
     "farepass_ready",
     &[],
@@ -108,9 +113,9 @@ const API: Family = Family {
 };
 
 /// What this part of the page shows.
-pub const FAMILIES: [Family; 17] = [
-    BUILD, STARTED, READY, UP, RECORDS, OPEN, OPEN_USD, WAITING, FREEZES, SESSIONS, LIMIT, SPENT,
-    REMAINING, RATIO, ACCOUNTS, READERS, API,
+pub const FAMILIES: [Family; 18] = [
+    BUILD, STARTED, CA_END, READY, UP, RECORDS, OPEN, OPEN_USD, WAITING, FREEZES, SESSIONS, LIMIT,
+    SPENT, REMAINING, RATIO, ACCOUNTS, READERS, API,
 ];
 
 /// How requests to the API ended.
@@ -155,6 +160,7 @@ impl Admin {
         page.family(&BUILD);
         page.sample(&BUILD, &[env!("CARGO_PKG_VERSION"), mode], 1);
         page.single(&STARTED, parts.started.secs());
+        page.single(&CA_END, parts.certificate.1.secs());
         page.single(&READY, u8::from((parts.ready)().is_ok()));
         (parts.metrics)(&mut page);
         page.single(&READERS, parts.feed.readers());
@@ -178,7 +184,7 @@ impl Admin {
 
     async fn book(&self, numbers: bool) -> Result<Book, PostError> {
         let ledger = &*self.parts.ledger;
-        let now = self.parts.clock.now();
+        let now = self.parts.clock.later();
         let mut open = [(State::Reserved, 0_u64, 0_u64), (State::Unknown, 0, 0)];
         for (payment, event) in ledger.open().await? {
             for (_, count, sum) in open.iter_mut().filter(|(state, ..)| *state == event.state) {
@@ -220,7 +226,7 @@ impl Admin {
         page.single(&WAITING, book.waiting);
         page.single(&FREEZES, book.freezes);
         page.family(&SESSIONS);
-        let now = self.parts.clock.now();
+        let now = self.parts.clock.later();
         let count = |name: &str| {
             let rows = book.sessions.iter();
             rows.filter(|row| standing(row, row.session.expires <= now) == name)

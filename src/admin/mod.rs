@@ -97,8 +97,8 @@ pub struct Parts {
     pub token: Token,
     /// Where agents connect to, for the URL of a new session.
     pub proxy: Entrance,
-    /// The authority's certificate.
-    pub certificate: String,
+    /// The authority's certificate, and its end.
+    pub certificate: (String, Timestamp),
     /// What a session has unless it is asked otherwise.
     pub usual: sessions::Usual,
     /// Readiness.
@@ -197,7 +197,7 @@ impl Admin {
             "/healthz" | "/readyz" | "/metrics" | "/ca.pem" | "/proxy.pac" if !read => {
                 Err(Problem::Method("GET, HEAD".into()))
             }
-            "/ca.pem" => Ok(public::certificate(&self.parts.certificate)),
+            "/ca.pem" => Ok(public::certificate(&self.parts.certificate.0)),
             "/proxy.pac" => public::auto_configuration(&head, &self.parts.proxy),
             "/healthz" => Ok(text("ok\n".into())),
             "/readyz" => match (self.parts.ready)() {

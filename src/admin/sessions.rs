@@ -9,7 +9,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::budget::Reject;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::ledger::sessions::{self as book, Draft, Named};
 use crate::ledger::{Ledger, PostError, SessionRow};
 use crate::money::Usd;
@@ -140,11 +140,19 @@ impl Opened {
 /// [`SessionError`]; nothing was opened then.
 pub async fn open(
     ledger: &dyn Ledger,
-    now: Timestamp,
+    clock: &dyn Clock,
     usual: &Usual,
     wanted: &Wanted,
 ) -> Result<Opened, SessionError> {
-    let (opened, draft) = draft(now, usual, wanted)?;
+    let (opened, draft) = draft(clock, usual, wanted)?;
+    if wanted.default
+        && let Some(old) = ledger.session(&draft.session.id).await?
+        && !old.closed
+        && old.session.expires <= clock.later()
+    {
+        // The book sees no wall clock, by which it may be over.
+        book::close(ledger, &draft.session.id, clock.now()).await?;
+    }
     draft.open(ledger).await?;
     Ok(opened)
 }
@@ -154,7 +162,7 @@ pub async fn open(
 /// # Errors
 /// [`SessionError`].
 pub fn draft(
-    now: Timestamp,
+    clock: &dyn Clock,
     usual: &Usual,
     wanted: &Wanted,
 ) -> Result<(Opened, Draft), SessionError> {
@@ -170,14 +178,17 @@ pub fn draft(
         (true, Some(agent)) if *agent != usual.named.agent => {
             return Err(SessionError::DefaultAgent);
         }
-        (true, _) => (Draft::of_default(&usual.named, budget, expires, now)?, None),
+        (true, _) => (
+            Draft::of_default(&usual.named, budget, expires, clock)?,
+            None,
+        ),
         (false, agent) => {
             let wanted = book::Wanted {
                 agent: agent.clone().unwrap_or_else(|| AGENT.into()),
                 budget,
                 expires,
             };
-            let (draft, secret) = Draft::new(wanted, now)?;
+            let (draft, secret) = Draft::new(wanted, clock)?;
             (draft, Some(secret))
         }
     };
@@ -201,4 +212,44 @@ pub async fn close(
 ) -> Result<SessionRow, SessionError> {
     book::close(ledger, id, now).await?;
     ledger.session(id).await?.ok_or(SessionError::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Fixed;
+
+    /// Stands at this time, with the wall ahead of it by so many seconds.
+    struct Ahead(u64, u64);
+
+    impl Clock for Ahead {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(self.0)
+        }
+
+        fn wall(&self) -> Timestamp {
+            self.now().after_secs(self.1)
+        }
+    }
+
+    #[tokio::test]
+    async fn the_default_session_is_renewed_when_it_is_over_by_the_wall_clock() {
+        let ledger = crate::ledger::in_memory();
+        let usual = Usual {
+            budget: Usd(1),
+            expires: Duration::from_secs(60),
+            named: Named::default(),
+        };
+        let wanted = Wanted {
+            default: true,
+            ..Wanted::default()
+        };
+        let open = async |clock: &dyn Clock| open(&*ledger, clock, &usual, &wanted).await;
+        open(&Fixed(Timestamp::from_secs(1000))).await.unwrap();
+        let still = open(&Ahead(1001, 58)).await.err();
+        assert!(matches!(still, Some(SessionError::StillOpen)), "{still:?}");
+        let renewed = open(&Ahead(1002, 7500)).await.unwrap().row.session;
+        assert_eq!(renewed.created, Timestamp::from_secs(1002));
+        assert_eq!(renewed.expires, Timestamp::from_secs(1002 + 7500 + 60));
+    }
 }

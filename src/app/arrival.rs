@@ -79,8 +79,8 @@ impl Arrival {
 
     /// One that is over stays over: a restart resets nothing.
     async fn open(&self, draft: &Draft) -> Result<(), PostError> {
-        let now = self.clock.now();
-        let session = draft.ensure(&*self.ledger, now).await?;
+        let now = self.clock.later();
+        let session = draft.ensure(&*self.ledger, &*self.clock).await?;
         let row = self.ledger.session(&session.id).await?;
         let drafted = &draft.session;
         let life = drafted.expires.0.saturating_sub(drafted.created.0);

@@ -74,9 +74,9 @@ impl Ground {
         let token = Token::read_or_create(&config.state_dir)?;
         let usual = Usual::new(&config.sessions, options.named.clone(), options.budget);
         let (own_session, own) = match &options.own_session {
-            Some(wanted) => Some(sessions::draft(clock.now(), &usual, wanted)?).unzip(),
+            Some(wanted) => Some(sessions::draft(&*clock, &usual, wanted)?).unzip(),
             None if config.sessions.without_credentials && !options.successor => {
-                (None, Some(default_session(&usual, clock.now())?))
+                (None, Some(default_session(&usual, &*clock)?))
             }
             None => (None, None),
         };
@@ -134,8 +134,8 @@ fn book(config: &Config) -> Result<(Option<ledger::Held>, Arc<dyn Ledger>), Star
     Ok((held, config.open_ledger()?))
 }
 
-fn default_session(usual: &Usual, now: Timestamp) -> Result<Draft, StartError> {
-    let draft = Draft::of_default(&usual.named, usual.budget, usual.expires, now);
+fn default_session(usual: &Usual, clock: &dyn Clock) -> Result<Draft, StartError> {
+    let draft = Draft::of_default(&usual.named, usual.budget, usual.expires, clock);
     Ok(draft.map_err(sessions::SessionError::from)?)
 }
 

@@ -83,8 +83,8 @@ pub(super) async fn open_session(
         let Some(ledger) = owned(opening)? else {
             return Try::of(asked(dir, Method::POST, "sessions", &body).await);
         };
-        let now = clock::System::starting_at(ledger.newest().await?).now();
-        let opened = sessions::open(&*ledger, now, usual, wanted).await?;
+        let clock = clock::System::starting_at(ledger.newest().await?);
+        let opened = sessions::open(&*ledger, &clock, usual, wanted).await?;
         ledger.flush().await?;
         Ok(Try::Got(opened.document(&config.listen.told())))
     })
@@ -154,7 +154,7 @@ pub(super) async fn answer(
         config,
         (Method::POST, &path, Value::Null),
         async |ledger, now| {
-            let asking = payer::answer(ledger, id, approve, now).await?;
+            let asking = payer::answer(ledger, id, approve, &clock::Fixed(now)).await?;
             Ok(serde_json::to_value(asking).unwrap_or_default())
         },
     );
@@ -177,9 +177,9 @@ pub(super) async fn ask_ahead(
         let Some(ledger) = owned(opening)? else {
             return Try::of(asked(dir, Method::POST, "approvals", &body).await);
         };
-        let now = clock::System::starting_at(ledger.newest().await?).now();
+        let clock = clock::System::starting_at(ledger.newest().await?);
         let policy = &config.policy;
-        let when = (now, payer::stopped(dir));
+        let when = (&clock as &dyn clock::Clock, payer::stopped(dir));
         let done = payer::ask_ahead(&*ledger, policy, payers, &session, question, when).await;
         let (asking, _) = done.map_err(|e| Failure::new(Exit::Failed, e))?;
         ledger.flush().await?;

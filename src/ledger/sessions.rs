@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Ledger, Post, PostError};
 use crate::budget::{Entry, Reject};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::money::Usd;
 use crate::payment::{Session, SessionId, is_name};
 
@@ -68,6 +68,8 @@ pub struct Draft {
     pub session: Session,
     /// Of the secret that names it, in lower-case hexadecimal. Clients without credentials have none.
     pub secret_sha256: Option<String>,
+    /// From when it begins.
+    lasts: Duration,
 }
 
 impl Draft {
@@ -76,14 +78,15 @@ impl Draft {
     ///
     /// # Errors
     /// [`SessionError`].
-    pub fn new(wanted: Wanted, now: Timestamp) -> Result<(Self, SecretString), SessionError> {
+    pub fn new(wanted: Wanted, clock: &dyn Clock) -> Result<(Self, SecretString), SessionError> {
         let mut bytes = zeroize::Zeroizing::new([0; 40]);
         getrandom::fill(&mut *bytes).map_err(|_| SessionError::Randomness)?;
         let (name, secret) = bytes.split_at(8);
         let secret = SecretString::from(hex::encode(secret));
         let id = format!("ses_{}", hex::encode(name));
         let draft = Self {
-            session: session(&id, wanted, now)?,
+            lasts: wanted.expires,
+            session: session(&id, wanted, clock)?,
             secret_sha256: Some(hex::encode(Sha256::digest(secret.expose_secret()))),
         };
         Ok((draft, secret))
@@ -97,7 +100,7 @@ impl Draft {
         named: &Named,
         budget: Usd,
         expires: Duration,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<Self, SessionError> {
         let wanted = Wanted {
             agent: named.agent.clone(),
@@ -108,7 +111,8 @@ impl Draft {
             return Err(SessionError::Name);
         }
         Ok(Self {
-            session: session(&named.id, wanted, now)?,
+            lasts: expires,
+            session: session(&named.id, wanted, clock)?,
             secret_sha256: None,
         })
     }
@@ -130,25 +134,27 @@ impl Draft {
         ledger.post(post).await.map(|_| ())
     }
 
-    /// Opens it as of `now` when there is none of that id. One that is there stays as it is, whatever the
+    /// Opens it as of now when there is none of that id. One that is there stays as it is, whatever the
     /// configuration says now: a restart resets nothing.
     ///
     /// # Errors
     /// [`PostError`].
-    pub async fn ensure(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<Session, PostError> {
+    pub async fn ensure(
+        &self,
+        ledger: &dyn Ledger,
+        clock: &dyn Clock,
+    ) -> Result<Session, PostError> {
         let id = &self.session.id;
         if let Some(row) = ledger.session(id).await? {
             return Ok(row.session);
         }
-        let late = now.0.saturating_sub(self.session.created.0);
-        let expires = Timestamp(self.session.expires.0.saturating_add(late));
         let draft = Self {
             session: Session {
-                created: now.max(self.session.created),
-                expires,
+                created: clock.now().max(self.session.created),
+                expires: clock.later().after_secs(self.lasts.as_secs()),
                 ..self.session.clone()
             },
-            secret_sha256: self.secret_sha256.clone(),
+            ..self.clone()
         };
         let open = PostError::Rejected(Reject::SessionOpen);
         match draft.open(ledger).await {
@@ -184,7 +190,7 @@ pub async fn close(ledger: &dyn Ledger, id: &SessionId, now: Timestamp) -> Resul
     }
 }
 
-fn session(id: &str, wanted: Wanted, now: Timestamp) -> Result<Session, SessionError> {
+fn session(id: &str, wanted: Wanted, clock: &dyn Clock) -> Result<Session, SessionError> {
     if !is_name(&wanted.agent) {
         return Err(SessionError::Agent);
     }
@@ -192,14 +198,16 @@ fn session(id: &str, wanted: Wanted, now: Timestamp) -> Result<Session, SessionE
         id: SessionId(id.into()),
         agent: Arc::from(wanted.agent),
         budget: wanted.budget,
-        created: now,
-        expires: now.after_secs(wanted.expires.as_secs()),
+        created: clock.now(),
+        // By the clock that will end it.
+        expires: clock.later().after_secs(wanted.expires.as_secs()),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Fixed;
 
     fn wanted(agent: &str) -> Wanted {
         Wanted {
@@ -213,7 +221,7 @@ mod tests {
     async fn a_session_is_found_by_its_secret_only() {
         let ledger = super::super::in_memory();
         let now = Timestamp::from_secs(1000);
-        let (draft, secret) = Draft::new(wanted("bot"), now).unwrap();
+        let (draft, secret) = Draft::new(wanted("bot"), &Fixed(now)).unwrap();
         draft.open(&*ledger).await.unwrap();
         assert_eq!(secret.expose_secret().len(), 64);
         let hash = hex::encode(Sha256::digest(secret.expose_secret()));
@@ -222,7 +230,7 @@ mod tests {
         let other = ledger.session_by_secret(secret.expose_secret()).await;
         assert_eq!(other.unwrap(), None);
         for bad in ["", "a b", "a:b", "a@b", "ä", &"x".repeat(65)] {
-            let refused = Draft::new(wanted(bad), now).err().unwrap();
+            let refused = Draft::new(wanted(bad), &Fixed(now)).err().unwrap();
             assert!(matches!(refused, SessionError::Agent), "{bad}");
         }
     }
@@ -231,10 +239,14 @@ mod tests {
     async fn a_restart_does_not_renew_the_default_session() {
         let ledger = super::super::in_memory();
         let minute = Duration::from_secs(60);
-        let draft =
-            |budget, now| Draft::of_default(&Named::default(), Usd(budget), minute, now).unwrap();
+        let draft = |budget, now| {
+            Draft::of_default(&Named::default(), Usd(budget), minute, &Fixed(now)).unwrap()
+        };
         let (drafted, begun) = (Timestamp::from_secs(4), Timestamp::from_secs(10));
-        let first = draft(1, drafted).ensure(&*ledger, begun).await.unwrap();
+        let first = draft(1, drafted)
+            .ensure(&*ledger, &Fixed(begun))
+            .await
+            .unwrap();
         let over = begun.after_secs(60);
         assert_eq!(
             (first.created, first.expires),
@@ -242,13 +254,48 @@ mod tests {
             "its time begins when it does"
         );
         let later = Timestamp::from_secs(500);
-        let again = draft(9, later).ensure(&*ledger, later).await.unwrap();
+        let again = draft(9, later)
+            .ensure(&*ledger, &Fixed(later))
+            .await
+            .unwrap();
         assert_eq!(again, first);
         draft(9, later).open(&*ledger).await.unwrap();
         let renewed = ledger.session(&first.id).await.unwrap().unwrap().session;
         assert_eq!((renewed.created, renewed.budget), (later, Usd(9)));
         let still_open = draft(9, later.after_secs(1)).open(&*ledger).await;
         assert!(still_open.is_err());
+    }
+
+    /// Told two times.
+    struct Apart(Timestamp, Timestamp);
+
+    impl Clock for Apart {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+
+        fn wall(&self) -> Timestamp {
+            self.1
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_lasts_as_long_whichever_clock_is_ahead() {
+        let ledger = super::super::in_memory();
+        let (behind, ahead) = (Timestamp::from_secs(1000), Timestamp::from_secs(8500));
+        let over = ahead.after_secs(60);
+        for clock in [Apart(behind, ahead), Apart(ahead, behind)] {
+            let (draft, _) = Draft::new(wanted("bot"), &clock).unwrap();
+            assert_eq!(
+                (draft.session.created, draft.session.expires),
+                (clock.0, over)
+            );
+        }
+        // Drafted before the clock was set, opened after it.
+        let minute = Duration::from_secs(60);
+        let early = Draft::of_default(&Named::default(), Usd(1), minute, &Fixed(behind)).unwrap();
+        let begun = early.ensure(&*ledger, &Apart(behind, ahead)).await.unwrap();
+        assert_eq!((begun.created, begun.expires), (behind, over));
     }
 
     #[tokio::test]
@@ -259,12 +306,12 @@ mod tests {
             id: id.into(),
             agent: agent.into(),
         };
-        let draft = |named: &Named| Draft::of_default(named, Usd(1), minute, now);
+        let draft = |named: &Named| Draft::of_default(named, Usd(1), minute, &Fixed(now));
         let pod = draft(&named("3f6a-uid", "research")).unwrap();
-        let made = pod.ensure(&*ledger, now).await.unwrap();
+        let made = pod.ensure(&*ledger, &Fixed(now)).await.unwrap();
         assert_eq!((&*made.id.0, &*made.agent), ("3f6a-uid", "research"));
         let other = draft(&Named::default()).unwrap();
-        let other = other.ensure(&*ledger, now).await.unwrap();
+        let other = other.ensure(&*ledger, &Fixed(now)).await.unwrap();
         assert_ne!(other.id, made.id);
         for (bad, is_name) in [(named("a/b", "x"), true), (named("a", "x:y"), false)] {
             let refused = draft(&bad).err().unwrap();
@@ -276,7 +323,7 @@ mod tests {
     async fn closing_twice_is_closing_once() {
         let ledger = super::super::in_memory();
         let now = Timestamp::from_secs(1000);
-        let (draft, _) = Draft::new(wanted("bot"), now).unwrap();
+        let (draft, _) = Draft::new(wanted("bot"), &Fixed(now)).unwrap();
         draft.open(&*ledger).await.unwrap();
         let made = draft.session;
         close(&*ledger, &made.id, now).await.unwrap();

@@ -7,7 +7,7 @@ use super::foresee::{Past, foresee};
 use super::{Payer, refusals};
 use crate::budget::facts::key;
 use crate::budget::{Asking, Entry, Fact};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::event::Notice;
 use crate::ledger::{Ledger, Post, PostError};
 use crate::money::{Network, Usd};
@@ -53,7 +53,7 @@ pub async fn ask_ahead(
     payers: &[(Network, String)],
     session: &SessionId,
     question: &Question,
-    (now, stopped): (Timestamp, bool),
+    (clock, stopped): (&dyn Clock, bool),
 ) -> Result<(Asking, bool), NotAsked> {
     let row = ledger.session(session).await?.filter(|row| !row.closed);
     let session = row.ok_or(NotAsked::Session)?.session;
@@ -61,6 +61,7 @@ pub async fn ask_ahead(
         book: Some(ledger),
         stopped,
     };
+    let (now, by) = (clock.now(), clock.later());
     let foreseen = foresee(policy, payers, past, &session, question, now).await?;
     if let Some(refusal) = foreseen.refusal {
         return Err(NotAsked::Refused(Box::new(refusal)));
@@ -78,7 +79,7 @@ pub async fn ask_ahead(
     let digest = digest(&asked, &approval);
     let id = id(&digest);
     if let Some(Fact::Approval(known)) = ledger.fact(&key::approval(id)).await?
-        && now < known.expires
+        && by < known.expires
         && !known.is_used()
     {
         return Ok((*known, false));
@@ -92,12 +93,12 @@ pub async fn ask_ahead(
     if is_nobody(&approval.requirement.pay_to) {
         return Err(NotAsked::Recipient);
     }
-    if asked_too_often(ledger, &session.id, now).await? {
+    if asked_too_often(ledger, &session.id, by).await? {
         return Err(NotAsked::TooOften);
     }
     let mut about = About::new(&asked, policy, now);
     about.chosen(&approval);
-    let asking = asking(id, hex::encode(digest), consent, &approval, &about, now);
+    let asking = asking(id, hex::encode(digest), consent, &approval, &about, by);
     let post = Post {
         time: now,
         entries: vec![Entry::Ask {
@@ -138,8 +139,8 @@ impl Payer {
         session: &SessionId,
         question: &Question,
     ) -> Result<Asking, NotAsked> {
-        let (policy, now) = (self.policy(), self.clock.now());
-        let when = (now, (self.stopped)());
+        let policy = self.policy();
+        let when = (&*self.clock, (self.stopped)());
         let asked = ask_ahead(
             &*self.ledger,
             &policy,
@@ -151,7 +152,7 @@ impl Payer {
         let (asking, new) = asked.await?;
         if new {
             self.notice(&Notice::ApprovalRequested {
-                time: asking.asked,
+                time: self.clock.now(),
                 approve_url: self.approve_url(asking.id),
                 approval: Box::new(asking.clone()),
             });

@@ -15,7 +15,7 @@ use super::reserve::named;
 use super::{Payer, refusals};
 use crate::budget::facts::key;
 use crate::budget::{Asked as Stage, Asking, Entry, Fact, Reject};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::event::Notice;
 use crate::ledger::{Post, PostError};
 use crate::payment::{ApprovalId, Asked, Reason, Refusal, Requirement};
@@ -98,7 +98,7 @@ impl Payer {
         let id = id(&digest);
         // Before the question is looked up, so that no answer in between is missed.
         let bell = self.bells.bell(id);
-        let now = self.clock.now();
+        let now = self.clock.later();
         let known = self.asked_before(id, plan).await?;
         let digest = hex::encode(digest);
         let because = match (known, &plan.approval.duties.consent) {
@@ -170,8 +170,9 @@ impl Payer {
             let detail = "a person must approve this, and was asked too often already";
             return refuse(Refusal::new(Reason::ApprovalRequired, detail));
         }
+        let now = self.clock.now();
         let post = Post {
-            time: asking.asked,
+            time: now,
             entries: vec![Entry::Ask {
                 asking: Box::new(asking.clone()),
             }],
@@ -181,7 +182,7 @@ impl Payer {
             return refuse(refusals::of_post(&problem, &plan.approval));
         }
         self.notice(&Notice::ApprovalRequested {
-            time: asking.asked,
+            time: now,
             approve_url: self.approve_url(asking.id),
             approval: Box::new(asking),
         });
@@ -193,7 +194,7 @@ impl Payer {
     /// # Errors
     /// When there is no such question, or it is over.
     pub async fn answer(&self, id: ApprovalId, approve: bool) -> Result<Asking, PostError> {
-        let asking = answer(&*self.ledger, id, approve, self.clock.now()).await?;
+        let asking = answer(&*self.ledger, id, approve, &*self.clock).await?;
         self.bells.ring(id);
         self.notice(&Notice::ApprovalAnswered {
             time: self.clock.now(),
@@ -222,11 +223,12 @@ pub async fn answer(
     ledger: &dyn crate::ledger::Ledger,
     id: ApprovalId,
     approve: bool,
-    now: Timestamp,
+    clock: &dyn Clock,
 ) -> Result<Asking, PostError> {
+    let now = clock.later();
     let entry = Entry::Answer { id, approve, now };
     let post = Post {
-        time: now,
+        time: clock.now(),
         entries: vec![entry],
         event: None,
     };

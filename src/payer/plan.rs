@@ -73,6 +73,7 @@ impl Payer {
         let facts = Facts {
             payers: self.payers.clone(),
             known,
+            wall: Some(self.clock.wall()),
         };
         let mut left = Cow::Borrowed(challenge);
         let mut first = None;
@@ -174,7 +175,7 @@ impl Payer {
             Refusal::new(Reason::WalletUnavailable, detail)
         })?;
         let wall = self.clock.wall();
-        // The policy was asked by the steady clock; when a challenge expires is written in wall time.
+        // When a challenge expires is written in wall time, and that may have been set since the policy was asked.
         let valid_for = approval.valid_for.min(approval.requirement.lives(wall));
         let mut terms = Terms {
             requirement: &approval.requirement,

@@ -112,7 +112,8 @@ impl Payer {
         plan: &Plan<'_>,
         granted: Option<Granted>,
     ) -> Result<Usd, PostError> {
-        let now = self.clock.now();
+        // A session, like what a person said, is over when either clock says so: one of them may have slept.
+        let (now, by) = (self.clock.now(), self.clock.later());
         let limits = plan.approval.limits.iter().filter(|l| !l.is_session());
         let limits: Vec<Limit> = limits.cloned().collect();
         let mut entries = vec![];
@@ -130,8 +131,7 @@ impl Payer {
             amount: plan.approval.price,
             limits: limits.clone(),
             until: plan.until,
-            // A session is over when either clock says so: one of them may have slept.
-            now: now.max(self.clock.wall()),
+            now: by,
             nonce: plan.nonce.clone(),
             host: asked.host.to_string(),
         });
@@ -140,7 +140,7 @@ impl Payer {
             id: granted.id,
             digest: granted.digest,
             payment: about.id(),
-            now,
+            now: by,
         }));
         let event = about.event(now, State::Reserved);
         // In the book only: whoever watches has seen enough.

@@ -50,6 +50,7 @@ pub(super) fn ask<'a>(
         price: asset.and_then(|a| a.price(requirement.amount.plus(fee)?)),
         fee,
         now,
+        wall: facts.wall.unwrap_or(now),
     }
 }
 
@@ -128,7 +129,7 @@ pub(super) fn approve(policy: &Policy, rule: &Rule, pay: &Pay, ask: &Ask<'_>) ->
         fee: ask.fee,
         limits,
         duties,
-        valid_for: ask.requirement.lives(ask.now).min(policy.catalog.validity),
+        valid_for: ask.requirement.lives(ask.wall).min(policy.catalog.validity),
         on_unknown: pay.on_unknown,
         prepay: pay.prepay,
     })

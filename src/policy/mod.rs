@@ -52,6 +52,9 @@ pub struct Facts {
     pub payers: Vec<(Network, String)>,
     /// What the ledger remembers of the merchant and the route.
     pub known: Known,
+    /// Time as merchants see it, where that may be another one than the `now` of the question: of a clock that was
+    /// corrected.
+    pub wall: Option<Timestamp>,
 }
 
 /// What a payment does when its outcome is not known.
@@ -202,7 +205,7 @@ impl Policy {
         };
         let facts = Facts {
             payers: payers.to_vec(),
-            known: Known::default(),
+            ..Facts::default()
         };
         let by = (&*rule.name, pay.fee(self, requirement));
         let ask = contest::ask(self, by, asked, requirement, &facts, Timestamp(0));

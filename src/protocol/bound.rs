@@ -8,6 +8,7 @@ use http::{HeaderMap, header};
 use super::Repeat;
 use super::mpp::{Echo, malformed};
 use crate::payment::{Problem, Reason};
+use crate::settings::origin;
 
 /// Request header by which an agent says what it can pay (draft-httpauth-payment-00).
 const ACCEPT: &str = "accept-payment";
@@ -120,9 +121,15 @@ fn weight(text: &str) -> Option<bool> {
     }
 }
 
-/// Does the realm name another host than the one that was asked (threat X-06)? A realm that is a URL or the name of
-/// a host, with a port or without, must be that host or a domain above it; anything else is a title.
+/// Does the realm name another host than the one that was asked (threat X-06)? A realm that is a URL, as browsers
+/// would read it, or the name of a host, with a port or without, must be that host or a domain above it; anything
+/// else is a title.
 fn is_elsewhere(realm: &str, host: &str, port: u16) -> bool {
+    // What wants to be a URL and has no host that could be compared may mean anybody.
+    if let Some((named, written)) = origin(realm, false) {
+        let here = named.is_some_and(|named| is_of(&named, host));
+        return !here || written.is_some_and(|p| p != port);
+    }
     let realm = realm.trim_ascii();
     let realm = match realm.split_once("//") {
         Some((scheme, rest)) if is_scheme(scheme) => {
@@ -143,12 +150,17 @@ fn is_elsewhere(realm: &str, host: &str, port: u16) -> bool {
     }
     let named = named.trim_matches(['[', ']']).trim_end_matches('.');
     let named = named.to_ascii_lowercase();
+    let other_port = uri.as_ref().and_then(http::Uri::port_u16);
+    !is_of(&named, host) || other_port.is_some_and(|p| p != port)
+}
+
+/// Is it this host, or a domain above it?
+fn is_of(named: &str, host: &str) -> bool {
     let above = host
-        .strip_suffix(&*named)
+        .strip_suffix(named)
         .is_some_and(|sub| sub.ends_with('.'));
     let above = above && named.contains('.') && named.contains(|c: char| c.is_ascii_alphabetic());
-    let other_port = uri.as_ref().and_then(http::Uri::port_u16);
-    !(host == named || above) || other_port.is_some_and(|p| p != port)
+    host == named || above
 }
 
 /// A name that no host has (RFC 2606): servers that know of no host of theirs, because they are asked within bodies,
@@ -272,6 +284,11 @@ mod tests {
             "HTTPS://api.example.com:443/v1?x=1",
             "//example.com",
             "see https://victim.test",
+            "HTTPS:/api.example.com",
+            "https:\\\\example.com.\\v1",
+            "https",
+            "Tools: read//write",
+            "mcp://shop",
         ] {
             assert!(here(fine), "{fine}");
         }
@@ -287,6 +304,25 @@ mod tests {
             " https://api.example.com@victim.test/",
             "http://api.example.com:8443",
             "//victim.test/api.example.com",
+            "https://bücher.example/",
+            "https://victim．test/v1",
+            "https://victim%2etest/",
+            "https:/victim.test/",
+            "https:victim.test",
+            "https://vic\ttim.test/",
+            "ht\ttps://victim.test/",
+            "https://victim.test;x/",
+            "https://victim.test,x/",
+            "https://victim\u{200b}.test/",
+            "https://localhost/",
+            "https://2130706433/",
+            "https://",
+            "ws://bücher.example",
+            "mcp://shop.victim.test",
+            "https:\\\\victim.test",
+            "\\\\victim.test",
+            "//bücher.example",
+            "HTTPS:///bücher.example",
         ] {
             assert!(!here(other), "{other}");
         }

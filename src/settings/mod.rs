@@ -18,6 +18,7 @@ mod host;
 mod identity;
 mod ledger;
 mod limits;
+mod origin;
 mod parent;
 mod port;
 mod read;
@@ -33,6 +34,7 @@ pub use host::{HostPattern, NotHost, NotHostPattern, as_listed, host_and_port, n
 pub use identity::ClientCertificate;
 pub use ledger::Postgres;
 pub use limits::Limits;
+pub use origin::origin;
 pub use parent::{Through, UpstreamProxy};
 pub use port::port;
 pub use read::{name, network, of_name, path};

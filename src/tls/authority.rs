@@ -102,6 +102,7 @@ pub struct Authority {
     certificate: CertificateDer<'static>,
     pem: String,
     path: PathBuf,
+    not_before: OffsetDateTime,
     not_after: OffsetDateTime,
 }
 
@@ -157,6 +158,7 @@ impl Authority {
             certificate: der,
             pem,
             path: path.into(),
+            not_before: issued.not_before,
             not_after: issued.not_after,
         })
     }
@@ -202,6 +204,13 @@ impl Authority {
         hex::encode(digest)
     }
 
+    /// When the certificate begins. Later than now where the clock was ahead as it was made: it is believed by nobody
+    /// until then, though it can be used.
+    #[must_use]
+    pub fn not_before(&self) -> OffsetDateTime {
+        self.not_before
+    }
+
     /// When the certificate ends.
     #[must_use]
     pub fn not_after(&self) -> OffsetDateTime {
@@ -216,6 +225,7 @@ impl Authority {
 struct Facts {
     ca: bool,
     public_key: Vec<u8>,
+    not_before: OffsetDateTime,
     not_after: OffsetDateTime,
 }
 
@@ -225,6 +235,7 @@ fn facts(der: &CertificateDer<'_>) -> Option<Facts> {
     Some(Facts {
         ca: parsed.is_ca(),
         public_key: parsed.public_key().raw.to_vec(),
+        not_before: parsed.validity().not_before.to_datetime(),
         not_after: parsed.validity().not_after.to_datetime(),
     })
 }

@@ -35,8 +35,23 @@ pub(super) struct Leaves {
     made: AtomicU64,
 }
 
-/// By name: the leaf and its end.
-type Cache = LruCache<Arc<str>, (Arc<CertifiedKey>, OffsetDateTime)>;
+/// By name.
+type Cache = LruCache<Arc<str>, Minted>;
+
+/// A leaf and when it is good.
+struct Minted {
+    leaf: Arc<CertifiedKey>,
+    from: OffsetDateTime,
+    until: OffsetDateTime,
+}
+
+impl Minted {
+    /// One that was made while the clock was ahead begins in the future once that is corrected, and is believed by
+    /// nobody until then.
+    fn fresh(&self, now: OffsetDateTime) -> bool {
+        self.from <= now && self.until - RENEW_BEFORE > now
+    }
+}
 
 impl std::fmt::Debug for Leaves {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -65,19 +80,28 @@ impl Leaves {
 
     /// The leaf for exactly this name: cached, or minted inline (14 µs, cheaper than a task switch).
     pub(super) fn leaf(&self, host: &Arc<str>) -> Result<Arc<CertifiedKey>, TlsError> {
-        let now = OffsetDateTime::now_utc();
-        let fresh = |until: &OffsetDateTime| *until - RENEW_BEFORE > now;
-        if let Some((leaf, until)) = self.lock().get(host)
-            && fresh(until)
+        self.leaf_at(host, OffsetDateTime::now_utc())
+    }
+
+    fn leaf_at(&self, host: &Arc<str>, now: OffsetDateTime) -> Result<Arc<CertifiedKey>, TlsError> {
+        if let Some(minted) = self.lock().get(host)
+            && minted.fresh(now)
         {
             self.found.fetch_add(1, Ordering::Relaxed);
-            return Ok(Arc::clone(leaf));
+            return Ok(Arc::clone(&minted.leaf));
         }
         self.made.fetch_add(1, Ordering::Relaxed);
-        let until = (now + LIFETIME).min(self.authority.not_after());
-        let leaf = Arc::new(self.mint(host, now, until)?);
-        self.lock()
-            .put(Arc::clone(host), (Arc::clone(&leaf), until));
+        let (from, until) = (
+            now - BACKDATED,
+            (now + LIFETIME).min(self.authority.not_after()),
+        );
+        let leaf = Arc::new(self.mint(host, from, until)?);
+        let minted = Minted {
+            leaf: Arc::clone(&leaf),
+            from,
+            until,
+        };
+        self.lock().put(Arc::clone(host), minted);
         Ok(leaf)
     }
 
@@ -100,7 +124,7 @@ impl Leaves {
     fn mint(
         &self,
         host: &str,
-        now: OffsetDateTime,
+        from: OffsetDateTime,
         until: OffsetDateTime,
     ) -> Result<CertifiedKey, TlsError> {
         let crypto = |e: rcgen::Error| TlsError::Crypto(e.to_string());
@@ -114,7 +138,7 @@ impl Leaves {
         params.serial_number = Some(serial()?);
         params.distinguished_name = subject;
         params.subject_alt_names = vec![name];
-        params.not_before = now - BACKDATED;
+        params.not_before = from;
         params.not_after = until;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -127,5 +151,27 @@ impl Leaves {
             vec![signed.der().clone()],
             Arc::clone(&self.signer),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaf_that_was_made_while_the_clock_was_ahead_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open_or_create(dir.path()).unwrap();
+        let leaves = Leaves::new(Arc::new(authority), 4).unwrap();
+        let host: Arc<str> = "api.example.com".into();
+        let now = OffsetDateTime::now_utc();
+        let leaf = |at| leaves.leaf_at(&host, at).unwrap();
+        let ahead = leaf(now + Duration::hours(2));
+        let a_little = leaf(now + Duration::hours(2) - BACKDATED);
+        assert!(Arc::ptr_eq(&ahead, &a_little), "it is good by then");
+        let corrected = leaf(now);
+        assert!(!Arc::ptr_eq(&ahead, &corrected));
+        assert!(Arc::ptr_eq(&corrected, &leaf(now + Duration::minutes(1))));
+        assert_eq!(leaves.wanted(), (2, 2));
     }
 }

@@ -274,8 +274,7 @@ async fn a_session_without_money_uses_up_nobody_elses_rate() {
         budget: Usd(u64::MAX),
         expires: std::time::Duration::from_secs(3600),
     };
-    let now = farepass::clock::Clock::now(&*stage.clock);
-    let (draft, _) = farepass::ledger::sessions::Draft::new(wanted, now).unwrap();
+    let (draft, _) = farepass::ledger::sessions::Draft::new(wanted, &*stage.clock).unwrap();
     draft.open(&*stage.ledger).await.unwrap();
     let asked = farepass::payment::Asked {
         session: Arc::new(draft.session),

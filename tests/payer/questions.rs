@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use farepass::budget::Fact;
 use farepass::budget::facts::key;
+use farepass::clock::Clock as _;
 use farepass::money::{Amount, Usd};
 use farepass::payer::{Pending, Signed, Unpaid};
 use farepass::payment::{ApprovalId, Asked, Reason, Refusal, Requirement, Tool};
@@ -65,6 +67,13 @@ fn reason<T>(result: Result<T, Refusal>) -> Reason {
     result.err().expect("a refusal").reason
 }
 
+const SHORT: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", approval: { first_host: true, wait: 60s, valid: 90s } }
+";
+
 const FIRST_HOST: &str = "
 rules:
   - name: data
@@ -93,6 +102,31 @@ async fn a_no_holds_also_when_its_reason_is_gone() {
     assert_eq!(stage.spent().await.1, 1);
     // Other terms were never asked about, and need not be.
     delivered(&stage, pay(&stage, "800000", OTHER).await.unwrap()).await;
+}
+
+/// The commands and the dashboard read the wall, so that they show what waits.
+#[tokio::test]
+async fn a_question_that_is_asked_after_the_wall_was_set_forward_waits_for_its_answer() {
+    let stage = stage(SHORT).await;
+    let early = waiting(&stage, "10000", FIRST).await;
+    stage.clock.1.store(125, Ordering::SeqCst);
+    let gone = stage.payer.answer(id_of(&early.refusal), true).await;
+    assert!(gone.is_err(), "it is over by the wall");
+    let pending = waiting(&stage, "10000", FIRST).await;
+    let facts = stage.ledger.facts(key::APPROVALS).await.unwrap();
+    let Some((_, Fact::Approval(asking))) = facts.into_iter().next() else {
+        panic!("no question");
+    };
+    let wall = stage.clock.wall();
+    assert!(asking.waits(wall) && !asking.waits(wall.after_secs(90)));
+    let id = id_of(&pending.refusal);
+    stage.payer.answer(id, true).await.unwrap();
+    delivered(&stage, pay(&stage, "10000", FIRST).await.unwrap()).await;
+    let newest = stage.newest().await.time;
+    assert!(
+        newest < wall,
+        "the records go by the clock that nobody sets"
+    );
 }
 
 /// Its server may take it for another one, but it is the one that the person saw.

@@ -182,7 +182,7 @@ impl Setup {
             budget: self.budget,
             expires: Duration::from_secs(3600),
         };
-        let (draft, _) = sessions::Draft::new(wanted, clock.now()).unwrap();
+        let (draft, _) = sessions::Draft::new(wanted, &*clock).unwrap();
         draft.open(&*ledger).await.unwrap();
         let watcher = Arc::new(Watcher::default());
         static STAGES: AtomicUsize = AtomicUsize::new(0);

@@ -4,14 +4,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::stage::{MERCHANT, NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
 use farepass::chain::Chains;
-use farepass::clock::Clock;
+use farepass::clock::{Clock, Timestamp};
 use farepass::event::{Flag, State};
 use farepass::ledger::{self, sessions};
 use farepass::money::Usd;
 use farepass::payer::{Parts, Payer, Waiting};
-use farepass::payment::{Asked, PaymentId, Reason, Refusal, RequestKey};
+use farepass::payment::{Asked, Challenge, PaymentId, Reason, Refusal, RequestKey};
+use farepass::protocol;
 use farepass::settings::Unproven;
 use farepass::wallet::{Wallet, WalletError};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -321,6 +325,75 @@ async fn a_session_is_over_when_either_clock_says_so() {
         stage.clock.1.store(ahead, Ordering::SeqCst);
         let refusal = stage.buy("10000").await.err().unwrap();
         assert_eq!(refusal.reason, Reason::SessionExpired, "{later} {ahead}");
+    }
+}
+
+/// What it was opened after goes by the wall; what is spent goes by the clock that nobody sets.
+#[tokio::test]
+async fn a_session_that_is_opened_after_the_wall_was_set_forward_lives() {
+    let stage = Stage::usual().await;
+    stage.clock.1.store(7500, Ordering::SeqCst);
+    let wanted = sessions::Wanted {
+        agent: "later".into(),
+        budget: Usd(25_000_000),
+        expires: std::time::Duration::from_secs(3600),
+    };
+    let (draft, _) = sessions::Draft::new(wanted, &*stage.clock).unwrap();
+    draft.open(&*stage.ledger).await.unwrap();
+    let asked = Asked {
+        session: Arc::new(draft.session),
+        ..stage.asked("api.example.com")
+    };
+    let buy = async || stage.payer.authorize(&asked, &challenge("10000")).await;
+    let _paid = buy().await.unwrap_or_else(|r| panic!("{r}"));
+    stage.clock.0.fetch_add(3600, Ordering::SeqCst);
+    let refusal = buy().await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::SessionExpired);
+}
+
+/// An MPP challenge that expires then.
+fn expiring(at: Timestamp) -> Challenge {
+    let request = json!({
+        "amount": "10000", "currency": USDC, "recipient": MERCHANT,
+        "methodDetails": { "chainId": 84532, "credentialTypes": ["authorization"], "decimals": 6 }
+    });
+    let request = URL_SAFE_NO_PAD.encode(request.to_string());
+    let line = format!(
+        "Payment id=\"a1\", realm=\"api.example.com\", method=\"evm\", intent=\"charge\", expires=\"{at}\", request=\"{request}\""
+    );
+    let mut response = http::Response::new(());
+    *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
+    let value = HeaderValue::try_from(line).unwrap();
+    response.headers_mut().insert("www-authenticate", value);
+    let (head, ()) = response.into_parts();
+    protocol::read(&protocol::recognise(&head), &head, None)
+}
+
+#[tokio::test]
+async fn a_challenge_expires_by_the_clock_that_it_is_written_in() {
+    const POLICY: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"0.05 USD\", schemes: [evm/charge] }
+";
+    for ahead in [0, -600, 600] {
+        let setup = Setup {
+            policy: POLICY,
+            ..Setup::default()
+        };
+        let stage = setup.stage().await;
+        stage.clock.1.store(ahead, Ordering::SeqCst);
+        let asked = stage.asked("api.example.com");
+        let wall = stage.clock.wall();
+        let over = stage.payer.authorize(&asked, &expiring(wall)).await;
+        let refusal = over.err().unwrap();
+        assert_eq!(refusal.reason, Reason::ChallengeExpired, "{ahead}");
+        let ends = wall.after_secs(240);
+        let signed = stage.payer.authorize(&asked, &expiring(ends)).await;
+        let _paid = signed.unwrap_or_else(|r| panic!("{ahead}: {r}"));
+        let row = stage.newest().await;
+        assert_eq!(row.valid_before, Some(ends.secs()), "{ahead}");
     }
 }
 

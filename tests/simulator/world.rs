@@ -273,7 +273,7 @@ impl World {
                 budget: Usd(CENT.0 * (20 + self.chance.below(40))),
                 expires: Duration::from_secs(30 * 86_400),
             };
-            let (draft, _) = sessions::Draft::new(wanted, self.clocks.now()).unwrap();
+            let (draft, _) = sessions::Draft::new(wanted, &*self.clocks).unwrap();
             now(draft.open(&*ledger)).unwrap();
             self.sessions.push(Arc::new(draft.session));
         }

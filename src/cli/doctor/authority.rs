@@ -30,7 +30,8 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
             return vec![Finding::wrong("ca", e, mend)];
         }
     };
-    let mut all = vec![end(&authority)];
+    let (from, until) = (authority.not_before(), authority.not_after());
+    let mut all = vec![valid(from, until, OffsetDateTime::now_utc())];
     match retired(dir) {
         Ok(old) if old.is_empty() => {}
         Ok(old) => all.push(Finding::unknown(
@@ -69,11 +70,30 @@ fn roots(number: usize) -> Finding {
     }
 }
 
-fn end(authority: &Authority) -> Finding {
-    let until = authority.not_after();
+/// One that was made while the clock was ahead is believed by no agent until it begins.
+fn valid(from: OffsetDateTime, until: OffsetDateTime, now: OffsetDateTime) -> Finding {
+    if from > now {
+        let said = format!("not valid before {from}: the clock was ahead when it was made");
+        return Finding::wrong("ca", said, "farepass ca rotate");
+    }
     let said = format!("valid until {}", until.date());
-    match until - OffsetDateTime::now_utc() < SOON {
+    match until - now < SOON {
         true => Finding::wrong("ca", said, "farepass ca rotate"),
         false => Finding::ok("ca", said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_is_wrong_before_it_begins_and_soon_before_it_ends() {
+        let from = OffsetDateTime::UNIX_EPOCH + Duration::days(10_000);
+        let until = from + Duration::days(365);
+        for (day, wrong) in [(-1, true), (0, false), (335, false), (336, true)] {
+            let found = valid(from, until, from + Duration::days(day));
+            assert_eq!(found.mend.is_some(), wrong, "{day}");
+        }
     }
 }

@@ -51,6 +51,8 @@ pub struct Ask<'a> {
     pub fee: Amount,
     /// When.
     pub now: Timestamp,
+    /// The same as merchants see it, who say until when they take what is signed.
+    pub wall: Timestamp,
 }
 
 /// One condition of a rule that pays.

@@ -51,7 +51,7 @@ impl Offer {
             Some(resource) => offer.resource == *resource,
             None => is_of(asked, &offer.resource) == Some(true),
         };
-        let lives = offer.valid_until == 0 || offer.valid_until > ask.now.secs();
+        let lives = offer.valid_until == 0 || offer.valid_until > ask.wall.secs();
         let mut keys = self.signers.iter().filter(here).map(|s| &s.key);
         of_this && lives && keys.any(|key| key.sealed(&offer.seal))
     }

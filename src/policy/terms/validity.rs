@@ -34,7 +34,7 @@ impl Term for Alive {
             );
             return Err(Refusal::new(Reason::ValidityTooLong, detail));
         }
-        if ask.requirement.lives(ask.now) > 0 {
+        if ask.requirement.lives(ask.wall) > 0 {
             return Ok(());
         }
         let detail = "the challenge gives a payment no time to arrive";
