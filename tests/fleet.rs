@@ -823,25 +823,26 @@ async fn of_more_sessions_than_are_read_at_once_all_that_are_live_are_known() {
     let url = server.place("pages");
     let ledger = open(&url);
     ledger.post(session(100)).await.unwrap();
-    let more = |id: &str, to: u64, closed: bool| {
+    let more = |id: &str, to: u64, closed: bool, changed: &str| {
         let sql = format!(
             "INSERT INTO pages.farepass_session
              SELECT '{id}' || n, replace(replace(body, '\"id\":\"s\"', '\"id\":\"{id}' || n || '\"'),
-               '\"closed\":false', '\"closed\":{closed}'), NULL, changed
+               '\"closed\":false', '\"closed\":{closed}'), NULL, {changed}
              FROM pages.farepass_session, generate_series(1, {to}) n WHERE id = 's'"
         );
         let (done, said) = server.sql("postgres", &sql);
         assert!(done, "{said}");
     };
-    more("n", OVER, true);
-    // The first and the last of all.
-    more("a", 1, false);
-    more("z", 1, false);
+    more("n", OVER, true, "n");
+    // Of more than a page with the same record, though there is none; the first and the last of all.
+    more("o", OVER, true, "20000");
+    more("a", 1, false, "0");
+    more("z", 1, false, "50000");
     let standings = open(&url).standings(wall()).await.unwrap();
     let expected = Standings {
         open: 3,
         spent: 0,
-        over: OVER,
+        over: 2 * OVER,
     };
     assert_eq!(standings, expected);
 }
