@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use farepass::budget::{Because, Entry, Frozen, Reject};
 use farepass::clock::{Timestamp, wall};
 use farepass::event::{Delivery, SpendEvent, State};
-use farepass::ledger::{Database, Filter, Ledger, OpenError, Opening, Post, PostError, Posted};
+use farepass::ledger::{
+    Database, Filter, Ledger, OpenError, Opening, Post, PostError, Posted, Standings,
+};
 use farepass::money::Usd;
 use farepass::payer::{known, route};
 use farepass::payment::{PaymentId, Session, SessionId};
@@ -811,6 +813,38 @@ async fn sessions_that_are_over_are_found_though_they_are_not_kept_in_mind() {
         assert_eq!((&*row.session.id.0, row.closed), (id, id == "closed"));
     }
     assert_eq!(other.sessions().await.unwrap().len(), 4);
+}
+
+/// Of millions that are over each must be read, and one question for all of them would be cut off at every start.
+#[tokio::test]
+async fn of_more_sessions_than_are_read_at_once_all_that_are_live_are_known() {
+    const OVER: u64 = 25_000;
+    let Some(server) = server() else { return };
+    let url = server.place("pages");
+    let ledger = open(&url);
+    ledger.post(session(100)).await.unwrap();
+    let more = |id: &str, to: u64, closed: bool, changed: &str| {
+        let sql = format!(
+            "INSERT INTO pages.farepass_session
+             SELECT '{id}' || n, replace(replace(body, '\"id\":\"s\"', '\"id\":\"{id}' || n || '\"'),
+               '\"closed\":false', '\"closed\":{closed}'), NULL, {changed}
+             FROM pages.farepass_session, generate_series(1, {to}) n WHERE id = 's'"
+        );
+        let (done, said) = server.sql("postgres", &sql);
+        assert!(done, "{said}");
+    };
+    more("n", OVER, true, "n");
+    // Of more than a page with the same record, though there is none; the first and the last of all.
+    more("o", OVER, true, "20000");
+    more("a", 1, false, "0");
+    more("z", 1, false, "50000");
+    let standings = open(&url).standings(wall()).await.unwrap();
+    let expected = Standings {
+        open: 3,
+        spent: 0,
+        over: 2 * OVER,
+    };
+    assert_eq!(standings, expected);
 }
 
 /// An index has no room for a key of any length.

@@ -597,6 +597,36 @@ async fn a_receipt_that_could_not_be_stored_is_tried_once_more_at_the_end() {
     assert_eq!(payment.stage, farepass::budget::Stage::Settled);
 }
 
+/// Nothing was written meanwhile, so nothing is to be verified, for which nobody else may read.
+#[tokio::test]
+async fn a_file_that_was_locked_is_paid_from_again_though_somebody_reads_it() {
+    let dir = filled().await;
+    let ledger = ledger::open(&state(&dir)).unwrap();
+    ledger.post(reserve(4, 1)).await.unwrap();
+    let reader = rusqlite::Connection::open(state(&dir).join("ledger.db")).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let count = "SELECT count(*) FROM record";
+    let records = || reader.query_row(count, [], |r| r.get::<_, u64>(0)).unwrap();
+    let before = records();
+    let other = locked(&state(&dir));
+    let refused = ledger.post(reserve(5, 1)).await;
+    assert!(
+        matches!(refused, Err(PostError::Unavailable(_))),
+        "{refused:?}"
+    );
+    let told = soon(&ledger, receipt()).await;
+    while !ledger.owes() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(other);
+    healed(&ledger).await;
+    assert!(told.await.unwrap().is_ok() && !ledger.owes());
+    ledger.post(reserve(6, 1)).await.unwrap();
+    assert_eq!(counted(&ledger).await, (SPENT + 2, SPENT + 2));
+    assert_eq!(records(), before, "it reads on");
+    assert_eq!(ledger.verify().await.unwrap().problems, [""; 0]);
+}
+
 /// A command that finds an empty folder makes a ledger there: what it freezes must not be paid by whoever pays
 /// into files that have no name any more.
 #[tokio::test]

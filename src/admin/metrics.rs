@@ -1,20 +1,20 @@
 //! `/metrics`: what was counted since the start, and how ledger, budgets and questions stand now.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::time::timeout;
 
 use super::Admin;
 use super::budgets::Standing;
 use super::control;
 use super::problem::{Answer, typed};
-use crate::budget::Asking;
 use crate::event::State;
 use crate::event::metrics::{Family, Kind, Latency, Page, dollars};
-use crate::ledger::{PostError, SessionRow};
+use crate::ledger::{PostError, Standings};
 use crate::money::Usd;
-use crate::payment::PaymentId;
+use crate::payment::{PaymentId, SessionId};
 use crate::policy::Mode;
 
 const BUDGET: &[&str] = &["budget", "scope"];
@@ -112,6 +112,9 @@ const API: Family = Family {
     help: "Requests to the operator's API until the head of their answer: ok, refused (4xx), failed (5xx).",
 };
 
+/// For what is read from the ledger: whoever scrapes does not wait long, and the rest of the page is worth having.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What this part of the page shows.
 pub const FAMILIES: [Family; 18] = [
     BUILD, STARTED, CA_END, READY, UP, RECORDS, OPEN, OPEN_USD, WAITING, FREEZES, SESSIONS, LIMIT,
@@ -144,7 +147,7 @@ struct Book {
     open: [(State, u64, u64); 2],
     waiting: usize,
     freezes: usize,
-    sessions: Vec<SessionRow>,
+    sessions: Standings,
     budgets: Vec<Standing>,
 }
 
@@ -168,7 +171,9 @@ impl Admin {
         for (result, latency) in RESULTS.iter().zip(&self.asked.0) {
             latency.render(&mut page, &API, &[result]);
         }
-        match self.book(numbers).await {
+        let late = |_| Err(PostError::Unavailable("it did not answer in time".into()));
+        let book = timeout(PATIENCE, self.book(numbers)).await;
+        match book.unwrap_or_else(late) {
             Ok(book) => {
                 page.single(&UP, 1);
                 self.written(&mut page, &book, numbers);
@@ -193,19 +198,23 @@ impl Admin {
             }
         }
         let asked = control::approvals(ledger).await?.into_iter();
-        let sessions = ledger.sessions().await?;
-        let over = |row: &SessionRow| row.closed || row.session.expires <= now;
-        let open_ones = sessions.iter().filter(|row| !over(row));
-        let open_ones: BTreeSet<_> = open_ones.map(|row| &row.session.id).collect();
+        let mut waiting: BTreeMap<SessionId, usize> = BTreeMap::new();
+        for asking in asked.filter(|asking| asking.waits(now)) {
+            *waiting.entry(asking.session).or_default() += 1;
+        }
         // In a session that is over nothing more is paid, whatever a person says.
-        let waits = |a: &Asking| a.waits(now) && open_ones.contains(&a.session);
-        let waiting = asked.filter(waits).count();
+        for (id, count) in &mut waiting {
+            let row = ledger.session(id).await?;
+            if row.is_none_or(|row| row.is_over(now)) {
+                *count = 0;
+            }
+        }
         Ok(Book {
             records: ledger.trail(PaymentId::default()).await?.head_seq,
             open,
-            waiting,
+            waiting: waiting.values().sum(),
             freezes: self.frozen().await?.len(),
-            sessions,
+            sessions: ledger.standings(now).await?,
             budgets: match numbers {
                 true => self.standings().await?,
                 false => vec![],
@@ -226,26 +235,13 @@ impl Admin {
         page.single(&WAITING, book.waiting);
         page.single(&FREEZES, book.freezes);
         page.family(&SESSIONS);
-        let now = self.parts.clock.later();
-        let count = |name: &str| {
-            let rows = book.sessions.iter();
-            rows.filter(|row| standing(row, row.session.expires <= now) == name)
-                .count()
-        };
-        for name in ["open", "over", "spent"] {
-            page.sample(&SESSIONS, &[name], count(name));
+        let Standings { open, over, spent } = book.sessions;
+        for (name, count) in [("open", open), ("over", over), ("spent", spent)] {
+            page.sample(&SESSIONS, &[name], count);
         }
         if numbers {
             budgets(page, &book.budgets);
         }
-    }
-}
-
-fn standing(row: &SessionRow, expired: bool) -> &'static str {
-    match (row.closed || expired, row.spent >= row.session.budget) {
-        (true, _) => "over",
-        (false, true) => "spent",
-        (false, false) => "open",
     }
 }
 

@@ -120,6 +120,49 @@ impl SessionRow {
             payments: counted.payments,
         }
     }
+
+    /// Is nothing more paid in it, whatever a person says?
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.closed || self.session.expires <= now
+    }
+}
+
+/// How many sessions stand how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// Something is left.
+    pub open: u64,
+    /// Neither closed nor expired, and nothing is left.
+    pub spent: u64,
+    /// Closed or expired.
+    pub over: u64,
+}
+
+impl Standings {
+    fn of(rows: &[SessionRow], now: Timestamp) -> Self {
+        let mut standings = Self::default();
+        for row in rows {
+            match row.is_over(now) {
+                true => standings.over = standings.over.saturating_add(1),
+                false => standings.add(row.spent >= row.session.budget),
+            }
+        }
+        standings
+    }
+
+    /// One that is not over.
+    fn add(&mut self, spent: bool) {
+        let count = match spent {
+            true => &mut self.spent,
+            false => &mut self.open,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    fn live(&self) -> u64 {
+        self.open.saturating_add(self.spent)
+    }
 }
 
 /// Which payments to list. Newest first.
@@ -212,8 +255,22 @@ pub trait Reader: Send + Sync {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, PostError>;
     /// A session, open or closed, by the SHA-256 of its secret in lower-case hexadecimal.
     async fn session_by_secret(&self, sha256: &str) -> Result<Option<SessionRow>, PostError>;
+    /// Whose a session is, for whoever is let in: as it was known a moment ago, where it is known. That never waits for
+    /// the storage.
+    async fn identity(&self, id: &SessionId) -> Result<Option<Session>, PostError> {
+        Ok(self.session(id).await?.map(|row| row.session))
+    }
+    /// The same by the SHA-256 of its secret.
+    async fn identity_by_secret(&self, sha256: &str) -> Result<Option<Session>, PostError> {
+        let row = self.session_by_secret(sha256).await?;
+        Ok(row.map(|row| row.session))
+    }
     /// All sessions, newest first.
     async fn sessions(&self) -> Result<Vec<SessionRow>, PostError>;
+    /// How they stand at this time.
+    async fn standings(&self, now: Timestamp) -> Result<Standings, PostError> {
+        Ok(Standings::of(&self.sessions().await?, now))
+    }
     /// What counts in an account from bucket `first` on, with no upper end.
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError>;
     /// The same of every account whose name begins so and in which something counts then. The fullest

@@ -19,12 +19,12 @@ use crate::budget::{Counted, Fact, Frozen, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
-use crate::payment::{PaymentId, SessionId};
+use crate::payment::{PaymentId, Session, SessionId};
 
 use super::sealed::Sealed;
 use super::{
     Accounts, Backend, Database, Filter, Ledger, OpenError, Opening, Post, PostError, Posted,
-    Reader, Report, SessionRow, Then, Trail,
+    Reader, Report, SessionRow, Standings, Then, Trail,
 };
 
 mod batch;
@@ -45,6 +45,7 @@ mod session;
 mod statement;
 mod store;
 mod survey;
+mod whose;
 mod writer;
 
 use begin::Beginning;
@@ -292,8 +293,20 @@ impl Reader for Postgres {
         self.desk()?.session_by_secret(sha256).await
     }
 
+    async fn identity(&self, id: &SessionId) -> Result<Option<Session>, PostError> {
+        self.desk()?.identity(id).await
+    }
+
+    async fn identity_by_secret(&self, sha256: &str) -> Result<Option<Session>, PostError> {
+        self.desk()?.identity_by_secret(sha256).await
+    }
+
     async fn sessions(&self) -> Result<Vec<SessionRow>, PostError> {
         self.desk()?.sessions().await
+    }
+
+    async fn standings(&self, now: Timestamp) -> Result<Standings, PostError> {
+        self.desk()?.standings(now).await
     }
 
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {

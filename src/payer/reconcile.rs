@@ -5,11 +5,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+
 use crate::budget::Payment;
 use crate::chain::{Chains, Sight};
 use crate::clock::{Clock, Timestamp};
+use crate::event::export::Recorded;
 use crate::event::{Flag, Sink, SpendEvent, State};
-use crate::ledger::{Ledger, Post, PostError};
+use crate::ledger::{Filter, Ledger, Post, PostError};
 use crate::payment::PaymentId;
 use crate::wallet::Wallet;
 
@@ -176,8 +179,40 @@ impl Reconciler {
         Ok(ended)
     }
 
+    /// The first reading of the ledger: the newest record of each payment. Most were confirmed long ago, and of each there is
+    /// a record from before that, which would have its chain looked at for nothing.
+    async fn survey(&self) -> Result<(), PostError> {
+        let (sender, mut rows) = mpsc::channel::<Recorded>(256);
+        let noticed = async move {
+            let mut read = 0;
+            while let Some(row) = rows.recv().await {
+                let mut waiting = self.waiting();
+                // From here on it is read record by record.
+                if waiting.place().is_none() {
+                    break;
+                }
+                self.meet(&mut waiting, &row.event);
+                read = row.record_seq;
+            }
+            read
+        };
+        let (walked, read) = tokio::join!(self.ledger.walk(Filter::default(), sender), noticed);
+        walked?;
+        self.waiting().surveyed(read);
+        Ok(())
+    }
+
+    fn meet(&self, waiting: &mut Waiting, event: &SpendEvent) {
+        if event.state != State::Reserved && self.concerns(event) {
+            waiting.put(event.id, event.time);
+        }
+    }
+
     /// Goes on reading the ledger where it stopped.
     async fn notice(&self) -> Result<(), PostError> {
+        if self.waiting().is_blank() {
+            self.survey().await?;
+        }
         for _ in 0..waiting::PAGES {
             let Some(after) = self.waiting().place() else {
                 return Ok(());
@@ -186,10 +221,7 @@ impl Reconciler {
             let whole = events.len() == waiting::PAGE;
             let mut waiting = self.waiting();
             for (seq, event) in events {
-                let reserved = event.state == State::Reserved;
-                if !reserved && self.concerns(&event) {
-                    waiting.put(event.id, event.time);
-                }
+                self.meet(&mut waiting, &event);
                 waiting.read(seq);
             }
             if !whole {

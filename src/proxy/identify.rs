@@ -49,30 +49,31 @@ impl Doorkeeper {
     }
 
     /// The session that these headers name. Expired and closed sessions are let in: their requests
-    /// are forwarded, and refused only when they would cost something.
+    /// are forwarded, and refused only when they would cost something. So who it is counts, not what it has left, and
+    /// nobody waits for a database that is silent.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Session>, ClientError> {
         let mut credentials = headers.get_all(PROXY_AUTHORIZATION).iter();
-        let (row, own) = match (credentials.next(), credentials.next()) {
+        let (found, own) = match (credentials.next(), credentials.next()) {
             (None, _) => {
                 let id = self.default_session.as_ref();
                 let id = id.ok_or(ClientError::Credentials)?;
                 let own = self.own.as_ref().filter(|own| own.session.id == *id);
-                (self.ledger.session(id).await, own)
+                (self.ledger.identity(id).await, own)
             }
             (Some(value), None) => {
                 let (agent, secret) = basic(value.as_bytes()).ok_or(ClientError::Credentials)?;
                 let secret = sha256(secret.as_bytes());
-                let found = self.ledger.session_by_secret(&secret).await;
+                let found = self.ledger.identity_by_secret(&secret).await;
                 let named = |session: &Session| *session.agent == *agent;
                 let own = self.own.as_ref().filter(|own| {
                     own.secret_sha256.as_ref() == Some(&secret) && named(&own.session)
                 });
-                (found.map(|row| row.filter(|row| named(&row.session))), own)
+                (found.map(|found| found.filter(named)), own)
             }
             (Some(_), Some(_)) => return Err(ClientError::Credentials),
         };
-        match (row, own) {
-            (Ok(Some(row)), _) => Ok(Arc::new(row.session)),
+        match (found, own) {
+            (Ok(Some(session)), _) => Ok(Arc::new(session)),
             (Ok(None) | Err(_), Some(own)) => Ok(Arc::clone(&own.session)),
             (Ok(None), None) => Err(ClientError::Credentials),
             (Err(_), None) => Err(ClientError::Ledger),
@@ -83,7 +84,12 @@ impl Doorkeeper {
     /// it was not there before.
     pub(super) async fn again(&self, session: &Arc<Session>) -> Arc<Session> {
         match &self.own {
-            Some(own) if Arc::ptr_eq(session, &own.session) => self.renewed(session).await,
+            Some(own) if Arc::ptr_eq(session, &own.session) => {
+                match self.ledger.identity(&session.id).await {
+                    Ok(Some(session)) => Arc::new(session),
+                    Ok(None) | Err(_) => Arc::clone(session),
+                }
+            }
             Some(_) | None => Arc::clone(session),
         }
     }

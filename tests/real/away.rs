@@ -254,6 +254,46 @@ fn what_was_paid_before_is_known_before_anything_is_paid_again() {
     proxy.assert_verifies();
 }
 
+/// A machine that hangs, or packets that are lost: nothing refuses, and nothing answers.
+#[test]
+fn a_database_that_falls_silent_holds_up_nothing_that_is_free() {
+    let Some(server) = needs(Server::start(&[])) else {
+        return;
+    };
+    let (merchant, free) = (shop::open(|_, out| shop::sell("goods", out)).0, free());
+    let mut proxy = setup(&merchant, &free, &server.place("silent")).start();
+    let made = ["session", "create", "--agent", "early", "--json"];
+    let made: Value = serde_json::from_slice(&proxy.setup.run(&made).stdout).unwrap();
+    let secret = made["proxy"].as_str().unwrap().split('@').next().unwrap();
+    assert_eq!(proxy.get(&url(1)).status, 200);
+    assert_eq!(by(&proxy, secret, &url(2)).unwrap().status, 200);
+    server.hush();
+    // Until what is known of the sessions is not of just now; then until it is known that nobody answers.
+    for pause in [Duration::from_millis(1500), Duration::from_secs(11)] {
+        linger(pause);
+        in_time(|| assert_eq!(proxy.get(FREE).text(), "free"));
+        in_time(|| assert_eq!(by(&proxy, secret, FREE).unwrap().text(), "free"));
+        in_time(|| {
+            let page = proxy.ask_admin("/metrics").unwrap().text();
+            assert!(page.contains("farepass_ledger_up 0"), "{page}");
+        });
+    }
+    only_forwards(&proxy, "did not answer in time");
+    server.wake();
+    comes(&proxy);
+    assert_eq!(proxy.get(&url(3)).status, 200);
+    proxy.assert_verifies();
+    assert!(proxy.stop().success());
+}
+
+/// Sooner than any question to a database is given up.
+fn in_time(what: impl FnOnce()) {
+    let began = Instant::now();
+    what();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
 #[test]
 fn a_proxy_ends_at_once_while_its_database_is_away() {
     let (merchant, free) = (shop::open(|_, out| shop::sell("goods", out)).0, free());

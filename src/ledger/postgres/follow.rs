@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::fault::Fault;
@@ -16,11 +17,20 @@ use crate::clock::{Timestamp, wall};
 const LOOK: &str = "SELECT head.seq, head.hash, record.hash FROM farepass_head AS head
   LEFT JOIN farepass_record AS record ON record.seq = $1";
 
-/// At first, only what may be asked for: the rest is looked up when somebody asks. `$2` is a day ago, written
-/// as in the table, where times are as long as each other.
-const SESSIONS: &str = "SELECT id, body, changed FROM farepass_session WHERE changed > $1
-  AND ($1 > 0 OR NOT (body::json->>'closed')::boolean
-    AND body::json->'session'->>'expires' COLLATE \"C\" > $2)";
+const SESSIONS: &str = "SELECT id, body, changed FROM farepass_session WHERE changed > $1";
+
+/// At first, only what may be asked for: the rest is looked up when somebody asks. Page by page, since of millions that
+/// are over each must be read, and no question may take long; in the order in which they lie on the disk, more or less.
+/// `$2` is a day ago, written as in the table, where times are as long as each other. The last of a page comes in any case.
+const LIVE: &str = "
+WITH page AS (SELECT id, body, changed FROM farepass_session WHERE changed > $1
+  ORDER BY changed FETCH FIRST $3 ROWS WITH TIES),
+told AS (SELECT id, body, changed, NOT (body::json->>'closed')::boolean
+    AND body::json->'session'->>'expires' COLLATE \"C\" > $2 AS live FROM page)
+SELECT id, body, changed, live FROM told WHERE live OR changed = (SELECT max(changed) FROM page) ORDER BY changed";
+
+/// Sessions of a page: a tenth of a second, or one where each is read from a disk.
+const PAGE: i64 = 10_000;
 
 /// Milliseconds for which a session that is over is still known: whoever uses it yet is told so without a question.
 const KEPT: u64 = 86_400_000;
@@ -74,11 +84,12 @@ impl Follower {
         }
         // What is committed meanwhile is newer than this head, and seen again with the next one.
         let place = self.place.cast_signed();
-        let over = over().to_string();
-        let values = [(&place as _, Type::INT8), (&over as _, Type::TEXT)];
-        for row in &self.link.ask(SESSIONS, &values).await? {
-            let (id, opened) = rows::session(row)?;
-            self.known.session(id, rows::number(row, 2)?, &opened);
+        match self.place {
+            0 => self.live().await?,
+            _ => {
+                let news = self.link.ask(SESSIONS, &[(&place, Type::INT8)]).await?;
+                news.iter().try_for_each(|row| self.know(row))?;
+            }
         }
         let sql = "SELECT key, body, changed FROM farepass_fact
                    WHERE changed > $1 AND starts_with(key, $2)";
@@ -90,6 +101,34 @@ impl Follower {
         self.known.saw(head);
         self.place = head.seq;
         Ok(())
+    }
+
+    fn know(&self, row: &Row) -> Result<(), Fault> {
+        let (id, opened) = rows::session(row)?;
+        self.known.session(id, rows::number(row, 2)?, &opened);
+        Ok(())
+    }
+
+    /// All sessions that are live.
+    async fn live(&self) -> Result<(), Fault> {
+        let (over, mut last) = (over().to_string(), -1_i64);
+        loop {
+            let values = [
+                (&last as _, Type::INT8),
+                (&over as _, Type::TEXT),
+                (&PAGE as _, Type::INT8),
+            ];
+            let page = self.link.ask(LIVE, &values).await?;
+            for row in &page {
+                if row.try_get(3)? {
+                    self.know(row)?;
+                }
+            }
+            last = match page.last() {
+                Some(row) => row.try_get(2)?,
+                None => return Ok(()),
+            };
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::budget::{Counted, Fact, Frozen, Opened};
 use crate::clock::Timestamp;
 use crate::ledger::chain::Head;
 use crate::ledger::{PostError, SessionRow};
+use crate::money::Usd;
 use crate::payment::{Limit, Session, SessionId};
 
 /// How old the sum of a session may be, since other proxies count in it too.
@@ -43,6 +44,14 @@ struct Row {
     changed: u64,
     row: SessionRow,
     asked: Option<Instant>,
+    /// Is it looked up beside those who use it?
+    asking: bool,
+}
+
+impl Row {
+    fn is_fresh(&self) -> bool {
+        self.asked.is_some_and(|at| at.elapsed() < FRESH)
+    }
 }
 
 impl Known {
@@ -173,10 +182,28 @@ impl Known {
     pub(super) fn row(&self, id: &SessionId) -> Option<(SessionRow, bool)> {
         let inner = self.read();
         let row = inner.rows.get(id)?;
-        Some((
-            row.row.clone(),
-            row.asked.is_some_and(|at| at.elapsed() < FRESH),
-        ))
+        Some((row.row.clone(), row.is_fresh()))
+    }
+
+    /// Is it time to look this session up again? Then whoever hears it does, and says when that is over. Not while the
+    /// database is away.
+    pub(super) fn takes(&self, id: &SessionId) -> bool {
+        let inner = &mut *self.write();
+        let there = inner.writes.is_ok() && inner.follows.is_ok();
+        match inner.rows.get_mut(id) {
+            Some(row) if there && !row.asking && !row.is_fresh() => {
+                row.asking = true;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The look that was taken is over.
+    pub(super) fn looked(&self, id: &SessionId) {
+        if let Some(row) = self.write().rows.get_mut(id) {
+            row.asking = false;
+        }
     }
 
     /// Those of these sessions that are known here.
@@ -187,6 +214,15 @@ impl Known {
         let inner = self.read();
         let known = |id: &SessionId| Some((id.clone(), inner.rows.get(id)?.row.session.clone()));
         ids.filter_map(known).collect()
+    }
+
+    /// The accounts of those that are neither closed nor over, with what they hold. Every one of these is known here.
+    pub(super) fn live(&self, now: Timestamp) -> Vec<(String, Usd)> {
+        let inner = self.read();
+        let rows = inner.rows.values().map(|row| &row.row);
+        let live = rows.filter(|row| !row.is_over(now));
+        let account = |row: &SessionRow| (Limit::session(&row.session).account, row.session.budget);
+        live.map(account).collect()
     }
 
     pub(super) fn by_secret(&self, sha256: &str) -> Option<SessionRow> {
@@ -236,11 +272,12 @@ impl Inner {
     }
 
     fn put(&mut self, id: SessionId, changed: u64, opened: &Opened) {
-        let mut counted = Counted::default();
+        let (mut counted, mut asking) = (Counted::default(), false);
         if let Some(old) = self.rows.get(&id) {
             if old.changed > changed {
                 return;
             }
+            asking = old.asking;
             let session = &old.row.session;
             if session.created == opened.session.created {
                 counted = Counted {
@@ -264,6 +301,7 @@ impl Inner {
                 changed,
                 row,
                 asked: None,
+                asking,
             },
         );
     }
@@ -272,7 +310,6 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::money::Usd;
 
     #[test]
     fn what_is_over_is_forgotten_with_all_that_leads_to_it() {

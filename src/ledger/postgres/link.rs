@@ -60,6 +60,11 @@ impl Link {
         connected.await.map_err(gone)?
     }
 
+    /// Does something beside whoever asks.
+    pub(super) fn aside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.carrier.spawn(work));
+    }
+
     /// Asks one thing, on one state of the tables.
     pub(super) async fn ask(&self, sql: &str, values: &[Parameter<'_>]) -> Result<Vec<Row>, Fault> {
         let client = self.client().await?;

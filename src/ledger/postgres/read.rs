@@ -1,6 +1,5 @@
 //! Questions to the tables. Each is one statement, and so one state of them, or one transaction.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -13,14 +12,15 @@ use super::follow::no_head;
 use super::known::Known;
 use super::link::Link;
 use super::survey::Survey;
+use super::whose::{BY_SECRET, SESSION};
 use super::{rows, schema};
-use crate::budget::{Counted, Fact, Opened, Payment};
+use crate::budget::{Counted, Fact, Payment};
 use crate::clock::Timestamp;
 use crate::event::SpendEvent;
 use crate::event::export::Recorded;
 use crate::ledger::columns::bucket_number;
-use crate::ledger::{Accounts, Filter, PostError, Reader, Report, SessionRow, Trail};
-use crate::payment::{Limit, PaymentId, SessionId};
+use crate::ledger::{Accounts, Filter, PostError, Reader, Report, SessionRow, Standings, Trail};
+use crate::payment::{PaymentId, Session, SessionId};
 
 /// Rows of a list that are asked for at once.
 pub(super) const PAGE: i64 = 1000;
@@ -33,14 +33,9 @@ pub(super) struct Desk {
     pub(super) known: Option<Arc<Known>>,
 }
 
-const SESSION: &str = "SELECT id, body, changed FROM farepass_session WHERE id = $1";
-const BY_SECRET: &str = "SELECT id, body, changed FROM farepass_session WHERE secret = $1";
-const SESSIONS: &str = "SELECT id, body FROM farepass_session";
-const COUNTED_FROM: &str = "SELECT account, bucket, amount, payments FROM farepass_counted
+pub(super) const COUNTED_FROM: &str =
+    "SELECT account, bucket, amount, payments FROM farepass_counted
   WHERE account = $1 AND bucket >= $2";
-/// Of many at once: a question for each would take a round trip for each.
-const COUNTED_OF: &str = "SELECT account, bucket, amount, payments FROM farepass_counted
-  WHERE account = ANY($1) ORDER BY account";
 /// From name to name, so that buckets of long ago are skipped, not read. With each row in how many accounts
 /// something counts, and the most payments of one.
 const ACCOUNTS: &str = "
@@ -80,34 +75,6 @@ const FACTS: &str = "SELECT key, body FROM farepass_fact
   WHERE key >= $1 AND starts_with(key, $1) AND body IS NOT NULL ORDER BY key";
 
 impl Desk {
-    async fn total(&self, account: &str, first: u64) -> Result<Counted, Fault> {
-        let first = bucket_number(first);
-        let values = [(&account as _, Type::TEXT), (&first as _, Type::INT8)];
-        let counted = rows::total(&self.link.ask(COUNTED_FROM, &values).await?)?;
-        if let Some(known) = &self.known {
-            known.counted(account, counted);
-        }
-        Ok(counted)
-    }
-
-    async fn row(&self, opened: &Opened) -> Result<SessionRow, Fault> {
-        let account = Limit::session(&opened.session).account;
-        Ok(SessionRow::new(opened, self.total(&account, 0).await?))
-    }
-
-    async fn stored(&self, sql: &str, value: &str) -> Result<Option<SessionRow>, Fault> {
-        let found = self.link.ask(sql, &[(&value, Type::TEXT)]).await?;
-        let Some(row) = found.first() else {
-            return Ok(None);
-        };
-        let (id, opened) = rows::session(row)?;
-        if let Some(known) = &self.known {
-            // Who was let in once is let in while the database is away.
-            known.session(id, rows::number(row, 2)?, &opened);
-        }
-        Ok(Some(self.row(&opened).await?))
-    }
-
     async fn open_payments(
         &self,
         sql: &str,
@@ -211,41 +178,11 @@ impl Desk {
         let found = self.link.ask(BETWEEN, &values).await?;
         found.iter().map(|row| rows::payment_id(row, 0)).collect()
     }
-
-    async fn all_sessions(&self) -> Result<Vec<SessionRow>, Fault> {
-        let rows = self.link.ask(SESSIONS, &[]).await?;
-        let opened = rows.iter().map(|row| Ok(rows::session(row)?.1));
-        let opened: Vec<Opened> = opened.collect::<Result<_, Fault>>()?;
-        let account = |opened: &Opened| Limit::session(&opened.session).account;
-        let accounts: Vec<String> = opened.iter().map(account).collect();
-        let values = [(&accounts as _, Type::TEXT_ARRAY)];
-        let sums = by_name(&self.link.ask(COUNTED_OF, &values).await?)?;
-        let sums: HashMap<String, Counted> = sums.into_iter().collect();
-        let sum = |account: &String| sums.get(account).copied().unwrap_or_default();
-        let with = opened.iter().zip(&accounts);
-        Ok(with.map(|(o, a)| SessionRow::new(o, sum(a))).collect())
-    }
 }
 
 /// As a limit of a question.
 fn rows_of(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)
-}
-
-/// The sums of rows that come in the order of their accounts.
-fn by_name(found: &[tokio_postgres::Row]) -> Result<Vec<(String, Counted)>, Fault> {
-    let mut names: Vec<(String, Counted)> = vec![];
-    for row in found {
-        let ((name, _), counted) = rows::counted(row)?;
-        match names.last_mut() {
-            Some((last, sum)) if *last == name => {
-                let impossible = || Fault::Records(format!("the sum of {name} does not fit"));
-                *sum = sum.plus(counted).ok_or_else(impossible)?;
-            }
-            Some(_) | None => names.push((name, counted)),
-        }
-    }
-    Ok(names)
 }
 
 pub(super) fn recorded(seq: i64, hash: &[u8], event: &str) -> Result<Recorded, Fault> {
@@ -281,10 +218,34 @@ impl Reader for Desk {
         }
     }
 
+    async fn identity(&self, id: &SessionId) -> Result<Option<Session>, PostError> {
+        match self.at_hand(id) {
+            Some(session) => Ok(Some(session)),
+            None => Ok(self.session(id).await?.map(|row| row.session)),
+        }
+    }
+
+    async fn identity_by_secret(&self, sha256: &str) -> Result<Option<Session>, PostError> {
+        let known = self.known.as_ref();
+        let known = known.and_then(|known| known.by_secret(sha256));
+        if let Some(session) = known.and_then(|row| self.at_hand(&row.session.id)) {
+            return Ok(Some(session));
+        }
+        let row = self.session_by_secret(sha256).await?;
+        Ok(row.map(|row| row.session))
+    }
+
     async fn sessions(&self) -> Result<Vec<SessionRow>, PostError> {
         let mut all = self.all_sessions().await?;
         all.sort_by_key(|row| std::cmp::Reverse(row.session.created));
         Ok(all)
+    }
+
+    async fn standings(&self, now: Timestamp) -> Result<Standings, PostError> {
+        match &self.known {
+            Some(known) => Ok(self.stand(&known.live(now)).await?),
+            None => Ok(Standings::of(&self.sessions().await?, now)),
+        }
     }
 
     async fn counted(&self, account: &str, first: u64) -> Result<Counted, PostError> {

@@ -55,7 +55,7 @@ impl Writer {
     /// the second time.
     pub(super) fn catch_up(&mut self, tables: &mut Tables) -> Result<(), Fault> {
         let Some(newest) = self.kept.iter().map(|k| k.packed.time).max() else {
-            return Ok(());
+            return tables.free();
         };
         let answers = self.kept.iter().map(|k| tables.enter(&k.packed));
         let answers = answers.collect::<Result<Vec<_>, Fault>>()?;

@@ -52,6 +52,9 @@ pub(super) enum Fault {
     /// The log cannot be emptied while somebody reads it.
     #[error("somebody else is using the file")]
     Busy,
+    /// Another program holds the right to write. Nothing was begun.
+    #[error("another program is writing to the file")]
+    Held,
     /// The files are not where they were.
     #[error("{0}")]
     Gone(String),
@@ -76,7 +79,7 @@ impl Fault {
                     | rusqlite::Error::Utf8Error(..)
             ),
             Self::Json(_) | Self::Value(_) | Self::Records(_) => true,
-            Self::Busy | Self::Gone(_) => false,
+            Self::Busy | Self::Held | Self::Gone(_) => false,
         }
     }
 }
@@ -110,6 +113,29 @@ pub(super) fn connect_reader(path: &std::path::Path) -> Result<Connection, Fault
 pub(super) fn checkpoint(connection: &Connection) -> Result<i64, Fault> {
     let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
     Ok(statement.query_row([], |row| row.get(1))?)
+}
+
+/// Moves everything from the log into the file, and syncs it. Returns how many pages are left.
+pub(super) fn empty_log(connection: &Connection) -> Result<i64, Fault> {
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    Ok(connection.query_row(sql, [], |r| {
+        let (busy, pages): (i64, i64) = (r.get(0)?, r.get(1)?);
+        Ok(if busy == 0 { 0 } else { pages.max(1) })
+    })?)
+}
+
+/// Begins a transaction that writes.
+pub(super) fn begin(connection: &Connection) -> Result<(), Fault> {
+    let begun = connection
+        .prepare_cached("BEGIN IMMEDIATE")
+        .and_then(|mut statement| statement.execute([]));
+    match begun {
+        Ok(_) => Ok(()),
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            Err(Fault::Held)
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Makes the tables of a new ledger, in one transaction.

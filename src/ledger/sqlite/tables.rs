@@ -23,8 +23,7 @@ use super::store::{self, Fault};
 
 /// Sums kept in memory between commits. Above it they are dropped and read again when needed.
 const CACHED_SUMS_MAX: usize = 100_000;
-/// Open payments kept in memory between commits. Few proxies have as many on their way, and memory that is used
-/// again at once is cheaper than memory that grows.
+/// The same of open payments. Few proxies have as many on their way; memory used again is cheaper than memory that grows.
 const CACHED_PAYMENTS_MAX: usize = 4096;
 /// Facts kept in memory between commits.
 const CACHED_FACTS_MAX: usize = 100_000;
@@ -122,25 +121,26 @@ impl Tables {
         self.head
     }
 
-    /// Moves what it can from the log into the file. As nobody writes meanwhile, the log can start
-    /// anew with the next post.
+    /// Moves what it can from the log into the file. As nobody writes meanwhile, the next post begins a new log.
     pub(super) fn tidy(&self) -> Result<i64, Fault> {
         store::checkpoint(&self.connection)
     }
 
     /// Moves everything from the log into the file, and syncs it. Returns how many pages are left.
     pub(super) fn checkpoint(&self) -> Result<i64, Fault> {
-        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-        Ok(self.connection.query_row(sql, [], |r| {
-            let (busy, pages): (i64, i64) = (r.get(0)?, r.get(1)?);
-            Ok(if busy == 0 { 0 } else { pages.max(1) })
-        })?)
+        store::empty_log(&self.connection)
+    }
+
+    /// Could a post be entered now?
+    pub(super) fn free(&self) -> Result<(), Fault> {
+        store::begin(&self.connection)?;
+        self.run("ROLLBACK")
     }
 
     /// Judges a post and stores it, unless the book refuses it. Durable when the next `commit` returns.
     pub(super) fn enter(&mut self, post: &Packed) -> Result<Result<Posted, Reject>, Fault> {
         if self.pending.is_none() {
-            self.run("BEGIN IMMEDIATE")?;
+            store::begin(&self.connection)?;
         }
         let mut dirty = self.pending.take().unwrap_or_default();
         let answer = self.judge(post, &mut dirty);

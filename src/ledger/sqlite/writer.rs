@@ -31,6 +31,8 @@ const LOG_PAGES_MAX: i64 = 8192;
 /// First and longest pause before the storage is tried again after a failure.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// The longest while another program writes. That ends without anybody's doing.
+const HELD_MAX: Duration = Duration::from_secs(4);
 
 /// The thread's own things.
 pub(super) struct Writer {
@@ -67,11 +69,13 @@ pub(super) struct Last {
 /// Does the storage work?
 pub(super) enum Storage {
     Ready(Box<Tables>),
-    /// It failed. Nothing is promised before it has been opened and verified again.
+    /// It failed. Nothing is promised before it has been opened and verified again; or where it was only held by
+    /// another program, before that is over.
     Broken {
         why: PostError,
         pause: Duration,
         retry: Option<Instant>,
+        held: Option<Box<Tables>>,
     },
 }
 
@@ -274,26 +278,34 @@ impl Writer {
     }
 
     /// After a failed commit nothing that is in memory can be trusted to be on the disk, nor the
-    /// other way round.
+    /// other way round. What was not begun has changed nothing.
     fn broke(&mut self, fault: &Fault, pause: Duration) -> PostError {
         let why = if fault.is_damage() {
             PostError::Damaged(fault.to_string())
         } else {
             PostError::Unavailable(fault.to_string())
         };
-        tracing::error!(error = %why, "the ledger failed; nothing is paid until it is verified again");
-        self.fail(why.clone(), pause);
-        why
-    }
-
-    fn fail(&mut self, why: PostError, pause: Duration) {
+        tracing::error!(error = %why, "the ledger failed; nothing is paid until it works again");
         self.shared.health(Err(why.clone()));
+        let is_held = matches!(fault, Fault::Held);
+        let pause = match is_held {
+            true => pause.min(HELD_MAX),
+            false => pause,
+        };
         let heals = matches!(why, PostError::Unavailable(_));
-        self.state = Storage::Broken {
-            why,
+        let broken = Storage::Broken {
+            why: why.clone(),
             pause,
             retry: heals.then(|| Instant::now() + pause),
+            held: None,
         };
+        let before = std::mem::replace(&mut self.state, broken);
+        if let (Storage::Ready(tables), Storage::Broken { held, .. }) = (before, &mut self.state)
+            && is_held
+        {
+            *held = Some(tables);
+        }
+        why
     }
 
     /// Tries the storage again when it is time.
@@ -310,29 +322,35 @@ impl Writer {
     }
 
     /// Opens it, moves the whole log into the file and syncs it (a failed sync may have left it in memory
-    /// only), verifies everything, and enters what was kept.
+    /// only), verifies everything, and enters what was kept. What was only held is as it was.
     pub(super) fn try_again(&mut self) {
         let Storage::Broken {
             pause,
             retry: Some(_),
+            held,
             ..
-        } = &self.state
+        } = &mut self.state
         else {
             return;
         };
-        let pause = pause.saturating_mul(2).min(RETRY_MAX);
+        let (pause, held) = (pause.saturating_mul(2).min(RETRY_MAX), held.take());
         let footing = self.footing.check().map_err(Fault::Gone);
-        let opened = footing.and_then(|()| reopen(&self.path));
-        let opened = opened.and_then(|mut tables| {
-            self.catch_up(&mut tables)?;
-            Ok(tables)
+        let opened = footing.and_then(|()| match held {
+            Some(tables) => Ok(tables),
+            None => reopen(&self.path).map(Box::new),
         });
-        match opened {
-            Ok(tables) => {
+        let done = opened.and_then(|mut tables| {
+            let done = self.catch_up(&mut tables);
+            if done.is_ok() {
                 note(&self.marker, &tables);
-                self.state = Storage::Ready(Box::new(tables));
+            }
+            self.state = Storage::Ready(tables);
+            done
+        });
+        match done {
+            Ok(()) => {
                 self.shared.health(Ok(()));
-                tracing::warn!("the ledger is verified and available again");
+                tracing::warn!("the ledger is available again");
             }
             Err(fault) => {
                 let why = self.broke(&fault, pause);

@@ -44,6 +44,39 @@ fn event(network: &str) -> SpendEvent {
     }
 }
 
+async fn recorded(house: &Reconciler, id: u128, confirmed: bool) {
+    let id = PaymentId(id);
+    let event = SpendEvent {
+        id,
+        confirmed,
+        ..event(BASE)
+    };
+    let post = Post {
+        time: Timestamp(0),
+        entries: vec![crate::budget::Entry::Note { id }],
+        event: Some(event),
+    };
+    house.ledger.post(post).await.unwrap();
+}
+
+/// What was confirmed before a start is not looked at again before what is new.
+#[tokio::test]
+async fn a_first_reading_leaves_out_what_was_confirmed_long_ago() {
+    let house = house(chains(BASE, 1));
+    for id in 1..=50 {
+        recorded(&house, id, false).await;
+        recorded(&house, id, true).await;
+    }
+    recorded(&house, 51, false).await;
+    house.notice().await.unwrap();
+    let late = Timestamp::from_secs(NOW);
+    assert_eq!(house.waiting().due(late, 100), [PaymentId(51)]);
+    // What comes from there on is read too.
+    recorded(&house, 52, false).await;
+    house.notice().await.unwrap();
+    assert_eq!(house.waiting().due(late, 100), [PaymentId(52)]);
+}
+
 /// A wallet that never answers.
 #[derive(Default)]
 struct Mute(AtomicUsize);

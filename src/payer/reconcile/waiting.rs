@@ -23,6 +23,8 @@ const FIRST: u64 = 20;
 
 #[derive(Default)]
 pub(super) struct Waiting {
+    /// Was the ledger read a first time?
+    surveyed: bool,
     /// The record up to which the ledger was read.
     after: u64,
     queue: VecDeque<(Timestamp, PaymentId)>,
@@ -38,6 +40,17 @@ impl Waiting {
     /// Where to go on reading; `None` while there is no room for more.
     pub(super) fn place(&self) -> Option<u64> {
         (self.queue.len() < MOST).then_some(self.after)
+    }
+
+    /// Is there room for a first reading that was not made yet?
+    pub(super) fn is_blank(&self) -> bool {
+        !self.surveyed && self.place().is_some()
+    }
+
+    /// The first reading came so far.
+    pub(super) fn surveyed(&mut self, seq: u64) {
+        self.surveyed = true;
+        self.read(seq);
     }
 
     pub(super) fn read(&mut self, seq: u64) {

@@ -192,7 +192,7 @@ impl Server {
 
     fn reap(&self) -> Result<(), String> {
         let script = "read -r _; pid=$(head -n 1 \"$1/data/postmaster.pid\" 2>/dev/null) || exit 0
-            kill -QUIT \"$pid\"; while kill -0 \"$pid\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$1\"";
+            kill -QUIT \"$pid\"; kill -CONT \"$pid\"; while kill -0 \"$pid\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$1\"";
         let mut child = Command::new("sh")
             .args(["-c", script, "sh"])
             .arg(&self.dir)
@@ -247,7 +247,34 @@ impl Server {
         self.end(rustix::process::Signal::QUIT);
     }
 
+    /// From now on it neither answers nor refuses, as a machine that hangs.
+    pub(crate) fn hush(&self) {
+        self.everyone(rustix::process::Signal::STOP);
+    }
+
+    /// It goes on where it was.
+    pub(crate) fn wake(&self) {
+        self.everyone(rustix::process::Signal::CONT);
+    }
+
+    /// Signals the server, and each of its processes.
+    fn everyone(&self, signal: rustix::process::Signal) {
+        let running = self.running.lock().unwrap();
+        let Some(pid) = running.as_ref().map(Child::id) else {
+            return;
+        };
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        for pid in std::iter::once(pid.cast_signed()).chain(children) {
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            // One that has just ended needs none.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
     fn end(&self, signal: rustix::process::Signal) {
+        self.wake();
         if let Some(mut child) = self.running.lock().unwrap().take() {
             let pid = rustix::process::Pid::from_child(&child);
             let _ = rustix::process::kill_process(pid, signal);
