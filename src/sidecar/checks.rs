@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::asked::Asked;
+use super::asked::{Asked, Whose};
 use super::private::Private;
 use super::tree::{entries, name, text};
 use super::{Denial, Owner, PREFIX, Settings, USER, parts, strip, workload};
@@ -80,10 +80,17 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
     Ok(warnings)
 }
 
-/// Says it where several pods would have one ledger in a file. Whoever comes second ends at once, and a rolling
-/// update would wait for it for ever. Whether the ledger is a file, its configuration says, which is not here.
+/// Says it where several pods would have one ledger in a file: whoever comes second ends at once, and a rolling
+/// update would wait for it for ever. And where they would have one budget with a ledger each, which knows nothing
+/// of the others. Whether the ledger is a file, its configuration says, which is not here.
 pub(super) fn shares(pod: &Value, asked: &Asked, owner: Option<Owner<'_>>) -> Option<String> {
-    asked.state_claim.as_ref()?;
+    if asked.state_claim.is_none() {
+        return matches!(asked.whose, Whose::Named(_)).then(|| {
+            format!(
+                "{PREFIX}session: unless the ledger is PostgreSQL, each pod has this budget to itself, and anew"
+            )
+        });
+    }
     let nodes = workload::is_of_each_node(pod).then_some(workload::NODES);
     let why = owner.and_then(|owner| owner.several).or(nodes)?;
     Some(format!(
