@@ -42,6 +42,13 @@ const SHARED: &[(&str, &str)] = &[
     ),
 ];
 
+/// Volumes that show a container its node, where the files of every pod lie, and the wallet's among them. Pod security
+/// level `baseline` forbids the first; the redirection needs a namespace without that level.
+const NODE: &[(&str, &str)] = &[
+    ("hostPath", "a path of the node"),
+    ("flexVolume", "what a program of the node mounts"),
+];
+
 /// Refuses what must not be, and gives what should not.
 pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
     let none = Value::Null;
@@ -62,6 +69,7 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
     for key in ["initContainers", "containers"] {
         for container in entries(spec, key) {
             private.keep_from(container)?;
+            node(spec, container)?;
             mounts(container)?;
             ports(container)?;
             privileges(spec, container)?;
@@ -113,10 +121,31 @@ pub(super) fn guests(pod: &Value, settings: &Settings) -> Result<(), Denial> {
             led(spec, container)?;
         }
         private.keep_from(container)?;
+        node(spec, container)?;
         if text(container, "targetContainerName") == Some(super::NAME) {
             return Err(Denial::new(format!(
                 "container `{}` would see the processes of the sidecar",
                 name(container)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what shows the node, however little of it: what else is linked from there, nobody sees here. A volume that
+/// nobody mounts shows nothing.
+fn node(spec: &Value, container: &Value) -> Result<(), Denial> {
+    for mount in entries(container, "volumeMounts") {
+        let mut volumes = entries(spec, "volumes").iter();
+        let Some(volume) = volumes.find(|volume| name(volume) == name(mount)) else {
+            continue;
+        };
+        let is = |kind: &str| volume.get(kind).is_some_and(|source| !source.is_null());
+        if let Some((kind, what)) = NODE.iter().find(|(kind, _)| is(kind)) {
+            return Err(Denial::new(format!(
+                "container `{}` mounts volume `{}`, {what} ({kind}): there it could find the wallet",
+                name(container),
+                name(mount)
             )));
         }
     }
