@@ -292,6 +292,50 @@ fn no_container_beside_the_sidecar_sees_a_path_of_the_node() {
     }
 }
 
+/// Which namespaces a policy is for, by their label.
+fn namespaces(file: &str) -> Vec<String> {
+    let selector = document(file, 0)["spec"]["matchConstraints"]["namespaceSelector"].clone();
+    let label = "farepass.dev/inject";
+    if let Some(value) = selector["matchLabels"][label].as_str() {
+        return vec![value.to_owned()];
+    }
+    let [all] = list(&selector, "matchExpressions") else {
+        panic!("{selector}")
+    };
+    assert_eq!(
+        (&all["key"], &all["operator"]),
+        (&json!(label), &json!("In"))
+    );
+    let values = list(all, "values").iter();
+    values
+        .map(|value| value.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// A webhook beside pods written by hand refuses them: nothing is put into these, and what they are is judged.
+#[test]
+fn pods_written_by_hand_are_judged_and_nothing_is_put_in() {
+    let both = ["enabled", "by-hand"];
+    assert_eq!(namespaces("guard/guard.yaml"), both);
+    assert_eq!(namespaces("policy/annotations.yaml"), both);
+    assert_eq!(namespaces("policy/policy.yaml"), ["enabled"]);
+    let base = document("base/namespace.yaml", 0);
+    assert_eq!(base["metadata"]["labels"]["farepass.dev/inject"], "by-hand");
+    for file in ["base/agent.yaml", "fleet/agent.yaml"] {
+        let template = document(file, 0)["spec"]["template"].clone();
+        let said = inject(&template, &settings(Mode::Explicit), None).unwrap_err();
+        assert!(said.to_string().contains("by-hand"), "{file}: {said}");
+        let put_in = &document("policy/policy.yaml", 0)["spec"];
+        assert!(!concerns(put_in, "CREATE", "pods", &template), "{file}");
+        let judged = said_of_annotations(&template);
+        assert_eq!(judged, Vec::<String>::new(), "{file}");
+    }
+}
+
+fn said_of_annotations(pod: &Value) -> Vec<String> {
+    said("policy/annotations.yaml", "CREATE", "pods", pod)
+}
+
 /// The base keeps its ledger on a claim and the fleet has a Secret for its database, by names of their own.
 #[test]
 fn whatever_the_sidecar_mounts_is_its_own() {
@@ -424,7 +468,7 @@ fn the_api_server_puts_in_what_the_filter_does() {
 
 #[test]
 fn an_annotation_that_the_sidecar_does_not_follow_is_refused() {
-    let judged = |pod: &Value| said("policy/annotations.yaml", "CREATE", "pods", pod);
+    let judged = said_of_annotations;
     let mut all = vec![];
     for (key, value, expected) in [
         ("inject", "enabled", ""),
