@@ -190,8 +190,12 @@ fn change(
     let form = wanted.map_or(Form::Native, |(settings, _)| settings.form);
     sidecar::each_pod(document, form, &mut |pod, owner| {
         let opted_out = sidecar::is_opted_out(pod);
+        let wanted = wanted.filter(|_| !opted_out);
+        if wanted.is_some() {
+            sidecar::refuse_by_hand(pod)?;
+        }
         *pod = sidecar::uninject(pod);
-        let Some((settings, chosen)) = wanted.filter(|_| !opted_out) else {
+        let Some((settings, chosen)) = wanted else {
             return Ok(());
         };
         chosen.note(pod)?;

@@ -199,9 +199,14 @@ fn text(string: &str, lines: Option<usize>, out: &mut String) {
     }
 }
 
-/// Line breaks and marks that YAML readers fold or drop, and JSON does not escape. All have four digits.
+/// Line breaks and marks that YAML readers fold or drop, and what YAML 1.2 section 5.1 takes for no character,
+/// where JSON escapes none of them. All have four digits.
 fn is_odd(letter: char) -> bool {
-    letter.is_control() || matches!(letter, '\u{feff}' | '\u{2028}' | '\u{2029}')
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{feff}' | '\u{fffe}' | '\u{ffff}' | '\u{2028}' | '\u{2029}'
+        )
 }
 
 fn is_plain(string: &str) -> bool {
@@ -309,6 +314,17 @@ time: \"12:30\"
         assert_eq!(kept, [json!({ "a": "\u{feff}b\n" })]);
         let merged = documents("x", "{\"<<\": {\"b\": 1}}").unwrap();
         assert_eq!(merged, [json!({ "b": 1 })]);
+    }
+
+    /// Readers in Go refuse a text with them, and so a whole manifest.
+    #[test]
+    fn what_is_no_character_is_written_as_an_escape() {
+        for (odd, written) in [("\u{fffe}", "\"\\ufffe\""), ("\u{ffff}", "\"\\uffff\"")] {
+            assert_eq!(yaml(&json!({ "a": odd })), format!("a: {written}\n"));
+            assert_eq!(again(&json!({ odd: "b" })), json!({ odd: "b" }));
+            let lines = yaml(&json!(format!("a\n{odd}\n")));
+            assert!(!lines.contains(odd), "{lines}");
+        }
     }
 
     /// Any but the merge key, which is applied where it is read and so is never written.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::asked::Asked;
+use super::asked::{Asked, Whose};
 use super::private::Private;
 use super::tree::{entries, name, text};
 use super::{Denial, Owner, PREFIX, Settings, USER, parts, strip, workload};
@@ -42,6 +42,13 @@ const SHARED: &[(&str, &str)] = &[
     ),
 ];
 
+/// Volumes that show a container its node, where the files of every pod lie, and the wallet's among them. Pod security
+/// level `baseline` forbids the first; the redirection needs a namespace without that level.
+const NODE: &[(&str, &str)] = &[
+    ("hostPath", "a path of the node"),
+    ("flexVolume", "what a program of the node mounts"),
+];
+
 /// Refuses what must not be, and gives what should not.
 pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
     let none = Value::Null;
@@ -62,6 +69,7 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
     for key in ["initContainers", "containers"] {
         for container in entries(spec, key) {
             private.keep_from(container)?;
+            node(spec, container)?;
             mounts(container)?;
             ports(container)?;
             privileges(spec, container)?;
@@ -80,10 +88,17 @@ pub(super) fn check(pod: &Value, asked: &Asked) -> Result<Vec<String>, Denial> {
     Ok(warnings)
 }
 
-/// Says it where several pods would have one ledger in a file. Whoever comes second ends at once, and a rolling
-/// update would wait for it for ever. Whether the ledger is a file, its configuration says, which is not here.
+/// Says it where several pods would have one ledger in a file: whoever comes second ends at once, and a rolling
+/// update would wait for it for ever. And where they would have one budget with a ledger each, which knows nothing
+/// of the others. Whether the ledger is a file, its configuration says, which is not here.
 pub(super) fn shares(pod: &Value, asked: &Asked, owner: Option<Owner<'_>>) -> Option<String> {
-    asked.state_claim.as_ref()?;
+    if asked.state_claim.is_none() {
+        return matches!(asked.whose, Whose::Named(_)).then(|| {
+            format!(
+                "{PREFIX}session: unless the ledger is PostgreSQL, each pod has this budget to itself, and anew"
+            )
+        });
+    }
     let nodes = workload::is_of_each_node(pod).then_some(workload::NODES);
     let why = owner.and_then(|owner| owner.several).or(nodes)?;
     Some(format!(
@@ -106,10 +121,31 @@ pub(super) fn guests(pod: &Value, settings: &Settings) -> Result<(), Denial> {
             led(spec, container)?;
         }
         private.keep_from(container)?;
+        node(spec, container)?;
         if text(container, "targetContainerName") == Some(super::NAME) {
             return Err(Denial::new(format!(
                 "container `{}` would see the processes of the sidecar",
                 name(container)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what shows the node, however little of it: what else is linked from there, nobody sees here. A volume that
+/// nobody mounts shows nothing.
+fn node(spec: &Value, container: &Value) -> Result<(), Denial> {
+    for mount in entries(container, "volumeMounts") {
+        let mut volumes = entries(spec, "volumes").iter();
+        let Some(volume) = volumes.find(|volume| name(volume) == name(mount)) else {
+            continue;
+        };
+        let is = |kind: &str| volume.get(kind).is_some_and(|source| !source.is_null());
+        if let Some((kind, what)) = NODE.iter().find(|(kind, _)| is(kind)) {
+            return Err(Denial::new(format!(
+                "container `{}` mounts volume `{}`, {what} ({kind}): there it could find the wallet",
+                name(container),
+                name(mount)
             )));
         }
     }

@@ -28,7 +28,7 @@ use asked::Asked;
 pub use chosen::Chosen;
 pub use patch::{Edit, patch};
 pub use review::{Answer, answer};
-pub use strip::uninject;
+pub use strip::{refuse_by_hand, uninject};
 use tree::{entries_mut, list_mut, name, text};
 pub use workload::{Owner, Refused, each_pod};
 
@@ -120,12 +120,14 @@ pub fn is_opted_out(pod: &Value) -> bool {
 /// sidecar that it had stays what other plugins of a cluster set, as far as nobody gains by writing it.
 ///
 /// # Errors
-/// When the pod would let its agent get around the sidecar or at its files, or is none.
+/// When the pod would let its agent get around the sidecar or at its files, has one that was written by hand, or is
+/// none.
 pub fn inject(
     pod: &Value,
     settings: &Settings,
     owner: Option<Owner<'_>>,
 ) -> Result<Injected, Denial> {
+    refuse_by_hand(pod)?;
     let (standing, found) = (pod, strip::mode(pod));
     let mut pod = strip::strip(standing);
     if settings.form == Form::Container && workload::is_of_job(&pod) {

@@ -108,9 +108,17 @@ pub(super) fn sources(volume: &Value) -> &[Value] {
         .map_or(&[], |projected| entries(projected, "sources"))
 }
 
+/// Where a volume names what it is of: a Secret, one that its driver is given, or what stands for some outside of
+/// the cluster (`SecretProviderClass`), by a name of its own.
+const SECRETS: [&str; 3] = [
+    "/secret/secretName",
+    "/csi/nodePublishSecretRef/name",
+    "/csi/volumeAttributes/secretProviderClass",
+];
+
 /// The names of the Secrets in a volume.
 fn secrets(volume: &Value) -> impl Iterator<Item = &str> {
-    let one = volume.pointer("/secret/secretName").into_iter();
+    let one = SECRETS.iter().filter_map(|at| volume.pointer(at));
     let several = sources(volume).iter();
     let several = several.filter_map(|source| source.pointer("/secret/name"));
     one.chain(several).filter_map(Value::as_str)

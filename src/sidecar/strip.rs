@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::tree::{entries, entries_mut, name};
 use super::workload::annotation;
-use super::{Mode, NAME, PREFIX, REDIRECT, chosen, grace, group, parts, variables};
+use super::{Denial, Mode, NAME, PREFIX, REDIRECT, chosen, grace, group, parts, variables};
 
 /// Annotations that are written with a sidecar, without their prefix.
 const OURS: [&str; 4] = ["injected", "replaced", "grace", "group"];
@@ -18,6 +18,25 @@ pub fn uninject(pod: &Value) -> Value {
         chosen::forget(annotations);
     }
     strip(&pod)
+}
+
+/// Refuses a pod whose sidecar somebody wrote by hand, without the mark that ours have: with ours in its place it would
+/// lose its configuration and its ledger, and with that what it has spent. Whoever forges the mark gets ours.
+///
+/// # Errors
+/// Where one stands that is not ours.
+pub fn refuse_by_hand(pod: &Value) -> Result<(), Denial> {
+    let none = Value::Null;
+    let spec = pod.get("spec").unwrap_or(&none);
+    let mut all = ["initContainers", "containers"]
+        .iter()
+        .flat_map(|key| entries(spec, key));
+    match all.any(|container| name(container) == NAME) && annotation(pod, "injected").is_none() {
+        true => Err(Denial::new(format!(
+            "container `{NAME}` was written by hand and is not replaced: take it out, or label the namespace {PREFIX}inject=by-hand"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Is there a redirection? Nobody who puts a sidecar in takes it away for having no word about it.

@@ -179,6 +179,23 @@ fn a_container_that_only_looks_like_the_sidecar_is_replaced() {
     assert_eq!(injected(&forged), injected(&pod()));
 }
 
+/// It has a ledger and a configuration of its own: with ours in their place its budgets would start anew.
+#[test]
+fn a_sidecar_written_by_hand_is_not_replaced() {
+    for list in ["initContainers", "containers"] {
+        let mut written = pod();
+        let containers = written["spec"][list].as_array_mut().unwrap();
+        containers.push(json!({ "name": "farepass", "image": "example/farepass:1" }));
+        let said = denied(&written, &settings());
+        assert!(said.contains("farepass.dev/inject=by-hand"), "{said}");
+    }
+    let mut again = injected(&pod());
+    assert_eq!(injected(&again), again, "it is asked a second time");
+    let annotations = again["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.remove("farepass.dev/injected");
+    assert!(denied(&again, &settings()).contains("by-hand"));
+}
+
 #[test]
 fn a_proxy_that_was_there_becomes_the_sidecars_own() {
     let mut pod = pod();

@@ -177,6 +177,16 @@ fn modes_and_merge_keys_mean_what_they_did() {
     filter(&home, &[], "<<: 7\n").failed(2, &["standard input:", "merge key `<<`"]);
 }
 
+/// Its budgets would start anew with another ledger, and its policy would be another.
+#[test]
+fn a_sidecar_written_by_hand_is_not_replaced() {
+    let home = Home::new();
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/k8s/base/agent.yaml");
+    let words = &["StatefulSet/agent: ", "was written by hand"];
+    let refused = filter(&home, &[base], "").failed(1, words);
+    assert_eq!(refused.out, "");
+}
+
 #[test]
 fn what_cannot_be_injected_is_named_and_nothing_is_written() {
     let home = Home::new();

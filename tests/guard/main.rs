@@ -257,6 +257,85 @@ fn behind_a_redirection_everybody_has_a_user_and_keeps_it() {
     assert!(said.len() == 1 && said[0].contains(expected), "{said:?}");
 }
 
+/// There lie the files of every pod, and among them the wallet's.
+#[test]
+fn no_container_beside_the_sidecar_sees_a_path_of_the_node() {
+    let expected = "containers beside the Farepass sidecar mount no path of the node";
+    let node = json!({ "name": "node", "hostPath": { "path": "/var/lib/kubelet/pods" } });
+    let driven = json!({ "name": "node", "flexVolume": { "driver": "x/y" } });
+    let mount = json!({ "name": "node", "mountPath": "/x", "readOnly": true });
+    for volume in [node, driven] {
+        let mut whole = pod(Mode::Transparent);
+        let volumes = whole["spec"]["volumes"].as_array_mut().unwrap();
+        volumes.push(volume.clone());
+        let gets = |list: &str, index: usize| {
+            let mut pod = whole.clone();
+            pod["spec"][list][index]["volumeMounts"] = json!([mount]);
+            made(&pod)
+        };
+        // The redirection, the sidecar, the others.
+        for (list, index) in [
+            ("initContainers", 0),
+            ("initContainers", 2),
+            ("containers", 0),
+        ] {
+            assert_eq!(gets(list, index), [expected], "{list} {index} {volume}");
+        }
+        let none: Vec<String> = vec![];
+        assert_eq!(gets("initContainers", 1), none, "it has every key already");
+        let mut guest = whole["spec"]["containers"][0].clone();
+        guest["name"] = "debug".into();
+        guest["volumeMounts"] = json!([mount]);
+        guest["securityContext"]["runAsUser"] = 1000.into();
+        let running = with(&whole, "/spec/ephemeralContainers", json!([guest]));
+        assert_eq!(refusals("UPDATE", DEBUG, &running), [expected], "{volume}");
+    }
+}
+
+/// Which namespaces a policy is for, by their label.
+fn namespaces(file: &str) -> Vec<String> {
+    let selector = document(file, 0)["spec"]["matchConstraints"]["namespaceSelector"].clone();
+    let label = "farepass.dev/inject";
+    if let Some(value) = selector["matchLabels"][label].as_str() {
+        return vec![value.to_owned()];
+    }
+    let [all] = list(&selector, "matchExpressions") else {
+        panic!("{selector}")
+    };
+    assert_eq!(
+        (&all["key"], &all["operator"]),
+        (&json!(label), &json!("In"))
+    );
+    let values = list(all, "values").iter();
+    values
+        .map(|value| value.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// A webhook beside pods written by hand refuses them: nothing is put into these, and what they are is judged.
+#[test]
+fn pods_written_by_hand_are_judged_and_nothing_is_put_in() {
+    let both = ["enabled", "by-hand"];
+    assert_eq!(namespaces("guard/guard.yaml"), both);
+    assert_eq!(namespaces("policy/annotations.yaml"), both);
+    assert_eq!(namespaces("policy/policy.yaml"), ["enabled"]);
+    let base = document("base/namespace.yaml", 0);
+    assert_eq!(base["metadata"]["labels"]["farepass.dev/inject"], "by-hand");
+    for file in ["base/agent.yaml", "fleet/agent.yaml"] {
+        let template = document(file, 0)["spec"]["template"].clone();
+        let said = inject(&template, &settings(Mode::Explicit), None).unwrap_err();
+        assert!(said.to_string().contains("by-hand"), "{file}: {said}");
+        let put_in = &document("policy/policy.yaml", 0)["spec"];
+        assert!(!concerns(put_in, "CREATE", "pods", &template), "{file}");
+        let judged = said_of_annotations(&template);
+        assert_eq!(judged, Vec::<String>::new(), "{file}");
+    }
+}
+
+fn said_of_annotations(pod: &Value) -> Vec<String> {
+    said("policy/annotations.yaml", "CREATE", "pods", pod)
+}
+
 /// The base keeps its ledger on a claim and the fleet has a Secret for its database, by names of their own.
 #[test]
 fn whatever_the_sidecar_mounts_is_its_own() {
@@ -289,7 +368,20 @@ fn whatever_the_sidecar_mounts_is_its_own() {
         json!({ "name": "more", "persistentVolumeClaim": { "claimName": "state-agent-0" } });
     let secret = |name: &str| json!({ "name": "more", "secret": { "secretName": name } });
     let part = json!({ "name": "more", "projected": { "sources": [{ "secret": { "name": "farepass-database" } }] } });
+    let class = |name: &str| json!({ "name": name, "csi": { "driver": "secrets-store.csi.k8s.io", "volumeAttributes": { "secretProviderClass": "vault" } } });
+    let published = json!({ "name": "more", "csi": { "driver": "d", "nodePublishSecretRef": { "name": "farepass-wallet" } } });
+    let mut kept = base.clone();
+    kept["spec"]["volumes"]
+        .as_array_mut()
+        .unwrap()
+        .push(class("vault"));
+    let sidecar = kept["spec"]["initContainers"][0]["volumeMounts"].as_array_mut();
+    let mount = json!({ "name": "vault", "mountPath": "/run/farepass/vault" });
+    sidecar.unwrap().push(mount);
     for (pod, volume, source) in [
+        (&kept, "vault", json!(null)),
+        (&kept, "more", class("more")),
+        (&base, "more", published),
         (&base, "state", json!(null)),
         (&base, "wallet", json!(null)),
         (&base, "config", json!(null)),
@@ -376,7 +468,7 @@ fn the_api_server_puts_in_what_the_filter_does() {
 
 #[test]
 fn an_annotation_that_the_sidecar_does_not_follow_is_refused() {
-    let judged = |pod: &Value| said("policy/annotations.yaml", "CREATE", "pods", pod);
+    let judged = said_of_annotations;
     let mut all = vec![];
     for (key, value, expected) in [
         ("inject", "enabled", ""),

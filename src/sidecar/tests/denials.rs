@@ -78,6 +78,21 @@ fn nothing_that_gets_around_it_is_injected() {
             "the sidecar's alone",
         ),
         (
+            "/spec/volumes/0".to_owned(),
+            json!({ "name": "tmp", "csi": { "driver": "d", "nodePublishSecretRef": { "name": "farepass-wallet" } } }),
+            "the sidecar's alone",
+        ),
+        (
+            "/spec/volumes/0".to_owned(),
+            json!({ "name": "tmp", "hostPath": { "path": "/var/lib/kubelet/pods" } }),
+            "container `agent` mounts volume `tmp`, a path of the node (hostPath)",
+        ),
+        (
+            "/spec/volumes/0".to_owned(),
+            json!({ "name": "tmp", "flexVolume": { "driver": "d" } }),
+            "(flexVolume)",
+        ),
+        (
             "/metadata/annotations".to_owned(),
             json!({ "farepass.dev/bugdet": "1 USD" }),
             "did you mean farepass.dev/budget",

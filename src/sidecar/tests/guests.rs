@@ -98,6 +98,19 @@ fn a_debugging_container_gets_at_no_wallet_by_any_name() {
     }
 }
 
+/// A pod from before may have it, or its sidecar, which shares it with nobody.
+#[test]
+fn a_debugging_container_sees_no_path_of_the_node() {
+    let mut running = injected(&pod());
+    let volumes = running["spec"]["volumes"].as_array_mut().unwrap();
+    volumes.push(json!({ "name": "node", "hostPath": { "path": "/var/lib/kubelet" } }));
+    for more in [mount("node"), read_only("node")] {
+        let said = debugged(&running, &more);
+        assert!(said.contains("a path of the node (hostPath)"), "{said}");
+    }
+    assert_eq!(debugged(&running, &mount("tmp")), "");
+}
+
 /// Its volumes have other names, and the annotation says nothing.
 #[test]
 fn what_a_sidecar_written_by_hand_mounts_is_its_own() {
@@ -106,6 +119,7 @@ fn what_a_sidecar_written_by_hand_mounts_is_its_own() {
         "volumeMounts": [
             { "name": "wallet", "mountPath": "/run/farepass/wallet" },
             { "name": "database", "mountPath": "/run/farepass/database" },
+            { "name": "vault", "mountPath": "/run/farepass/vault" },
             { "name": "state", "mountPath": "/var/lib/farepass" },
             { "name": "ca", "mountPath": "/run/farepass/ca" },
             { "name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount" },
@@ -118,6 +132,8 @@ fn what_a_sidecar_written_by_hand_mounts_is_its_own() {
         { "name": "database", "secret": { "secretName": "url" } },
         { "name": "state", "persistentVolumeClaim": { "claimName": "state-agent-0" } },
         { "name": "again", "persistentVolumeClaim": { "claimName": "state-agent-0" } },
+        { "name": "vault", "csi": { "driver": "secrets-store.csi.k8s.io", "volumeAttributes": { "secretProviderClass": "vaults" } } },
+        { "name": "vaults", "csi": { "driver": "secrets-store.csi.k8s.io", "volumeAttributes": { "secretProviderClass": "vaults" } } },
         { "name": "ca", "emptyDir": {} },
         { "name": "token", "projected": { "sources": [{ "serviceAccountToken": { "path": "token" } }] } },
     ]);
@@ -126,6 +142,7 @@ fn what_a_sidecar_written_by_hand_mounts_is_its_own() {
         mount("database"),
         mount("state"),
         mount("again"),
+        mount("vaults"),
         env("url"),
         from("key"),
     ] {

@@ -149,6 +149,7 @@ fn nothing_else_of_a_container_stays_that_somebody_may_have_forged() {
         container["imagePullPolicy"] = "Always".into();
     };
     let mut pod = pod();
+    pod["metadata"]["annotations"] = json!({ "farepass.dev/injected": "9.9.9" });
     add(&mut pod["spec"]["containers"], [json!({})]);
     elsewhere(&mut pod["spec"]["containers"][1]);
     let sidecar = &injected(&pod)["spec"]["initContainers"][0];

@@ -180,6 +180,33 @@ fn pods_that_run_at_once_are_told_that_they_cannot_share_a_ledger() {
     }
 }
 
+/// Five pods of a Deployment with a budget of one dollar have five, and five more after a rollout.
+#[test]
+fn a_session_of_several_pods_is_told_that_it_wants_one_ledger() {
+    let named = json!({ "name": "crew" });
+    let warnings = |annotation| {
+        let document = workload("Deployment", &named, &json!({ "replicas": 5 }), annotation);
+        filtered(&document).unwrap().1
+    };
+    for session in [OWNER, ("session", "team-7")] {
+        let told = warnings(session).join("\n");
+        assert!(told.starts_with("farepass.dev/session: "), "{told}");
+        assert!(told.contains("unless the ledger is PostgreSQL"), "{told}");
+        let pod = made_by("apps/v1", "ReplicaSet", "crew", session);
+        assert_eq!(
+            inject(&pod, &settings(), None).unwrap().warnings.join("\n"),
+            told
+        );
+        // What an API server passes on whole.
+        assert!(told.len() + "farepass: ".len() <= 120, "{told}");
+    }
+    assert_eq!(warnings(("session", "pod")), [""; 0], "new with every pod");
+    let mut kept = made_by("apps/v1", "StatefulSet", "crew", OWNER);
+    kept["metadata"]["annotations"]["farepass.dev/state-claim"] = "ledger".into();
+    let told = inject(&kept, &settings(), None).unwrap().warnings;
+    assert_eq!(told, [""; 0], "the ledger outlives the pod");
+}
+
 #[test]
 fn a_pod_says_of_its_daemon_set_alone_that_there_are_several() {
     for (version, kind, several) in [
