@@ -316,6 +316,8 @@ fn files_that_are_wrong_are_told_so() {
         top("sessions: { default: { budget: \"1,00 USD\" } }"),
         top("sessions: { default: { budgt: \"1 USD\" } }"),
         top("sessions: { default: { expires: 0s } }"),
+        top("sessions: { default: null }"),
+        top("sessions:\n  default:\n    # budget: \"1 USD\""),
         budget("scope: agent, window: 1h"),
         budget("scope: everybody, limit: \"1 USD\", window: 1h"),
         budget("scope: agent, limit: \"1 USD\", window: week"),

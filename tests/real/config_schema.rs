@@ -98,6 +98,7 @@ const WRONG: &[&str] = &[
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: \"1 USD\", rate: 30/5m } }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: \"1 USD\", rate: 0/m } }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: \"1 USD\", rate: {} } }]",
+    "version: 1\nsessions: { default: }",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test], methods: [] }, deny: true }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test], paths: [] }, deny: true }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test], agents: [] }, deny: true }]",
