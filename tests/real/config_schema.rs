@@ -100,6 +100,8 @@ const WRONG: &[&str] = &[
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: \"1 USD\", rate: {} } }]",
     "version: 1\nsessions: { default: }",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test], methods: [] }, deny: true }]",
+    "version: 1\nrules: [{ name: a, match: { hosts: [a.test], methods: [\"*\"] }, deny: true }]",
+    "version: 1\nrules: [{ name: a, match: { hosts: [a.test], methods: [\"GET*\"] }, deny: true }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test], paths: [] }, deny: true }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test], agents: [] }, deny: true }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test], tools: [] }, deny: true }]",
