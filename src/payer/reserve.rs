@@ -172,7 +172,7 @@ impl Payer {
                 account: limit.account.clone(),
                 at: warning.at.to_string(),
                 counted: counted.amount,
-                limit: limit.amount,
+                limit: limit.sum(),
                 payments: counted.payments,
                 payments_limit: limit.payments,
                 payment: about.id(),

@@ -719,8 +719,42 @@ rules:
     assert_eq!(account, "budget:daily:api.example.com");
     assert_eq!(
         (*counted, *limit, *payments),
-        (Usd(80_000_000), Usd(100_000_000), 8)
+        (Usd(80_000_000), Some(Usd(100_000_000)), 8)
     );
+}
+
+/// There is no sum in the way, so none is told.
+#[tokio::test]
+async fn a_budget_of_payments_tells_no_amount() {
+    for limit in ["", "limit: \"0.50 USD\", "] {
+        let policy = format!(
+            "
+budgets:
+  - {{ name: few, scope: host, {limit}window: day, payments: 1, warn_at: 100% }}
+rules:
+  - name: data
+    match: {{ hosts: [api.example.com] }}
+    pay: {{ max: \"9 USD\" }}
+"
+        );
+        let stage = self::stage(policy.leak()).await;
+        delivered(&stage, stage.buy("10000").await.unwrap()).await;
+        let notice = serde_json::to_value(&stage.watcher.2.lock().unwrap()[0]).unwrap();
+        let sum = match limit {
+            "" => json!(null),
+            _ => json!("0.50 USD"),
+        };
+        assert_eq!(notice["limit"], sum, "{notice}");
+        assert_eq!(notice["payments_limit"], 1, "{notice}");
+        let refusal = stage.buy("10000").await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::OverBudget);
+        assert_eq!((refusal.limit, refusal.remaining), (None, None), "{limit}");
+        assert!(
+            refusal.detail.contains("allows 1 payments, and 1 count"),
+            "{}",
+            refusal.detail
+        );
+    }
 }
 
 #[tokio::test]
