@@ -167,10 +167,15 @@ pub(super) fn of_wallet(problem: &WalletError, id: PaymentId, now: Timestamp) ->
 
 /// What would have been paid, if the policy did more than observe.
 pub(super) fn observed(approval: &Approval) -> Refusal {
-    let detail = format!(
-        "the policy only observes; it would have paid {}",
-        approval.price
-    );
+    let price = approval.price;
+    let would = match &approval.duties.consent {
+        None => format!("it would have paid {price}"),
+        Some(consent) => {
+            let because = consent.because.join(", ");
+            format!("it would have asked a person about {price} ({because})")
+        }
+    };
+    let detail = format!("the policy only observes; {would}");
     Refusal {
         rule: Some(approval.rule.clone()),
         price: Some(approval.price),
