@@ -210,7 +210,7 @@ pub enum Entry {
         pay_to: String,
         /// When.
         now: Timestamp,
-        /// A person approved the change: from now on it is this one.
+        /// In records of older programs: a person approved the change, and from now on it is this one.
         #[serde(default)]
         approved: bool,
         /// The payment that makes it known; absent in records of older programs.
@@ -231,7 +231,7 @@ pub enum Entry {
         increase: Option<Percent>,
         /// When.
         now: Timestamp,
-        /// A person approved the price: from now on it is the one to compare with.
+        /// In records of older programs: a person approved the price, and from now on it is the one to compare with.
         #[serde(default)]
         approved: bool,
         /// The payment that makes it known; absent in records of older programs.

@@ -319,7 +319,7 @@ pub struct Limit {
     pub first: u64,
     /// Bucket of new payments.
     pub last: u64,
-    /// Most that may count.
+    /// Most that may count; `Usd(u64::MAX)` where payments are counted only.
     pub amount: Usd,
     /// Most payments that may count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -347,6 +347,12 @@ impl Limit {
             resets_at: None,
             rolls: None,
         }
+    }
+
+    /// The sum that it bounds, if it bounds any.
+    #[must_use]
+    pub fn sum(&self) -> Option<Usd> {
+        (self.amount != Usd(u64::MAX)).then_some(self.amount)
     }
 
     /// Does it bound how often is paid, and no sum?

@@ -1034,6 +1034,35 @@ async fn what_only_released_payments_made_known_is_forgotten() {
     }
 }
 
+/// In ledgers of older programs what a person agreed to once is what is known from then on, and they are whole.
+#[tokio::test]
+async fn what_older_programs_let_a_yes_move_is_judged_as_it_was() {
+    for backend in backends() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = (backend.open)(&opening(backend, dir.path())).unwrap();
+        let opened = open_session(&session("s", 1000, 0), None);
+        ledger.post(opened).await.unwrap();
+        ledger.post(meets(1, "A", 9)).await.unwrap();
+        let mut moves = meets(2, "B", 18);
+        for entry in &mut moves.entries {
+            if let Entry::Payee { approved, .. } | Entry::Price { approved, .. } = entry {
+                *approved = true;
+            }
+        }
+        ledger.post(moves).await.unwrap();
+        ledger.post(meets(3, "B", 20)).await.unwrap();
+        let facts = ledger.facts(key::MERCHANTS).await.unwrap();
+        let known = facts.iter().filter_map(|(_, fact)| match fact {
+            Fact::Payee { pay_to, .. } => Some(pay_to.clone()),
+            Fact::Price { lowest, .. } => Some(lowest.0.to_string()),
+            _ => None,
+        });
+        assert_eq!(known.collect::<Vec<_>>(), ["B", "18"], "{}", backend.kind);
+        let report = ledger.verify().await.unwrap();
+        assert_eq!(report.problems, [] as [String; 0], "{}", backend.kind);
+    }
+}
+
 /// What counts from a bucket on in accounts of one kind, the fullest first; where nothing does takes no place.
 #[tokio::test]
 async fn accounts_of_a_kind_are_found_with_their_sums() {

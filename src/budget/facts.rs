@@ -33,7 +33,7 @@ pub enum Fact {
     Payee {
         /// The recipient, normalised.
         pay_to: String,
-        /// First time, or when the operator approved the change.
+        /// First time; by older programs also when a person approved a change.
         since: Timestamp,
         /// As of a merchant.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -37,8 +37,8 @@ pub enum Notice {
         at: String,
         /// What counts now.
         counted: Usd,
-        /// Of how much.
-        limit: Usd,
+        /// Of how much; `None` where payments are counted only.
+        limit: Option<Usd>,
         /// Payments that count now.
         payments: u32,
         /// Of how many.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::about::About;
+use super::foresee::{Past, passed};
 use super::rates::Places;
 use super::{Payer, SKEW, refusals};
 use crate::clock::Timestamp;
@@ -90,7 +91,10 @@ impl Payer {
             let offer = Arc::clone(&approval.requirement.offer);
             let network = approval.requirement.network.clone();
             about.chosen(&approval);
-            self.open(policy, asked, about, &approval, now)?;
+            self.open(asked, about, &approval, now)?;
+            if policy.mode() == Mode::Observe {
+                return Err(self.only_seen(asked, &approval).await);
+            }
             let recent = match approval.requirement.network.is_solana() {
                 true => Box::pin(self.recent(&approval)).await.map(Some),
                 false => Ok(None),
@@ -119,7 +123,6 @@ impl Payer {
     /// May anything be signed at all for this request, whatever the offer?
     fn open(
         &self,
-        policy: &Policy,
         asked: &Asked,
         about: &About,
         approval: &Approval,
@@ -132,10 +135,23 @@ impl Payer {
             rule: Some(approval.rule.clone()),
             price: Some(approval.price),
             ..refusal
-        })?;
-        match policy.mode() {
-            Mode::Observe => Err(refusals::observed(approval)),
-            Mode::Enforce => Ok(()),
+        })
+    }
+
+    /// What would have come of it, where the policy only observes. Asks nobody and counts nothing.
+    async fn only_seen(&self, asked: &Asked, approval: &Approval) -> Refusal {
+        let past = Past {
+            book: Some(&*self.ledger),
+            stopped: (self.stopped)(),
+        };
+        match passed(past, asked, approval).await {
+            Ok(None) => refusals::observed(approval),
+            Ok(Some(refusal)) => Refusal {
+                rule: Some(approval.rule.clone()),
+                price: Some(approval.price),
+                ..refusal
+            },
+            Err(problem) => refusals::of_post(&problem, approval),
         }
     }
 

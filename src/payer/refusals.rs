@@ -120,21 +120,24 @@ pub fn over_limit(limit: &Limit, counted: &Counted, price: Usd) -> Refusal {
     } else {
         format!(" {name}")
     };
-    let detail = match limit.payments {
+    let (detail, sums) = match limit.payments {
+        // No sum is in the way then, so none is told.
         Some(most) if counted.payments >= most => {
-            format!(
-                "{what}{named} allows {most} payments, and {} count",
-                counted.payments
-            )
+            let count = counted.payments;
+            let detail = format!("{what}{named} allows {most} payments, and {count} count");
+            (detail, None)
         }
-        _ => format!(
-            "{price} is more than the {remaining} left of {what}{named} of {}",
-            limit.amount
-        ),
+        Some(_) | None => {
+            let most = limit.amount;
+            let detail =
+                format!("{price} is more than the {remaining} left of {what}{named} of {most}");
+            (detail, Some((most, remaining)))
+        }
     };
+    let (limit_told, remaining) = sums.unzip();
     Refusal {
-        limit: Some(limit.amount),
-        remaining: Some(remaining),
+        limit: limit_told,
+        remaining,
         retryable: limit.resets_at.is_some(),
         resets_at: limit.resets_at,
         ..Refusal::new(reason, detail)
@@ -164,10 +167,15 @@ pub(super) fn of_wallet(problem: &WalletError, id: PaymentId, now: Timestamp) ->
 
 /// What would have been paid, if the policy did more than observe.
 pub(super) fn observed(approval: &Approval) -> Refusal {
-    let detail = format!(
-        "the policy only observes; it would have paid {}",
-        approval.price
-    );
+    let price = approval.price;
+    let would = match &approval.duties.consent {
+        None => format!("it would have paid {price}"),
+        Some(consent) => {
+            let because = consent.because.join(", ");
+            format!("it would have asked a person about {price} ({because})")
+        }
+    };
+    let detail = format!("the policy only observes; {would}");
     Refusal {
         rule: Some(approval.rule.clone()),
         price: Some(approval.price),

@@ -182,7 +182,7 @@ impl Payer {
                 account: limit.account.clone(),
                 at: warning.at.to_string(),
                 counted: counted.amount,
-                limit: limit.amount,
+                limit: limit.sum(),
                 payments: counted.payments,
                 payments_limit: limit.payments,
                 payment: about.id(),
@@ -275,26 +275,29 @@ fn reached(warning: &Warning, counted: Counted) -> bool {
     counted.amount >= warning.amount || warning.payments.is_some_and(|n| counted.payments >= n)
 }
 
-/// What the payment must agree with, or is the first of.
+/// What the payment must agree with, or is the first of. A person's yes is for this one payment, so of what they were
+/// asked about nothing is entered: what is known stays, for this rule and all others.
 fn memories(asked: &Asked, id: PaymentId, approval: &Approval, now: Timestamp) -> Vec<Entry> {
     let duties = &approval.duties;
     let agreed = |what| duties.consent.as_ref().is_some_and(|c| c.is_about(what));
-    let payee = duties.payee.as_ref().map(|pay_to| Entry::Payee {
+    let payee = duties.payee.as_ref().filter(|_| !agreed("new_payee"));
+    let payee = payee.map(|pay_to| Entry::Payee {
         host: asked.host.to_string(),
         network: approval.requirement.network.to_string(),
         pay_to: pay_to.clone(),
         now,
-        approved: agreed("new_payee"),
+        approved: false,
         payment: Some(id),
     });
-    let price = duties.price.map(|increase| Entry::Price {
+    let price = duties.price.filter(|_| !agreed("price_increase"));
+    let price = price.map(|increase| Entry::Price {
         host: asked.host.to_string(),
         method: asked.method.to_string(),
         path: route(&asked.path, asked.tool.name()),
         price: approval.price,
         increase,
         now,
-        approved: agreed("price_increase"),
+        approved: false,
         payment: Some(id),
     });
     payee.into_iter().chain(price).collect()

@@ -74,7 +74,7 @@ impl Rule {
             Some(list) => list.items(),
             None => Ok(vec![]),
         };
-        let methods = list("methods")?.into_iter().map(method);
+        let methods = list("methods")?.into_iter().map(listed_method);
         let methods = methods.collect::<Result<_, _>>()?;
         let paths = list("paths")?.into_iter().map(path);
         let paths = paths.collect::<Result<_, _>>()?;
@@ -274,6 +274,16 @@ impl Pay {
     }
 }
 
+/// Elsewhere in a rule `*` is a pattern.
+fn listed_method(section: Section) -> Result<http::Method, SectionError> {
+    let starred = section.clone().text().is_ok_and(|text| text.contains('*'));
+    method(section).map_err(|error| match starred {
+        true => error.hint("leave `methods` out for every one"),
+        false => error,
+    })
+}
+
+/// HTTP lets a method be called `*` or `GET|POST`. Nothing is, so it is taken for a mistake.
 pub(super) fn method(section: Section) -> Result<http::Method, SectionError> {
     let text = section.clone().text()?;
     let upper = text.to_ascii_uppercase();
@@ -284,7 +294,11 @@ pub(super) fn method(section: Section) -> Result<http::Method, SectionError> {
         ));
         return Err(error.hint(format!("did you mean `{}`?", upper.escape_debug())));
     }
-    http::Method::from_bytes(text.as_bytes()).map_err(|_| section.expected("an HTTP method"))
+    let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    match http::Method::from_bytes(text.as_bytes()) {
+        Ok(method) if text.chars().all(plain) => Ok(method),
+        Ok(_) | Err(_) => Err(section.expected("an HTTP method")),
+    }
 }
 
 /// The name of an agent, or a pattern that some name fits.

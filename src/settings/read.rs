@@ -295,6 +295,13 @@ impl Sessions {
     pub fn read(mut section: Section) -> Result<Self, SectionError> {
         let mut sessions = Self::default();
         if let Some(mut default) = section.take("default") {
+            // Elsewhere null is none, and here nothing would be the usual session.
+            if default.is_nothing() {
+                let error = default.error("there is nothing below `default`");
+                return Err(error.hint(
+                    "write `default: none` for no session without credentials, or leave the key out for the usual one",
+                ));
+            }
             if default.clone().text().is_ok_and(|text| text == "none") {
                 sessions.without_credentials = false;
             } else {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::stage::{self, NETWORK, Setup, Stage, USDC, challenge, challenge_of, paid, receipt};
 use farepass::budget::facts::key;
-use farepass::budget::{Asked as Stage_, Frozen};
+use farepass::budget::{Asked as Stage_, Fact, Frozen};
 use farepass::clock::Clock as _;
 use farepass::event::{Flag, Notice, State};
 use farepass::ledger::sessions;
@@ -597,12 +597,112 @@ rules:
     approve(pay(&stage, "1501", FIRST).await, "price_increase").await;
     delivered(&stage, pay(&stage, "1501", FIRST).await.unwrap()).await;
     assert_eq!(stage.newest().await.flags, [Flag::PriceChanged]);
-    delivered(&stage, pay(&stage, "2000", FIRST).await.unwrap()).await;
+    approve(pay(&stage, "1502", FIRST).await, "price_increase").await;
     approve(pay(&stage, "1000", OTHER).await, "new_payee").await;
     delivered(&stage, pay(&stage, "1000", OTHER).await.unwrap()).await;
-    // What was approved is what is known now.
-    delivered(&stage, pay(&stage, "1000", OTHER).await.unwrap()).await;
-    approve(pay(&stage, "1000", FIRST).await, "new_payee").await;
+    // A yes is for one payment: what is known stays, and the same terms are asked about again.
+    approve(pay(&stage, "1000", OTHER).await, "new_payee").await;
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+    approve(pay(&stage, "1501", FIRST).await, "price_increase").await;
+    stage.payer.forget("api.example.com").await.unwrap();
+    approve(pay(&stage, "2000", OTHER).await, "first_host").await;
+    delivered(&stage, pay(&stage, "2000", OTHER).await.unwrap()).await;
+    delivered(&stage, pay(&stage, "3000", OTHER).await.unwrap()).await;
+}
+
+/// What one rule has a person agree to is neither the first recipient nor the lowest price of another.
+#[tokio::test]
+async fn a_yes_for_one_payment_moves_no_bound_of_another_rule() {
+    let stage = stage(
+        "
+rules:
+  - name: bounded
+    match: { hosts: [api.example.com], methods: [POST] }
+    pay: { max: \"9 USD\", pay_to: first-seen, max_price_increase: 20% }
+  - name: asks
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", approval: { new_payee: true, price_increase: 20% } }
+",
+    )
+    .await;
+    let bounded = async |amount: &str, pay_to: &str| {
+        let asked = farepass::payment::Asked {
+            method: http::Method::POST,
+            ..stage.asked("api.example.com")
+        };
+        let offer = stage::offer(amount, &pay_to.to_ascii_lowercase());
+        stage.payer.authorize(&asked, &offer).await
+    };
+    let agreed = async |amount: &str, pay_to: &str| {
+        let refusal = pay(&stage, amount, pay_to).await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::ApprovalRequired);
+        stage.payer.answer(id_of(&refusal), true).await.unwrap();
+        pay(&stage, amount, pay_to).await.unwrap()
+    };
+    delivered(&stage, bounded("1000", FIRST).await.unwrap()).await;
+    delivered(&stage, pay(&stage, "1000", FIRST).await.unwrap()).await;
+    delivered(&stage, agreed("1000", OTHER).await).await;
+    assert_eq!(
+        reason(bounded("1000", OTHER).await),
+        Reason::RecipientChanged
+    );
+    delivered(&stage, bounded("1000", FIRST).await.unwrap()).await;
+    let facts = stage.ledger.facts(key::MERCHANTS).await.unwrap();
+    delivered(&stage, agreed("2000", FIRST).await).await;
+    // Nor does one that comes to nothing.
+    stage.payer.settle(agreed("3000", FIRST).await, None).await;
+    stage.ledger.flush().await.unwrap();
+    let after = stage.ledger.facts(key::MERCHANTS).await.unwrap();
+    let bounds = |facts: &[(String, Fact)]| {
+        let bounds = facts.iter().filter_map(|(key, fact)| match fact {
+            Fact::Payee { pay_to, .. } => Some((key.clone(), pay_to.clone())),
+            Fact::Price { lowest, .. } => Some((key.clone(), lowest.to_string())),
+            Fact::Merchant { .. } | Fact::Frozen { .. } | Fact::Approval(_) => None,
+        });
+        bounds.collect::<Vec<_>>()
+    };
+    assert_eq!(bounds(&after), bounds(&facts));
+    let report = stage.ledger.verify().await.unwrap();
+    assert_eq!(report.problems, [] as [String; 0]);
+}
+
+/// For whoever has had a price agreed to once, the next rise is again one above the lowest price.
+#[tokio::test]
+async fn a_price_that_a_person_agreed_to_is_the_lowest_of_no_other_rule() {
+    let stage = stage(
+        "
+rules:
+  - name: capped
+    match: { hosts: [api.example.com], agents: [careful] }
+    pay: { max: \"9 USD\", max_price_increase: 20% }
+  - name: rest
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", approval: { price_increase: 20%, wait: 0s } }
+",
+    )
+    .await;
+    let wanted = sessions::Wanted {
+        agent: "careful".into(),
+        budget: Usd(u64::MAX),
+        expires: std::time::Duration::from_secs(3600),
+    };
+    let (draft, _) = sessions::Draft::new(wanted, stage.clock.now()).unwrap();
+    draft.open(&*stage.ledger).await.unwrap();
+    let careful = farepass::payment::Asked {
+        session: Arc::new(draft.session),
+        ..stage.asked("api.example.com")
+    };
+    let careful = async |amount: &str| stage.payer.authorize(&careful, &challenge(amount)).await;
+    delivered(&stage, careful("10000").await.unwrap()).await;
+    assert_eq!(reason(careful("20000").await), Reason::PriceChanged);
+    let refusal = stage.buy("20000").await.err().unwrap();
+    stage.payer.answer(id_of(&refusal), true).await.unwrap();
+    delivered(&stage, stage.buy("20000").await.unwrap()).await;
+    for amount in ["20000", "24000"] {
+        assert_eq!(reason(careful(amount).await), Reason::PriceChanged);
+    }
+    delivered(&stage, careful("12000").await.unwrap()).await;
+    assert_eq!(reason(stage.buy("15001").await), Reason::ApprovalRequired);
 }
 
 #[tokio::test]
@@ -718,8 +818,42 @@ rules:
     assert_eq!(account, "budget:daily:api.example.com");
     assert_eq!(
         (*counted, *limit, *payments),
-        (Usd(80_000_000), Usd(100_000_000), 8)
+        (Usd(80_000_000), Some(Usd(100_000_000)), 8)
     );
+}
+
+/// There is no sum in the way, so none is told.
+#[tokio::test]
+async fn a_budget_of_payments_tells_no_amount() {
+    for limit in ["", "limit: \"0.50 USD\", "] {
+        let policy = format!(
+            "
+budgets:
+  - {{ name: few, scope: host, {limit}window: day, payments: 1, warn_at: 100% }}
+rules:
+  - name: data
+    match: {{ hosts: [api.example.com] }}
+    pay: {{ max: \"9 USD\" }}
+"
+        );
+        let stage = self::stage(policy.leak()).await;
+        delivered(&stage, stage.buy("10000").await.unwrap()).await;
+        let notice = serde_json::to_value(&stage.watcher.2.lock().unwrap()[0]).unwrap();
+        let sum = match limit {
+            "" => json!(null),
+            _ => json!("0.50 USD"),
+        };
+        assert_eq!(notice["limit"], sum, "{notice}");
+        assert_eq!(notice["payments_limit"], 1, "{notice}");
+        let refusal = stage.buy("10000").await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::OverBudget);
+        assert_eq!((refusal.limit, refusal.remaining), (None, None), "{limit}");
+        assert!(
+            refusal.detail.contains("allows 1 payments, and 1 count"),
+            "{}",
+            refusal.detail
+        );
+    }
 }
 
 #[tokio::test]

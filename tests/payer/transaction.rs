@@ -438,6 +438,76 @@ rules:
     assert_eq!(stage.spent().await, (Usd(0), 0));
 }
 
+/// What would not be paid is told as it would be, and nothing comes of it.
+#[tokio::test]
+async fn observing_tells_what_the_ledger_would_refuse_and_asks_nobody() {
+    let setup = Setup {
+        policy: "
+mode: observe
+budgets:
+  - { name: small, scope: agent, limit: \"0.01 USD\", window: day }
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"1 USD\", rate: 1/h, approval: { above: \"0.02 USD\", wait: 10m } }
+  - name: budgeted
+    match: { hosts: [b.example.com] }
+    pay: { max: \"1 USD\", budgets: [small] }
+",
+        budget: Usd(30_000_000),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let said = async |host: &str, amount: &str| {
+        let mut challenge = challenge(amount);
+        let all = challenge.requirements.iter_mut();
+        all.for_each(|requirement| requirement.resource = None);
+        let refused = stage.payer.authorize(&stage.asked(host), &challenge).await;
+        let refusal = refused.err().unwrap();
+        assert_eq!(
+            stage.newest().await.reason.as_deref(),
+            Some(refusal.reason.code())
+        );
+        refusal
+    };
+    for _ in 0..3 {
+        let paid = said("api.example.com", "10000").await;
+        assert_eq!(paid.reason, Reason::ObserveMode, "no place is taken");
+        assert!(paid.detail.ends_with("it would have paid 0.01 USD"));
+    }
+    let asks = said("api.example.com", "30000").await;
+    assert_eq!(asks.reason, Reason::ObserveMode);
+    assert!(
+        asks.detail.contains("would have asked a person"),
+        "{}",
+        asks.detail
+    );
+    let dear = said("api.example.com", "40000").await;
+    assert_eq!(dear.reason, Reason::OverSessionCap);
+    assert_eq!(
+        (dear.rule.as_deref(), dear.price),
+        (Some("data"), Some(Usd(40_000_000)))
+    );
+    assert_eq!(
+        said("b.example.com", "10001").await.reason,
+        Reason::OverBudget
+    );
+    assert_eq!(
+        said("b.example.com", "10000").await.reason,
+        Reason::ObserveMode
+    );
+    assert!(stage.ledger.facts("").await.unwrap().is_empty());
+    assert!(stage.watcher.2.lock().unwrap().is_empty());
+    sessions::close(&*stage.ledger, &stage.session.id, stage.clock.now())
+        .await
+        .unwrap();
+    assert_eq!(
+        said("api.example.com", "1").await.reason,
+        Reason::SessionClosed
+    );
+    assert_eq!(stage.spent().await, (Usd(0), 0));
+}
+
 #[tokio::test]
 async fn two_hundred_at_once_buy_exactly_what_the_budget_holds() {
     let setup = Setup {

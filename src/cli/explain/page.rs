@@ -179,7 +179,7 @@ fn terms(offer: &Assumed) -> Vec<Value> {
 fn limits(explained: &Explained) -> Vec<Value> {
     let limits = explained.limits.iter().map(|(limit, counted)| {
         // One that counts payments only has no money.
-        let money = (limit.amount != Usd(u64::MAX)).then_some(limit.amount);
+        let money = limit.sum();
         json!({
             "account": limit.account,
             "limit": money,

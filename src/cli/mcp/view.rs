@@ -101,7 +101,7 @@ fn merge(into: &mut Value, from: Value) {
 
 /// How much of a limit is left.
 fn standing(limit: &Limit, counted: &Counted) -> Value {
-    let money = (limit.amount != Usd(u64::MAX)).then_some(limit.amount);
+    let money = limit.sum();
     let left = |most: Usd| most.minus(counted.amount).unwrap_or_default();
     json!({
         "limit": money,
