@@ -206,7 +206,7 @@ fn answer(
     let mut question = Question::new(&conn, request.map(Source::Http1));
     async move {
         let answer = exchange(&conn, &mut question).await;
-        Ok(answer.map(|body| Outgoing::new(body, conn)))
+        Ok(Outgoing::of(answer, conn))
     }
 }
 
