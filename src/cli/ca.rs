@@ -167,12 +167,16 @@ fn install(
 ) -> Result<(), Failure> {
     let one = Certificate {
         file: whole(path),
+        der: described.der.clone(),
         label: label(&described.fingerprint),
     };
     let machine = machine(trust);
     let mut steps = vec![];
     for store in &trust.store {
         steps.extend(machine.install(*store, &one)?);
+    }
+    if steps.is_empty() {
+        terminal.say("farepass: these stores have it already");
     }
     take(terminal, &steps, trust.print)
 }
@@ -190,6 +194,7 @@ fn uninstall(
     if !old {
         all.push(Certificate {
             file: whole(path),
+            der: described.der.clone(),
             label: label(&described.fingerprint),
         });
     }
@@ -198,6 +203,7 @@ fn uninstall(
         let fingerprint = known.map(|d| d.fingerprint).unwrap_or_default();
         all.push(Certificate {
             file: file.clone(),
+            der: der.to_vec(),
             label: label(&fingerprint),
         });
     }

@@ -26,7 +26,8 @@ mod sqlite;
 
 pub use fullest::Accounts;
 pub use opening::{
-    Again, BACKENDS, Backend, Database, Held, OpenError, Opening, hold, in_memory, open, read,
+    Again, BACKENDS, Backend, Database, Held, OpenError, Opening, guard, hold, in_memory, open,
+    read,
 };
 
 /// Why a post or a question got no answer.

@@ -163,6 +163,14 @@ pub fn read(state_dir: &Path) -> Result<Arc<dyn Reader>, OpenError> {
     (sqlite::BACKEND.read)(&opening)
 }
 
+/// Looks at a folder, and at what a ledger keeps in it, as every start does before it goes on. Changes nothing.
+///
+/// # Errors
+/// [`OpenError::Unsafe`] for what others could change.
+pub fn guard(state_dir: &Path) -> Result<(), OpenError> {
+    place::Place::new(state_dir).guard()
+}
+
 /// Takes a folder for this process, where the ledger itself is elsewhere: one proxy for each folder.
 ///
 /// # Errors

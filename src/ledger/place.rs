@@ -127,9 +127,14 @@ impl Place {
                 .map_err(|e| storage(&self.dir, &e))?;
         }
         safe(&self.dir)?;
-        for file in [self.ledger(), self.lock(), self.marker()] {
-            if file.exists() {
-                safe(&file)?;
+        self.guard()
+    }
+
+    /// Refuses a folder, or a file of ours in it, that others may write to. What is not there yet is nobody's.
+    pub(super) fn guard(&self) -> Result<(), OpenError> {
+        for path in [self.dir.clone(), self.ledger(), self.lock(), self.marker()] {
+            if path.exists() {
+                safe(&path)?;
             }
         }
         Ok(())

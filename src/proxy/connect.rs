@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::body::Body;
 use super::client::Client;
+use super::first;
 use super::io::Rewound;
 use super::refuse::ClientError;
 use super::serve::Service;
@@ -97,11 +98,13 @@ struct Head {
 /// Reads until a CONNECT head is whole; leaves what follows it in the buffer.
 async fn head(stream: &mut Client, buffer: &mut BytesMut) -> io::Result<First> {
     loop {
-        let seen = buffer.len().min(METHOD.len());
-        if buffer.get(..seen) != METHOD.get(..seen) {
+        let said = first::behind_empty(buffer);
+        let seen = said.len().min(METHOD.len());
+        let begins = seen > 0 && said.get(..seen) == METHOD.get(..seen);
+        if !begins && !first::says_nothing(buffer) {
             return Ok(First::Plain);
         }
-        if buffer.len() >= METHOD.len() {
+        if said.len() >= METHOD.len() {
             match parse(buffer) {
                 Ok(Some((head, length))) => {
                     let _ = buffer.split_to(length);

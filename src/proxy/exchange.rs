@@ -23,6 +23,7 @@ use super::rpc;
 use super::serve::{Conn, Way};
 use super::target::Target;
 use super::trail::Trail;
+use super::transparent;
 use super::upgrade::{self, Upgrade};
 use crate::event::otel::{About, Open};
 use crate::payment::{Asked, Cause, PaymentId, Reason, Refusal, Session, Tool, Trace};
@@ -181,6 +182,8 @@ fn refused(error: ClientError, version: Version) -> Response<Body> {
     if error.doubtful() && version < Version::HTTP_2 {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
+        // The HTTP library adds `keep-alive` to an answer of HTTP/1.1 for a client of HTTP/1.0 that asks for that.
+        *response.version_mut() = version;
     }
     response
 }
@@ -251,7 +254,10 @@ impl Route {
             .iter()
             .any(|m| m.eq_ignore_ascii_case(method))
         {
-            return Err(ClientError::Method);
+            return Err(match conn.way {
+                Way::Open { .. } if !method.eq_ignore_ascii_case("TRACE") => ClientError::NotFirst,
+                _ => ClientError::Method,
+            });
         }
         forwardable(conn, parts)?;
         let route = match &conn.way {
@@ -262,22 +268,15 @@ impl Route {
                 secure: *secure,
                 trace: None,
             },
-            Way::Redirected { port, session, .. } => {
-                // Of two, the first: both are refused below.
-                let host = parts.headers.get(header::HOST);
-                let host = host.and_then(|h| h.to_str().ok());
-                let target = Target::parse(host.ok_or(ClientError::Host)?, Some(80))?;
-                if target.port != *port {
-                    return Err(ClientError::Misdirected);
-                }
-                Self {
-                    session: conn.proxy.doorkeeper.again(session).await,
-                    target,
-                    trail: Trail::default(),
-                    secure: false,
-                    trace: None,
-                }
-            }
+            Way::Redirected {
+                address, session, ..
+            } => Self {
+                target: transparent::named(address, parts)?,
+                session: conn.proxy.doorkeeper.again(session).await,
+                trail: Trail::default(),
+                secure: false,
+                trace: None,
+            },
             Way::Open { private } => {
                 let (passage, secure) = open::passage(&conn.proxy, parts, *private).await?;
                 Self {

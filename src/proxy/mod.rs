@@ -32,6 +32,7 @@ mod expect;
 mod eyeballs;
 mod failure;
 mod files;
+mod first;
 mod flood;
 mod form;
 mod framing;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -24,6 +25,8 @@ pub(super) struct Outgoing {
     body: Body,
     conn: Arc<Conn>,
     breaks: Option<Box<Breaks>>,
+    /// Has the answer a length that is not this body's?
+    foreign: bool,
 }
 
 struct Breaks {
@@ -33,13 +36,26 @@ struct Breaks {
 }
 
 impl Outgoing {
-    pub(super) fn new(body: Body, conn: Arc<Conn>) -> Self {
-        Self {
+    /// The body of this answer.
+    pub(super) fn of(answer: Response<Body>, conn: Arc<Conn>) -> Response<Self> {
+        let foreign = has_foreign_length(&answer);
+        answer.map(|body| Self {
             body,
             conn,
             breaks: None,
-        }
+            foreign,
+        })
     }
+}
+
+/// The length of a 304 is that of what it stands for (RFC 9110 section 8.6). The HTTP library keeps that beside a body
+/// of unknown length only, of which it sends nothing.
+fn has_foreign_length(answer: &Response<Body>) -> bool {
+    let mut lengths = answer.headers().get_all(header::CONTENT_LENGTH).iter();
+    let one = lengths.next().filter(|_| lengths.next().is_none());
+    let length = one.and_then(|length| length.to_str().ok());
+    answer.status() == StatusCode::NOT_MODIFIED
+        && length.is_some_and(|length| length.parse::<u64>().is_ok())
 }
 
 impl Breaks {
@@ -88,10 +104,13 @@ impl HttpBody for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        !self.foreign && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.foreign {
+            true => SizeHint::new(),
+            false => self.body.size_hint(),
+        }
     }
 }

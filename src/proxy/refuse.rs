@@ -124,8 +124,10 @@ pub(super) enum ClientError {
     UserInfo,
     #[error("the proxy credentials are missing or wrong")]
     Credentials,
-    #[error("TRACE and CONNECT inside a tunnel are not forwarded")]
+    #[error("TRACE is not forwarded, and CONNECT not inside a tunnel")]
     Method,
+    #[error("a tunnel has a connection of its own: CONNECT comes first on it, so open a new one")]
+    NotFirst,
     #[error("a request names its host in exactly one Host field")]
     Host,
     #[error("the request target has a form that does not fit its method or its tunnel")]
@@ -156,7 +158,7 @@ impl ClientError {
             Self::Crowded | Self::Ledger => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Credentials => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::NotFirst => StatusCode::METHOD_NOT_ALLOWED,
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
@@ -177,7 +179,7 @@ impl ClientError {
             Self::Exposed | Self::Unopened => "connect_required",
             Self::UserInfo => "user_information",
             Self::Credentials => "proxy_authentication_required",
-            Self::Method => "method_not_forwarded",
+            Self::Method | Self::NotFirst => "method_not_forwarded",
             Self::Host => "host_field_invalid",
             Self::Form => "request_target_invalid",
             Self::Framing => "framing_invalid",

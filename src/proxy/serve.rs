@@ -30,6 +30,7 @@ use super::outgoing::Outgoing;
 use super::pool::Place;
 use super::rest::Resting;
 use super::rouse::Roused;
+use super::target::Target;
 use super::tunnel::Passage;
 use super::{Proxy, turned};
 use crate::payment::Session;
@@ -79,10 +80,10 @@ impl Conn {
 pub(super) enum Way {
     /// To one destination: the CONNECT target, whose name was verified when `secure`.
     Tunnel { passage: Passage, secure: bool },
-    /// Wherever each request's `Host` says, at this port, over plain HTTP: a client that knows of no
-    /// proxy. Nowhere when it is a connection of our own, which was led back.
+    /// Wherever each request's `Host` says, at the port of this address, over plain HTTP: a client that knows of
+    /// no proxy. Nowhere when it is a connection of our own, which was led back.
     Redirected {
-        port: u16,
+        address: Target,
         session: Arc<Session>,
         back: bool,
     },
@@ -206,7 +207,7 @@ fn answer(
     let mut question = Question::new(&conn, request.map(Source::Http1));
     async move {
         let answer = exchange(&conn, &mut question).await;
-        Ok(answer.map(|body| Outgoing::new(body, conn)))
+        Ok(Outgoing::of(answer, conn))
     }
 }
 

@@ -102,6 +102,8 @@ fn split(authority: &str, default_port: Option<u16>) -> Result<(&str, u16), NotT
             return Err(NotTarget::Form);
         }
         return match (after.strip_prefix(':'), default_port) {
+            // RFC 3986 section 3.2.3: a colon alone says nothing.
+            (Some(""), Some(port)) => Ok((host, port)),
             (Some(port), _) => Ok((host, number(port)?)),
             (None, Some(port)) if after.is_empty() => Ok((host, port)),
             (None, _) => Err(NotTarget::Form),
@@ -110,6 +112,7 @@ fn split(authority: &str, default_port: Option<u16>) -> Result<(&str, u16), NotT
     match (authority.rsplit_once(':'), default_port) {
         // Without brackets a bare IPv6 address is ambiguous; with a required port the last colon parts.
         (Some(_), Some(port)) if authority.parse::<Ipv6Addr>().is_ok() => Ok((authority, port)),
+        (Some((host, "")), Some(port)) if !host.contains(':') => Ok((host, port)),
         (Some((host, port)), _) => Ok((host, number(port)?)),
         (None, Some(port)) => Ok((authority, port)),
         (None, None) => Err(NotTarget::Form),
@@ -197,9 +200,33 @@ mod tests {
     }
 
     #[test]
+    fn a_colon_without_a_port_is_as_good_as_none() {
+        for (authority, expected) in [
+            ("Example.com:", Ok("example.com:80")),
+            ("[2001:db8::1]:", Ok("[2001:db8::1]:80")),
+            ("2001:db8::", Ok("[2001:db8::]:80")),
+            (":", Err(NotTarget::Host(NotHost::Length))),
+            ("example.com::", Err(NotTarget::Port)),
+            ("2001:db8::1:", Err(NotTarget::Port)),
+            ("::1:", Err(NotTarget::Port)),
+        ] {
+            let got = text(authority, Some(80));
+            assert_eq!(got.as_deref(), expected.as_ref().copied(), "{authority}");
+            if authority != "2001:db8::" {
+                assert!(text(authority, None).is_err(), "{authority}");
+            }
+        }
+    }
+
+    #[test]
     fn a_host_header_must_name_the_tunnel() {
         let target = Target::parse("api.example.com:443", None).unwrap();
-        for same in ["api.example.com", "API.example.com:443", "api.example.com."] {
+        for same in [
+            "api.example.com",
+            "API.example.com:443",
+            "api.example.com.",
+            "api.example.com:",
+        ] {
             assert!(target.is_named_by(same, 443), "{same}");
         }
         for other in [

@@ -12,19 +12,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::request::Parts;
+use http::{HeaderMap, Version, header};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
 use super::io::Rewound;
+use super::refuse::ClientError;
 use super::relay::{Place, relay};
 use super::serve::{self, Service, Way};
 use super::target::Target;
 use super::trail::Trail;
 use super::tunnel::Passage;
-use super::{Proxy, tunnel};
+use super::{Proxy, first, tunnel};
 use crate::settings::normalise_host;
 use crate::tls::{HELLO_MAX, Hello, Peek, peek};
 
@@ -75,12 +77,12 @@ pub(super) async fn client(
             let io = Rewound::new(first, Client::Tcp(stream));
             tunnel::intercept(proxy, io, passage).await.map(Some)
         }
-        Peek::Other if first.first().is_some_and(u8::is_ascii_uppercase) => {
+        Peek::Other if first::is_request(&first) => {
             let way = Way::Redirected {
-                port: meant.port(),
                 session,
                 // Looked for only now: what it says was written when it was known as ours.
                 back: came_back(&proxy, &address, (peer, meant)),
+                address,
             };
             let io = Rewound::new(first, Client::Tcp(stream));
             Ok(Some(serve::plain(proxy, io, way)))
@@ -117,6 +119,24 @@ fn target(hello: &Hello, address: &Target) -> Option<Target> {
     (target.address().is_none() || target == *address).then_some(target)
 }
 
+/// Whom this request in the clear asks for: the name in its `Host`, else the address. Only HTTP/1.0 may leave it out
+/// (RFC 9112 section 3.2).
+pub(super) fn named(address: &Target, parts: &Parts) -> Result<Target, ClientError> {
+    // Of two, the first: both are refused when the request is pinned.
+    let Some(host) = parts.headers.get(header::HOST) else {
+        return match parts.version {
+            Version::HTTP_10 => Ok(address.clone()),
+            _ => Err(ClientError::Host),
+        };
+    };
+    let host = host.to_str().map_err(|_| ClientError::Host)?;
+    let target = Target::parse(host, Some(80))?;
+    match target.port == address.port {
+        true => Ok(target),
+        false => Err(ClientError::Misdirected),
+    }
+}
+
 /// Reads until it is clear what the client speaks; `None` when it left, or only waits.
 async fn listen(proxy: &Proxy, stream: &mut TcpStream) -> io::Result<Option<(Bytes, Peek)>> {
     let mut buffer = BytesMut::with_capacity(2048);
@@ -130,6 +150,7 @@ async fn listen(proxy: &Proxy, stream: &mut TcpStream) -> io::Result<Option<(Byt
         }
         match peek(&buffer) {
             Peek::Partial if buffer.len() <= 2 * HELLO_MAX => {}
+            Peek::Other if first::says_nothing(&buffer) => {}
             said => return Ok(Some((buffer.freeze(), said))),
         }
         if silent {
@@ -221,5 +242,31 @@ mod tests {
             assert_eq!(named(wrong), None, "{wrong}");
         }
         assert_eq!(target(&Hello::default(), &address), Some(address));
+    }
+
+    #[test]
+    fn in_the_clear_the_address_stands_in_for_http_1_0_alone() {
+        let address = Target::parse("198.51.100.20:8080", None).unwrap();
+        let asked = |version, hosts: &[&str]| {
+            let mut request = http::Request::get("/x").version(version);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            named(&address, &parts).map(|t| t.to_string())
+        };
+        let (old, new) = (Version::HTTP_10, Version::HTTP_11);
+        let stands_in = Ok("198.51.100.20:8080".to_owned());
+        assert_eq!(asked(old, &[]), stands_in);
+        assert_eq!(asked(new, &[]), Err(ClientError::Host));
+        for version in [old, new] {
+            let named = Ok("api.test:8080".to_owned());
+            assert_eq!(asked(version, &["API.test:8080"]), named);
+            let other = Err(ClientError::Misdirected);
+            assert_eq!(asked(version, &["api.test"]), other, "of port 80");
+            for wrong in ["", "a b", "198.51.100.020:8080"] {
+                assert!(asked(version, &[wrong]).is_err(), "{wrong}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use super::serve::Service;
 use super::slices::Sliced;
 use super::target::Target;
 use super::trail::Trail;
-use super::{Proxy, connect, serve};
+use super::{Proxy, connect, first, serve};
 use crate::payment::Session;
 
 /// A tunnel: where it leads, on whose budget, and what it came through.
@@ -47,12 +47,12 @@ pub(super) async fn open(
     let Some(first) = something(&proxy, &mut stream, first).await? else {
         return Ok(None);
     };
-    let byte = first.first().copied();
+    let (byte, request) = (first.first().copied(), first::is_request(&first));
     let io = Rewound::new(first, stream);
     match byte {
         Some(HANDSHAKE) => intercept(proxy, io, passage).await.map(Some),
         // Node's fetch tunnels plain http:// too. It is governed like the rest.
-        Some(byte) if byte.is_ascii_uppercase() => {
+        Some(_) if request => {
             let over = serve::Over::Plain;
             Ok(Some(serve::tunnelled(proxy, io, passage, over)))
         }
@@ -64,21 +64,25 @@ pub(super) async fn open(
     }
 }
 
-/// At least one byte from the client, or `None` when it left or only waits (a protocol in which the
+/// Bytes from the client that say something, or `None` when it left or only waits (a protocol in which the
 /// server speaks first cannot be governed).
 async fn something(proxy: &Proxy, stream: &mut Client, first: Bytes) -> io::Result<Option<Bytes>> {
-    if !first.is_empty() {
+    if !first::says_nothing(&first) {
         return Ok(Some(first));
     }
-    let mut buffer = bytes::BytesMut::with_capacity(2048);
-    let read = timeout(
-        proxy.limits.first_byte_timeout,
-        stream.read_buf(&mut buffer),
-    )
-    .await;
-    match read {
-        Ok(Ok(0)) | Err(_) => Ok(None),
-        Ok(Ok(_)) => Ok(Some(buffer.freeze())),
+    let mut buffer = BytesMut::with_capacity(2048);
+    buffer.extend_from_slice(&first);
+    let read = async {
+        while first::says_nothing(&buffer) {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    match timeout(proxy.limits.first_byte_timeout, read).await {
+        Ok(Ok(true)) => Ok(Some(buffer.freeze())),
+        Ok(Ok(false)) | Err(_) => Ok(None),
         Ok(Err(e)) => Err(e),
     }
 }

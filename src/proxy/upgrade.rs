@@ -56,7 +56,7 @@ fn nominate(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(header::UPGRADE, protocol);
 }
 
-/// Hands the 101 over and joins the two streams; a 101 that nobody asked for is an error.
+/// Hands the 101 over, cleaned as any answer is, and joins the two streams; a 101 that nobody asked for is an error.
 pub(super) fn join(
     conn: &Conn,
     response: &mut Response<Source>,
@@ -80,9 +80,13 @@ pub(super) fn join(
             tracing::debug!(error = %e, "upgraded connection ended");
         }
     });
+    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
     let headers = response.headers_mut();
-    if let Some(protocol) = headers::clean_response(headers) {
+    let protocol = headers::clean_response(headers);
+    headers::keep_here(headers);
+    if let Some(protocol) = protocol {
         nominate(headers, protocol);
     }
+    conn.via(headers, version);
     Ok(())
 }

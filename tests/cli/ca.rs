@@ -161,12 +161,56 @@ fn browsers_and_java_trust_it_when_asked() {
         assert!(plan.contains(tool) && !trusts(), "{plan}");
         assert_eq!(ask("install", &[]).out, plan);
         assert!(trusts(), "{store}");
+        // Whoever sets a machine up may do so twice.
+        ask("install", &[]);
+        assert!(trusts(), "{store}");
         assert!(ask("uninstall", &["--print"]).out.contains(tool));
         assert!(trusts(), "only printed");
         ask("uninstall", &[]);
         assert!(!trusts(), "{store}");
         assert_eq!(ask("uninstall", &[]).out, "");
     }
+}
+
+#[test]
+fn java_has_one_certificate_under_our_name() {
+    if !there_is("keytool") {
+        eprintln!("SKIPPED: keytool is not installed");
+        return;
+    }
+    let (home, other) = (Home::ready(), Home::ready());
+    let store = home.at("java.p12");
+    let store = store.to_str().unwrap();
+    let install = || {
+        home.farepass(["ca", "install", "--store", "java", "--keystore", store])
+            .ok()
+    };
+    let keytool = |words: &[&str]| {
+        let usual = ["-storepass", "changeit", "-keystore", store];
+        let out = Command::new("keytool").args(words).args(usual).output();
+        let out = out.unwrap();
+        assert!(out.status.success(), "{words:?}: {out:?}");
+        out.stdout
+    };
+    let first = install().out;
+    let alias = first.split(" -alias ").nth(1).unwrap();
+    let alias = alias.split(' ').next().unwrap();
+    let der = || keytool(&["-exportcert", "-alias", alias]);
+    let ours = der();
+    let again = install();
+    assert_eq!(again.out, "");
+    assert!(again.err.contains("have it already"), "{again:?}");
+    let file = other.at("certs/ca.pem");
+    keytool(&["-delete", "-alias", alias]);
+    let import = ["-importcert", "-noprompt", "-alias", alias, "-file"];
+    keytool(&[&import[..], &[file.to_str().unwrap()]].concat());
+    assert_ne!(der(), ours);
+    let replaced = install().out;
+    assert!(
+        replaced.contains(" -delete ") && replaced.ends_with(&first),
+        "{replaced}"
+    );
+    assert_eq!(der(), ours);
 }
 
 #[test]

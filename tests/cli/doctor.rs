@@ -305,6 +305,31 @@ fn a_damaged_ledger_is_told() {
     );
 }
 
+/// What a start refuses is wrong here too, though anybody may read it.
+#[test]
+fn a_ledger_that_others_may_write_to_is_told() {
+    let home = Home::ready();
+    home.farepass(["session", "create"]).ok();
+    for (path, closed, open) in [
+        (".farepass/ledger.db", 0o600, 0o666),
+        (".farepass/installed", 0o600, 0o620),
+        (".farepass", 0o755, 0o775),
+    ] {
+        chmod(&home.at(path), open);
+        let start = home.farepass(["session", "create"]);
+        start.failed(2, &["may be written by others"]);
+        let ended = home.farepass(["doctor", "--json"]);
+        wrong(
+            &ended,
+            "ledger",
+            &["may be written by others", "chmod", path],
+        );
+        chmod(&home.at(path), closed);
+    }
+    let findings = home.farepass(["doctor", "--json"]).json();
+    assert_eq!(about(&findings, "ledger")[0]["state"], "ok", "{findings:#}");
+}
+
 #[test]
 fn a_lost_ledger_is_told() {
     let home = Home::ready();

@@ -172,6 +172,43 @@ fn a_name_and_a_chosen_address_lead_to_the_name() {
     assert_eq!(lab.other.load(Ordering::SeqCst), 0);
 }
 
+/// HTTP/1.0 may name nobody. Then the address is whom it is for, to the policy too.
+#[test]
+fn without_a_name_in_the_clear_the_address_decides() {
+    let Some(stand) = stand::stand() else { return };
+    let Some(mut lab) = Lab::up(stand) else {
+        return;
+    };
+    lab.rules("gateway-redirect");
+    let proxy = lab.setup(stand, "proxy", NONE).start();
+    let ask = |path: &str, version: &str| {
+        let mut curl = lab.curl(&proxy, &format!("http://198.51.100.20{path}"));
+        curl.args([version, "--header", "Host:"]);
+        fetch(curl).unwrap()
+    };
+    let free = ask("/free", "--http1.0");
+    assert_eq!(free.status, 200, "{}", free.text());
+    // No rule pays the address, though one pays the name that is there.
+    let paid = ask("/v2/exact", "--http1.0");
+    assert_eq!(paid.status, 402, "{}", paid.text());
+    assert_eq!(stand.transfers(&proxy.payer()).len(), 0);
+    let nameless = ask("/free", "--http1.1");
+    assert_eq!(nameless.status, 400, "{}", nameless.text());
+    assert_eq!(nameless.json()["reason"], "host_field_invalid");
+    // Empty lines first, in pieces.
+    let script = r#"
+import socket, time
+wire = socket.create_connection(("198.51.100.20", 80), 10)
+for piece in [b"\r", b"\n\r\n", b"GET /free HTTP/1.1\r\nHost: merchant.stand.test\r\nConnection: close\r\n\r\n"]:
+    wire.sendall(piece)
+    time.sleep(0.05)
+print(wire.makefile("rb").readline())
+"#;
+    let mut python = lab.on("agent", "python3");
+    let said = told(&python.args(["-c", script]).output().unwrap());
+    assert!(said.contains("200 OK"), "{said}");
+}
+
 #[test]
 fn a_name_that_changes_its_address_leads_to_no_other() {
     let Some(stand) = stand::stand() else { return };
@@ -291,7 +328,7 @@ fn without_a_name_the_address_decides() {
     }
     // What begins as HTTP is answered as HTTP, by us.
     assert!(say(&lab, "198.51.100.20", b"SSH-2.0-x\r\n").starts_with("HTTP/1.1 400 "));
-    let nobody = say(&lab, "198.51.100.20", b"GET / HTTP/1.0\r\n\r\n");
+    let nobody = say(&lab, "198.51.100.20", b"GET / HTTP/1.1\r\n\r\n");
     assert!(nobody.contains("host_field_invalid"), "{nobody}");
     assert_eq!(lab.merchant.load(Ordering::SeqCst), before);
     // A hidden name passes no list of names: the visible one is opened, with our certificate.

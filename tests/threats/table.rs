@@ -721,6 +721,7 @@ pub(crate) const TABLE: &[Threat] = &[
         "no answer leads around the proxy or out of TLS",
         Shown(&[
             "tests/real/reuse.rs::no_answer_shows_a_way_around_the_proxy",
+            "tests/wire/expect.rs::upgrades_are_the_merchants_to_grant",
             "src/tls/peek.rs::a_hidden_name_is_seen_as_such",
             "tests/adversarial/parties.json#FP-A57",
         ]),

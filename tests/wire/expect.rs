@@ -141,7 +141,7 @@ async fn sockets() -> Origin {
                 .into_bytes(),
                 "/ws" | "/402" if wanted => {
                     assert!(wire.buffer.is_empty(), "bytes before 101");
-                    let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+                    let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAlt-Svc: h3=\":443\"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
                     wire.write(head.as_bytes()).await.unwrap();
                     while wire.more().await {
                         let bytes = std::mem::take(&mut wire.buffer);
@@ -162,6 +162,7 @@ async fn upgrades_are_the_merchants_to_grant() {
     let origin = sockets().await;
     let mut proxy = Proxy::start(&origin, |config| {
         config["limits"] = json!({ "tunnels": 4, "idle_timeout": "2s" });
+        config["via"] = "pass".into();
     })
     .await;
     let open = async |path: &str, early: &str| {
@@ -177,6 +178,8 @@ async fn upgrades_are_the_merchants_to_grant() {
     assert_eq!(answer.status(), 101, "{answer:?}");
     assert_eq!(answer.one("upgrade"), Some("websocket"));
     assert!(answer.one("sec-websocket-accept").is_some());
+    assert_eq!(answer.all("via"), ["1.1 pass"]);
+    assert!(answer.one("alt-svc").is_none(), "{answer:?}");
     assert_eq!(soon("an echo", first.exact(5)).await.unwrap(), b"early");
     first.write(&[0x82, 3, 1, 2, 3]).await.unwrap();
     assert_eq!(
@@ -201,6 +204,8 @@ async fn upgrades_are_the_merchants_to_grant() {
     // A 402 to the handshake is paid for as any other.
     let (mut second, answer) = open("/402", "").await;
     assert_eq!(answer.status(), 101, "{answer:?}");
+    assert_eq!(answer.all("via"), ["1.1 pass"]);
+    assert!(answer.one("alt-svc").is_none(), "{answer:?}");
     second.write(b"hello").await.unwrap();
     assert_eq!(soon("an echo", second.exact(5)).await.unwrap(), b"hello");
     // One session has half of them at most.

@@ -4,6 +4,7 @@
 mod breaks;
 mod differ;
 mod expect;
+mod firsts;
 mod frames;
 mod interim;
 mod lanes;

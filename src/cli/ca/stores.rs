@@ -100,6 +100,7 @@ fn run<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Step {
 /// One certificate, and the name that it has in stores.
 pub(super) struct Certificate {
     pub(super) file: PathBuf,
+    pub(super) der: Vec<u8>,
     pub(super) label: String,
 }
 
@@ -168,11 +169,20 @@ impl Machine {
                 }
                 Ok(steps)
             }
-            Store::Java => {
-                let mut words = self.keytool(&["-importcert", "-noprompt", "-alias", &one.label]);
-                words.extend(["-file".into(), one.file.clone().into()]);
-                Ok(vec![Step::Run(words)])
-            }
+            Store::Java => Ok(self.java(one)),
+        }
+    }
+
+    /// Java's store gives an alias once. Who has it already stays where it is the same certificate, and makes place
+    /// where it is another one.
+    fn java(&self, one: &Certificate) -> Vec<Step> {
+        let mut import = self.keytool(&["-importcert", "-noprompt", "-alias", &one.label]);
+        import.extend(["-file".into(), one.file.clone().into()]);
+        let delete = self.keytool(&["-delete", "-alias", &one.label]);
+        match answer(&self.keytool(&["-exportcert", "-alias", &one.label])) {
+            None => vec![Step::Run(import)],
+            Some(der) if der == one.der => vec![],
+            Some(_) => vec![Step::Run(delete), Step::Run(import)],
         }
     }
 
@@ -267,12 +277,15 @@ fn certutil(dir: &Path, words: &[&str]) -> Step {
     Step::Run(certutil_words(dir, words))
 }
 
-/// A question that changes nothing. A tool that is not there knows of nothing.
 fn succeeds(words: &[OsString]) -> bool {
-    let Some((program, arguments)) = words.split_first() else {
-        return false;
-    };
+    answer(words).is_some()
+}
+
+/// The answer to a question that changes nothing. A tool that is not there knows of nothing.
+fn answer(words: &[OsString]) -> Option<Vec<u8>> {
+    let (program, arguments) = words.split_first()?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
-    command.output().is_ok_and(|out| out.status.success())
+    let out = command.output().ok()?;
+    out.status.success().then_some(out.stdout)
 }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::finding::Finding;
 use crate::config::Config;
-use crate::ledger::OpenError;
+use crate::ledger::{self, OpenError};
 
 /// A walk through millions of records takes longer than somebody wants to wait here.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -14,7 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const DATABASE: &str = "look at ledger.postgres, and whether psql with that URL gets in";
 
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
-    let book = match config.read_ledger() {
+    // Who only reads the ledger may do so wherever it is; a start may not.
+    let book = ledger::guard(&config.state_dir).and_then(|()| config.read_ledger());
+    let book = match book {
         Ok(book) => book,
         Err(OpenError::Missing(_)) => {
             return vec![Finding::ok("ledger", "none yet; the first start makes it")];
