@@ -231,6 +231,34 @@ rules:
     pay: { max: \"9 USD\", rate: 30/m }
 ";
 
+const TWICE: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", rate: 2/m }
+";
+
+/// Told in memory, before the ledger is asked, but kept by the ledger, which counts in a window that rolls.
+#[tokio::test]
+async fn a_rate_says_when_there_is_a_place_again() {
+    let start = 1_800_000_000;
+    for second in [0, 10, 35, 60] {
+        let stage = stage(TWICE).await;
+        for _ in 0..2 {
+            stage.clock.0.store(start, Ordering::SeqCst);
+            delivered(&stage, pay(&stage, "1", FIRST).await.unwrap()).await;
+        }
+        stage.clock.0.store(start + second, Ordering::SeqCst);
+        let refusal = pay(&stage, "1", FIRST).await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::RateLimited);
+        // A bucket of one second ends a second later.
+        let told = refusal.resets_at.unwrap().secs();
+        assert_eq!(told, start + 61, "{second}");
+        stage.clock.0.store(told, Ordering::SeqCst);
+        delivered(&stage, pay(&stage, "1", FIRST).await.unwrap()).await;
+    }
+}
+
 #[tokio::test]
 async fn thousand_payments_in_a_minute_are_thirty() {
     let stage = stage(RATED).await;
