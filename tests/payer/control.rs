@@ -377,6 +377,29 @@ async fn a_person_agrees_to_exactly_this_and_once() {
     assert_eq!(names[..2], ["approval_requested", "approval_answered"]);
 }
 
+#[tokio::test]
+async fn what_is_said_again_is_not_told_again() {
+    let stage = stage(ASKING).await;
+    for (amount, approve) in [("20000", true), ("30000", false)] {
+        let id = id_of(&waiting(&stage, amount).await.refusal);
+        for _ in 0..2 {
+            stage.payer.answer(id, approve).await.unwrap();
+        }
+    }
+    let bot = Frozen::Agent("bob".into());
+    for why in ["loops", ""] {
+        stage.payer.freeze(bot.clone(), why).await.unwrap();
+    }
+    for _ in 0..2 {
+        stage.payer.unfreeze(bot.clone()).await.unwrap();
+    }
+    let notices = stage.watcher.2.lock().unwrap();
+    let names: Vec<_> = notices.iter().map(Notice::name).collect();
+    let asked = ["approval_requested", "approval_answered"];
+    let expected = [&asked[..], &asked, &["frozen", "unfrozen"]].concat();
+    assert_eq!(names, expected);
+}
+
 /// Tools of one server have one URL, and often one price and one recipient.
 #[tokio::test]
 async fn a_yes_to_one_tool_buys_no_other() {
