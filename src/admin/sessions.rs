@@ -68,7 +68,7 @@ impl Usual {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// Not a length of time, or none at all.
-    #[error("expires: write a length of time as \"60m\", longer than nothing")]
+    #[error("expires: write a length of time as \"60m\", from 1s to 3650d")]
     Expires,
     /// The default session has a name already.
     #[error("the default session is for whoever brings no credentials: it takes no agent")]

@@ -6,11 +6,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::table::{Table, counted, minute, plain, width};
-use super::{Command, Exit, Failure, Terminal, setup};
+use super::{Command, Exit, Failure, Terminal, session, setup};
 use crate::admin;
 use crate::event::{SpendEvent, State};
 use crate::ledger::{Filter, Reader};
-use crate::payment::{PaymentId, SessionId};
+use crate::payment::PaymentId;
 use crate::settings;
 
 pub(super) mod export;
@@ -58,7 +58,7 @@ Examples:
   farepass ledger list --host api.example.com --limit 0 --json | jq '.[].charged'
   farepass ledger list --denied    also what was refused, and why")]
 struct List {
-    /// Only this session
+    /// Only this session: its id, or the beginning of it
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// Only this host
@@ -121,7 +121,7 @@ pub(super) fn none(config: &crate::config::Config) -> Failure {
 impl List {
     fn run(self, book: Option<Arc<dyn Reader>>, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let filter = Filter {
-            session: self.session.map(|id| SessionId(id.into())),
+            session: session::named(book.as_deref(), self.session.as_deref())?,
             state: self.state,
             host: self.host.as_deref().map(settings::as_listed),
             agent: self.agent,

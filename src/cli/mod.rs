@@ -49,7 +49,7 @@ pub use terminal::Terminal;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Globals {
-    /// The configuration [else $FAREPASS_CONFIG, else ./farepass.yaml]
+    /// The configuration [else $FAREPASS_CONFIG, else ./farepass.yaml, else ~/.config/farepass/farepass.yaml]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<std::path::PathBuf>,
     /// What is logged on stderr: error, warn, info, debug or trace

@@ -11,8 +11,8 @@ use super::{Command, Exit, Failure, Terminal, owner, setup};
 use crate::admin::sessions::{self, Usual, Wanted};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::ledger::SessionRow;
 use crate::ledger::sessions::{DEFAULT, Named};
+use crate::ledger::{Reader, SessionRow};
 use crate::money::Usd;
 use crate::payment::SessionId;
 
@@ -117,7 +117,8 @@ impl Command for Session {
             Action::Create(create) => create.run(&config, terminal)?,
             Action::List { json } => list(&config, terminal, json)?,
             Action::Show { id, json } => {
-                let row = setup::wait(find(&config, &id))?;
+                let book = setup::book(&config)?;
+                let row = setup::wait(find(book.as_deref(), &id))?;
                 show(terminal, &row, json)?;
             }
             Action::Close { id, json } => {
@@ -162,9 +163,12 @@ impl Create {
 }
 
 async fn close(config: &Config, id: &str) -> Result<SessionRow, Failure> {
-    let id = find(config, id).await?.session.id;
+    let book = setup::book(config)?;
+    let id = find(book.as_deref(), id).await?.session.id;
     owner::close_session(&config.opening()?, &id).await?;
-    find(config, &id.0).await
+    // A new look: to whom the ledger belongs may have changed.
+    let book = setup::book(config)?;
+    find(book.as_deref(), &id.0).await
 }
 
 /// Least of an id that stands for it: one that is closed is so for good.
@@ -172,9 +176,19 @@ const SHORTEST: usize = 8;
 
 const LIST: &str = "`farepass session list` has the ids";
 
-async fn find(config: &Config, id: &str) -> Result<SessionRow, Failure> {
+/// The session that rows are asked of, by its id or the beginning of it. A name that fits none is an error: no rows
+/// would look as if nothing had been spent.
+pub(super) fn named(
+    book: Option<&dyn Reader>,
+    id: Option<&str>,
+) -> Result<Option<SessionId>, Failure> {
+    let found = id.map(|id| setup::wait(find(book, id))).transpose()?;
+    Ok(found.map(|row| row.session.id))
+}
+
+async fn find(book: Option<&dyn Reader>, id: &str) -> Result<SessionRow, Failure> {
     let unknown = || Failure::from(sessions::SessionError::Unknown).hint(LIST);
-    let book = setup::book(config)?.ok_or_else(unknown)?;
+    let book = book.ok_or_else(unknown)?;
     if let Some(row) = book.session(&SessionId(id.into())).await? {
         return Ok(row);
     }

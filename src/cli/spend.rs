@@ -9,12 +9,11 @@ use tokio::sync::mpsc;
 
 use super::ledger::export::in_order;
 use super::table::{Table, width};
-use super::{Command, Exit, Failure, Terminal, setup};
+use super::{Command, Exit, Failure, Terminal, session, setup};
 use crate::clock::{self, Timestamp};
 use crate::event::export::Recorded;
 use crate::ledger::{Filter, Reader};
 use crate::money::{Asset, Usd};
-use crate::payment::SessionId;
 use crate::settings::Span;
 
 mod sums;
@@ -53,7 +52,7 @@ pub(super) struct Spend {
     /// Only what was made before this time
     #[arg(long, value_name = "TIME", value_parser = moment, alias = "to")]
     until: Option<Timestamp>,
-    /// Only this session
+    /// Only this session: its id, or the beginning of it
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// Only this agent
@@ -98,8 +97,9 @@ impl Command for Spend {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         in_order(("--since", self.since), ("--until", self.until))?;
         let config = setup::config(terminal)?;
+        let book = setup::book(&config)?;
         let filter = Filter {
-            session: self.session.map(|id| SessionId(id.into())),
+            session: session::named(book.as_deref(), self.session.as_deref())?,
             agent: self.agent,
             denied: true,
             from: self.since,
@@ -107,7 +107,7 @@ impl Command for Spend {
             ..Filter::default()
         };
         let mut sums = Book::new(self.by);
-        if let Some(book) = setup::book(&config)? {
+        if let Some(book) = book {
             setup::work("adding up", add(book, filter, &mut sums))?;
         }
         if self.json {

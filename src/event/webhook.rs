@@ -2,7 +2,7 @@
 //! else: a service that is slow or down holds up no payment and loses no record.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -31,13 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// For everything that still waits at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Pauses between the tries of one notice.
-const PAUSES: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(30),
-    Duration::from_secs(120),
+/// Pauses between the tries of one notice, in seconds. None is long: a service that works again is told what waits
+/// while the agent that waits for the answer is still there.
+const PAUSES: [u64; 17] = [
+    1, 5, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10,
 ];
+
+/// A notice is given up after so long, also where each try takes its time, so that the next ones come to their turn.
+const ENDURANCE: Duration = Duration::from_secs(160);
 
 /// Shortest secret: 192 bits, as the specification says.
 const SECRET_MIN: usize = 24;
@@ -166,15 +167,18 @@ impl Courier {
         let _ = timeout(FAREWELL, farewell).await;
     }
 
-    /// Tries until it is taken or refused for good, at most five times. The same id each time.
+    /// Tries until it is taken or refused for good, for some minutes. The same id each time.
     async fn deliver(&self, id: &str, body: Bytes) {
+        let began = Instant::now();
         let mut pauses = PAUSES.iter();
         loop {
             match self.send(id, body.clone()).await {
                 Ok(()) => return,
                 Err(Refused::Again(problem)) => match pauses.next() {
-                    Some(pause) => sleep(*pause).await,
-                    None => return missed(&problem),
+                    Some(pause) if began.elapsed() < ENDURANCE => {
+                        sleep(Duration::from_secs(*pause)).await;
+                    }
+                    Some(_) | None => return missed(&problem),
                 },
                 Err(Refused::Never(problem)) => return missed(&problem),
             }
@@ -322,13 +326,24 @@ mod tests {
         ] {
             let (mut heard, over, running, _open) = two_told(answer).await;
             assert!(heard.recv().await.unwrap().contains("first"));
-            let next = timeout(PAUSES[0] / 2, heard.recv()).await;
+            let next = timeout(Duration::from_secs(PAUSES[0]) / 2, heard.recv()).await;
             let next = next.ok().flatten();
             assert_eq!(next.is_some(), is_final, "{answer}: {next:?}");
             assert!(next.is_none_or(|text| text.contains("second")), "{answer}");
             over.send(true).unwrap();
             running.await.unwrap();
         }
+    }
+
+    /// An agent waits a minute or so for a person, who must have been asked by then.
+    #[test]
+    fn a_service_that_works_again_is_told_soon() {
+        assert!(PAUSES.iter().all(|pause| *pause <= 10), "{PAUSES:?}");
+        let whole: u64 = PAUSES.iter().sum();
+        assert!(
+            (150..=ENDURANCE.as_secs()).contains(&whole),
+            "an outage of two minutes loses nothing: {whole}"
+        );
     }
 
     /// The example of the Standard Webhooks specification, computed independently.

@@ -189,17 +189,23 @@ impl Payer {
         Ok(())
     }
 
-    /// A person's answer. Whoever waits for it decides again, limits included.
+    /// A person's answer. Whoever waits for it decides again, limits included. The same answer once more changes
+    /// nothing, and nobody is told again.
     ///
     /// # Errors
     /// When there is no such question, or it is over.
     pub async fn answer(&self, id: ApprovalId, approve: bool) -> Result<Asking, PostError> {
+        let before = self.ledger.fact(&key::approval(id)).await;
         let asking = answer(&*self.ledger, id, approve, &*self.clock).await?;
         self.bells.ring(id);
-        self.notice(&Notice::ApprovalAnswered {
-            time: self.clock.now(),
-            approval: Box::new(asking.clone()),
-        });
+        let known =
+            matches!(before, Ok(Some(Fact::Approval(known))) if known.stage == asking.stage);
+        if !known {
+            self.notice(&Notice::ApprovalAnswered {
+                time: self.clock.now(),
+                approval: Box::new(asking.clone()),
+            });
+        }
         Ok(asking)
     }
 

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::Payer;
+use crate::budget::facts::key;
 use crate::budget::{Entry, Frozen};
 use crate::clock::Timestamp;
 use crate::event::Notice;
@@ -46,13 +47,18 @@ impl Payer {
         }
     }
 
-    /// From now on nothing more is signed there. What was signed before can still be charged.
+    /// From now on nothing more is signed there. What was signed before can still be charged. Of what is frozen
+    /// already the first reason stands, and nobody is told again.
     ///
     /// # Errors
     /// When the ledger cannot store it.
     pub async fn freeze(&self, what: Frozen, why: &str) -> Result<(), PostError> {
         let now = self.clock.now();
+        let known = self.holds(&what).await;
         freeze(&*self.ledger, what.clone(), why, now).await?;
+        if matches!(known, Ok(true)) {
+            return Ok(());
+        }
         tracing::warn!(%what, why, "payments are frozen");
         self.notice(&Notice::frozen(&what, why, now));
         Ok(())
@@ -64,13 +70,23 @@ impl Payer {
     /// When the ledger cannot store it.
     pub async fn unfreeze(&self, what: Frozen) -> Result<(), PostError> {
         let time = self.clock.now();
+        let known = self.holds(&what).await;
         unfreeze(&*self.ledger, what.clone(), time).await?;
+        if matches!(known, Ok(false)) {
+            return Ok(());
+        }
         tracing::warn!(%what, "payments are no longer frozen");
         self.notice(&Notice::Unfrozen {
             time,
             what: what.to_string(),
         });
         Ok(())
+    }
+
+    /// Is there a freeze of exactly this? Where that cannot be read, people are rather told twice than never.
+    async fn holds(&self, what: &Frozen) -> Result<bool, PostError> {
+        let fact = self.ledger.fact(&key::frozen(what)).await?;
+        Ok(fact.is_some())
     }
 
     /// Forgets the recipients and prices of a host: the next ones are the first.

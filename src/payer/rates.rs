@@ -117,6 +117,13 @@ impl Rates {
         taken.map_err(|no| no.wait_time_from(self.ticks.now()))
     }
 
+    /// When every place under a key is free again.
+    pub(super) fn free_at(&self, rate: Rate, key: &str) -> Timestamp {
+        let full = self.keyed(rate).buckets.lock().get(key).copied();
+        let millis = full.map_or(0, |full| full.as_u64().div_ceil(1_000_000));
+        Timestamp(self.ticks.start.0.saturating_add(millis))
+    }
+
     /// As if these places had never been taken.
     pub(super) fn give_back(&self, places: Places) {
         for (rate, key) in places {

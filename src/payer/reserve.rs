@@ -13,13 +13,14 @@ use super::rates::Places;
 use crate::budget::Fact;
 use crate::budget::facts::key;
 use crate::budget::{Counted, Entry};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Window};
 use crate::event::metrics::Step;
 use crate::event::{self, Agreed, Notice, SpendEvent, State};
 use crate::ledger::{Post, PostError, Reader};
 use crate::money::Usd;
 use crate::payment::{Asked, Limit, PaymentId, Reason, Refusal, RequestKey};
 use crate::policy::{self, Approval, Known, Policy, Warning};
+use crate::settings::Rate;
 
 /// Characters of a tool's name that are kept as they are.
 const NAME_MAX: usize = 128;
@@ -52,11 +53,11 @@ impl Payer {
         approval: &Approval,
     ) -> Result<Places, Refusal> {
         let mut places = Places::new();
-        let too_many = |reason, wait: Duration, detail| Refusal {
+        let too_many = |reason, resets_at, detail| Refusal {
             rule: Some(approval.rule.clone()),
             price: Some(approval.price),
             retryable: true,
-            resets_at: Some(later(self.clock.now(), wait)),
+            resets_at: Some(resets_at),
             ..Refusal::new(reason, detail)
         };
         // First: an agent in a loop takes no place from its other requests.
@@ -67,19 +68,21 @@ impl Payer {
                     "this very request was paid {} times in {} s (limits.identical_payments)",
                     rate.count, rate.seconds
                 );
-                return Err(too_many(Reason::PaymentLoop, wait, detail));
+                let again = later(self.clock.now(), wait);
+                return Err(too_many(Reason::PaymentLoop, again, detail));
             }
             places.push((rate, key));
         }
         for (account, rate) in &approval.duties.rates {
             let key = format!("{} {account}", asked.session.id);
-            if let Err(wait) = self.rates.take(*rate, &key) {
+            if self.rates.take(*rate, &key).is_err() {
                 self.rates.give_back(places);
                 let detail = format!(
                     "the rule allows {} payments in {} s",
                     rate.count, rate.seconds
                 );
-                return Err(too_many(Reason::RateLimited, wait, detail));
+                let again = leaves(*rate, self.rates.free_at(*rate, &key));
+                return Err(too_many(Reason::RateLimited, again, detail));
             }
             places.push((*rate, key));
         }
@@ -264,6 +267,16 @@ pub async fn known(
 /// What the payments for one request are counted under.
 pub(super) fn identical(request: RequestKey) -> String {
     format!("request {request}")
+}
+
+/// When the ledger counts the oldest of a rate's places no more. `free` is when all of them are free in memory, a
+/// whole window after the oldest was taken: the others come back one by one there, but not in the ledger.
+fn leaves(rate: Rate, free: Timestamp) -> Timestamp {
+    let window = Window::Rolling {
+        seconds: rate.seconds,
+    };
+    let (_, bucket) = window.buckets(window.starts_at(free));
+    Timestamp::from_secs(bucket.saturating_add(rate.seconds))
 }
 
 fn later(now: Timestamp, wait: Duration) -> Timestamp {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::failure::UpstreamError;
+use super::parent::ParentFailure;
 use super::target::NotTarget;
 use crate::clock::Timestamp;
 use crate::money::Usd;
@@ -193,8 +194,11 @@ impl ClientError {
     pub(super) fn response(self) -> Response<Body> {
         let status = self.status();
         let detail = self.to_string();
+        // A circle is nothing that the client did wrong: it is told as the ones that are seen further on.
+        let circle = self == Self::Loop;
+        let whose = if circle { "upstream" } else { "client" };
         let document = Failed {
-            r#type: format!("urn:farepass:client:{}", self.code().replace('_', "-")),
+            r#type: format!("urn:farepass:{whose}:{}", self.code().replace('_', "-")),
             title: status.canonical_reason().unwrap_or("Bad request"),
             status: status.as_u16(),
             detail: &detail,
@@ -202,6 +206,11 @@ impl ClientError {
             payment: None,
         };
         let mut response = problem(status, &document);
+        if circle {
+            let kind = ParentFailure::Loop.proxy_error();
+            let text = format!("farepass; error={kind}; details={}", quoted(&detail));
+            insert(response.headers_mut(), PROXY_STATUS, text);
+        }
         if self == Self::Credentials {
             response.headers_mut().insert(
                 header::PROXY_AUTHENTICATE,
@@ -261,6 +270,32 @@ mod tests {
     use super::*;
     use crate::payment::Reason;
 
+    fn document(response: Response<Body>) -> serde_json::Value {
+        let Body::Full(Some(bytes)) = response.into_body() else {
+            panic!("a body of our own");
+        };
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_circle_is_told_as_one_wherever_it_is_seen() {
+        let seen_here = ClientError::Loop.response();
+        let further_on = gateway(&ParentFailure::Loop.into());
+        for response in [seen_here, further_on] {
+            assert_eq!(response.status(), StatusCode::LOOP_DETECTED);
+            let said = response.headers()[PROXY_STATUS].to_str().unwrap();
+            let kind = "farepass; error=proxy_loop_detected; details=\"";
+            assert!(said.starts_with(kind), "{said}");
+            let document = document(response);
+            assert_eq!(document["type"], "urn:farepass:upstream:loop-detected");
+            assert_eq!(document["reason"], "loop_detected");
+        }
+        let wrong = ClientError::Method.response();
+        assert!(!wrong.headers().contains_key(PROXY_STATUS));
+        let wrong = document(wrong);
+        assert_eq!(wrong["type"], "urn:farepass:client:method-not-forwarded");
+    }
+
     #[test]
     fn a_refusal_explains_itself_in_headers_and_body() {
         let refusal = Refusal {
@@ -277,10 +312,7 @@ mod tests {
             response.headers()[PROXY_STATUS],
             r#"farepass; error=http_request_denied; details="0.06 USD is more than 0.05 USD""#
         );
-        let Body::Full(Some(bytes)) = response.into_body() else {
-            panic!("a body of our own");
-        };
-        let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let document = document(response);
         assert_eq!(document["type"], "urn:farepass:denied:over-request-cap");
         assert_eq!(document["reason"], "over_request_cap");
         assert_eq!(document["price"], "0.06 USD");

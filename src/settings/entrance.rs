@@ -65,7 +65,10 @@ impl Entrance {
         match self {
             Self::Plain(at) => Self::Plain(here(*at)),
             Self::Tls(at) => Self::Tls(here(*at)),
-            Self::Unix(path) => Self::Unix(path.clone()),
+            // Whoever is told of it may be in another folder.
+            Self::Unix(path) => {
+                Self::Unix(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+            }
         }
     }
 
@@ -237,5 +240,10 @@ mod tests {
             url("unix:/run/f/p.sock"),
             "http+unix://bot:s3cret@%2Frun%2Ff%2Fp.sock"
         );
+        for text in ["unix:sock/p.sock", "unix:./sock/p.sock"] {
+            let here = encoded(&std::env::current_dir().unwrap());
+            let expected = format!("http+unix://bot:s3cret@{here}%2Fsock%2Fp.sock");
+            assert_eq!(url(text), expected, "useless in another folder");
+        }
     }
 }

@@ -79,6 +79,19 @@ fn a_session_is_a_url() {
     }
     let begins = home.farepass(["session", "show", &id[..10]]).ok().out;
     assert_eq!(begins, shown);
+    for rows in [
+        &["spend"][..],
+        &["ledger", "list"],
+        &["ledger", "list", "--json"],
+        &["ledger", "export"],
+    ] {
+        let of = |id| home.farepass(rows.iter().chain(&["--session", id]));
+        of(id).ok();
+        of(&id[..10]).ok();
+        for unknown in ["ses_", "ses_none", ""] {
+            of(unknown).failed(1, &["no session of that id"]);
+        }
+    }
 }
 
 #[test]
@@ -88,7 +101,8 @@ fn bad_sessions_are_refused() {
         ("--agent", "a b", "letters"),
         ("--agent", "", "letters"),
         ("--expires", "soon", "60m"),
-        ("--expires", "0s", "60m"),
+        ("--expires", "0s", "from 1s"),
+        ("--expires", "1000000h", "to 3650d"),
     ] {
         home.farepass(["session", "create", option, value])
             .failed(2, &[word]);

@@ -29,6 +29,15 @@ fn an_export_has_what_the_list_has() {
     assert_eq!(export(home, &["--json"]), lines);
     home.farepass(["ledger", "export", "--json", "--format", "csv"])
         .failed(2, &["cannot be used with"]);
+    let session = listed[0]["session"].as_str().unwrap();
+    for begins in [session, &session[..10]] {
+        let only = ["--session", begins];
+        assert_eq!(export(home, &only), lines, "{begins}");
+        let rows = home.farepass(["ledger", "list", "--json"].iter().chain(&only));
+        assert_eq!(rows.ok().json(), listed, "{begins}");
+        let sums = home.farepass(["spend", "--json"].iter().chain(&only));
+        assert_eq!(sums.ok().json()["total"]["payments"], 1, "{begins}");
+    }
     let [line] = lines.lines().collect::<Vec<_>>()[..] else {
         panic!("{lines}")
     };
@@ -245,7 +254,8 @@ fn an_export_is_of_a_period_or_a_session() {
     let rows = |options: &[&str]| export(home, options).lines().count();
     assert_eq!(rows(&["--from", "2020-01-01"]), 1);
     assert_eq!(rows(&["--to", "2020-01-01T00:00:00Z"]), 0);
-    assert_eq!(rows(&["--session", "ses_0"]), 0);
+    let other = home.farepass(["session", "create", "--json"]).ok().json();
+    assert_eq!(rows(&["--session", other["id"].as_str().unwrap()]), 0);
     for (option, value, word) in [
         ("--from", "yesterday", "2026-01-31"),
         ("--format", "xml", "jsonl, csv or focus"),

@@ -231,6 +231,34 @@ rules:
     pay: { max: \"9 USD\", rate: 30/m }
 ";
 
+const TWICE: &str = "
+rules:
+  - name: data
+    match: { hosts: [api.example.com] }
+    pay: { max: \"9 USD\", rate: 2/m }
+";
+
+/// Told in memory, before the ledger is asked, but kept by the ledger, which counts in a window that rolls.
+#[tokio::test]
+async fn a_rate_says_when_there_is_a_place_again() {
+    let start = 1_800_000_000;
+    for second in [0, 10, 35, 60] {
+        let stage = stage(TWICE).await;
+        for _ in 0..2 {
+            stage.clock.0.store(start, Ordering::SeqCst);
+            delivered(&stage, pay(&stage, "1", FIRST).await.unwrap()).await;
+        }
+        stage.clock.0.store(start + second, Ordering::SeqCst);
+        let refusal = pay(&stage, "1", FIRST).await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::RateLimited);
+        // A bucket of one second ends a second later.
+        let told = refusal.resets_at.unwrap().secs();
+        assert_eq!(told, start + 61, "{second}");
+        stage.clock.0.store(told, Ordering::SeqCst);
+        delivered(&stage, pay(&stage, "1", FIRST).await.unwrap()).await;
+    }
+}
+
 #[tokio::test]
 async fn thousand_payments_in_a_minute_are_thirty() {
     let stage = stage(RATED).await;
@@ -346,6 +374,29 @@ async fn a_person_agrees_to_exactly_this_and_once() {
     let notices = stage.watcher.2.lock().unwrap();
     let names: Vec<_> = notices.iter().map(Notice::name).collect();
     assert_eq!(names[..2], ["approval_requested", "approval_answered"]);
+}
+
+#[tokio::test]
+async fn what_is_said_again_is_not_told_again() {
+    let stage = stage(ASKING).await;
+    for (amount, approve) in [("20000", true), ("30000", false)] {
+        let id = id_of(&waiting(&stage, amount).await.refusal);
+        for _ in 0..2 {
+            stage.payer.answer(id, approve).await.unwrap();
+        }
+    }
+    let bot = Frozen::Agent("bob".into());
+    for why in ["loops", ""] {
+        stage.payer.freeze(bot.clone(), why).await.unwrap();
+    }
+    for _ in 0..2 {
+        stage.payer.unfreeze(bot.clone()).await.unwrap();
+    }
+    let notices = stage.watcher.2.lock().unwrap();
+    let names: Vec<_> = notices.iter().map(Notice::name).collect();
+    let asked = ["approval_requested", "approval_answered"];
+    let expected = [&asked[..], &asked, &["frozen", "unfrozen"]].concat();
+    assert_eq!(names, expected);
 }
 
 /// Tools of one server have one URL, and often one price and one recipient.

@@ -85,6 +85,19 @@ limits: { identical_payments: off }
 ledger: { postgres: { url_file: db.url, ca_file: db-ca.pem, pooler: true, look_every: 15s } }
 "#;
 
+/// Both take these.
+const RIGHT: &[&str] = &[
+    "version: 1\nlisten: { transparent: }",
+    "version: 1\nrules: [{ name: a, match: { hosts: [a.test], categories: [] }, deny: true }]",
+    "version: 1\nrules: [{ name: a, match: { hosts: [a.test], categories: }, deny: true }]",
+    "version: 1\nbudgets: [{ name: b, scope: agent, limit: \"1 USD\", window: 60000ms }]",
+    "version: 1\nrpc: { \"eip155:8453\": \"HTTPS://node.example\" }",
+    "version: 1\ntelemetry: { endpoint: \"HTTP://c:4318\" }",
+    "version: 1\ntelemetry: { endpoint: \"http://c\", sampler: traceidratio, sampler_arg: \"1.0\" }",
+    "version: 1\ntelemetry: { endpoint: \"http://c\", sampler: traceidratio, sampler_arg: \"0.\" }",
+    "version: 1\ntelemetry: { endpoint: \"http://c\", sampler: traceidratio, sampler_arg: \".5\" }",
+];
+
 /// Neither takes these.
 const WRONG: &[&str] = &[
     "version: 1\nreload: { accept: latest }",
@@ -94,6 +107,8 @@ const WRONG: &[&str] = &[
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: \"0.05 EUR\" } }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: \"1 USD\" }, deny: true }]",
     "version: 1\nrules: [{ name: a, match: {}, deny: true }]",
+    "version: 1\nrules: [{ name: a, match: { categories: [] }, deny: true }]",
+    "version: 1\nrules: [{ name: a, match: { categories: }, deny: true }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: \"1 USD\", rate: 30/5m } }]",
     "version: 1\nrules: [{ name: a, match: { hosts: [a.test] }, pay: { max: \"1 USD\", rate: 0/m } }]",
@@ -135,6 +150,8 @@ const WRONG: &[&str] = &[
     "version: 1\ntelemetry: { endpoint: \"otel:4317\" }",
     "version: 1\ntelemetry: { endpoint: \"http://c\", protocol: http/json }",
     "version: 1\ntelemetry: { endpoint: \"http://c\", sampler: traceidratio, sampler_arg: \"2\" }",
+    "version: 1\ntelemetry: { endpoint: \"http://c\", sampler: traceidratio, sampler_arg: \"1.1\" }",
+    "version: 1\ntelemetry: { endpoint: \"http://c\", sampler: traceidratio, sampler_arg: \".\" }",
 ];
 
 fn of_yaml(text: &str) -> Value {
@@ -159,9 +176,9 @@ fn the_schema_and_the_program_agree() {
         ("sidecar.yaml".to_owned(), file("sidecar.yaml")),
     ];
     right.push(("the rest".into(), REST.into()));
-    let wrong = WRONG
-        .iter()
-        .map(|text| ((*text).to_owned(), (*text).to_owned()));
+    let itself = |text: &&str| ((*text).to_owned(), (*text).to_owned());
+    right.extend(RIGHT.iter().map(itself));
+    let wrong = WRONG.iter().map(itself);
     let all: Vec<(String, String)> = right.iter().cloned().chain(wrong).collect();
     let documents = all.iter().map(|(name, text)| (name.clone(), of_yaml(text)));
     let documents: Map<String, Value> = documents.collect();

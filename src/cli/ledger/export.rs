@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::cli::{Exit, Failure, Terminal, setup};
+use crate::cli::{Exit, Failure, Terminal, session, setup};
 use crate::clock::{NotMoment, Timestamp};
 use crate::event::export::{Format, Recorded};
 use crate::ledger::{Filter, Reader};
-use crate::payment::SessionId;
 
 /// Rows on their way from the disk to the output.
 const WAITING: usize = 256;
@@ -37,7 +36,7 @@ pub(super) struct Export {
     /// Only what was made before this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     to: Option<Timestamp>,
-    /// Only this session
+    /// Only this session: its id, or the beginning of it
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// Also refusals
@@ -80,7 +79,7 @@ impl Export {
     ) -> Result<Exit, Failure> {
         in_order(("--from", self.from), ("--to", self.to))?;
         let filter = Filter {
-            session: self.session.map(|id| SessionId(id.into())),
+            session: session::named(book.as_deref(), self.session.as_deref())?,
             denied: self.denied,
             from: self.from,
             to: self.to,
