@@ -69,12 +69,14 @@ fn kept(row: &SessionRow, now: Timestamp, (budget, expires): (Usd, Duration)) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Fixed;
     use crate::ledger::sessions::{Draft, Named};
 
     #[test]
     fn only_what_is_lowered_in_an_open_session_is_told() {
         let (hour, now) = (Duration::from_secs(3600), Timestamp::from_secs(10));
-        let draft = Draft::of_default(&Named::default(), Usd(2_000_000_000), hour, now).unwrap();
+        let draft =
+            Draft::of_default(&Named::default(), Usd(2_000_000_000), hour, &Fixed(now)).unwrap();
         let mut row = SessionRow {
             session: draft.session,
             closed: false,

@@ -737,7 +737,7 @@ rules:
         budget: Usd(u64::MAX),
         expires: std::time::Duration::from_secs(3600),
     };
-    let (draft, _) = sessions::Draft::new(wanted, stage.clock.now()).unwrap();
+    let (draft, _) = sessions::Draft::new(wanted, &*stage.clock).unwrap();
     draft.open(&*stage.ledger).await.unwrap();
     let careful = farepass::payment::Asked {
         session: Arc::new(draft.session),
