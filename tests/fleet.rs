@@ -834,13 +834,15 @@ async fn of_more_sessions_than_are_read_at_once_all_that_are_live_are_known() {
         assert!(done, "{said}");
     };
     more("n", OVER, true, "n");
-    // Of more than a page with the same record, though there is none; the first and the last of all.
+    // Of more than a page with the same record, though there is none, those that are live come last; the first and
+    // the last of all.
     more("o", OVER, true, "20000");
+    more("p", 10, false, "20000");
     more("a", 1, false, "0");
     more("z", 1, false, "50000");
     let standings = open(&url).standings(wall()).await.unwrap();
     let expected = Standings {
-        open: 3,
+        open: 13,
         spent: 0,
         over: 2 * OVER,
     };

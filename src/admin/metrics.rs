@@ -1,9 +1,11 @@
 //! `/metrics`: what was counted since the start, and how ledger, budgets and questions stand now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Admin;
@@ -203,10 +205,15 @@ impl Admin {
             *waiting.entry(asking.session).or_default() += 1;
         }
         // In a session that is over nothing more is paid, whatever a person says.
-        for (id, count) in &mut waiting {
-            let row = ledger.session(id).await?;
-            if row.is_none_or(|row| row.is_over(now)) {
-                *count = 0;
+        let mut rows = JoinSet::new();
+        for id in waiting.keys().cloned() {
+            let ledger = Arc::clone(&self.parts.ledger);
+            rows.spawn(async move { (ledger.session(&id).await, id) });
+        }
+        while let Some(asked) = rows.join_next().await {
+            let (row, id) = asked.map_err(|e| PostError::Unavailable(e.to_string()))?;
+            if row?.is_none_or(|row| row.is_over(now)) {
+                waiting.remove(&id);
             }
         }
         Ok(Book {

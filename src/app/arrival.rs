@@ -82,9 +82,7 @@ impl Arrival {
         let now = self.clock.later();
         let session = draft.ensure(&*self.ledger, &*self.clock).await?;
         let row = self.ledger.session(&session.id).await?;
-        let drafted = &draft.session;
-        let life = drafted.expires.0.saturating_sub(drafted.created.0);
-        let new = (drafted.budget, Duration::from_millis(life));
+        let new = (draft.session.budget, draft.lasts());
         row.iter().for_each(|row| lowered::tell(row, now, new));
         if session.expires <= now || row.is_some_and(|row| row.closed) {
             tracing::warn!(

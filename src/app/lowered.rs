@@ -11,6 +11,9 @@ use crate::money::Usd;
 use crate::payment::SessionId;
 use crate::settings::{Sessions, Span};
 
+/// So far may a clock have been set back since.
+const APART: Duration = Duration::from_secs(60);
+
 /// The session of clients without credentials, if they have one.
 pub(super) struct Standing {
     id: Option<SessionId>,
@@ -34,7 +37,11 @@ impl Standing {
             return;
         };
         if let Ok(Some(row)) = self.ledger.session(id).await {
-            tell(&row, self.clock.now(), (sessions.budget, sessions.expires));
+            tell(
+                &row,
+                self.clock.later(),
+                (sessions.budget, sessions.expires),
+            );
         }
     }
 }
@@ -52,12 +59,17 @@ fn kept(row: &SessionRow, now: Timestamp, (budget, expires): (Usd, Duration)) ->
     if row.closed || session.expires <= now {
         return None;
     }
-    let life = session.expires.0.saturating_sub(session.created.0);
-    let (life, expires) = (Span(Duration::from_millis(life)), Span(expires));
+    let left = Duration::from_millis(session.expires.0.saturating_sub(now.0));
     let more =
         (session.budget > budget).then(|| format!("a budget of {}, not {budget}", session.budget));
-    let longer = (life > expires)
-        .then(|| format!("its end at {} after {life}, not {expires}", session.expires));
+    let longer = left > expires.saturating_add(APART);
+    let expires = Span(expires);
+    let longer = longer.then(|| {
+        format!(
+            "its end at {}, more than {expires} from now",
+            session.expires
+        )
+    });
     let all: Vec<_> = more.into_iter().chain(longer).collect();
     let all = (!all.is_empty()).then(|| all.join("; "))?;
     let id = &session.id;
@@ -97,7 +109,7 @@ mod tests {
         let command = "farepass session create --default --budget \"1.50 USD\" --expires 1h";
         assert!(less.ends_with(command), "{less}");
         let sooner = told(&row, later, 2_000_000_000, hour / 2);
-        let end = "(its end at 1970-01-01T01:00:10.000Z after 1h, not 30m)";
+        let end = "(its end at 1970-01-01T01:00:10.000Z, more than 30m from now)";
         assert!(sooner.contains(end), "{sooner}");
         assert_eq!(told(&row, now.after_secs(3600), 1, hour), "", "it is over");
         row.closed = true;

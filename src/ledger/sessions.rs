@@ -92,6 +92,12 @@ impl Draft {
         Ok((draft, secret))
     }
 
+    /// How long it is to last from when it is opened.
+    #[must_use]
+    pub const fn lasts(&self) -> Duration {
+        self.lasts
+    }
+
     /// The session of clients without credentials.
     ///
     /// # Errors

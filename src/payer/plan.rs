@@ -204,19 +204,15 @@ impl Payer {
             fee: approval.fee,
             blockhash,
         };
-        let instruction = able(protocol, wallet.as_ref(), &terms).map_err(|problem| {
+        let stuck = |problem: Problem| {
             Stuck::Offer(Refusal {
                 rule: Some(approval.rule.clone()),
                 ..Refusal::new(problem.reason, problem.detail)
             })
-        })?;
+        };
+        let instruction = able(protocol, wallet.as_ref(), &terms).map_err(stuck)?;
         let makes = match wallet.chooses_nonce() {
-            true => Some(made(protocol, &instruction, &terms).map_err(|problem| {
-                Stuck::Offer(Refusal {
-                    rule: Some(approval.rule.clone()),
-                    ..Refusal::new(problem.reason, problem.detail)
-                })
-            })?),
+            true => Some(made(protocol, &instruction, &terms).map_err(stuck)?),
             false => None,
         };
         // A challenge may decide it.

@@ -94,7 +94,9 @@ impl Payer {
             return None;
         }
         let _ = self.ledger.flush().await;
-        let last = self.ledger.payment(settled.id).await.ok().flatten()?;
+        let last = self.ledger.payment(settled.id).await.ok().flatten();
+        // What is only reserved is no answer: nothing could be stored since.
+        let last = last.filter(|last| last.state != State::Reserved)?;
         let claimed = |event: &SpendEvent| event.receipt.as_deref() == Some("claimed");
         let more = claimed(&last) && !claimed(settled)
             || last.amount_settled > settled.amount_settled

@@ -68,6 +68,8 @@ struct Way {
     end: End,
     /// Why nothing more can be written.
     broken: Option<io::Error>,
+    /// Why nothing more can be read. What was read before is written first.
+    lost: Option<io::Error>,
 }
 
 /// Counts a way that keeps what it read.
@@ -107,7 +109,11 @@ impl Way {
             if let Err(e) = ready!(self.tell(to, cx)) {
                 self.give_up(e);
             }
-            if self.end == End::Open && self.read(from, cx)?.is_pending() {
+            if self.lost.is_some() {
+                let _ = ready!(self.flush(to, cx));
+                return Poll::Ready(self.lost.take().map_or(Ok(()), Err));
+            }
+            if self.end == End::Open && self.read(from, cx).is_pending() {
                 // Nothing follows at once, so what was written must not wait for company.
                 if let Err(e) = ready!(self.flush(to, cx)) {
                     self.give_up(e);
@@ -196,7 +202,7 @@ impl Way {
         }
     }
 
-    fn read<R>(&mut self, from: &mut R, cx: &mut Context<'_>) -> io::Result<Poll<()>>
+    fn read<R>(&mut self, from: &mut R, cx: &mut Context<'_>) -> Poll<()>
     where
         R: AsyncRead + Unpin,
     {
@@ -207,17 +213,17 @@ impl Way {
         match polled {
             Poll::Ready(Ok(())) if read > 0 => {
                 (self.buffer, self.sent, self.read) = (buffer, 0, read);
-                return Ok(Poll::Ready(()));
+                return Poll::Ready(());
             }
             Poll::Ready(Ok(())) => self.end = End::Read,
-            Poll::Ready(Err(e)) => return Err(e),
+            Poll::Ready(Err(e)) => self.lost = Some(e),
             Poll::Pending => {
                 SPARE.set(buffer);
-                return Ok(Poll::Pending);
+                return Poll::Pending;
             }
         }
         SPARE.set(buffer);
-        Ok(Poll::Ready(()))
+        Poll::Ready(())
     }
 }
 
@@ -320,6 +326,29 @@ mod tests {
         client.read_to_end(&mut told).await.unwrap();
         assert!(told == answer, "{} bytes", told.len());
         assert!(copy.await.unwrap().is_err());
+    }
+
+    /// As TLS is: what is written stays until it is flushed.
+    #[tokio::test]
+    async fn what_came_before_a_reset_is_flushed() {
+        struct Reset;
+        impl AsyncRead for Reset {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                _: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+            }
+        }
+        let said = tokio::io::join(b"last words".chain(Reset), tokio::io::sink());
+        let (client, mut near) = duplex(64);
+        let copy = both_ways(said, tokio::io::BufWriter::new(client));
+        let broken = copy.await.unwrap_err();
+        assert_eq!(broken.kind(), io::ErrorKind::ConnectionReset);
+        let mut told = vec![];
+        near.read_to_end(&mut told).await.unwrap();
+        assert_eq!(told, b"last words");
     }
 
     #[tokio::test]

@@ -451,7 +451,7 @@ fn a_default_session_that_may_more_than_the_file_says_is_told_of() {
     assert_eq!(service.stop(), Some(0));
     low("{ budget: \"0.20 USD\", expires: 30m }").unwrap();
     let service = home.serve(&[]);
-    told("after 1h, not 30m");
+    told("more than 30m from now");
     // As it is told.
     told(
         "farepass session close default, then farepass session create --default --budget \"0.20 USD\" --expires 30m",

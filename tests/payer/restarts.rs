@@ -381,3 +381,34 @@ async fn of_two_answers_that_end_together_the_one_with_the_goods_is_recorded() {
         assert_eq!((status, row.flags), (Some(200), vec![]));
     }
 }
+
+/// While nothing can be stored, the newest that is found of a payment is its reservation, which is no answer.
+#[tokio::test]
+async fn what_cannot_be_stored_yet_is_not_taken_back_by_the_end_of_its_answer() {
+    let gate = Gate::new(ledger::in_memory());
+    let setup = Setup {
+        ledger: Some(Arc::clone(&gate) as Arc<dyn Ledger>),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let signed = stage.buys().await;
+    let reserved = stage.newest().await;
+    assert_eq!(
+        (reserved.id, reserved.state),
+        (signed.id(), State::Reserved)
+    );
+    *gate.stale.lock().unwrap() = Some(reserved);
+    let (failed, none) = (StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new());
+    let settled = stage.payer.settle(signed, Some((failed, &none))).await;
+    let echoed = Received {
+        echoed: true,
+        ..received(true, false)
+    };
+    stage.payer.received(*settled.record.event, echoed).await;
+    *gate.stale.lock().unwrap() = None;
+    let row = stage.newest().await;
+    assert_eq!(row.state, State::Unknown);
+    assert_eq!(row.delivery.map(|d| d.status), Some(503));
+    let flags = [Flag::PaidNotDelivered, Flag::AuthorizationEchoed];
+    assert_eq!(row.flags, flags);
+}

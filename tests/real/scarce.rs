@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::agent::Ask;
-use crate::support::shop;
+use crate::support::{shop, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAGE: &str = "https://shop.stand.test/x";
@@ -25,8 +25,12 @@ fn agents_leave_files_to_the_operator() {
     let freeze = proxy.setup.run(&["freeze"]);
     assert!(freeze.status.success(), "{freeze:?}");
     drop(held);
-    let frozen = proxy.agent(PATIENCE).send(&Ask::get(PAGE));
-    assert_eq!(frozen.unwrap().reason().as_deref(), Some("frozen"));
+    // That they have gone is not known at once.
+    let frozen = until("a connection", PATIENCE, || {
+        let answer = proxy.agent(PATIENCE).send(&Ask::get(PAGE)).unwrap();
+        Some(answer).filter(|answer| answer.reason().is_some() || answer.status != 503)
+    });
+    assert_eq!(frozen.reason().as_deref(), Some("frozen"), "{frozen:?}");
     let said = proxy.stderr();
     assert!(said.matches("accept").count() <= 2, "{said}");
     assert_eq!(said.matches("limits.connections").count(), 1, "{said}");

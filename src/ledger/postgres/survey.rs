@@ -1,7 +1,10 @@
 //! Long looks at everything, on one state of the tables while others write: lists, exports, and whether
 //! the records and all that follows from them agree.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
@@ -15,6 +18,9 @@ use crate::event::export::Recorded;
 use crate::ledger::audit::{Audit, Seen};
 use crate::ledger::sealed::{number_of_hash, number_of_request};
 use crate::ledger::{Filter, Report};
+
+/// Longer than the server lets one question take: it is gone then, behind something that still answers for it.
+const PATIENCE: Duration = Duration::from_secs(310);
 
 /// A transaction on a connection of its own; both end with it.
 pub(super) struct Survey {
@@ -42,7 +48,8 @@ impl Survey {
     }
 
     async fn ask(&self, sql: &str, values: &[Parameter<'_>]) -> Result<Vec<Row>, Fault> {
-        Ok(self.client.query_typed(sql, values).await?)
+        let rows = timeout(PATIENCE, self.client.query_typed(sql, values)).await;
+        Ok(rows.map_err(|_| Fault::late("a long look"))??)
     }
 
     /// What fits, the newest first.
