@@ -9,6 +9,7 @@ mod authority;
 mod book;
 mod bypass;
 mod clock;
+mod files;
 mod finding;
 mod names;
 mod runtimes;
@@ -58,6 +59,7 @@ impl Doctor {
     async fn look(&self, config: &Config) -> Vec<Finding> {
         let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let mut all = authority::look(config);
+        all.push(files::look(config));
         all.extend(wallets::look(config).await);
         all.extend(book::look(config).await);
         all.extend(clock::look(config).await);

@@ -1,6 +1,7 @@
 //! What commands begin with: the configuration, a runtime, the ledger; and what is said when one of
 //! them is not to be had. Each is one line.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use rustix::process::Signal;
@@ -65,10 +66,27 @@ pub(super) fn work<T>(
 
 /// A runtime for a whole proxy.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
+    workers(std::env::var_os(WORKERS).as_deref())?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(no_runtime)?;
     full(&runtime)?;
     Ok(runtime)
+}
+
+/// How many threads serve connections: a name of tokio's, which reads it, and panics over a value that is no number.
+const WORKERS: &str = "TOKIO_WORKER_THREADS";
+/// More than any machine has processors.
+const WORKERS_MAX: usize = 1024;
+
+fn workers(asked: Option<&OsStr>) -> Result<(), Failure> {
+    let Some(asked) = asked else { return Ok(()) };
+    let number = asked.to_str().and_then(|text| text.parse().ok());
+    if number.is_some_and(|number| (1..=WORKERS_MAX).contains(&number)) {
+        return Ok(());
+    }
+    let asked = asked.display();
+    let message = format_args!("{WORKERS} is a number from 1 to {WORKERS_MAX}, not `{asked}`");
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// A write over the limit of a file's size fails from now on, as one to a full disk does; by itself it would end this
@@ -223,6 +241,21 @@ impl From<ClientError> for Failure {
             | ClientError::Connection(..)
             | ClientError::Silent(_)
             | ClientError::Refused { .. } => Self::new(Exit::Failed, error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tokio_would_panic_over_is_a_wrong_usage() {
+        let taken = |asked: &str| workers(Some(OsStr::new(asked))).is_ok();
+        assert!(workers(None).is_ok());
+        assert!(["1", "3", "1024"].into_iter().all(taken));
+        for wrong in ["", "0", "-1", "two", " 2", "1025", "99999999999999999999"] {
+            assert!(!taken(wrong), "{wrong:?}");
         }
     }
 }

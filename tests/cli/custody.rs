@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::{Home, until};
 
@@ -52,6 +53,15 @@ fn nothing_that_others_may_change_is_stood_on() {
         let refused = home.farepass(SERVE).failed(2, &[name, words]);
         assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
         assert!(home.beacon().is_none());
+        if words == "chmod go-w" && !name.ends_with("ledger.db") {
+            let doctor = home.farepass(["doctor", "--json", "--config", "etc/farepass.yaml"]);
+            let found: Vec<Value> = serde_json::from_str(&doctor.out).unwrap();
+            let told = |f: &Value| {
+                let mend = f["mend"].as_str().unwrap_or_default();
+                f["state"] == "wrong" && mend.starts_with(words) && mend.ends_with(name)
+            };
+            assert!(found.iter().any(told), "{name}: {found:?}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Home, SHOP, Street, ask, mode, raw, there_is, until, wait};
+use crate::support::{Ended, Home, SHOP, Street, ask, mode, raw, there_is, until, wait};
 
 #[test]
 fn it_starts_says_where_and_stops() {
@@ -50,6 +50,19 @@ fn it_waits_for_nobody_who_has_asked_for_nothing() {
     let took = began.elapsed();
     assert!(took < std::time::Duration::from_secs(10), "{took:?}");
     drop((silent, tunnel));
+}
+
+#[test]
+fn a_number_of_workers_that_is_none_is_refused_with_one_line() {
+    let home = Home::ready();
+    for (asked, code) in [("two", 2), ("0", 2), ("3", 0)] {
+        let mut run = home.command(["run", "--", "true"]);
+        let ended = Ended::of(run.env("TOKIO_WORKER_THREADS", asked).output().unwrap());
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        let told = ended.err.contains("TOKIO_WORKER_THREADS is a number");
+        assert_eq!(told, code == 2, "{ended:?}");
+        assert!(!ended.err.contains("panicked"), "{ended:?}");
+    }
 }
 
 #[test]
