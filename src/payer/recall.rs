@@ -4,6 +4,7 @@
 use http::StatusCode;
 use tokio::sync::mpsc;
 
+use super::arrival::is_filled;
 use super::breaker::PAUSE_MAX_SECS;
 use super::endings::Endings;
 use super::outstanding::Left;
@@ -166,7 +167,9 @@ impl Payer {
                 continue;
             };
             let (host, path) = (&event.host, &event.path);
-            self.breaker.record(host, path, gave, event.time);
+            if let Some(gave) = gave {
+                self.breaker.record(host, path, gave, event.time);
+            }
             if let Some(request) = request(&event) {
                 self.loops.record(request, status, event.time);
             }
@@ -198,13 +201,31 @@ fn delivered(event: &SpendEvent) -> bool {
     whole.is_some() && !event.owed && !event.flags.contains(&Flag::PaidNotDelivered)
 }
 
-/// What came for this payment. `None` when it ended before anything could.
-fn came(event: &SpendEvent) -> Option<(bool, Option<StatusCode>)> {
+/// What came for this payment: whether the merchant gave something, where that is known, and the status. `None`
+/// when it ended before anything could.
+fn came(event: &SpendEvent) -> Option<(Option<bool>, Option<StatusCode>)> {
     let receipt = match event.receipt.as_deref()? {
         "claimed" => Receipt::Claimed(Claim::default()),
         _ => Receipt::Absent,
     };
     let status = event.delivery.as_ref().map(|d| d.status);
     let status = status.and_then(|s| StatusCode::from_u16(s).ok());
-    Some((usable(&receipt, status), status))
+    let gave = match usable(&receipt, status) {
+        true => arrived(event),
+        false => Some(false),
+    };
+    Some((gave, status))
+}
+
+/// Did the body of an answer bring something? `None` where nobody knows: the process died, or the agent left
+/// first.
+fn arrived(event: &SpendEvent) -> Option<bool> {
+    let delivery = event.delivery.as_ref()?;
+    let filled = is_filled(&event.method, delivery.status);
+    match (delivery.digest.is_some(), delivery.length) {
+        (true, length) => Some(!filled || length != Some(0)),
+        // Only the merchant cuts what is owed and had begun.
+        (false, Some(1..)) if event.flags.contains(&Flag::PaidNotDelivered) => Some(!event.owed),
+        (false, _) => None,
+    }
 }

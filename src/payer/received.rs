@@ -1,6 +1,7 @@
 //! Delivery evidence: what was received for a payment, noted when the answer has ended.
 
 use super::Payer;
+use super::arrival::is_filled;
 use super::record::News;
 use super::sweep::is_in_vain;
 use crate::budget::Entry;
@@ -49,9 +50,8 @@ impl Payer {
         let delivery = event.delivery.get_or_insert_with(Delivery::default);
         delivery.length = Some(received.length);
         delivery.digest.clone_from(&received.digest);
-        let empty = received.length == 0 && (200..300).contains(&delivery.status);
-        let expected = delivery.status != 204 && event.method != "HEAD";
-        flag(&mut event.flags, Flag::PaidNotDelivered, empty && expected);
+        let empty = received.length == 0 && is_filled(&event.method, delivery.status);
+        flag(&mut event.flags, Flag::PaidNotDelivered, empty);
         flag(
             &mut event.flags,
             Flag::PaidNotDelivered,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use http::{StatusCode, header};
 
 use super::about::{About, Paid};
+use super::arrival::{Counts, Recourse, is_filled};
 use super::claim;
 use super::outstanding::Again;
 use super::record::News;
@@ -34,17 +35,6 @@ pub struct Recorded {
     /// For an answer that the merchant may yet break off.
     pub recourse: Option<Recourse>,
 }
-
-/// What came for a payment, as far as it tells whether another one makes sense.
-struct Came {
-    gave: bool,
-    status: Option<StatusCode>,
-    /// Paid for this answer, and not only asked again.
-    anew: bool,
-}
-
-/// The right to send the same payload again, should the answer not arrive whole.
-pub struct Recourse(Box<(RequestKey, Again)>);
 
 impl Payer {
     /// Records what came back: the head of the answer to the paid request, or `None` when there was
@@ -85,15 +75,18 @@ impl Payer {
         let sendable = again.serves(asked.request);
         self.keep(&asked, &again.payload, &paid, status);
         self.learn(&asked, &about, lesson, (&receipt, status));
-        let came = Came {
-            gave: usable,
-            status,
+        self.notice_loop(&asked, &about, (status, resent));
+        let counts = Counts {
             anew: !resent,
+            filled: status.is_some_and(|s| is_filled(asked.method.as_str(), s.as_u16())),
         };
-        self.notice_delivery(&asked, &about, came);
         // An answer that comes when the agent has left is no merchant's fault, but nobody has it.
         let arrives = usable && !waiting.as_ref().is_some_and(|w| w.is_gone());
-        let (owed, recourse) = self.remember(asked.request, again, (arrives, resent));
+        let (owed, recourse) = self.remember(asked.request, again, (arrives, counts));
+        // What is on its way is judged when it has arrived.
+        if recourse.is_none() {
+            self.judge(&about, usable, counts.anew);
+        }
         event.owed = owed;
         let news = news(swept || before, resent, state);
         self.concludes(asked.trace.as_ref(), &about, &event, Some(paid.remaining));
@@ -114,12 +107,6 @@ impl Payer {
             },
             paid,
         }
-    }
-
-    /// The merchant broke its answer off: the agent's next request like it is a retry, not a purchase.
-    pub fn broken_off(&self, recourse: Recourse) {
-        let (request, again) = *recourse.0;
-        self.outstanding.hold(request, again, self.surely());
     }
 }
 
@@ -144,18 +131,18 @@ impl Payer {
         }
     }
 
-    /// A merchant that takes without giving is left alone for a while, and so is a request that is paid
-    /// again and again for nothing; the operator hears of both.
-    fn notice_delivery(&self, asked: &Asked, about: &About, came: Came) {
-        let (host, now) = (about.host(), self.clock.now());
-        if let Some(until) = self.breaker.record(host, about.path(), came.gave, now) {
-            tracing::warn!(host, %until, "payments without a usable answer: a circuit is open");
-        }
-        let counts = came.anew || came.status.is_some_and(|s| s.is_success());
+    /// A request that is paid again and again for nothing is left alone for a while, and the operator hears of it.
+    fn notice_loop(
+        &self,
+        asked: &Asked,
+        about: &About,
+        (status, resent): (Option<StatusCode>, bool),
+    ) {
+        let counts = !resent || status.is_some_and(|s| s.is_success());
         if let Some(request) = asked.request.filter(|_| counts)
-            && let Some(until) = self.loops.record(request, came.status, now)
+            && let Some(until) = self.loops.record(request, status, self.clock.now())
         {
-            let session = &asked.session.id;
+            let (host, session) = (about.host(), &asked.session.id);
             tracing::warn!(host, %session, %until, "one request is paid in a loop: no more of it");
         }
     }
@@ -166,16 +153,16 @@ impl Payer {
         &self,
         request: Option<RequestKey>,
         again: Again,
-        (arrives, resent): (bool, bool),
+        (arrives, counts): (bool, Counts),
     ) -> (bool, Option<Recourse>) {
         let Some(request) = request else {
             return (false, None);
         };
         if arrives {
             self.outstanding.forget(request, again.about.id());
-            return (false, Some(Recourse(Box::new((request, again)))));
+            return (false, Some(Recourse::new(request, again, counts)));
         }
-        if resent {
+        if !counts.anew {
             return (self.outstanding.hold_still(request, again), None);
         }
         self.outstanding.hold(request, again, self.surely());

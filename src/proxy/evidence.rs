@@ -142,6 +142,9 @@ impl Watched {
     fn end(&mut self) {
         if let Some(mut report) = self.report.take() {
             report.received.digest = Some(hex::encode(self.hash.clone().finish()));
+            if let Some(recourse) = self.recourse.take() {
+                report.payer.arrived(recourse, report.received.length);
+            }
             drop(report.send());
         }
     }
@@ -170,6 +173,9 @@ impl Drop for Watched {
         }
         // The agent left, or the merchant broke off: a length without a digest.
         if let Some(report) = self.report.take() {
+            if let Some(recourse) = self.recourse.take() {
+                report.payer.hung_up(recourse, report.received.length);
+            }
             drop(report.send());
         }
     }

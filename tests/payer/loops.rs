@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use farepass::chain::Chains;
 use farepass::clock::Clock;
 use farepass::money::Usd;
-use farepass::payer::{Parts, Payer, Received};
+use farepass::payer::{Parts, Payer, Received, Settled};
 use farepass::payment::{Asked, Nonce, PaymentId, Reason, Refusal, RequestKey};
 use farepass::settings::Unproven;
 use farepass::wallet::Wallet;
@@ -105,6 +105,95 @@ async fn a_merchant_that_is_paid_and_fails_is_left_alone() {
     let sixth = buy_at(&stage, &stage.payer, (5, "/v1/x"), 500);
     let refusal = sixth.await.unwrap_err();
     assert_eq!(refusal.reason, Reason::CircuitOpen);
+}
+
+/// The head of an answer is no delivery.
+#[tokio::test]
+async fn a_merchant_that_breaks_its_paid_answers_off_is_left_alone() {
+    let stage = rich(None).await;
+    for key in 0..3 {
+        let request = (key, "/v1/x");
+        buy_at(&stage, &stage.payer, request, 500).await.unwrap();
+    }
+    for key in 3..5 {
+        let settled = head(&stage, key).await;
+        stage.payer.broken_off(settled.record.recourse.unwrap());
+    }
+    let sixth = buy_at(&stage, &stage.payer, (5, "/v1/x"), 200);
+    let refusal = sixth.await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::CircuitOpen);
+}
+
+/// How the body of an answer ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Whole(u64),
+    Cut(u64),
+    Left(u64),
+}
+
+impl End {
+    /// As the proxy tells it.
+    async fn of(self, stage: &Stage, settled: Settled) {
+        let recourse = settled.record.recourse.unwrap();
+        let (whole, length) = match self {
+            Self::Whole(length) => (true, length),
+            Self::Cut(length) | Self::Left(length) => (false, length),
+        };
+        match self {
+            Self::Whole(length) => stage.payer.arrived(recourse, length),
+            Self::Cut(_) => stage.payer.broken_off(recourse),
+            Self::Left(length) => stage.payer.hung_up(recourse, length),
+        }
+        let received = Received {
+            length,
+            digest: whole.then(|| "ab".repeat(32)),
+            broken_off: matches!(self, Self::Cut(_)),
+            echoed: false,
+        };
+        stage.payer.received(*settled.record.event, received).await;
+    }
+}
+
+/// An answer with nothing in it is none either. That an agent leaves is its own affair; a restart knows the same.
+#[tokio::test]
+async fn what_arrives_of_answers_tells_whether_a_merchant_is_paid_again() {
+    for (first, last, left_alone) in [
+        (End::Cut(3), End::Cut(3), true),
+        (End::Whole(0), End::Whole(0), true),
+        (End::Left(3), End::Left(0), false),
+        (End::Cut(3), End::Left(0), false),
+        (End::Cut(3), End::Left(3), false),
+        (End::Cut(3), End::Whole(3), false),
+    ] {
+        let stage = rich(None).await;
+        for key in 0..4 {
+            first.of(&stage, head(&stage, key).await).await;
+        }
+        last.of(&stage, head(&stage, 4).await).await;
+        stage.ledger.flush().await.unwrap();
+        let restarted = with_times(&stage);
+        restarted.recall().await.unwrap();
+        for payer in [&*stage.payer, &restarted] {
+            let next = buy_at(&stage, payer, (5, "/v1/x"), 200).await;
+            let reason = next.err().map(|refusal| refusal.reason);
+            let expected = left_alone.then_some(Reason::CircuitOpen);
+            assert_eq!(reason, expected, "{first:?}, then {last:?}");
+        }
+    }
+}
+
+/// The head of a good answer to a payment.
+async fn head(stage: &Stage, key: u8) -> Settled {
+    let asked = Asked {
+        request: Some(RequestKey([key; 32])),
+        path: "/v1/x".into(),
+        ..stage.asked("api.example.com")
+    };
+    let signed = stage.payer.authorize(&asked, &challenge("1")).await;
+    let headers = receipt(&paid());
+    let answer = Some((StatusCode::OK, &headers));
+    stage.payer.settle(signed.unwrap(), answer).await
 }
 
 #[tokio::test]

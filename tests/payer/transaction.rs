@@ -547,7 +547,10 @@ impl Stage {
         };
         let signed = self.payer.authorize(&asked, &challenge("1000")).await?;
         let told = (signed.id(), signed.payload.value.clone());
-        self.payer.settle(signed, answer).await;
+        let settled = self.payer.settle(signed, answer).await;
+        if let Some(recourse) = settled.record.recourse {
+            self.payer.arrived(recourse, 4);
+        }
         Ok(told)
     }
 }
@@ -931,6 +934,30 @@ async fn a_merchant_that_takes_without_giving_is_left_alone() {
     let refusal = stage.exchange(6, None).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::CircuitOpen);
     assert!(refusal.retryable && refusal.resets_at.is_some());
+}
+
+/// What is sent again is no other payment; but what it brings is delivered.
+#[tokio::test]
+async fn a_payload_that_is_sent_again_counts_once_for_the_circuit() {
+    let setup = Setup {
+        budget: Usd(1_000_000_000),
+        ..Setup::default()
+    };
+    let stage = setup.stage().await;
+    let headers = receipt(&paid());
+    let goods = || Some((StatusCode::OK, &headers));
+    for _ in 0..4 {
+        stage.exchange(1, None).await.unwrap();
+    }
+    for key in 2..=4 {
+        stage.exchange(key, None).await.unwrap();
+    }
+    stage.exchange(2, goods()).await.unwrap();
+    for key in 5..=9 {
+        stage.exchange(key, None).await.unwrap();
+    }
+    let refusal = stage.exchange(10, goods()).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::CircuitOpen);
 }
 
 /// A restart is no fresh start for a merchant either; but one delivery is.
