@@ -317,6 +317,8 @@ impl Running {
     pub async fn hand_over(mut self) {
         let until = Instant::now() + self.drain_time;
         self.drain.send_replace(true);
+        // A person may take longer than all of that, and may answer whoever is next.
+        self.payer.end_questions();
         while self.plane.join_next().await.is_some() {}
         self.payer.drain();
         let left = timeout(FAREWELL, self.payer.leave_open()).await;

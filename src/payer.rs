@@ -25,6 +25,7 @@ use crate::wallet::Wallet;
 mod about;
 mod ahead;
 mod arrival;
+mod bells;
 mod breaker;
 mod claim;
 mod consent;
@@ -54,8 +55,8 @@ use about::About;
 pub use about::Paid;
 pub use ahead::{NotAsked, ask_ahead};
 pub use arrival::Recourse;
+use bells::Bells;
 use breaker::Breaker;
-use consent::Bells;
 pub use consent::{Pending, Unpaid, answer, digest_of};
 pub use foresee::{Foreseen, Past, foresee, passed};
 pub use freeze::{STOP_FILE, forget, freeze, frozen, stopped, unfreeze};
@@ -226,9 +227,10 @@ impl Payer {
         Arc::clone(&self.reconciler)
     }
 
-    /// From now on nothing new is signed; what is open may still settle.
+    /// From now on nothing new is signed, and nobody waits for a person's leave to; what is open may still settle.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.end_questions();
     }
 
     /// What was paid before cannot be read from the ledger yet, for this reason: nothing is paid. `None`: it
@@ -342,7 +344,11 @@ impl Payer {
     fn known(&self, policy: &Policy, asked: &Asked) -> Result<Option<Again>, Refusal> {
         if self.is_draining() {
             let detail = "the proxy is shutting down and signs nothing new";
-            return Err(Refusal::new(Reason::Draining, detail));
+            return Err(Refusal {
+                // By the one that is started in its place.
+                retryable: true,
+                ..Refusal::new(Reason::Draining, detail)
+            });
         }
         if policy.payable(&asked.host, asked.port) {
             self.thawed(asked)?;

@@ -1,7 +1,5 @@
 //! Payments that a person must approve: bound to the exact terms by their digest, used once.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -51,26 +49,6 @@ pub enum Unpaid {
     Refused(Refusal),
     /// Nobody answered yet.
     Pending(Box<Pending>),
-}
-
-/// Those who wait, by what they wait for. Only a bell: the answer itself is in the ledger.
-#[derive(Default)]
-pub(super) struct Bells(Mutex<HashMap<ApprovalId, watch::Sender<()>>>);
-
-impl Bells {
-    /// Rings for every answer that comes from now on.
-    fn bell(&self, id: ApprovalId) -> watch::Receiver<()> {
-        let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.retain(|_, bell| bell.receiver_count() > 0);
-        bells.entry(id).or_default().subscribe()
-    }
-
-    fn ring(&self, id: ApprovalId) {
-        let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bell) = bells.remove(&id) {
-            bell.send_replace(());
-        }
-    }
 }
 
 impl Pending {
@@ -207,6 +185,11 @@ impl Payer {
             });
         }
         Ok(asking)
+    }
+
+    /// Nobody waits for a person from now on. What was asked stands in the ledger, for whoever pays next.
+    pub fn end_questions(&self) {
+        self.bells.ring_out();
     }
 
     /// Where a person answers.

@@ -507,6 +507,43 @@ rules:
     assert_eq!(reason(stage.buy("10000").await), Reason::RateLimited);
 }
 
+/// Nobody can agree to anything when nothing new is signed.
+#[tokio::test]
+async fn a_question_holds_up_no_shutdown() {
+    let stage = stage(ASKING).await;
+    let mut asked = waiting(&stage, "20000").await;
+    stage.payer.drain();
+    let soon = std::time::Duration::from_secs(5);
+    let ended = tokio::time::timeout(soon, asked.answered()).await;
+    assert!(ended.is_ok(), "it waits for a person in vain");
+    let refusal = stage.buy("20000").await.err().unwrap();
+    assert_eq!(refusal.reason, Reason::Draining);
+    assert!(refusal.retryable, "it may succeed after the restart");
+}
+
+/// What may still be paid is; but a person may take longer than there is time, and answers whoever is next.
+#[tokio::test]
+async fn who_hands_over_waits_for_no_person_and_the_question_stands() {
+    let stage = stage(ASKING).await;
+    let mut before = waiting(&stage, "20000").await;
+    stage.payer.end_questions();
+    let mut after = waiting(&stage, "30000").await;
+    let soon = std::time::Duration::from_secs(5);
+    for pending in [&mut before, &mut after] {
+        let ended = tokio::time::timeout(soon, pending.answered()).await;
+        assert!(ended.is_ok(), "it waits for a person");
+    }
+    let refusal = stage.payer.unanswered(before).await;
+    assert_eq!(refusal.reason, Reason::ApprovalRequired);
+    assert!(refusal.retryable && refusal.approve_url.is_some());
+    let next = stage.restarted().await;
+    next.answer(id_of(&refusal), true).await.unwrap();
+    let asked = stage.asked("api.example.com");
+    assert!(next.authorize(&asked, &challenge("20000")).await.is_ok());
+    // What nobody need agree to is paid.
+    delivered(&stage, stage.buy("10000").await.unwrap()).await;
+}
+
 #[tokio::test]
 async fn an_answer_before_anybody_waits_is_not_missed() {
     let stage = stage(ASKING).await;
