@@ -216,7 +216,8 @@ impl Payer {
     }
 
     /// Puts a new policy in place. Requests that are under way keep theirs.
-    pub fn set_policy(&self, policy: Arc<Policy>) {
+    pub async fn set_policy(&self, policy: Arc<Policy>) {
+        self.recount(policy.identical_payments()).await;
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
         self.quotes.clear();
     }

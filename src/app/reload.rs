@@ -121,10 +121,10 @@ impl Reloader {
     pub async fn reload(self: Arc<Self>, may: Weaker) -> Result<Reloaded, NotReloaded> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let reloader = Arc::clone(&self);
-        let work = spawn_blocking(move || {
+        let work = tokio::spawn(async move {
             // Whoever asked may be gone before it is over; the next one waits all the same.
             let _turn = turn;
-            reloader.take(may)
+            reloader.take(may).await
         });
         let taken = work.await.unwrap_or(Err(NotReloaded::BrokeOff));
         let (reloaded, sessions) = taken?;
@@ -132,9 +132,14 @@ impl Reloader {
         Ok(reloaded)
     }
 
-    fn take(&self, may: Weaker) -> Result<(Reloaded, Sessions), NotReloaded> {
-        let config = Config::load(Some(&self.file))?;
-        guard(&config)?;
+    async fn take(self: Arc<Self>, may: Weaker) -> Result<(Reloaded, Sessions), NotReloaded> {
+        let reloader = Arc::clone(&self);
+        let read = spawn_blocking(move || {
+            let config = Config::load(Some(&reloader.file))?;
+            guard(&config)?;
+            Ok(config)
+        });
+        let config: Config = read.await.unwrap_or(Err(NotReloaded::BrokeOff))?;
         let (old, new) = (self.payer.policy(), config.policy);
         let hash = new.hash().to_owned();
         let weaker = policy::weaker(&old, &new);
@@ -147,7 +152,7 @@ impl Reloader {
         }
         let changed = policy::difference(&old, &new);
         self.metrics.name_hosts(new.paid_patterns().cloned());
-        self.payer.set_policy(Arc::new(new));
+        self.payer.set_policy(Arc::new(new)).await;
         tracing::info!(
             policy = %hash,
             changed = %changed.join("; "),

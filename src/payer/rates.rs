@@ -96,6 +96,8 @@ struct Keyed {
 pub(super) struct Rates {
     ticks: Ticks,
     all: Mutex<HashMap<Rate, Arc<Keyed>>>,
+    /// By which identical requests are counted, also those under an older policy.
+    identical: Mutex<Option<Rate>>,
 }
 
 impl Rates {
@@ -104,7 +106,32 @@ impl Rates {
         Self {
             ticks: Ticks { clock, start },
             all: Mutex::default(),
+            identical: Mutex::default(),
         }
+    }
+
+    /// By which rate identical requests are counted, whatever policy they are under.
+    pub(super) fn identical(&self) -> Option<Rate> {
+        *self
+            .identical
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts identical requests by this rate from now on, from nothing: the keys of its buckets begin with
+    /// `those`, and what they counted before is not up to date.
+    pub(super) fn count_identical(&self, rate: Option<Rate>, those: &str) {
+        if let Some(rate) = rate {
+            let keyed = self.keyed(rate);
+            keyed
+                .buckets
+                .lock()
+                .retain(|key, _| !key.starts_with(those));
+        }
+        *self
+            .identical
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = rate;
     }
 
     /// Takes one place under a key, or says in how long there is one.

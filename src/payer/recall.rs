@@ -1,14 +1,17 @@
 //! What a start must know of the time before it: answers that agents still wait for, and who was paid for
 //! nothing. A restart is a fresh start for nobody.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::arrival::is_filled;
 use super::breaker::PAUSE_MAX_SECS;
 use super::endings::Endings;
 use super::outstanding::Left;
-use super::reserve::identical;
+use super::reserve::{IDENTICAL, identical};
 use super::settle::{given, usable};
 use super::{Payer, SKEW};
 use crate::budget::Entry;
@@ -17,6 +20,7 @@ use crate::event::export::Recorded;
 use crate::event::{Flag, SpendEvent, Standing, State};
 use crate::ledger::{Filter, PostError};
 use crate::payment::{Asked, Claim, Receipt, RequestKey};
+use crate::settings::Rate;
 
 /// No payload lives longer (`limits.validity`), and no record of one that lives is older than this and
 /// the skew of its clocks.
@@ -24,6 +28,9 @@ const LONGEST_SECS: u64 = 3600;
 
 /// Payments of the last hour that are looked at after a start: more than enough to know a merchant by.
 const RELEARNED: usize = 1000;
+
+/// How long a new policy waits for what was paid before.
+const RECOUNT: Duration = Duration::from_secs(3);
 
 /// Rows on their way from the ledger.
 const ROWS: usize = 64;
@@ -154,13 +161,10 @@ impl Payer {
         };
         let mut lately = self.ledger.payments(newest).await?;
         lately.reverse();
-        if let Some(rate) = self.policy().identical_payments() {
-            // What was refused took no place.
-            let paid = lately.iter().filter(|e| e.state != State::Denied);
-            let paid = paid.filter_map(|e| Some((identical(request(e)?), e.id.made())));
-            let mut paid: Vec<_> = paid.collect();
-            paid.sort_by_key(|(_, made)| *made);
-            self.rates.recall(rate, paid.into_iter());
+        let rate = self.policy().identical_payments();
+        self.rates.count_identical(rate, IDENTICAL);
+        if let Some(rate) = rate {
+            self.take_places(rate, &lately);
         }
         for event in lately {
             let Some((gave, status)) = came(&event) else {
@@ -175,6 +179,54 @@ impl Payer {
             }
         }
         Ok(())
+    }
+}
+
+impl Payer {
+    /// Counts by a new rate what was paid for identical requests, before a policy with that rate is in force. Where the
+    /// ledger cannot be read, the policy must not wait for it.
+    pub(super) async fn recount(&self, rate: Option<Rate>) {
+        if rate == self.policy().identical_payments() {
+            return;
+        }
+        // First: what is paid from here on counts by it too, so that nothing is paid uncounted in between.
+        self.rates.count_identical(rate, IDENTICAL);
+        let Some(rate) = rate else {
+            return;
+        };
+        let paid = timeout(RECOUNT, self.paid_since(rate.seconds)).await;
+        match paid {
+            Ok(Ok(paid)) => self.take_places(rate, &paid),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what was paid before does not count by the new limits.identical_payments");
+            }
+            Err(_) => tracing::warn!(
+                "the ledger is slow: what was paid before does not count by the new limits.identical_payments"
+            ),
+        }
+    }
+
+    async fn paid_since(&self, seconds: u64) -> Result<Vec<SpendEvent>, PostError> {
+        // What was just paid may still wait for its commit.
+        self.ledger.flush().await?;
+        let now = self.clock.now();
+        let since = Timestamp(now.0.saturating_sub(seconds.saturating_mul(1000)));
+        let newest = Filter {
+            limit: RELEARNED,
+            changed: Some(since),
+            ..Filter::default()
+        };
+        self.ledger.payments(newest).await
+    }
+
+    /// Takes the places of these payments in a rate of identical requests.
+    fn take_places(&self, rate: Rate, events: &[SpendEvent]) {
+        // What was refused took no place.
+        let paid = events.iter().filter(|e| e.state != State::Denied);
+        let paid = paid.filter_map(|e| Some((identical(request(e)?), e.id.made())));
+        let mut paid: Vec<_> = paid.collect();
+        paid.sort_by_key(|(_, made)| *made);
+        self.rates.recall(rate, paid.into_iter());
     }
 }
 

@@ -73,6 +73,7 @@ impl Payer {
             }
             places.push((rate, key));
         }
+        places.extend(self.by_newest(policy, asked));
         for (account, rate) in &approval.duties.rates {
             let key = format!("{} {account}", asked.session.id);
             if self.rates.take(*rate, &key).is_err() {
@@ -87,6 +88,15 @@ impl Payer {
             places.push((*rate, key));
         }
         Ok(places)
+    }
+
+    /// A newer policy, or one that is about to be taken, counts what is paid under this one too.
+    fn by_newest(&self, policy: &Policy, asked: &Asked) -> Option<(Rate, String)> {
+        let newest = self.rates.identical();
+        let rate = newest.filter(|_| newest != policy.identical_payments())?;
+        let key = identical(asked.request?);
+        self.rates.take(rate, &key).ok()?;
+        Some((rate, key))
     }
 
     /// What the ledger refuses is no payment and keeps no place. Whatever else goes wrong with it may be stored.
@@ -266,8 +276,11 @@ pub async fn known(
 
 /// What the payments for one request are counted under.
 pub(super) fn identical(request: RequestKey) -> String {
-    format!("request {request}")
+    format!("{IDENTICAL}{request}")
 }
+
+/// How the keys of all requests begin.
+pub(super) const IDENTICAL: &str = "request ";
 
 /// When the ledger counts the oldest of a rate's places no more. `free` is when all of them are free in memory, a
 /// whole window after the oldest was taken: the others come back one by one there, but not in the ledger.

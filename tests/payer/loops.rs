@@ -12,7 +12,7 @@ use farepass::settings::Unproven;
 use farepass::wallet::Wallet;
 use http::{HeaderMap, StatusCode};
 
-use crate::stage::{Setup, Stage, challenge, paid, receipt};
+use crate::stage::{Setup, Stage, challenge, paid, policy, receipt};
 
 async fn rich(identical: Option<&str>) -> Stage {
     let setup = Setup {
@@ -274,4 +274,35 @@ async fn a_restart_does_not_forget_how_often_a_request_was_paid() {
     buy(&stage, &restarted, 2, 200).await.unwrap();
     stage.clock.0.fetch_add(720, Ordering::SeqCst);
     buy(&stage, &restarted, 1, 200).await.unwrap();
+}
+
+/// What counts is what was paid, whatever limit was in force then.
+#[tokio::test]
+async fn another_limit_does_not_forget_how_often_a_request_was_paid() {
+    let stage = rich(Some("5/h")).await;
+    let payer = with_times(&stage);
+    let take = async |rate: Option<&str>| {
+        let rate = rate.map(|rate| rate.parse().unwrap());
+        let policy = policy(Setup::default().policy, rate);
+        payer.set_policy(Arc::new(policy)).await;
+    };
+    let bought = async |most: u8| {
+        for n in 0..most {
+            if let Err(refusal) = buy(&stage, &payer, 1, 200).await {
+                assert_eq!(refusal.reason, Reason::PaymentLoop);
+                return n;
+            }
+        }
+        most
+    };
+    assert_eq!(bought(9).await, 5);
+    take(Some("6/h")).await;
+    assert_eq!(bought(9).await, 1, "five of six were paid before");
+    take(Some("5/h")).await;
+    assert_eq!(bought(9).await, 0);
+    take(None).await;
+    assert_eq!(bought(2).await, 2);
+    take(Some("10/h")).await;
+    assert_eq!(bought(9).await, 2, "eight of ten were paid before");
+    buy(&stage, &payer, 2, 200).await.unwrap();
 }

@@ -154,19 +154,25 @@ impl Default for Setup {
     }
 }
 
+/// These rules, with this `limits.identical_payments`.
+pub(crate) fn policy(text: &'static str, identical: Option<Rate>) -> Policy {
+    let mut file = Section::file("test.yaml", text).unwrap();
+    let catalog = Catalog {
+        assets: canonical_assets(),
+        validity: 300,
+        requirements: 32,
+        identical_payments: identical,
+        ..Catalog::default()
+    };
+    let mut problems = Problems::default();
+    let policy = Policy::read(&mut file, catalog, &mut problems);
+    assert!(problems.is_empty(), "{:?}", problems.into_sorted());
+    policy
+}
+
 impl Setup {
     pub(crate) async fn stage(self) -> Stage {
-        let mut file = Section::file("test.yaml", self.policy).unwrap();
-        let catalog = Catalog {
-            assets: canonical_assets(),
-            validity: 300,
-            requirements: 32,
-            identical_payments: self.identical,
-            ..Catalog::default()
-        };
-        let mut problems = Problems::default();
-        let policy = Policy::read(&mut file, catalog, &mut problems);
-        assert!(problems.is_empty(), "{:?}", problems.into_sorted());
+        let policy = policy(self.policy, self.identical);
         let ledger = self.ledger.unwrap_or_else(ledger::in_memory);
         let clock = Arc::new(Hands(AtomicU64::new(1_800_000_000), AtomicI64::new(0)));
         let wallet = Arc::new(Scripted {
