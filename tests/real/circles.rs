@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,7 +14,9 @@ use crate::support::curl::fetch;
 use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant, Seen};
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::shop;
+use crate::support::{shop, until};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What stands between two proxies where neither sees the other's address: a load balancer, a port that
 /// is published elsewhere.
@@ -215,4 +218,15 @@ fn the_limit_on_identical_payments_is_the_operators() {
     assert_eq!(get(1), (402, Some("payment_loop".into())));
     assert_eq!(get(2), (200, None));
     assert_eq!(shop::payments(&merchant).len(), 4);
+    // Another limit is no fresh start.
+    let text = std::fs::read_to_string(proxy.setup.file()).unwrap();
+    let more = text.replace("3/h", "4/h");
+    assert_ne!(more, text);
+    std::fs::write(proxy.setup.file(), more).unwrap();
+    proxy.reload();
+    // Refused until then.
+    until("the new limit", PATIENCE, || {
+        (get(1) == (200, None)).then_some(())
+    });
+    assert_eq!(get(1), (402, Some("payment_loop".into())));
 }

@@ -100,6 +100,38 @@ fn an_answer_that_fits_no_request_is_none_and_is_not_paid_for_twice() {
     }
 }
 
+/// The merchant takes the money, and its answers end before anything is complete, or at once (threat X-13).
+#[test]
+fn a_merchant_whose_paid_answers_never_arrive_is_left_alone() {
+    for (head, body) in [
+        ("Content-Length: 12", "premium"),
+        ("Transfer-Encoding: chunked", "7\r\npremium\r\n"),
+        ("Content-Length: 0", ""),
+    ] {
+        let (merchant, setup) = shop::open(move |_, out| {
+            let receipt = shop::receipt();
+            write!(
+                out,
+                "HTTP/1.1 200 OK\r\nPAYMENT-RESPONSE: {receipt}\r\nConnection: close\r\n{head}\r\n\r\n{body}"
+            )?;
+            Ok(After::Close)
+        });
+        let mut proxy = setup.start();
+        let ask = |proxy: &Proxy, n: u32| {
+            let out = proxy.curl(&format!("{PAGE}?n={n}")).output().unwrap();
+            String::from_utf8_lossy(&out.stdout).into_owned()
+        };
+        for n in 0..5 {
+            assert!(!ask(&proxy, n).contains("reason"), "{head}");
+        }
+        assert!(ask(&proxy, 5).contains("circuit_open"), "{head}");
+        assert!(proxy.stop().success());
+        proxy.start_again();
+        assert!(ask(&proxy, 6).contains("circuit_open"), "{head}: again");
+        assert_eq!(shop::payments(&merchant).len(), 5, "{head}");
+    }
+}
+
 /// To whom has something, 304 is an answer.
 #[test]
 fn a_condition_may_be_answered_by_304() {

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -88,6 +88,25 @@ fn service(secret: &'static [u8]) -> (u16, Arc<Mutex<Vec<Value>>>) {
         }
     });
     (port, got)
+}
+
+/// Nothing would be signed, whatever the person says.
+#[test]
+fn a_request_that_waits_for_a_person_holds_up_no_end() {
+    let terms = json!({ "approval": { "above": "0.005 USD", "wait": "2m" } });
+    let (merchant, mut setup) = scene(&terms);
+    setup.config["limits"] = json!({ "drain": "60s" });
+    let mut proxy = setup.start();
+    let child = proxy.curl(PAGE).stdout(Stdio::piped()).spawn().unwrap();
+    question(&proxy);
+    let began = Instant::now();
+    assert!(proxy.stop().success());
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    let out = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&out.stdout);
+    assert!(told.contains("\"reason\":\"draining\""), "{out:?}");
+    assert!(told.contains("\"retryable\":true"), "{out:?}");
+    assert_eq!(paid(&merchant), 0);
 }
 
 #[test]

@@ -418,7 +418,10 @@ impl World {
         }
         pause().await;
         let head = answer.as_ref().map(|(status, headers)| (*status, headers));
-        let settled = payer.settle(signed, head).await;
+        let mut settled = payer.settle(signed, head).await;
+        if let Some(recourse) = settled.record.recourse.take() {
+            payer.hung_up(recourse, 4);
+        }
         if answer.is_some() && self.chance.one_in(2) {
             pause().await;
             let received = Received {
