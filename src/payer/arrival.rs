@@ -1,9 +1,11 @@
 //! How much of a paid answer came. Its head gives nothing yet: a merchant is known by what arrived.
 
+use http::StatusCode;
+
 use super::Payer;
 use super::about::About;
 use super::outstanding::Again;
-use crate::payment::RequestKey;
+use crate::payment::{Asked, RequestKey};
 
 /// An answer on its way to the agent, with the right to send the same payload again should it not arrive
 /// whole.
@@ -22,6 +24,16 @@ pub(super) struct Counts {
     pub(super) anew: bool,
     /// Something must be in it.
     pub(super) filled: bool,
+}
+
+impl Counts {
+    pub(super) fn of(asked: &Asked, status: Option<StatusCode>, resent: bool) -> Self {
+        let filled = |s: StatusCode| is_filled(asked.method.as_str(), s.as_u16());
+        Self {
+            anew: !resent,
+            filled: status.is_some_and(filled),
+        }
+    }
 }
 
 impl Recourse {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::{StatusCode, header};
 
 use super::about::{About, Paid};
-use super::arrival::{Counts, Recourse, is_filled};
+use super::arrival::{Counts, Recourse};
 use super::claim;
 use super::outstanding::Again;
 use super::record::News;
@@ -76,10 +76,7 @@ impl Payer {
         self.keep(&asked, &again.payload, &paid, status);
         self.learn(&asked, &about, lesson, (&receipt, status));
         self.notice_loop(&asked, &about, (status, resent));
-        let counts = Counts {
-            anew: !resent,
-            filled: status.is_some_and(|s| is_filled(asked.method.as_str(), s.as_u16())),
-        };
+        let counts = Counts::of(&asked, status, resent);
         // An answer that comes when the agent has left is no merchant's fault, but nobody has it.
         let arrives = usable && !waiting.as_ref().is_some_and(|w| w.is_gone());
         let (owed, recourse) = self.remember(asked.request, again, (arrives, counts));
