@@ -17,12 +17,13 @@ use crate::event::metrics::Step;
 use crate::failpoint;
 use crate::ledger::{Ledger, PostError};
 use crate::money::Network;
-use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Reason, Refusal, Trace};
+use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Refusal, Trace};
 use crate::policy::Policy;
 use crate::settings::Unproven;
 use crate::wallet::Wallet;
 
 mod about;
+mod again;
 mod ahead;
 mod arrival;
 mod bells;
@@ -278,7 +279,7 @@ impl Payer {
         let (policy, began) = (self.policy(), Instant::now());
         let mut about = About::new(asked, &policy, self.clock.now());
         self.reread(asked).await;
-        match self.known(&policy, asked) {
+        match self.known(&policy, asked).await {
             Ok(None) => {}
             Ok(Some(again)) => {
                 return Ok(Signed {
@@ -333,37 +334,11 @@ impl Payer {
             waiting.is_for(about.id());
         }
         let signed = self.sign(about, asked, &plan, remaining).await;
-        signed.map_err(Unpaid::Refused)
+        self.unless_frozen(signed.map_err(Unpaid::Refused)?).await
     }
 
     async fn refused(&self, about: About, refusal: Refusal) -> Unpaid {
         Unpaid::Refused(Box::pin(self.deny(about, refusal)).await)
-    }
-
-    /// What is known of this request and host from payments before: a payload to send again, or a
-    /// reason to sign nothing.
-    fn known(&self, policy: &Policy, asked: &Asked) -> Result<Option<Again>, Refusal> {
-        if self.is_draining() {
-            let detail = "the proxy is shutting down and signs nothing new";
-            return Err(Refusal {
-                // By the one that is started in its place.
-                retryable: true,
-                ..Refusal::new(Reason::Draining, detail)
-            });
-        }
-        if policy.payable(&asked.host, asked.port) {
-            self.thawed(asked)?;
-            if let Some(why) = self.waits() {
-                return Err(refusals::of_ledger(&why));
-            }
-        }
-        match asked.request {
-            Some(request) if policy.payable(&asked.host, asked.port) => {
-                self.outstanding.left_behind(request)?;
-                self.outstanding.find(request, self.surely())
-            }
-            Some(_) | None => Ok(None),
-        }
     }
 
     /// The time that has come by either clock. A payload is dead when this is past its hold: a wall

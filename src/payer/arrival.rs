@@ -50,7 +50,8 @@ impl Payer {
     /// The answer came whole, with so many bytes in its body.
     pub fn arrived(&self, recourse: Recourse, length: u64) {
         let OnItsWay { again, counts, .. } = *recourse.0;
-        let gave = length > 0 || !counts.filled;
+        // An empty answer may be all there is to say of what a receipt confirms.
+        let gave = length > 0 || !counts.filled || again.claimed;
         self.judge(&again.about, gave, counts.anew);
     }
 

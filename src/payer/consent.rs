@@ -39,6 +39,7 @@ pub struct Pending {
     /// What the agent is told if nobody answers in time.
     pub refusal: Refusal,
     about: About,
+    id: ApprovalId,
     wait: Duration,
     bell: watch::Receiver<()>,
 }
@@ -90,7 +91,7 @@ impl Payer {
             (Some(known), _)
                 if now < known.expires && matches!(known.stage, Stage::Denied { .. }) =>
             {
-                return Err(Unpaid::Refused(denied(&known, plan)));
+                return Err(Unpaid::Refused(about_plan(denied(&known), plan)));
             }
             (_, None) => return Ok(None),
             (_, Some(consent)) => {
@@ -101,13 +102,17 @@ impl Payer {
             }
         };
         let refusal = required(self.approve_url(id), &because, plan);
+        // After its session's end a yes buys nothing.
+        let left = asked.session.expires.0.saturating_sub(self.clock.now().0);
+        let left = Duration::from_millis(left);
         if wait.is_zero() {
             return Err(Unpaid::Refused(refusal));
         }
         Err(Unpaid::Pending(Box::new(Pending {
             refusal,
             about: about.clone(),
-            wait,
+            id,
+            wait: wait.min(left),
             bell,
         })))
     }
@@ -196,6 +201,24 @@ impl Payer {
     #[must_use]
     pub fn approve_url(&self, id: ApprovalId) -> String {
         format!("{}/approvals/{id}", self.admin_url)
+    }
+
+    /// The refusal of a request whose question was answered with no, recorded. Who waited for that is not paid for
+    /// either because nobody need agree any more since.
+    pub async fn turned_down(&self, pending: &Pending) -> Option<Refusal> {
+        let known = self.ledger.fact(&key::approval(pending.id)).await;
+        match known {
+            Ok(Some(Fact::Approval(known))) if matches!(known.stage, Stage::Denied { .. }) => {
+                let refusal = Refusal {
+                    rule: pending.refusal.rule.clone(),
+                    price: pending.refusal.price,
+                    ..denied(&known)
+                };
+                Some(self.deny(pending.about.clone(), refusal).await)
+            }
+            // Whatever else keeps it from being paid is found when it is decided again.
+            Ok(_) | Err(_) => None,
+        }
     }
 
     /// The refusal of a request that waited in vain, recorded.
@@ -352,12 +375,11 @@ fn required(approve_url: String, because: &str, plan: &Plan<'_>) -> Refusal {
     about_plan(refusal, plan)
 }
 
-fn denied(known: &Asking, plan: &Plan<'_>) -> Refusal {
-    let refusal = Refusal {
+fn denied(known: &Asking) -> Refusal {
+    Refusal {
         resets_at: Some(known.expires),
         ..Refusal::new(Reason::ApprovalDenied, "a person denied this payment")
-    };
-    about_plan(refusal, plan)
+    }
 }
 
 fn about_plan(refusal: Refusal, plan: &Plan<'_>) -> Refusal {

@@ -206,8 +206,14 @@ impl Outstanding {
             again.resends += 1;
             return Ok(Some(again.clone()));
         }
-        let last = own.iter().max_by_key(|held| held.until);
-        last.map_or(Ok(None), |held| Err(held.refusal()))
+        refused(own).map_or(Ok(None), Err)
+    }
+
+    /// The refusal of what is held of this request, whether or not it could be sent again.
+    pub(super) fn held(&self, request: RequestKey, now: Timestamp) -> Option<Refusal> {
+        let mut all = self.lock();
+        all.retain(request, |held| now < held.until);
+        refused(all.of(request))
     }
 
     /// Which payment of this request was another process's, as far as is known here?
@@ -333,6 +339,11 @@ impl From<Left> for Held {
             again: None,
         }
     }
+}
+
+/// Of several, what lasts the longest.
+fn refused(own: &[Held]) -> Option<Refusal> {
+    own.iter().max_by_key(|held| held.until).map(Held::refusal)
 }
 
 impl Held {

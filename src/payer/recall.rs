@@ -273,7 +273,8 @@ fn came(event: &SpendEvent) -> Option<(Option<bool>, Option<StatusCode>)> {
 /// first.
 fn arrived(event: &SpendEvent) -> Option<bool> {
     let delivery = event.delivery.as_ref()?;
-    let filled = is_filled(&event.method, delivery.status);
+    let claimed = event.receipt.as_deref() == Some("claimed");
+    let filled = !claimed && is_filled(&event.method, delivery.status);
     match (delivery.digest.is_some(), delivery.length) {
         (true, length) => Some(!filled || length != Some(0)),
         // Only the merchant cuts what is owed and had begun.

@@ -102,6 +102,7 @@ impl Payer {
                 return None;
             }
         };
+        self.still_open(asked).await.ok()?;
         let header = self.signed(wallet.as_ref(), &login).await?;
         Some(SignedIn {
             header,

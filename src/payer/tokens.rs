@@ -115,10 +115,10 @@ impl Payer {
         !self.tokens.kept().is_empty()
     }
 
-    /// A token that is known to open this very place, if the policy still pays there.
-    #[must_use]
-    pub fn credential(&self, asked: &Asked) -> Option<Credential> {
-        self.token(asked, |token| token.opens(asked))
+    /// A token that is known to open this very place, if the policy still pays there and the session is open.
+    pub async fn credential(&self, asked: &Asked) -> Option<Credential> {
+        let found = self.token(asked, |token| token.opens(asked))?;
+        self.still_open(asked).await.is_ok().then_some(found)
     }
 
     /// May it come to buying a token? Not where the policy takes none of those that are sold.
@@ -142,11 +142,11 @@ impl Payer {
 
     /// A token that may be good for what is asked, instead of another payment. `tried`: those that need not be
     /// tried.
-    #[must_use]
-    pub fn candidate(&self, asked: &Asked, tried: &[PaymentId]) -> Option<Credential> {
+    pub async fn candidate(&self, asked: &Asked, tried: &[PaymentId]) -> Option<Credential> {
         let other = |token: &Token| !tried.contains(&token.credential.id);
         let exact = self.token(asked, |token| token.opens(asked) && other(token));
-        exact.or_else(|| self.token(asked, |token| !token.narrow && other(token)))
+        let found = exact.or_else(|| self.token(asked, |token| !token.narrow && other(token)))?;
+        self.still_open(asked).await.is_ok().then_some(found)
     }
 
     /// The newest of them that fits.

@@ -189,6 +189,13 @@ impl Policy {
         rule::first(&self.rules, asked).is_ok_and(|rule| matches!(rule.says, Says::Pay(_)))
     }
 
+    /// Does the rule that pays this send a payload again whose fate nobody knows?
+    #[must_use]
+    pub fn resends(&self, asked: &Asked) -> bool {
+        let resends = |rule: &Rule| matches!(&rule.says, Says::Pay(pay) if pay.on_unknown == OnUnknown::ResendSame);
+        rule::first(&self.rules, asked).is_ok_and(resends)
+    }
+
     /// Might this way to pay be taken at all, by what it is and not by what it costs?
     #[must_use]
     pub fn may_take(

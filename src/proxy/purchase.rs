@@ -84,6 +84,10 @@ pub(super) async fn purchase(
                 let (asked, trace) = (Instant::now(), back.asked.trace);
                 pending.answered().await;
                 conn.proxy.payer.took(Step::Approve, asked, trace.as_ref());
+                if let Some(refusal) = Box::pin(conn.proxy.payer.turned_down(&pending)).await {
+                    agent.answered();
+                    return refused(conn, &refusal, back.asks.original);
+                }
                 purchase = *back;
             }
             Err(_) => {

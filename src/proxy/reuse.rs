@@ -20,7 +20,7 @@ use crate::payment::{Asked, PaymentId, Reason, Refusal};
 const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
 
 /// The token that opens what is asked for, unless the agent brings credentials of its own.
-pub(super) fn held(
+pub(super) async fn held(
     conn: &Conn,
     route: &Route,
     headers: &HeaderMap,
@@ -32,7 +32,9 @@ pub(super) fn held(
     {
         return None;
     }
-    conn.proxy.payer.credential(&asked()).map(Box::new)
+    let asked = asked();
+    let found = Box::pin(conn.proxy.payer.credential(&asked));
+    found.await.map(Box::new)
 }
 
 /// What came of the first sending of a request.
@@ -130,20 +132,20 @@ pub(super) async fn before_buying(
     let payer = &conn.proxy.payer;
     let before = payer.tokens(asked);
     // What a token opens may take long, so nobody has to wait for that.
-    let tried = match payer.candidate(asked, refused.as_slice()) {
+    let tried = match payer.candidate(asked, refused.as_slice()).await {
         Some(token) => Some(instead(conn, route, asked, request, token).await?),
         None => None,
     };
     let mut old: Vec<_> = before.into_iter().chain(refused).chain(tried).collect();
     let sale = payer.alone(asked).await;
-    let Some(token) = payer.candidate(asked, &old) else {
+    let Some(token) = payer.candidate(asked, &old).await else {
         return Ok(sale);
     };
     // Bought meanwhile, and good here too as a rule.
     drop(sale);
     old.push(instead(conn, route, asked, request, token).await?);
     let sale = payer.alone(asked).await;
-    if let Some(token) = payer.candidate(asked, &old) {
+    if let Some(token) = payer.candidate(asked, &old).await {
         instead(conn, route, asked, request, token).await?;
     }
     Ok(sale)

@@ -1,6 +1,7 @@
 //! The payment transaction and everything that may stop it, without a wire.
 #![cfg(test)]
 
+mod barred;
 mod control;
 mod gate;
 mod loops;

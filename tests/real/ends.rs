@@ -103,16 +103,19 @@ fn an_answer_that_fits_no_request_is_none_and_is_not_paid_for_twice() {
 /// The merchant takes the money, and its answers end before anything is complete, or at once (threat X-13).
 #[test]
 fn a_merchant_whose_paid_answers_never_arrive_is_left_alone() {
-    for (head, body) in [
-        ("Content-Length: 12", "premium"),
-        ("Transfer-Encoding: chunked", "7\r\npremium\r\n"),
-        ("Content-Length: 0", ""),
+    for (confirms, head, body) in [
+        (true, "Content-Length: 12", "premium"),
+        (true, "Transfer-Encoding: chunked", "7\r\npremium\r\n"),
+        (false, "Content-Length: 0", ""),
     ] {
         let (merchant, setup) = shop::open(move |_, out| {
-            let receipt = shop::receipt();
+            let receipt = match confirms {
+                true => format!("PAYMENT-RESPONSE: {}\r\n", shop::receipt()),
+                false => String::new(),
+            };
             write!(
                 out,
-                "HTTP/1.1 200 OK\r\nPAYMENT-RESPONSE: {receipt}\r\nConnection: close\r\n{head}\r\n\r\n{body}"
+                "HTTP/1.1 200 OK\r\n{receipt}Connection: close\r\n{head}\r\n\r\n{body}"
             )?;
             Ok(After::Close)
         });

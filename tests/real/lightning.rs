@@ -66,6 +66,24 @@ impl Scene {
 }
 
 #[test]
+fn a_closed_session_uses_no_token() {
+    let scene = scene(FACES[0], Ways::of(PRICE));
+    for _ in 0..2 {
+        assert_eq!(scene.get("/a").status, 200);
+    }
+    let closed = scene.proxy.setup.run(&["session", "close", "default"]);
+    assert!(closed.status.success(), "{closed:?}");
+    let answer = scene.get("/a");
+    assert_eq!(
+        answer.json()["reason"],
+        "session_closed",
+        "{}",
+        answer.text()
+    );
+    assert_eq!(scene.node.asked_to_pay(), 1);
+}
+
+#[test]
 fn every_backend_pays_once_and_the_token_is_used_again() {
     for face in FACES {
         let scene = scene(face, Ways::of(PRICE));

@@ -80,6 +80,25 @@ fn what_was_paid_once_is_free_for_who_signs_in() {
 }
 
 #[test]
+fn nobody_signs_in_for_a_session_that_was_closed() {
+    let Some(stand) = stand() else { return };
+    let proxy = signing_in(stand.setup()).start();
+    let id = format!("siwx-{}", &proxy.payer()[2..10]);
+    let url = format!("{SHOP}/v2/siwx?id={id}");
+    assert_eq!(proxy.get(&url).status, 200);
+    let closed = proxy.setup.run(&["session", "close", "default"]);
+    assert!(closed.status.success(), "{closed:?}");
+    let answer = proxy.get(&url);
+    assert_eq!(
+        answer.json()["reason"],
+        "session_closed",
+        "{}",
+        answer.text()
+    );
+    assert!(stand.arrived(&id).iter().all(|h| h["siwx"] != true));
+}
+
+#[test]
 fn without_the_key_nothing_is_signed_but_payments() {
     let Some(stand) = stand() else { return };
     let proxy = stand.setup().start();
