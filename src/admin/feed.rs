@@ -144,17 +144,19 @@ async fn begin(
 ) -> Result<Stream, Problem> {
     let busy = || Problem::Unavailable(format!("{READERS_MAX} streams are read already"));
     let place = feed.place().ok_or_else(busy)?;
-    let after = match last(headers)? {
-        Some(seq) => seq,
-        // There is no such payment; the end of the chain comes with every answer.
-        None => ledger.trail(PaymentId::default()).await?.head_seq,
-    };
+    let asked = last(headers)?;
+    // There is no such payment; the end of the chain comes with every answer.
+    let head = ledger.trail(PaymentId::default()).await?.head_seq;
+    // After a loss of the ledger the chain ends before what a reader saw.
+    let beyond = asked.is_some_and(|seq| seq > head);
+    let after = asked.unwrap_or(head).min(head);
     let (bell, notices) = (feed.bell.subscribe(), feed.notices.subscribe());
     let (pages, stream) = mpsc::channel(1);
     let pump = Pump {
         ledger,
         pages,
         after,
+        beyond,
         patience,
         _place: place,
     };
@@ -183,6 +185,8 @@ struct Pump {
     ledger: Arc<dyn Reader>,
     pages: mpsc::Sender<Bytes>,
     after: u64,
+    /// The reader's number is none of this chain.
+    beyond: bool,
     patience: Duration,
     _place: Place,
 }
@@ -220,6 +224,11 @@ impl Pump {
         notices: &mut broadcast::Receiver<Bytes>,
     ) -> Result<(), End> {
         self.send(Bytes::from_static(b"retry: 2000\n\n")).await?;
+        if self.beyond {
+            let after = self.after;
+            let missed = format!("id: {after}\nevent: notice\ndata: {{\"event\":\"missed\"}}\n\n");
+            self.send(missed.into()).await?;
+        }
         let mut glance = tokio::time::interval(GLANCE);
         let mut said = Instant::now();
         loop {

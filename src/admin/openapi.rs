@@ -143,7 +143,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         all.push(json!({
             "name": "Last-Event-ID",
             "in": "header",
-            "description": "Number of the record that was seen last; without it the stream begins now.",
+            "description": "Number of the record that was seen last; without it the stream begins now, and so it does, with a notice `missed`, where the ledger has no such record yet.",
             "schema": { "type": "integer", "minimum": 0 },
         }));
     }

@@ -37,6 +37,9 @@ const PAUSES: [u64; 17] = [
     1, 5, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10,
 ];
 
+/// Between the end of one try and the next.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// A notice is given up after so long, also where each try takes its time, so that the next ones come to their turn.
 const ENDURANCE: Duration = Duration::from_secs(160);
 
@@ -172,11 +175,14 @@ impl Courier {
         let began = Instant::now();
         let mut pauses = PAUSES.iter();
         loop {
+            let asked = Instant::now();
             match self.send(id, body.clone()).await {
                 Ok(()) => return,
                 Err(Refused::Again(problem)) => match pauses.next() {
                     Some(pause) if began.elapsed() < ENDURANCE => {
-                        sleep(Duration::from_secs(*pause)).await;
+                        // From one try to the next, however long a silent service took for it.
+                        let pause = Duration::from_secs(*pause);
+                        sleep(pause.saturating_sub(asked.elapsed()).max(SHORTEST)).await;
                     }
                     Some(_) | None => return missed(&problem),
                 },

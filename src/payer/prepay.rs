@@ -317,6 +317,10 @@ impl Advance {
         {
             return told;
         }
+        // Another way to pay the same one is no other recipient.
+        if alike.clone().next().is_none() && asks.requirements.iter().any(payee) {
+            return told;
+        }
         let (reason, what) = match alike.any(payee) {
             true => (Reason::PriceChanged, "another price"),
             false => (Reason::RecipientChanged, "a payment to somebody else"),

@@ -9,6 +9,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,6 +21,8 @@ pub(super) struct Ends<S> {
     stream: S,
     /// Why nothing more can be written.
     broken: Option<io::ErrorKind>,
+    /// The same for whoever holds the connection.
+    gone: Arc<AtomicBool>,
     /// Nothing more comes.
     over: bool,
 }
@@ -28,8 +32,14 @@ impl<S> Ends<S> {
         Self {
             stream,
             broken: None,
+            gone: Arc::default(),
             over: false,
         }
+    }
+
+    /// True from the moment on that nothing more can be written: then nothing new is to be asked here.
+    pub(super) fn gone(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.gone)
     }
 
     /// What is said of `done` to whoever wrote: that it went well, while the upstream is gone and there may still be
@@ -39,6 +49,7 @@ impl<S> Ends<S> {
             Err(e) if !self.over && is_gone(e.kind()) => {
                 tracing::debug!(error = %e, "upstream takes no more of a request");
                 self.broken = Some(e.kind());
+                self.gone.store(true, Ordering::Relaxed);
                 Ok(well)
             }
             done => done,
@@ -161,6 +172,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::proxy::h1::H1;
 
     /// So many pieces of a body that never pauses.
     struct Upload(usize);
@@ -305,6 +317,20 @@ mod tests {
         upstream.stream.takes = 0;
         assert_eq!(upstream.read(&mut [0; 9]).await.unwrap(), 0);
         assert!(upstream.write_all(b"x").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_written_nothing_is_asked() {
+        let mut upstream = Left::saying(b"", io::ErrorKind::ConnectionReset);
+        upstream.stream.ends = false;
+        let gone = upstream.gone();
+        let (near, _far) = tokio::io::duplex(1000);
+        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        tokio::spawn(connection);
+        let mut sender = H1::new(sender, gone);
+        assert!(sender.ready().await && sender.is_ready() && !sender.is_closed());
+        upstream.write_all(&[b'x'; 200_000]).await.unwrap();
+        assert!(!sender.is_ready() && sender.is_closed() && !sender.ready().await);
     }
 
     /// No more than an upstream that is mute: the bounds on the answer hold, and the connection goes with it.

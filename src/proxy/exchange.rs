@@ -62,12 +62,14 @@ impl Question {
 /// Here and below, what is large is lent: each that is given it would keep room for it, and every
 /// connection keeps room for all of them.
 pub(super) async fn exchange(conn: &Arc<Conn>, question: &mut Question) -> Response<Body> {
-    let _asked = conn.pulse.ask();
+    let asked = conn.pulse.ask();
     let interim = conn.lane.interim.as_ref();
     if let Some(interim) = interim {
         interim.begin(question.parts.version).await;
     }
     let answer = answered(conn, question).await;
+    // What is left to wait for is the agent, which may be one that does not read.
+    drop(asked);
     if let Some(interim) = interim {
         interim.end().await;
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName};
 
 use super::Proxy;
+use super::h1::H1;
 use super::interim::Interim;
-use super::pool::{H1, Key, Pool};
+use super::pool::{Key, Pool};
 use super::target::Target;
 use super::timer::Spare;
 use crate::protocol::RECEIPT_HEADERS;

@@ -36,6 +36,7 @@ mod first;
 mod flood;
 mod form;
 mod framing;
+mod h1;
 mod h2;
 mod headers;
 mod identify;

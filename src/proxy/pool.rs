@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1;
 use tokio::sync::OnceCell;
 
-use super::body::Body;
+use super::h1::H1;
 use super::h2;
 use super::tally::Tally;
 use super::target::Target;
@@ -27,7 +26,6 @@ pub(super) struct Key {
     pub(super) trust: Trust,
 }
 
-pub(super) type H1 = http1::SendRequest<Body>;
 pub(super) type H2 = h2::ask::Sender;
 
 /// What one attempt at HTTP/2 found out about a host.
@@ -258,9 +256,10 @@ mod tests {
     /// A connection to nobody, which stays open as long as its other end is kept.
     async fn connection() -> (H1, tokio::io::DuplexStream) {
         let (near, far) = tokio::io::duplex(64);
-        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(near));
+        let (sender, connection) = handshake.await.unwrap();
         tokio::spawn(connection);
-        (sender, far)
+        (H1::new(sender, Arc::default()), far)
     }
 
     #[tokio::test]
@@ -271,7 +270,7 @@ mod tests {
         let mut ends = vec![];
         for _ in 0..3 {
             let (mut sender, end) = connection().await;
-            sender.ready().await.unwrap();
+            assert!(sender.ready().await);
             pool.put(a.clone(), sender, Duration::MAX);
             ends.push(end);
         }
@@ -293,7 +292,7 @@ mod tests {
 
         let pool = Pool::new(Duration::ZERO, 2);
         let (mut sender, end) = connection().await;
-        sender.ready().await.unwrap();
+        assert!(sender.ready().await);
         pool.put(a.clone(), sender, Duration::MAX);
         let places: Vec<_> = (0..=STREAMS).map(|_| pool.h2(&a)).collect();
         let cells: HashSet<_> = places.iter().map(|(cell, _)| Arc::as_ptr(cell)).collect();

@@ -27,11 +27,12 @@ use super::eyeballs;
 use super::failure::UpstreamError;
 use super::form::{absolute_form, origin_form};
 use super::framing;
+use super::h1::H1;
 use super::h2::ask;
 use super::headers;
 use super::interim;
 use super::lane::Lane;
-use super::pool::{H1, H2, Key, Place, Pool, Spoken};
+use super::pool::{H2, Key, Place, Pool, Spoken};
 use super::replay::Head;
 use super::slices::Sliced;
 use crate::settings::Limits;
@@ -199,7 +200,8 @@ impl Upstream {
             }
             dialled => dialled?,
         };
-        let response = sender.send_request(taken(request)).await?;
+        let response = sender.try_send_request(taken(request)).await;
+        let response = response.map_err(TrySendError::into_error)?;
         self.keep(lane, key, sender, gate, response)
     }
 
@@ -242,7 +244,7 @@ impl Upstream {
         if lane.h2 {
             let (pool, key) = (Arc::clone(&self.pool), key.clone());
             tokio::spawn(async move {
-                if sender.ready().await.is_ok() {
+                if sender.ready().await {
                     pool.put(key, sender, rest);
                 }
             });
@@ -279,7 +281,7 @@ impl Upstream {
         if tls.get().get_ref().1.alpn_protocol() != Some(b"h2") {
             let mut sender = self.start_h1(Ends::new(tls), None).await?;
             // Whoever looks for it at once must find it ready.
-            if sender.ready().await.is_ok() {
+            if sender.ready().await {
                 self.pool.put(key.clone(), sender, Duration::MAX);
             }
             return Ok(Spoken::OnlyH1);
@@ -319,10 +321,11 @@ impl Upstream {
         }
     }
 
-    async fn start_h1<S>(&self, io: S, known: Option<Known>) -> Result<H1, UpstreamError>
+    async fn start_h1<S>(&self, io: Ends<S>, known: Option<Known>) -> Result<H1, UpstreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let gone = io.gone();
         let (sender, connection) = http1::Builder::new()
             .max_headers(self.limits.header_count)
             .max_header_size(self.limits.header_bytes)
@@ -337,7 +340,7 @@ impl Upstream {
                 tracing::debug!(error = %e, "upstream connection ended");
             }
         });
-        Ok(sender)
+        Ok(H1::new(sender, gone))
     }
 }
 
@@ -350,7 +353,7 @@ fn keeps(headers: &HeaderMap) -> Option<Duration> {
 
 /// Is the last response over, or almost?
 async fn settled(sender: &mut H1) -> bool {
-    matches!(timeout(SETTLE, sender.ready()).await, Ok(Ok(())))
+    timeout(SETTLE, sender.ready()).await.unwrap_or(false)
 }
 
 /// The request, for whoever sends it.

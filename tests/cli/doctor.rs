@@ -330,6 +330,31 @@ fn a_ledger_that_others_may_write_to_is_told() {
     assert_eq!(about(&findings, "ledger")[0]["state"], "ok", "{findings:#}");
 }
 
+/// A service has a user of its own, and the administrator asks from outside.
+#[test]
+fn what_another_user_owns_is_not_wrong_for_the_administrator() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = Home::ready();
+    home.farepass(["session", "create"]).ok();
+    for (path, check) in [
+        (".farepass/ledger.db", "ledger"),
+        ("farepass.yaml", "files"),
+    ] {
+        std::os::unix::fs::chown(home.at(path), Some(4242), None).unwrap();
+        let ended = home.farepass(["doctor", "--json"]);
+        let findings: Value = serde_json::from_str(&ended.out).unwrap();
+        let found = about(&findings, check)[0];
+        assert_eq!(found["state"], "unknown", "{found}");
+        let said = found["finding"].as_str().unwrap();
+        assert!(
+            said.contains("4242") && said.contains("as that user"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn a_lost_ledger_is_told() {
     let home = Home::ready();

@@ -411,6 +411,16 @@ fn events_come_as_they_happen_and_none_is_missed() {
     );
     let wrong = http::read_answer(&mut { wrong }, "GET").unwrap();
     assert_eq!(wrong.status, 400);
+    // A number that this ledger has not reached was another one's, as after a loss of records.
+    for ahead in ["1000", "9223372036854775808", "18446744073709551615"] {
+        let fields = [("Last-Event-ID", ahead)];
+        let mut stream = begin(&proxy, "GET", "/api/v1/events", None, &fields);
+        let (end, missed) = next(&mut stream, "notice");
+        assert_eq!(missed["event"], "missed", "{ahead}");
+        // Paid or refused, it is a record.
+        proxy.get("https://shop.stand.test/report");
+        assert_eq!(next(&mut stream, "spend").0, end + 1, "{ahead}");
+    }
     // An open stream does not hold up the end.
     let began = std::time::Instant::now();
     assert!(proxy.stop().success());

@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use crate::support::proxy::Setup;
 use crate::support::python::python;
 use crate::support::stand::{self, Stand};
 
@@ -41,6 +42,21 @@ fn assert_bought(stand: &Stand, program: &[&str], payments: usize) {
         noise.contains("USD"),
         "{program:?}: no summary of what was spent: {noise}"
     );
+}
+
+/// curl loses an answer of HTTP/2 that it reads together with the reset of its upload (RFC 9113 section 8.1).
+#[test]
+fn curl_hears_why_its_upload_goes_nowhere() {
+    let proxy = Setup::new().start();
+    let upload = proxy.setup.dir.path().join("upload");
+    std::fs::write(&upload, vec![b'x'; 900_000]).unwrap();
+    for _ in 0..10 {
+        let mut curl = proxy.curl("https://10.255.255.1/");
+        curl.arg("--http2").arg("--data-binary");
+        let out = curl.arg(format!("@{}", upload.display())).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout);
+        assert!(said.contains("address_not_allowed"), "{out:?}");
+    }
 }
 
 #[test]

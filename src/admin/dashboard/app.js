@@ -212,6 +212,7 @@ const limitsSoon = soon(limitsRead, 500);
 const controlSoon = soon(() => Promise.all([approvalsRead(), freezesRead()]), 50);
 
 function heard(kind, data) {
+  if (data.event === "missed") paymentsRead();
   if (kind !== "spend") return controlSoon();
   keep(data);
   tables.moved(data.id).then(drawSoon);

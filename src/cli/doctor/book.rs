@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::files::owned;
 use super::finding::Finding;
 use crate::config::Config;
 use crate::ledger::{self, OpenError};
@@ -15,8 +16,13 @@ const DATABASE: &str = "look at ledger.postgres, and whether psql with that URL 
 
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
     // Who only reads the ledger may do so wherever it is; a start may not.
-    let book = ledger::guard(&config.state_dir).and_then(|()| config.read_ledger());
-    let book = match book {
+    let guarded = ledger::guard(&config.state_dir);
+    if let Err(error @ OpenError::Unsafe { .. }) = &guarded
+        && error.to_string().contains(" belongs to user ")
+    {
+        return vec![owned("ledger", error)];
+    }
+    let book = match guarded.and_then(|()| config.read_ledger()) {
         Ok(book) => book,
         Err(OpenError::Missing(_)) => {
             return vec![Finding::ok("ledger", "none yet; the first start makes it")];

@@ -126,4 +126,18 @@ fn what_changed_is_named() {
     assert_eq!(say(&[(9, "0xaa")]), (Reason::PriceChanged, until));
     assert_eq!(say(&[(10, "0xbb")]), (Reason::RecipientChanged, until));
     assert_eq!(say(&[(11, "0xbb")]), (Reason::RecipientChanged, until));
+    // By another scheme, which may be another protocol's.
+    let otherwise = |pay_to: &str| {
+        let asks = Challenge {
+            requirements: vec![Requirement {
+                scheme: "charge".into(),
+                ..requirement(10, pay_to)
+            }],
+            problems: vec![],
+        };
+        let told = Refusal::new(Reason::AlreadyPaid, "paid");
+        advance.changed(&asks, told).reason
+    };
+    assert_eq!(otherwise("0xaa"), Reason::AlreadyPaid);
+    assert_eq!(otherwise("0xbb"), Reason::RecipientChanged);
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -12,6 +13,7 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
 
 use super::out::{Outs, Told};
 use super::pipe::Cut;
@@ -29,6 +31,8 @@ use crate::proxy::serve::{Conn, Serve};
 const STREAM_WINDOW: u32 = 256 << 10;
 /// What all of a connection may: uploads that merchants do not read must not stop the others.
 const WINDOW: u32 = 4 << 20;
+/// Between an answer and the reset of an upload that goes on: some agents lose what they read together with the reset.
+const APART: Duration = Duration::from_millis(10);
 /// Bytes that wait for the agent on one stream.
 const SEND_BUFFER: usize = 400 << 10;
 
@@ -146,6 +150,7 @@ async fn stream(
     if expect::expects(&parts.headers) {
         body.is_waited_for(sink.clone());
     }
+    let open = !body.is_end();
     let (body, only_head) = (Source::Http2(body), parts.method == Method::HEAD);
     parts.extensions.insert(sink.clone());
     let answer = {
@@ -164,17 +169,22 @@ async fn stream(
         })
         .await
     };
-    if let Some(answer) = answer
-        && let Err(error) = reply(&conn, &outs, respond, (answer, only_head)).await
-    {
-        tracing::debug!(%error, "a stream of an agent ended early");
+    let Some(answer) = answer else { return };
+    match reply(&conn, &outs, &mut respond, (answer, only_head)).await {
+        Err(error) => tracing::debug!(%error, "a stream of an agent ended early"),
+        // Let go of before the upload is over, the stream is reset: agents lose an answer that this comes with.
+        Ok(()) if open => {
+            outs.all_out().await;
+            sleep(APART).await;
+        }
+        Ok(()) => {}
     }
 }
 
 async fn reply(
     conn: &Conn,
     outs: &Outs,
-    mut respond: SendResponse<Bytes>,
+    respond: &mut SendResponse<Bytes>,
     (answer, only_head): (Response<Body>, bool),
 ) -> Result<(), h2::Error> {
     let (parts, body) = answer.into_parts();

@@ -1,0 +1,50 @@
+//! A connection of HTTP/1.1 to an upstream, as whoever asks on it holds it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+
+use super::body::Body;
+
+/// For the next request. One that cannot be written to any more takes none: what its upstream still says answers
+/// another (`ends`).
+pub(super) struct H1 {
+    sender: http1::SendRequest<Body>,
+    gone: Arc<AtomicBool>,
+}
+
+impl H1 {
+    /// `gone`: was writing given up?
+    pub(super) fn new(sender: http1::SendRequest<Body>, gone: Arc<AtomicBool>) -> Self {
+        Self { sender, gone }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Is the last exchange over, and may there be another?
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready() && !self.is_gone()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed() || self.is_gone()
+    }
+
+    /// Waits until the last exchange is over. May there be another?
+    pub(super) async fn ready(&mut self) -> bool {
+        self.sender.ready().await.is_ok() && !self.is_gone()
+    }
+
+    /// As [`http1::SendRequest::try_send_request`].
+    pub(super) fn try_send_request(
+        &mut self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
+        self.sender.try_send_request(request)
+    }
+}
