@@ -182,10 +182,15 @@ fn says_levels(filter: &str) -> bool {
 }
 
 /// Libraries write whole requests, with their headers, into their finer levels. Those are nobody's
-/// business, at no level.
+/// business, at no level. That of HTTP/2 also warns of single frames: whoever sends them would fill the disk (threat D-08).
 fn diagnosed(about: &Metadata<'_>) -> bool {
-    let ours = about.target().starts_with("farepass");
-    about.target() != SPEND && (ours || *about.level() <= Level::INFO)
+    let (target, level) = (about.target(), *about.level());
+    let finest = match target.split("::").next() {
+        Some("farepass") => Level::TRACE,
+        Some("h2") => Level::ERROR,
+        Some(_) | None => Level::INFO,
+    };
+    target != SPEND && level <= finest
 }
 
 /// Opens a file to append to, and makes it where it is not there. Waits for nobody: a pipe must have its reader.

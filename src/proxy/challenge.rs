@@ -23,6 +23,9 @@ use crate::protocol::jsonrpc::Call;
 /// Merchants send a challenge at once. Slower ones are refused, so that the agent gets an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Bytes of a packed challenge. What unpacks to nothing takes its time all the same, and challenges are short.
+const PACKED: usize = 64 * 1024;
+
 /// What is read of a body that no protocol needs, so that its connection can carry the retry.
 const DRAINED: usize = 64 * 1024;
 
@@ -70,8 +73,11 @@ pub(super) async fn read(proxy: &Proxy, session: &Arc<str>, answer: Response<Str
     if !wanted || read.end == End::Foreign && speaking.len() > 1 {
         read = read.read(DRAINED, DRAIN_TIME).await;
     }
-    let (text, problem) = match read.text(&head, wanted, most) {
-        Ok(text) => (text, None),
+    let (text, problem) = match read.unpackable(&head, wanted) {
+        Ok(()) => match read.text(&head, wanted, most) {
+            Ok(text) => (text, None),
+            Err(problem) => (None, Some(problem)),
+        },
         Err(problem) => (None, Some(problem)),
     };
     let text = text.as_deref();
@@ -236,6 +242,18 @@ impl Part {
         let first = data.iter().find(|byte| !byte.is_ascii_whitespace());
         let first = first.filter(|_| std::mem::take(&mut self.in_search))?;
         (*first != b'{').then_some(End::Foreign)
+    }
+
+    /// Is it worth unpacking, where a challenge is expected (threats D-04, D-05)?
+    fn unpackable(&self, head: &response::Parts, wanted: bool) -> Result<(), Problem> {
+        let packed = head.headers.contains_key(header::CONTENT_ENCODING);
+        match wanted && packed && self.length > PACKED {
+            true => Err(Problem::new(
+                Reason::LimitsExceeded,
+                "the challenge's body is longer than allowed while it is packed (64 KiB)",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The body's text for the protocols that read it; `None` when nobody asks or nobody could read it.

@@ -261,3 +261,24 @@ fn answers_that_are_read_have_a_bound_together() {
     });
     assert_eq!(ask("50002").text(), "sold");
 }
+
+/// What unpacks to nothing costs its reader as much as what unpacks to something (threat D-05).
+#[test]
+fn a_packed_challenge_is_read_as_far_as_honest_ones_go() {
+    const EMPTY: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x03\0\0\0\0\0\0\0\0\0";
+    let merchant = Merchant::start(|_, out| {
+        let body = EMPTY.repeat(5000);
+        let head = "HTTP/1.1 402 Payment Required\r\nContent-Type: application/json";
+        let length = body.len();
+        write!(
+            out,
+            "{head}\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n"
+        )?;
+        out.write_all(&body)?;
+        Ok(After::Keep)
+    });
+    let proxy = shop::setup(&merchant).start();
+    let answer = proxy.get(&format!("https://{}/x", shop::HOST));
+    assert_eq!(answer.reason().as_deref(), Some("limits_exceeded"));
+    assert!(answer.text().contains("64 KiB"), "{}", answer.text());
+}

@@ -163,10 +163,12 @@ fn long_fields_are_cut() {
 fn libraries_say_little() {
     let (_, errors) = logged("trace", Format::Json, |_| {
         tracing::debug!(target: "h2::codec", "authorization: secret");
-        tracing::info!(target: "h2::codec", "a library");
+        tracing::info!(target: "hyper::proto", "a library");
+        tracing::warn!(target: "h2::proto::ping_pong", "a frame");
         tracing::trace!(target: "farepass::proxy", "ours");
     });
     assert!(!errors.contains("secret"), "{errors}");
+    assert!(!errors.contains("a frame"), "as many as a peer likes");
     assert!(
         errors.contains("a library") && errors.contains("ours"),
         "{errors}"
