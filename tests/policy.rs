@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use farepass::clock::Timestamp;
 use farepass::money::{Amount, Asset, Network, TokenDomain, Usd, canonical_assets};
+use farepass::payer::digest_of;
 use farepass::payment::{
-    Asked, Challenge, Offer, Problem, Reason, Refusal, Requirement, Session, SessionId, Tool,
+    Asked, Challenge, Offer, Problem, Reason, Refusal, Requirement, Session, SessionId, Split, Tool,
 };
 use farepass::policy::{Approval, Catalog, Facts, Mode, OnUnknown, Policy, decide};
 use farepass::section::{Problems, Section};
@@ -153,6 +154,55 @@ fn ask(change: impl FnOnce(&mut Requirement)) -> Result<Approval, Refusal> {
     let mut requirement = offer(10_000);
     change(&mut requirement);
     ask_with(&asked("https://api.good.test/x"), vec![requirement])
+}
+
+/// A person's yes is for what was shown and for nothing else (threat A-06).
+#[test]
+fn whatever_a_person_is_shown_tells_two_questions_apart() {
+    type Change = fn(&mut Asked, &mut Approval);
+    let approval = ask(|_| {}).unwrap();
+    let asked = asked("https://api.good.test/x");
+    let changes: [(&str, Change); 14] = [
+        ("session", |a, _| {
+            let mut other = (*a.session).clone();
+            other.id = SessionId("other".into());
+            a.session = Arc::new(other);
+        }),
+        ("method", |a, _| a.method = http::Method::POST),
+        ("https", |a, _| a.secure = false),
+        ("host", |a, _| a.host = "b.good.test".into()),
+        ("port", |a, _| a.port = 8443),
+        ("path", |a, _| a.path = "/y".into()),
+        ("rule", |_, p| p.rule = "other".into()),
+        ("protocol", |_, p| p.requirement.protocol = "mpp"),
+        ("scheme", |_, p| p.requirement.scheme = "upto".into()),
+        ("network", |_, p| {
+            p.requirement.network = "eip155:42161".parse().unwrap();
+        }),
+        ("asset", |_, p| p.asset.address = WIDE.into()),
+        ("amount", |_, p| p.requirement.amount = Amount(10_001)),
+        ("payee", |_, p| p.requirement.pay_to = PAYER.into()),
+        ("shares", |_, p| p.requirement.splits = vec![share(None)]),
+    ];
+    let same = digest_of(&asked, &approval);
+    assert_eq!(digest_of(&asked, &approval), same);
+    let mut seen = std::collections::BTreeSet::from([same]);
+    for (what, change) in changes {
+        let (mut asked, mut approval) = (asked.clone(), approval.clone());
+        change(&mut asked, &mut approval);
+        assert!(seen.insert(digest_of(&asked, &approval)), "{what}");
+    }
+    let mut memo = approval;
+    memo.requirement.splits = vec![share(Some([1; 32]))];
+    assert!(seen.insert(digest_of(&asked, &memo)), "memo of a share");
+}
+
+fn share(memo: Option<[u8; 32]>) -> Split {
+    Split {
+        pay_to: PAYER.into(),
+        amount: Amount(1),
+        memo,
+    }
 }
 
 fn reason<T>(result: Result<T, Refusal>) -> Option<Reason> {

@@ -92,6 +92,24 @@ rules:
     }
 }
 
+/// Two retries at once are two of the three, in whichever order they end.
+#[tokio::test]
+async fn retries_at_once_send_no_more_than_retries_in_turn() {
+    let stage = Stage::usual().await;
+    let (asked, id) = lost(&stage).await;
+    let again = async || stage.payer.authorize(&asked, &challenge("10000")).await;
+    let (first, second) = (again().await.unwrap(), again().await.unwrap());
+    for signed in [second, first] {
+        assert_eq!(signed.id(), id);
+        let settled = stage.payer.settle(signed, None).await;
+        assert_eq!(settled.refusal.unwrap().reason, Reason::OutcomeUnknown);
+    }
+    let third = again().await.unwrap();
+    assert_eq!(third.id(), id);
+    stage.payer.settle(third, None).await;
+    assert_eq!(refused(&stage, &asked).await.reason, Reason::OutcomeUnknown);
+}
+
 #[tokio::test]
 async fn nothing_goes_out_again_for_a_session_that_is_over() {
     let stage = Stage::usual().await;

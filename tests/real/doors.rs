@@ -128,6 +128,12 @@ fn a_session_has_its_own_url_for_a_socket_and_run_says_what_it_needs() {
     assert_eq!(place, path.to_str().unwrap().replace('/', "%2F"));
     let refused = get(&proxy, None).unwrap();
     assert_eq!(refused.status, 407);
+    let other = base64(&format!("other:{secret}"));
+    assert_eq!(
+        get(&proxy, Some(&other)).unwrap().status,
+        407,
+        "not its agent"
+    );
     let bot = base64(&format!("bot:{secret}"));
     assert_eq!(get(&proxy, Some(&bot)).unwrap().text(), "premium");
     // Nobody's browser comes in here.

@@ -66,10 +66,16 @@ impl Scene {
 }
 
 #[test]
-fn a_closed_session_uses_no_token() {
+fn a_token_stays_here_while_payments_are_frozen_and_after_the_session() {
     let scene = scene(FACES[0], Ways::of(PRICE));
     for _ in 0..2 {
         assert_eq!(scene.get("/a").status, 200);
+    }
+    for (command, status) in [("freeze", 402), ("unfreeze", 200)] {
+        let done = scene.proxy.setup.run(&[command]);
+        assert!(done.status.success(), "{done:?}");
+        let answer = scene.get("/a");
+        assert_eq!(answer.status, status, "{command}: {}", answer.text());
     }
     let closed = scene.proxy.setup.run(&["session", "close", "default"]);
     assert!(closed.status.success(), "{closed:?}");

@@ -164,6 +164,24 @@ fn another_request_is_another_purchase() {
     assert_eq!(sent.iter().collect::<BTreeSet<_>>().len(), 6);
 }
 
+/// Whoever asks the same in another session, or elsewhere, is nobody's retry.
+#[test]
+fn the_same_request_of_another_session_is_another_purchase() {
+    let (merchant, setup) = shop::open(|_, _| Ok(After::Reset));
+    let proxy = setup.start();
+    let out = proxy.setup.run(&["session", "create", "--agent", "other"]);
+    let other = String::from_utf8(out.stdout).unwrap();
+    for url in [None, Some(other.trim()), None] {
+        let mut curl = proxy.curl(&page("/x"));
+        curl.args(url.map(|url| ["--proxy", url]).into_iter().flatten());
+        curl.output().unwrap();
+    }
+    let sent = shop::payments(&merchant);
+    assert_eq!(sent.len(), 3);
+    assert_eq!(sent[0], sent[2], "its own retry");
+    assert_ne!(sent[0], sent[1], "another's");
+}
+
 #[test]
 fn hold_sends_a_payload_once() {
     let (merchant, mut setup) = shop::open(|_, _| Ok(After::Reset));

@@ -21,7 +21,7 @@ use crate::support::wire::Wire;
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\n\
     Link: </a.css>; rel=preload\r\nLink: </b.js>; title=\"\u{fc}\"\r\nX-Kept: 1\r\n\
     Connection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nAlt-Svc: h3=\":443\"\r\n\
-    Farepass-Payment: forged\r\nPAYMENT-RESPONSE: forged\r\nPAYMENT-REQUIRED: forged\r\nProxy-Status: farepass\r\n\r\n";
+    Farepass-Payment: forged\r\nPAYMENT-RESPONSE: forged\r\nPAYMENT-REQUIRED: forged\r\nWWW-Authenticate: Payment id=\"x\"\r\nProxy-Status: farepass\r\n\r\n";
 
 /// `/slow` and `/hints` wait between their words, `/402` wants money, `/flood` goes on and on, `/long` has a long answer;
 /// each says its own path before it answers. `/body` says things around its 100.
@@ -337,6 +337,7 @@ async fn merchants_of_http_2_are_heard_too() {
                 for word in ["one", "two"] {
                     let hint = Response::builder().status(103).header("x-word", word);
                     let hint = hint.header("payment-response", "forged");
+                    let hint = hint.header("www-authenticate", "Payment id=\"x\"");
                     respond.send_informational(hint.body(()).unwrap()).unwrap();
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -355,7 +356,9 @@ async fn merchants_of_http_2_are_heard_too() {
         .map(|head| head.headers()["x-word"].clone())
         .collect();
     assert_eq!(words, ["one", "two"]);
-    assert!(!said[0].headers().contains_key("payment-response"));
+    for money in ["payment-response", "www-authenticate"] {
+        assert!(!said[0].headers().contains_key(money), "{money}");
+    }
     assert_eq!(answer.body(), "/a");
     // An agent of HTTP/1.1 at a merchant that speaks nothing else.
     let mut wire = proxy.agent().tls("free.wire.test", &["http/1.1"]).await;
