@@ -115,10 +115,16 @@ impl Payer {
         !self.tokens.kept().is_empty()
     }
 
-    /// A token that is known to open this very place, if the policy still pays there and the session is open.
-    pub async fn credential(&self, asked: &Asked) -> Option<Credential> {
-        let found = self.token(asked, |token| token.opens(asked))?;
-        self.still_open(asked).await.is_ok().then_some(found)
+    /// A token that is known to open this very place, if the policy still pays there. It must not be sent before
+    /// [`Payer::is_open`] was asked.
+    #[must_use]
+    pub fn credential(&self, asked: &Asked) -> Option<Credential> {
+        self.token(asked, |token| token.opens(asked))
+    }
+
+    /// May this session still use what it paid for?
+    pub async fn is_open(&self, asked: &Asked) -> bool {
+        self.still_open(asked).await.is_ok()
     }
 
     /// May it come to buying a token? Not where the policy takes none of those that are sold.

@@ -112,15 +112,14 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
     let (held, (mut first, mut replay)) = match read {
         true => match Box::pin(rpc::capture(conn, route, question.taken())).await {
             Ok((first, replay)) => {
-                let held = reuse::held(conn, route, first.headers(), || replay.asked(route)).await;
+                let held = reuse::held(conn, route, first.headers(), || replay.asked(route));
                 (held, (first, replay))
             }
             Err(answer) => return answer,
         },
         false => {
             let crowded = upgrade.as_ref().is_some_and(Upgrade::is_crowded);
-            let ((held, quote), mut split) =
-                prepay::split(conn, route, question.taken(), crowded).await;
+            let ((held, quote), mut split) = prepay::split(conn, route, question.taken(), crowded);
             if let Some(quote) = quote
                 && let Err(answer) = Box::pin(prepay::first(conn, route, quote, &mut split)).await
             {

@@ -26,7 +26,7 @@ type Before = (Option<Box<Credential>>, Option<Quote>);
 
 /// The request, and what a second sending of it needs where some rule could pay; and what goes with the first.
 /// `crowded`: there is no room for what would be bought.
-pub(super) async fn split(
+pub(super) fn split(
     conn: &Conn,
     route: &Route,
     (parts, body): (Parts, Option<Stream>),
@@ -34,7 +34,7 @@ pub(super) async fn split(
 ) -> (Before, (Request<Body>, Replay)) {
     let (proxy, target) = (&conn.proxy, &route.target);
     let asked = || route.asked(&parts.method, &parts.uri, replay::unread(body.as_ref()));
-    let held = reuse::held(conn, route, &parts.headers, asked).await;
+    let held = reuse::held(conn, route, &parts.headers, asked);
     let payable = proxy.payer.policy().payable(&target.host, target.port);
     let share = || proxy.copies.share(&route.session.id.0);
     let limit = payable.then(|| (proxy.limits.replay_body, share()));

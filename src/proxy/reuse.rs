@@ -20,7 +20,7 @@ use crate::payment::{Asked, PaymentId, Reason, Refusal};
 const PAYMENT: HeaderName = HeaderName::from_static("farepass-payment");
 
 /// The token that opens what is asked for, unless the agent brings credentials of its own.
-pub(super) async fn held(
+pub(super) fn held(
     conn: &Conn,
     route: &Route,
     headers: &HeaderMap,
@@ -32,9 +32,7 @@ pub(super) async fn held(
     {
         return None;
     }
-    let asked = asked();
-    let found = Box::pin(conn.proxy.payer.credential(&asked));
-    found.await.map(Box::new)
+    conn.proxy.payer.credential(&asked()).map(Box::new)
 }
 
 /// What came of the first sending of a request.
@@ -79,9 +77,17 @@ async fn with_token(
     first: &mut Request<Body>,
     replay: &mut Replay,
 ) -> Result<Came, Response<Body>> {
+    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
+    if !conn.proxy.payer.is_open(&replay.asked(route)).await {
+        let sent = upstream.send(&conn.lane, &key, first, Some(&replay.head));
+        return Ok(Came {
+            answer: sent.await.map_err(|e| refuse::gateway(&e))?,
+            token: None,
+            refused: None,
+        });
+    }
     carry(first, token.name.clone(), token.value.clone());
     let head = replay.head.with(&token.name, &token.value);
-    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
     let sent = upstream.send(&conn.lane, &key, first, Some(&head)).await;
     let answer = sent.map_err(|e| refuse::gateway(&e))?;
     let asked = replay.asked(route);
