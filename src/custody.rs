@@ -23,12 +23,18 @@ const LINKS_MAX: usize = 40;
 
 /// Somebody else may change it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} {problem}", path.display())]
+#[error("{} {problem}{}", path.display(), advice(mend.as_deref()))]
 pub struct NotOurs {
     /// The file, link or folder.
     pub path: PathBuf,
-    /// What is wrong with it, and what to do.
+    /// What is wrong with it.
     pub problem: String,
+    /// The command that mends it. None does where it belongs to another user.
+    pub mend: Option<String>,
+}
+
+fn advice(mend: Option<&str>) -> String {
+    mend.map_or_else(String::new, |mend| format!("; run: {mend}"))
 }
 
 /// Looks at a file or folder and at everything on the way to it, symbolic links and what they point
@@ -165,6 +171,7 @@ fn belongs(path: &Path, about: &Metadata) -> Result<(), NotOurs> {
             "belongs to user {}, but this process runs as user {me}: whoever may change it may spend the wallet",
             about.uid()
         ),
+        mend: None,
     })
 }
 
@@ -172,10 +179,10 @@ fn writable(path: &Path, about: &Metadata) -> NotOurs {
     NotOurs {
         path: path.into(),
         problem: format!(
-            "may be changed by others (mode {:04o}), who could then spend the wallet; run: chmod go-w {}",
-            about.mode() & 0o7777,
-            path.display()
+            "may be changed by others (mode {:04o}), who could then spend the wallet",
+            about.mode() & 0o7777
         ),
+        mend: Some(format!("chmod go-w {}", path.display())),
     }
 }
 

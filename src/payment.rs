@@ -298,6 +298,12 @@ impl Refusal {
         }
     }
 
+    /// Nothing is paid in the session any more.
+    pub fn session_expired(at: Timestamp) -> Self {
+        let detail = format!("the session expired at {at}");
+        Self::new(Reason::SessionExpired, detail)
+    }
+
     /// The same without limits, for an agent that is not to learn them.
     #[must_use]
     pub fn without_numbers(&self) -> Self {

@@ -116,6 +116,8 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong with it, and what to do.
         problem: String,
+        /// Does it belong to another user?
+        foreign: bool,
     },
     /// There is none yet.
     #[error("there is no ledger at {}", .0.display())]

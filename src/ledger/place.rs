@@ -260,22 +260,25 @@ fn storage(path: &Path, error: &io::Error) -> OpenError {
 /// Refuses what somebody else owns or may write to: whoever can change it has the budget.
 pub(super) fn safe(path: &Path) -> Result<(), OpenError> {
     let about = fs::metadata(path).map_err(|e| storage(path, &e))?;
-    let problem = |problem: String| OpenError::Unsafe {
+    let problem = |problem: String, foreign: bool| OpenError::Unsafe {
         path: path.into(),
         problem,
+        foreign,
     };
     let me = rustix::process::geteuid().as_raw();
     if about.uid() != me && about.uid() != 0 {
-        return Err(problem(format!(
+        let said = format!(
             "belongs to user {}, but this process runs as user {me}; run it as the owner, or give it a state_dir of its own",
             about.uid()
-        )));
+        );
+        return Err(problem(said, true));
     }
     if about.mode() & OTHERS_WRITE != 0 {
-        return Err(problem(format!(
+        let said = format!(
             "may be written by others (mode {:o}), and whoever writes there can reset every budget; run `chmod go-w` on it, or set state_dir to a new folder inside it",
             about.mode() & 0o7777
-        )));
+        );
+        return Err(problem(said, false));
     }
     Ok(())
 }

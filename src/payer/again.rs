@@ -3,7 +3,7 @@
 use super::outstanding::Again;
 use super::{Payer, Signed, Unpaid, refusals};
 use crate::payment::{Asked, Reason, Refusal};
-use crate::policy::{Mode, Policy};
+use crate::policy::{Mode, OnUnknown, Policy};
 
 /// Why nothing goes out now.
 enum Barred {
@@ -77,13 +77,15 @@ impl Payer {
         if !self.outstanding.has(request, self.surely()) {
             return None;
         }
-        if policy.mode() == Mode::Observe || !policy.pays(asked) {
-            return Some(Barred::Denied);
+        let pays = match policy.mode() {
+            Mode::Enforce => policy.on_unknown(asked),
+            Mode::Observe => None,
+        };
+        match pays {
+            None => Some(Barred::Denied),
+            Some(OnUnknown::Hold) => Some(Barred::Held),
+            Some(OnUnknown::ResendSame) => self.still_open(asked).await.err().map(Barred::Session),
         }
-        if !policy.resends(asked) {
-            return Some(Barred::Held);
-        }
-        self.still_open(asked).await.err().map(Barred::Session)
     }
 
     /// Is the session still open, the very one that asks? One that was made anew under its name is another.
@@ -93,7 +95,7 @@ impl Payer {
     pub(super) async fn still_open(&self, asked: &Asked) -> Result<(), Refusal> {
         let session = &asked.session;
         if self.clock.now() >= session.expires {
-            return Err(refusals::session_expired(session.expires));
+            return Err(Refusal::session_expired(session.expires));
         }
         match self.ledger.session(&session.id).await {
             Ok(Some(row)) if !row.closed && row.session.created == session.created => Ok(()),

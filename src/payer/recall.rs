@@ -153,13 +153,7 @@ impl Payer {
     /// Which merchants lately took payments without delivering, which requests brought nothing, and which were paid
     /// how often.
     async fn relearn(&self) -> Result<(), PostError> {
-        let since = Timestamp(self.clock.now().0.saturating_sub(PAUSE_MAX_SECS * 1000));
-        let newest = Filter {
-            limit: RELEARNED,
-            changed: Some(since),
-            ..Filter::default()
-        };
-        let mut lately = self.ledger.payments(newest).await?;
+        let mut lately = self.paid_within(PAUSE_MAX_SECS).await?;
         lately.reverse();
         let rate = self.policy().identical_payments();
         self.rates.count_identical(rate, IDENTICAL);
@@ -194,8 +188,12 @@ impl Payer {
         let Some(rate) = rate else {
             return;
         };
-        let paid = timeout(RECOUNT, self.paid_since(rate.seconds)).await;
-        match paid {
+        let paid = async {
+            // What was just paid may still wait for its commit.
+            self.ledger.flush().await?;
+            self.paid_within(rate.seconds).await
+        };
+        match timeout(RECOUNT, paid).await {
             Ok(Ok(paid)) => self.take_places(rate, &paid),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "what was paid before does not count by the new limits.identical_payments");
@@ -206,9 +204,8 @@ impl Payer {
         }
     }
 
-    async fn paid_since(&self, seconds: u64) -> Result<Vec<SpendEvent>, PostError> {
-        // What was just paid may still wait for its commit.
-        self.ledger.flush().await?;
+    /// What was paid in the last seconds, the newest first.
+    async fn paid_within(&self, seconds: u64) -> Result<Vec<SpendEvent>, PostError> {
         let now = self.clock.now();
         let since = Timestamp(now.0.saturating_sub(seconds.saturating_mul(1000)));
         let newest = Filter {

@@ -44,18 +44,10 @@ pub(super) fn session_closed() -> Refusal {
     Refusal::new(Reason::SessionClosed, "the session is closed")
 }
 
-/// Nor in this one.
-pub(super) fn session_expired(at: Timestamp) -> Refusal {
-    Refusal::new(
-        Reason::SessionExpired,
-        format!("the session expired at {at}"),
-    )
-}
-
 fn of_reject(reject: &Reject, price: Usd) -> Refusal {
     match reject {
         Reject::OverLimit { limit, counted } => over_limit(limit, counted, price),
-        Reject::SessionExpired { at } => session_expired(*at),
+        Reject::SessionExpired { at } => Refusal::session_expired(*at),
         Reject::SessionClosed | Reject::NoSuchSession => session_closed(),
         Reject::Overflow => {
             let detail = "the amount is more than any budget holds";

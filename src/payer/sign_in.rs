@@ -102,7 +102,9 @@ impl Payer {
                 return None;
             }
         };
-        self.still_open(asked).await.ok()?;
+        if !self.is_open(asked).await {
+            return None;
+        }
         let header = self.signed(wallet.as_ref(), &login).await?;
         Some(SignedIn {
             header,

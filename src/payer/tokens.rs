@@ -152,7 +152,7 @@ impl Payer {
         let other = |token: &Token| !tried.contains(&token.credential.id);
         let exact = self.token(asked, |token| token.opens(asked) && other(token));
         let found = exact.or_else(|| self.token(asked, |token| !token.narrow && other(token)))?;
-        self.still_open(asked).await.is_ok().then_some(found)
+        self.is_open(asked).await.then_some(found)
     }
 
     /// The newest of them that fits.

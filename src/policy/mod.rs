@@ -189,11 +189,13 @@ impl Policy {
         rule::first(&self.rules, asked).is_ok_and(|rule| matches!(rule.says, Says::Pay(_)))
     }
 
-    /// Does the rule that pays this send a payload again whose fate nobody knows?
+    /// What the rule that pays this does where nobody knows the fate of a payload. `None`: no rule pays it.
     #[must_use]
-    pub fn resends(&self, asked: &Asked) -> bool {
-        let resends = |rule: &Rule| matches!(&rule.says, Says::Pay(pay) if pay.on_unknown == OnUnknown::ResendSame);
-        rule::first(&self.rules, asked).is_ok_and(resends)
+    pub fn on_unknown(&self, asked: &Asked) -> Option<OnUnknown> {
+        match &rule::first(&self.rules, asked).ok()?.says {
+            Says::Pay(pay) => Some(pay.on_unknown),
+            Says::Deny => None,
+        }
     }
 
     /// Might this way to pay be taken at all, by what it is and not by what it costs?
@@ -327,8 +329,7 @@ pub(crate) fn judge(
     now: Timestamp,
 ) -> Result<Approval, (Refusal, Option<usize>)> {
     if now >= asked.session.expires {
-        let detail = format!("the session expired at {}", asked.session.expires);
-        return Err((Refusal::new(Reason::SessionExpired, detail), None));
+        return Err((Refusal::session_expired(asked.session.expires), None));
     }
     let rule = rule::first(&policy.rules, asked).map_err(|refusal| (refusal, None))?;
     let by_rule = |refusal: Refusal| Refusal {

@@ -73,11 +73,9 @@ pub(super) async fn read(proxy: &Proxy, session: &Arc<str>, answer: Response<Str
     if !wanted || read.end == End::Foreign && speaking.len() > 1 {
         read = read.read(DRAINED, DRAIN_TIME).await;
     }
-    let (text, problem) = match read.unpackable(&head, wanted) {
-        Ok(()) => match read.text(&head, wanted, most) {
-            Ok(text) => (text, None),
-            Err(problem) => (None, Some(problem)),
-        },
+    let text = read.unpackable(&head, wanted);
+    let (text, problem) = match text.and_then(|()| read.text(&head, wanted, most)) {
+        Ok(text) => (text, None),
         Err(problem) => (None, Some(problem)),
     };
     let text = text.as_deref();

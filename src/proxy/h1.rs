@@ -11,7 +11,11 @@ use super::body::Body;
 
 /// For the next request. One that cannot be written to any more takes none: what its upstream still says answers
 /// another (`ends`).
-pub(super) struct H1 {
+///
+/// A pointer, as every connection of an agent keeps room for some of these.
+pub(super) struct H1(Box<Line>);
+
+struct Line {
     sender: http1::SendRequest<Body>,
     gone: Arc<AtomicBool>,
 }
@@ -19,25 +23,25 @@ pub(super) struct H1 {
 impl H1 {
     /// `gone`: was writing given up?
     pub(super) fn new(sender: http1::SendRequest<Body>, gone: Arc<AtomicBool>) -> Self {
-        Self { sender, gone }
+        Self(Box::new(Line { sender, gone }))
     }
 
     fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
+        self.0.gone.load(Ordering::Relaxed)
     }
 
     /// Is the last exchange over, and may there be another?
     pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready() && !self.is_gone()
+        self.0.sender.is_ready() && !self.is_gone()
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed() || self.is_gone()
+        self.0.sender.is_closed() || self.is_gone()
     }
 
     /// Waits until the last exchange is over. May there be another?
     pub(super) async fn ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok() && !self.is_gone()
+        self.0.sender.ready().await.is_ok() && !self.is_gone()
     }
 
     /// As [`http1::SendRequest::try_send_request`].
@@ -45,6 +49,6 @@ impl H1 {
         &mut self,
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
-        self.sender.try_send_request(request)
+        self.0.sender.try_send_request(request)
     }
 }

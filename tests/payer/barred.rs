@@ -4,37 +4,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stage::{Setup, Stage, challenge, policy};
+use super::control::{ASKING, id_of, stage, waiting};
+use super::stage::{POLICY, Stage, challenge, policy};
 use farepass::budget::Frozen;
 use farepass::clock::Clock as _;
 use farepass::event::State;
 use farepass::ledger::sessions;
 use farepass::money::Usd;
-use farepass::payer::Unpaid;
-use farepass::payment::{ApprovalId, Asked, PaymentId, Reason, Refusal, RequestKey};
+use farepass::payer::{Signed, Unpaid};
+use farepass::payment::{Asked, PaymentId, Reason, Refusal, RequestKey};
 
 /// A request, and its payment, of which nobody knows what became.
 async fn lost(stage: &Stage) -> (Asked, PaymentId) {
     let mut asked = stage.asked("api.example.com");
     asked.request = Some(RequestKey([7; 32]));
-    let signed = stage.payer.authorize(&asked, &challenge("10000")).await;
-    let signed = signed.unwrap();
+    let signed = again(stage, &asked).await.unwrap();
     let id = signed.id();
     let settled = stage.payer.settle(signed, None).await;
     assert_eq!(settled.refusal.unwrap().reason, Reason::OutcomeUnknown);
     (asked, id)
 }
 
+async fn again(stage: &Stage, asked: &Asked) -> Result<Signed, Refusal> {
+    stage.payer.authorize(asked, &challenge("10000")).await
+}
+
 async fn refused(stage: &Stage, asked: &Asked) -> Refusal {
-    let again = stage.payer.authorize(asked, &challenge("10000")).await;
-    again.err().expect("a refusal")
+    again(stage, asked).await.err().expect("a refusal")
 }
 
 /// The payload goes out again, the same one.
 async fn goes(stage: &Stage, asked: &Asked, id: PaymentId) {
-    let again = stage.payer.authorize(asked, &challenge("10000")).await;
-    let again = again.unwrap();
-    assert_eq!(again.id(), id);
+    assert_eq!(again(stage, asked).await.unwrap().id(), id);
     assert_eq!(stage.wallet.seen.lock().unwrap().len(), 1, "signatures");
 }
 
@@ -42,13 +43,6 @@ async fn take(stage: &Stage, text: &'static str) {
     let policy = Arc::new(policy(text, None));
     stage.payer.set_policy(policy).await;
 }
-
-const PAYS: &str = "
-rules:
-  - name: data
-    match: { hosts: [api.example.com] }
-    pay: { max: \"0.05 USD\" }
-";
 
 #[tokio::test]
 async fn what_the_policy_pays_no_more_does_not_go_out_again() {
@@ -86,7 +80,7 @@ rules:
             assert_eq!(refused(&stage, &asked).await.reason, reason, "{text}");
         }
         // What is kept back uses up none of its sendings.
-        take(&stage, PAYS).await;
+        take(&stage, POLICY).await;
         goes(&stage, &asked, id).await;
         assert_eq!(stage.spent().await, (Usd(10_000_000), 1));
     }
@@ -97,14 +91,14 @@ rules:
 async fn retries_at_once_send_no_more_than_retries_in_turn() {
     let stage = Stage::usual().await;
     let (asked, id) = lost(&stage).await;
-    let again = async || stage.payer.authorize(&asked, &challenge("10000")).await;
-    let (first, second) = (again().await.unwrap(), again().await.unwrap());
+    let first = again(&stage, &asked).await.unwrap();
+    let second = again(&stage, &asked).await.unwrap();
     for signed in [second, first] {
         assert_eq!(signed.id(), id);
         let settled = stage.payer.settle(signed, None).await;
         assert_eq!(settled.refusal.unwrap().reason, Reason::OutcomeUnknown);
     }
-    let third = again().await.unwrap();
+    let third = again(&stage, &asked).await.unwrap();
     assert_eq!(third.id(), id);
     stage.payer.settle(third, None).await;
     assert_eq!(refused(&stage, &asked).await.reason, Reason::OutcomeUnknown);
@@ -139,7 +133,7 @@ async fn what_was_frozen_while_the_wallet_signed_does_not_leave() {
     let shut = stage.wallet.gate.lock().await;
     let buying = tokio::spawn({
         let (stage, asked) = (Arc::clone(&stage), asked.clone());
-        async move { stage.payer.authorize(&asked, &challenge("10000")).await }
+        async move { again(&stage, &asked).await }
     });
     while stage.wallet.seen.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
@@ -157,45 +151,16 @@ async fn what_was_frozen_while_the_wallet_signed_does_not_leave() {
     goes(&stage, &asked, id).await;
 }
 
-const ASKING: &str = "
-rules:
-  - name: data
-    match: { hosts: [api.example.com] }
-    pay: { max: \"9 USD\", approval: { above: \"0.01 USD\", wait: 10m } }
-";
-
-async fn waiting(stage: &Stage) -> farepass::payer::Pending {
-    let asked = stage.asked("api.example.com");
-    match stage
-        .payer
-        .consider(&asked, &challenge("20000"), None)
-        .await
-    {
-        Err(Unpaid::Pending(pending)) => *pending,
-        Err(Unpaid::Refused(refusal)) => panic!("{refusal}"),
-        Ok(_) => panic!("paid without a question"),
-    }
-}
-
-async fn asking() -> Stage {
-    let setup = Setup {
-        policy: ASKING,
-        ..Setup::default()
-    };
-    setup.stage().await
-}
-
 #[tokio::test]
 async fn a_no_pays_for_nobody_who_waited_for_it() {
-    let stage = asking().await;
-    let mut pending = waiting(&stage).await;
+    let stage = stage(ASKING).await;
+    let mut pending = waiting(&stage, "20000").await;
     assert!(
         stage.payer.turned_down(&pending).await.is_none(),
         "no answer"
     );
-    let url = pending.refusal.approve_url.clone().unwrap();
-    let id: ApprovalId = url.rsplit('/').next().unwrap().parse().unwrap();
-    take(&stage, PAYS).await;
+    let id = id_of(&pending.refusal);
+    take(&stage, POLICY).await;
     stage.payer.answer(id, false).await.unwrap();
     pending.answered().await;
     let refusal = stage.payer.turned_down(&pending).await.unwrap();
@@ -206,7 +171,7 @@ async fn a_no_pays_for_nobody_who_waited_for_it() {
 
 #[tokio::test]
 async fn nobody_waits_for_a_person_beyond_the_end_of_the_session() {
-    let stage = asking().await;
+    let stage = stage(ASKING).await;
     let mut asked = stage.asked("api.example.com");
     let mut short = (*asked.session).clone();
     short.expires = stage.clock.now().after_secs(1);

@@ -19,7 +19,7 @@ use serde_json::json;
 const FIRST: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 const OTHER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C9";
 
-async fn stage(policy: &'static str) -> Stage {
+pub(crate) async fn stage(policy: &'static str) -> Stage {
     let setup = Setup {
         policy,
         budget: Usd(u64::MAX),
@@ -327,14 +327,14 @@ async fn a_rate_survives_a_restart() {
     assert_eq!(reason(pay(&again, "1", FIRST).await), Reason::RateLimited);
 }
 
-const ASKING: &str = "
+pub(crate) const ASKING: &str = "
 rules:
   - name: data
     match: { hosts: [api.example.com] }
     pay: { max: \"9 USD\", approval: { above: \"0.01 USD\", wait: 10m } }
 ";
 
-async fn waiting(stage: &Stage, amount: &str) -> farepass::payer::Pending {
+pub(crate) async fn waiting(stage: &Stage, amount: &str) -> farepass::payer::Pending {
     let asked = stage.asked("api.example.com");
     match stage.payer.consider(&asked, &challenge(amount), None).await {
         Err(Unpaid::Pending(pending)) => *pending,
@@ -343,7 +343,7 @@ async fn waiting(stage: &Stage, amount: &str) -> farepass::payer::Pending {
     }
 }
 
-fn id_of(refusal: &Refusal) -> ApprovalId {
+pub(crate) fn id_of(refusal: &Refusal) -> ApprovalId {
     let url = refusal.approve_url.as_deref().unwrap();
     url.rsplit('/').next().unwrap().parse().unwrap()
 }

@@ -16,16 +16,14 @@ const DATABASE: &str = "look at ledger.postgres, and whether psql with that URL 
 
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
     // Who only reads the ledger may do so wherever it is; a start may not.
-    let guarded = ledger::guard(&config.state_dir);
-    if let Err(error @ OpenError::Unsafe { .. }) = &guarded
-        && error.to_string().contains(" belongs to user ")
-    {
-        return vec![owned("ledger", error)];
-    }
-    let book = match guarded.and_then(|()| config.read_ledger()) {
+    let book = ledger::guard(&config.state_dir).and_then(|()| config.read_ledger());
+    let book = match book {
         Ok(book) => book,
         Err(OpenError::Missing(_)) => {
             return vec![Finding::ok("ledger", "none yet; the first start makes it")];
+        }
+        Err(error @ OpenError::Unsafe { foreign: true, .. }) => {
+            return vec![owned("ledger", &error)];
         }
         Err(error @ OpenError::Unsafe { .. }) => {
             let mend = format!("chmod -R go= {}", config.state_dir.display());

@@ -13,9 +13,11 @@ pub(super) fn look(config: &Config) -> Finding {
         let said = "nobody else may change the configuration, the state or what is trusted";
         return Finding::ok(CHECK, said);
     };
-    let path = other.path.display();
-    match other.problem.split_once("; run: ") {
-        Some((problem, mend)) => Finding::wrong(CHECK, format!("{path} {problem}"), mend),
+    match &other.mend {
+        Some(mend) => {
+            let said = format!("{} {}", other.path.display(), other.problem);
+            Finding::wrong(CHECK, said, mend)
+        }
         None => owned(CHECK, &other),
     }
 }
