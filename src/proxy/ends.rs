@@ -21,10 +21,29 @@ pub(super) struct Ends<S> {
     stream: S,
     /// Why nothing more can be written.
     broken: Option<io::ErrorKind>,
-    /// The same for whoever holds the connection.
-    gone: Arc<AtomicBool>,
+    /// The same for whoever holds the connection, and what they have to say of it.
+    state: Arc<State>,
     /// Nothing more comes.
     over: bool,
+}
+
+/// What is known of a connection beside its bytes.
+#[derive(Default)]
+pub(super) struct State {
+    gone: AtomicBool,
+    unwanted: AtomicBool,
+}
+
+impl State {
+    /// Nothing more can be written: then nothing new is to be asked here.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Whatever else comes is not to be read: for whoever reads, the connection ends with `InvalidData`.
+    pub(super) fn read_no_more(&self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+    }
 }
 
 impl<S> Ends<S> {
@@ -32,14 +51,13 @@ impl<S> Ends<S> {
         Self {
             stream,
             broken: None,
-            gone: Arc::default(),
+            state: Arc::default(),
             over: false,
         }
     }
 
-    /// True from the moment on that nothing more can be written: then nothing new is to be asked here.
-    pub(super) fn gone(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.gone)
+    pub(super) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state)
     }
 
     /// What is said of `done` to whoever wrote: that it went well, while the upstream is gone and there may still be
@@ -49,7 +67,7 @@ impl<S> Ends<S> {
             Err(e) if !self.over && is_gone(e.kind()) => {
                 tracing::debug!(error = %e, "upstream takes no more of a request");
                 self.broken = Some(e.kind());
-                self.gone.store(true, Ordering::Relaxed);
+                self.state.gone.store(true, Ordering::Relaxed);
                 Ok(well)
             }
             done => done,
@@ -95,6 +113,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ends<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.state.unwanted.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         let before = buf.filled().len();
         let read = match ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
@@ -323,11 +344,11 @@ mod tests {
     async fn where_nothing_can_be_written_nothing_is_asked() {
         let mut upstream = Left::saying(b"", io::ErrorKind::ConnectionReset);
         upstream.stream.ends = false;
-        let gone = upstream.gone();
+        let state = upstream.state();
         let (near, _far) = tokio::io::duplex(1000);
         let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
         tokio::spawn(connection);
-        let mut sender = H1::new(sender, gone);
+        let mut sender = H1::new(sender, state);
         assert!(sender.ready().await && sender.is_ready() && !sender.is_closed());
         upstream.write_all(&[b'x'; 200_000]).await.unwrap();
         assert!(!sender.is_ready() && sender.is_closed() && !sender.ready().await);

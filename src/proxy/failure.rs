@@ -1,5 +1,6 @@
 //! Why an upstream gave no response, told apart as far as an agent or operator needs.
 
+use std::error::Error as _;
 use std::io;
 
 use http::StatusCode;
@@ -41,6 +42,8 @@ pub(super) enum UpstreamError {
     Refused,
     #[error("the response is not HTTP")]
     Protocol,
+    #[error("interim responses came without end")]
+    Interim,
     #[error("the request's body broke off or is not what its head says")]
     RequestBody,
 }
@@ -63,7 +66,7 @@ impl UpstreamError {
             Self::Tls | Self::NotH1 => "tls_error",
             Self::FirstByteTimeout => "response_timeout",
             Self::Closed | Self::Refused => "connection_terminated",
-            Self::Protocol => "protocol_error",
+            Self::Protocol | Self::Interim => "protocol_error",
             Self::RequestBody => "request_body_broken",
         }
     }
@@ -86,7 +89,8 @@ impl UpstreamError {
             | Self::NotH1
             | Self::Closed
             | Self::Refused
-            | Self::Protocol => StatusCode::BAD_GATEWAY,
+            | Self::Protocol
+            | Self::Interim => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -108,7 +112,7 @@ impl UpstreamError {
             Self::Tls | Self::NotH1 => "tls_protocol_error",
             Self::FirstByteTimeout => "http_response_timeout",
             Self::Closed | Self::Refused => "connection_terminated",
-            Self::Protocol => "http_protocol_error",
+            Self::Protocol | Self::Interim => "http_protocol_error",
             Self::RequestBody => "http_request_error",
         }
     }
@@ -132,8 +136,16 @@ impl From<hyper::Error> for UpstreamError {
             Self::Protocol
         } else if error.is_user() {
             Self::RequestBody
+        } else if is_unwanted(&error) {
+            Self::Interim
         } else {
             Self::Closed
         }
     }
+}
+
+/// Did we read no more (`ends::State::read_no_more`)?
+fn is_unwanted(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|e| e.downcast_ref::<io::Error>());
+    io.is_some_and(|e| e.kind() == io::ErrorKind::InvalidData && e.get_ref().is_none())
 }

@@ -1,13 +1,13 @@
 //! A connection of HTTP/1.1 to an upstream, as whoever asks on it holds it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 
 use super::body::Body;
+use super::ends::State;
 
 /// For the next request. One that cannot be written to any more takes none: what its upstream still says answers
 /// another (`ends`).
@@ -17,17 +17,21 @@ pub(super) struct H1(Box<Line>);
 
 struct Line {
     sender: http1::SendRequest<Body>,
-    gone: Arc<AtomicBool>,
+    state: Arc<State>,
 }
 
 impl H1 {
-    /// `gone`: was writing given up?
-    pub(super) fn new(sender: http1::SendRequest<Body>, gone: Arc<AtomicBool>) -> Self {
-        Self(Box::new(Line { sender, gone }))
+    pub(super) fn new(sender: http1::SendRequest<Body>, state: Arc<State>) -> Self {
+        Self(Box::new(Line { sender, state }))
     }
 
     fn is_gone(&self) -> bool {
-        self.0.gone.load(Ordering::Relaxed)
+        self.0.state.is_gone()
+    }
+
+    /// What is known of its connection.
+    pub(super) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.0.state)
     }
 
     /// Is the last exchange over, and may there be another?

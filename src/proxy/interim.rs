@@ -5,14 +5,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Body;
+use super::ends::State;
 use super::expect::Gate;
 use super::headers;
 use super::io::{Around, writes_through};
@@ -26,6 +27,27 @@ const HEADS_MAX: u32 = 128;
 
 /// Bytes of them that wait for an agent which does not read.
 const WAITING_MAX: usize = 16 * 1024;
+
+/// Bytes of interim answers to one request that are read; then its connection is given up. Whoever says every second
+/// that it is at work still has more than an hour.
+const READ_MAX: usize = 1 << 20;
+
+/// What each takes at least of `READ_MAX`.
+const READ_LEAST: usize = 256;
+
+/// How much a merchant said before its answer to one request.
+#[derive(Default)]
+pub(super) struct Read(AtomicUsize);
+
+impl Read {
+    /// One more with these fields. Is it one too many?
+    pub(super) fn is_beyond(&self, fields: &HeaderMap) -> bool {
+        let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        let size = READ_LEAST.saturating_add(fields.iter().map(length).sum());
+        let before = self.0.fetch_add(size, Ordering::Relaxed);
+        before.saturating_add(size) > READ_MAX
+    }
+}
 
 /// What was said before the answer on one connection of an agent.
 pub(super) struct Interim {
@@ -218,17 +240,22 @@ impl Listener {
     }
 }
 
-/// Has what an upstream of HTTP/1 says before its answer to this request handed on.
+/// Has what an upstream of HTTP/1 says before its answer to this request handed on, as far as there is somebody to
+/// hear it; and its connection given up where that does not end.
 pub(super) fn hear(
     request: &mut Request<Body>,
     interim: Option<&Arc<Interim>>,
     gate: Option<&Arc<Gate>>,
+    connection: Arc<State>,
 ) {
-    if let Some(listener) = listener(request, interim, gate) {
-        hyper::ext::on_informational(request, move |said| {
+    let (listener, read) = (listener(request, interim, gate), Read::default());
+    hyper::ext::on_informational(request, move |said| {
+        if read.is_beyond(said.headers()) {
+            connection.read_no_more();
+        } else if let Some(listener) = &listener {
             listener.hear(said.status(), said.version(), said.headers());
-        });
-    }
+        }
+    });
 }
 
 /// Fields of an interim answer as an agent gets them.

@@ -44,7 +44,7 @@ const STREAMS: usize = 100;
 /// A place among the requests of one connection.
 #[derive(Clone)]
 pub(super) struct Place {
-    _taken: Arc<Taken>,
+    taken: Arc<Taken>,
 }
 
 struct Taken(Arc<AtomicUsize>);
@@ -53,8 +53,13 @@ impl Place {
     fn take(streams: &Arc<AtomicUsize>) -> Self {
         streams.fetch_add(1, Ordering::Relaxed);
         Self {
-            _taken: Arc::new(Taken(Arc::clone(streams))),
+            taken: Arc::new(Taken(Arc::clone(streams))),
         }
+    }
+
+    /// All requests on its connection.
+    pub(super) fn all(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.taken.0)
     }
 }
 

@@ -175,18 +175,23 @@ impl Upstream {
         let asked = request.version();
         origin_form(request, key)?;
         let gate = expect::hold(request, asked, self.limits.expect_timeout);
-        let hear = |request: &mut _| {
-            interim::hear(request, lane.interim.as_ref(), gate.as_ref());
+        let hear = |request: &mut _, sender: &H1| {
+            interim::hear(
+                request,
+                lane.interim.as_ref(),
+                gate.as_ref(),
+                sender.state(),
+            );
         };
-        hear(request);
         if let Some(mut sender) = self.reusable(lane, key).await {
             self.pool.tally.reused.one();
+            hear(request, &sender);
             match sender.try_send_request(taken(request)).await {
                 Ok(response) => return self.keep(lane, key, sender, gate, response),
                 // Closed under our feet before a response: the request is sent anew, once (RFC 9112
                 // section 9.3.1), when it was not written or does no harm twice.
                 Err(failed) => {
-                    let form = |copy: &mut _| origin_form(copy, key).map(|()| hear(copy));
+                    let form = |copy: &mut _| origin_form(copy, key);
                     *request = unanswered(failed, again, form)?;
                 }
             }
@@ -200,6 +205,7 @@ impl Upstream {
             }
             dialled => dialled?,
         };
+        hear(request, &sender);
         let response = sender.try_send_request(taken(request)).await;
         let response = response.map_err(TrySendError::into_error)?;
         self.keep(lane, key, sender, gate, response)
@@ -268,14 +274,16 @@ impl Upstream {
     /// A connection of HTTP/2 of the session and a place on it, or `None` when the host speaks HTTP/1.1 only.
     async fn h2(&self, key: &Key) -> Result<Option<(H2, Place)>, UpstreamError> {
         let (cell, place) = self.pool.h2(key);
-        let spoken = cell.get_or_try_init(|| Box::pin(self.open_h2(key))).await?;
+        let spoken = cell
+            .get_or_try_init(|| Box::pin(self.open_h2(key, &place)))
+            .await?;
         Ok(match spoken {
             Spoken::H2(sender) => Some((sender.clone(), place)),
             Spoken::OnlyH1 => None,
         })
     }
 
-    async fn open_h2(&self, key: &Key) -> Result<Spoken, UpstreamError> {
+    async fn open_h2(&self, key: &Key, place: &Place) -> Result<Spoken, UpstreamError> {
         let tcp = self.dialer.reach(key).await?;
         let tls = self.handshake(key, tcp, true).await?;
         if tls.get().get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -287,7 +295,7 @@ impl Upstream {
             return Ok(Spoken::OnlyH1);
         }
         eyeballs::shared(tls.get().get_ref().0).map_err(UpstreamError::Connect)?;
-        let sender = ask::connect(tls, &self.limits).await?;
+        let sender = ask::connect(tls, place.all(), &self.limits).await?;
         Ok(Spoken::H2(sender))
     }
 
@@ -325,7 +333,7 @@ impl Upstream {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let gone = io.gone();
+        let state = io.state();
         let (sender, connection) = http1::Builder::new()
             .max_headers(self.limits.header_count)
             .max_header_size(self.limits.header_bytes)
@@ -340,7 +348,7 @@ impl Upstream {
                 tracing::debug!(error = %e, "upstream connection ended");
             }
         });
-        Ok(H1::new(sender, gone))
+        Ok(H1::new(sender, state))
     }
 }
 
@@ -373,9 +381,9 @@ fn unanswered(
     if let Some(unsent) = failed.take_message() {
         return Ok(unsent);
     }
-    let error = failed.into_error();
+    let error = UpstreamError::from(failed.into_error());
     match again.and_then(Head::repeated) {
-        Some(mut copy) if !error.is_parse() => form(&mut copy).map(|()| copy),
-        Some(_) | None => Err(error.into()),
+        Some(mut copy) if matches!(error, UpstreamError::Closed) => form(&mut copy).map(|()| copy),
+        Some(_) | None => Err(error),
     }
 }

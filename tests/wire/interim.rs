@@ -23,7 +23,7 @@ const HINTS: &str = "HTTP/1.1 103 Early Hints\r\n\
     Connection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nAlt-Svc: h3=\":443\"\r\n\
     Farepass-Payment: forged\r\nPAYMENT-RESPONSE: forged\r\nPAYMENT-REQUIRED: forged\r\nWWW-Authenticate: Payment id=\"x\"\r\nProxy-Status: farepass\r\n\r\n";
 
-/// `/slow` and `/hints` wait between their words, `/402` wants money, `/flood` goes on and on, `/long` has a long answer;
+/// `/slow` and `/hints` wait between their words, `/402` wants money, `/flood` goes on and on, and `/endless` for ever, `/long` has a long answer;
 /// each says its own path before it answers. `/body` says things around its 100.
 async fn origin(go_on: Arc<Semaphore>) -> Origin {
     Origin::start(&["http/1.1"], move |mut wire, _| {
@@ -51,11 +51,13 @@ async fn origin(go_on: Arc<Semaphore>) -> Origin {
                         .into_bytes()
                     }
                     "/flood" => {
-                        let piece = hint.repeat(1000);
-                        for _ in 0..50 {
-                            wire.write(piece.as_bytes()).await.unwrap();
-                        }
+                        wire.write(hint.repeat(2000).as_bytes()).await.unwrap();
                         answer("200 OK", "done")
+                    }
+                    "/endless" => {
+                        let piece = hint.repeat(1000);
+                        while wire.write(piece.as_bytes()).await.is_ok() {}
+                        return;
                     }
                     "/body" => {
                         for word in [hint.as_str(), "HTTP/1.1 100 Continue\r\n\r\n"] {
@@ -231,6 +233,66 @@ async fn a_merchant_that_goes_on_and_on_is_cut_short() {
         }
     }
     assert!((1..=128).contains(&heard), "{heard}");
+    proxy.assert_well();
+}
+
+/// Nobody reads them until the time for an answer is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merchant_that_never_ends_is_given_up() {
+    let origin = origin(Arc::new(Semaphore::new(0))).await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    for (secure, version) in [(true, "1.1"), (true, "1.0"), (false, "1.1")] {
+        for _ in 0..2 {
+            let (mut wire, prefix) = open(&proxy, "free.wire.test", secure).await;
+            let ask =
+                format!("GET {prefix}/endless HTTP/{version}\r\nHost: free.wire.test\r\n\r\n");
+            wire.write(ask.as_bytes()).await.unwrap();
+            let mut last = head(&mut wire).await;
+            while last.status() == 103 {
+                last = head(&mut wire).await;
+            }
+            soon("a body", wire.body(&mut last, false)).await;
+            let text = last.text();
+            assert!(
+                last.status() == 502
+                    && text.contains("protocol_error")
+                    && text.contains("interim responses came without end"),
+                "{secure} {version}: {} {text}",
+                last.status()
+            );
+        }
+    }
+    proxy.assert_well();
+}
+
+/// Also where no agent hears them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merchant_of_http_2_that_never_ends_is_given_up() {
+    let origin = Origin::start(&["h2"], |wire, _| async move {
+        let mut connection = h2::server::handshake(wire.io).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            tokio::spawn(async move {
+                loop {
+                    let hint = Response::builder().status(103).body(()).unwrap();
+                    if respond.send_informational(hint).is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let sender = open_h2(&proxy, "free.wire.test").await;
+    let (said, answer) = ask_h2(&sender, ("free.wire.test", "/"), |_| {}).await;
+    assert!((1..=128).contains(&said.len()), "{}", said.len());
+    assert_eq!(answer.status(), 502, "{}", answer.body());
+    let mut wire = proxy.agent().tls("free.wire.test", &["http/1.1"]).await;
+    wire.write(b"GET / HTTP/1.0\r\nHost: free.wire.test\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(head(&mut wire).await.status(), 502);
     proxy.assert_well();
 }
 

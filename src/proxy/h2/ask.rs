@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -18,11 +18,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::received::Received;
+use super::unasked::Unasked;
 use super::{Turn, measure, pipe, strip};
 use crate::proxy::body::{Body, Source};
 use crate::proxy::failure::UpstreamError;
 use crate::proxy::form::means_a_body;
-use crate::proxy::interim::Listener;
+use crate::proxy::interim::{Listener, Read};
 use crate::proxy::lane::Lane;
 use crate::proxy::patience::Patience;
 use crate::settings::Limits;
@@ -30,7 +31,7 @@ use crate::settings::Limits;
 /// What one stream may have on its way to us: answers are larger than requests.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// What all of a connection may: a few agents that do not read must not stop the others of their session.
-const WINDOW: u32 = 16 << 20;
+pub(super) const WINDOW: u32 = 16 << 20;
 /// Bytes that wait for the merchant on one stream.
 const SEND_BUFFER: usize = 1 << 20;
 
@@ -45,11 +46,15 @@ pub(in crate::proxy) struct Sender {
     _alive: mpsc::Sender<Infallible>,
 }
 
-/// Begins a connection.
+/// Begins a connection. `asked`: the requests on it.
 ///
 /// # Errors
 /// When it ends before it began.
-pub(in crate::proxy) async fn connect<S>(io: S, limits: &Limits) -> Result<Sender, h2::Error>
+pub(in crate::proxy) async fn connect<S>(
+    io: S,
+    asked: Arc<AtomicUsize>,
+    limits: &Limits,
+) -> Result<Sender, h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -63,7 +68,7 @@ where
         .enable_push(false)
         // Until its settings say how many it takes: what goes beyond that is refused.
         .initial_max_send_streams(1)
-        .handshake(io)
+        .handshake(Unasked::new(io, asked))
         .await?;
     let (alive, all_gone) = mpsc::channel(1);
     let open = Arc::new(AtomicBool::new(true));
@@ -149,7 +154,7 @@ impl Sender {
         }
         let answer = answer.map_err(|error| match broke.load(Ordering::Acquire) {
             true => UpstreamError::RequestBody,
-            false => error.into(),
+            false => error,
         });
         let (head, body) = answer?.into_parts();
         let body = Source::Http2(Received::new(body, &head.headers));
@@ -162,7 +167,7 @@ impl Sender {
         lane: &Lane,
         listener: Option<&Listener>,
         broke: &Arc<AtomicBool>,
-    ) -> Result<Response<h2::RecvStream>, h2::Error> {
+    ) -> Result<Response<h2::RecvStream>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let mut head = Request::from_parts(parts, ());
         strip(head.headers_mut());
@@ -181,13 +186,18 @@ impl Sender {
             upload.0 = waits.then(|| tokio::spawn(sending));
         }
         let mut answer = pin!(answer);
+        let read = Read::default();
         let answer = poll_fn(|cx| {
-            if let Some(listener) = listener {
-                while let Poll::Ready(Some(Ok(head))) = answer.poll_informational(cx) {
+            // Also where nobody hears it: what is not taken is kept.
+            while let Poll::Ready(Some(Ok(head))) = answer.poll_informational(cx) {
+                if read.is_beyond(head.headers()) {
+                    return Poll::Ready(Err(UpstreamError::Interim));
+                }
+                if let Some(listener) = listener {
                     listener.hear(head.status(), head.version(), head.headers());
                 }
             }
-            answer.as_mut().poll(cx)
+            answer.as_mut().poll(cx).map_err(UpstreamError::from)
         });
         let answer = answer.await?;
         // It has all that it wants: it waited for no body, or the whole of it goes with the payment.

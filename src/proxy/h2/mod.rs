@@ -14,6 +14,7 @@ mod out;
 mod pipe;
 mod received;
 pub(super) mod serve;
+mod unasked;
 
 pub(super) use received::Received;
 
