@@ -23,6 +23,12 @@ const FRESH_SECS: u64 = 600;
 /// Routes whose terms are remembered, over all sessions. What is forgotten is asked for again.
 const QUOTES: usize = 4096;
 
+/// Seconds for which nothing is paid in advance at a host that asked again for what was paid so.
+const VAIN_SECS: u64 = 24 * 60 * 60;
+
+/// Such hosts that are remembered.
+const VAIN: usize = 1024;
+
 /// Bytes of path and query. Longer ones are seldom asked for twice.
 const TARGET_MAX: usize = 2048;
 
@@ -41,6 +47,10 @@ pub(super) struct Route {
 }
 
 impl Route {
+    fn site(&self) -> Site {
+        (Arc::clone(&self.host), self.port)
+    }
+
     pub(super) fn of(asked: &Asked, target: &str) -> Option<Self> {
         (target.len() <= TARGET_MAX).then(|| Self {
             session: asked.session.id.clone(),
@@ -66,6 +76,7 @@ pub struct Quote {
 /// The terms of a payment that went with the first request.
 pub struct Advance {
     requirement: Arc<Requirement>,
+    at: Site,
     /// Until then the payload may be charged.
     until: Timestamp,
 }
@@ -79,12 +90,43 @@ pub(super) struct Lesson {
     terms: Option<(Arc<Requirement>, Arc<str>)>,
 }
 
+/// A merchant's host and port.
+type Site = (Arc<str>, u16);
+
 #[derive(Default)]
-pub(super) struct Quotes(Mutex<HashMap<Route, Quote>>);
+pub(super) struct Quotes {
+    terms: Mutex<HashMap<Route, Quote>>,
+    /// Where paying in advance was in vain, and when.
+    vain: Mutex<HashMap<Site, Timestamp>>,
+}
 
 impl Quotes {
     fn lock(&self) -> MutexGuard<'_, HashMap<Route, Quote>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn vain(&self) -> MutexGuard<'_, HashMap<Site, Timestamp>> {
+        self.vain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A payment in advance at this site was not taken, and the terms were those of today: they are good for one
+    /// request, and every further payment would be as vain.
+    fn in_vain(&self, site: Site, now: Timestamp) {
+        let mut vain = self.vain();
+        if vain.len() >= VAIN && !vain.contains_key(&site) {
+            let oldest = vain.iter().min_by_key(|(_, since)| **since);
+            if let Some(oldest) = oldest.map(|(site, _)| site.clone()) {
+                vain.remove(&oldest);
+            }
+        }
+        self.lock().retain(|route, _| route.site() != site);
+        vain.insert(site, now);
+    }
+
+    /// Was it in vain here, not long ago? A clock that was set back forgets nothing.
+    fn is_vain(&self, site: &Site, now: Timestamp) -> bool {
+        let since = self.vain().get(site).copied();
+        since.is_some_and(|since| now < since.after_secs(VAIN_SECS))
     }
 
     fn find(&self, route: &Route, now: Timestamp) -> Option<Quote> {
@@ -231,6 +273,7 @@ impl Payer {
         let mut signed = self.sign(about, asked, &plan, remaining).await?;
         signed.advance = Some(Advance {
             requirement: Arc::clone(&quote.requirement),
+            at: (Arc::clone(&asked.host), asked.port),
             until,
         });
         Ok(Some(signed))
@@ -245,8 +288,9 @@ impl Payer {
         event: &mut SpendEvent,
     ) -> Refusal {
         let refusal = advance.changed(asks, told);
-        if let Some(flag) = flag(refusal.reason) {
-            self.notice_flag(event, flag).await;
+        match flag(refusal.reason) {
+            Some(flag) => self.notice_flag(event, flag).await,
+            None => self.quotes.in_vain(advance.at.clone(), self.clock.now()),
         }
         refusal
     }
@@ -277,13 +321,15 @@ impl Payer {
         let Some(route) = target.and_then(|target| Route::of(asked, &target)) else {
             return;
         };
+        let now = self.clock.now();
         match terms.filter(|_| good) {
+            Some(_) if self.quotes.is_vain(&route.site(), now) => {}
             Some((requirement, policy)) => self.quotes.put(
                 route,
                 Quote {
                     requirement,
                     policy,
-                    confirmed: self.clock.now(),
+                    confirmed: now,
                 },
             ),
             None => self.quotes.forget(&route),

@@ -12,6 +12,10 @@ use crate::money::{Amount, Network, NotAmount};
 use crate::payment::{Challenge, Offer, Problem, Reason, Requirement, Signed};
 use crate::scheme;
 
+mod standing;
+
+pub(super) use standing::stands;
+
 /// Entries that are read. Real challenges have fewer than ten.
 const ENTRIES_MAX: usize = 32;
 

@@ -118,7 +118,7 @@ impl Protocol for X402V1 {
     }
 
     fn stands(&self, requirement: &Requirement) -> bool {
-        requirement.expires.is_none()
+        requirement.expires.is_none() && entry::stands(&requirement.offer.entry)
     }
 
     fn receipt(&self, headers: &HeaderMap) -> Receipt {

@@ -149,7 +149,9 @@ impl Protocol for X402V2 {
 
     fn stands(&self, requirement: &Requirement) -> bool {
         let extensions = requirement.offer.extensions.as_deref();
-        requirement.expires.is_none() && extensions.is_none_or(Extensions::stand)
+        requirement.expires.is_none()
+            && extensions.is_none_or(Extensions::stand)
+            && entry::stands(&requirement.offer.entry)
     }
 
     fn receipt(&self, headers: &HeaderMap) -> Receipt {

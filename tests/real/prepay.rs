@@ -113,6 +113,64 @@ fn without_the_key_nothing_goes_in_advance() {
     assert_eq!(merchant.seen().len(), 6);
 }
 
+/// A shop that wants the number of an order with every payment, each its own.
+fn numbered(place: impl Fn(&mut Value, usize) + Send + Sync + 'static) -> (Merchant, Setup) {
+    let (orders, paid) = (AtomicUsize::new(0), Mutex::new(vec![]));
+    let merchant = Merchant::start(move |seen, out| {
+        let accepted = seen.payment().map(|p| decoded(p)["accepted"].clone());
+        let mut open = paid.lock().unwrap();
+        if let Some(at) = open
+            .iter()
+            .position(|order| Some(order) == accepted.as_ref())
+        {
+            open.remove(at);
+            return shop::sell("premium", out);
+        }
+        let mut terms = shop::challenge();
+        place(
+            &mut terms["accepts"][0],
+            orders.fetch_add(1, Ordering::Relaxed),
+        );
+        open.push(terms["accepts"][0].clone());
+        shop::ask(&terms, out)
+    });
+    let setup = in_advance(shop::setup(&merchant));
+    (merchant, setup)
+}
+
+#[test]
+fn an_order_that_is_good_for_one_request_is_never_paid_for_in_advance() {
+    let (merchant, setup) = numbered(|terms, n| terms["extra"]["orderId"] = json!(n.to_string()));
+    let proxy = setup.start();
+    for _ in 0..3 {
+        assert_eq!(get(&proxy, "/x").text(), "premium");
+    }
+    assert_eq!(merchant.seen().len(), 6);
+    assert_eq!(proxy.ledger().sum(&["unknown"]), 0);
+}
+
+/// Where nothing in the terms says so, one payment is what it takes to find out.
+#[test]
+fn where_it_was_in_vain_nothing_more_goes_in_advance() {
+    let (merchant, setup) = numbered(|terms, n| terms["orderId"] = json!(n));
+    let proxy = setup.start();
+    assert_eq!(get(&proxy, "/x").text(), "premium");
+    assert_eq!(get(&proxy, "/y").text(), "premium");
+    let answer = get(&proxy, "/x");
+    assert_eq!(
+        answer.reason().as_deref(),
+        Some("already_paid"),
+        "{}",
+        answer.text()
+    );
+    for path in ["/y", "/y", "/z", "/z", "/z"] {
+        assert_eq!(get(&proxy, path).text(), "premium", "{path}");
+    }
+    assert_eq!(merchant.seen().len(), 2 * 7 + 1);
+    assert_eq!(proxy.ledger().sum(&["unknown"]), 10_000);
+    proxy.assert_verifies();
+}
+
 #[test]
 fn another_price_is_told_and_never_paid_for_the_same_request() {
     let (shop, setup) = Fickle::open();

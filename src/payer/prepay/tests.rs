@@ -102,6 +102,7 @@ fn what_is_remembered_has_bounds() {
 #[test]
 fn what_changed_is_named() {
     let advance = Advance {
+        at: ("a.test".into(), 443),
         requirement: Arc::new(requirement(10, "0xAA")),
         until: Timestamp(7),
     };
@@ -140,4 +141,23 @@ fn what_changed_is_named() {
     };
     assert_eq!(otherwise("0xaa"), Reason::AlreadyPaid);
     assert_eq!(otherwise("0xbb"), Reason::RecipientChanged);
+}
+
+#[test]
+fn where_it_was_in_vain_terms_are_forgotten_for_a_day() {
+    let (quotes, now) = (Quotes::default(), Timestamp::from_secs(10_000));
+    let site = route(1).site();
+    quotes.put(route(1), quote(now));
+    quotes.put(route(2), quote(now));
+    quotes.in_vain(site.clone(), now);
+    assert!(quotes.find(&route(1), now).is_none() && quotes.find(&route(2), now).is_some());
+    assert!(
+        quotes.is_vain(&site, now.after_secs(VAIN_SECS - 1)) && quotes.is_vain(&site, Timestamp(0))
+    );
+    assert!(!quotes.is_vain(&site, now.after_secs(VAIN_SECS)));
+    assert!(!quotes.is_vain(&route(2).site(), now));
+    for n in 0..VAIN {
+        quotes.in_vain((format!("{n}.test").into(), 1), now.after_secs(1));
+    }
+    assert!(!quotes.is_vain(&site, now) && quotes.vain().len() == VAIN);
 }
