@@ -33,7 +33,7 @@ pub fn refuse_by_hand(pod: &Value) -> Result<(), Denial> {
         .flat_map(|key| entries(spec, key));
     match all.any(|container| name(container) == NAME) && annotation(pod, "injected").is_none() {
         true => Err(Denial::new(format!(
-            "container `{NAME}` was written by hand and is not replaced: take it out, or label the namespace {PREFIX}inject=by-hand"
+            "container `{NAME}` was written by hand and is not replaced: take it out, or keep the annotation {PREFIX}injected where the pod is a copy of an injected one, or label the namespace {PREFIX}inject=by-hand"
         ))),
         false => Ok(()),
     }
