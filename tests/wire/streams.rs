@@ -135,6 +135,30 @@ async fn a_cut_upload_is_no_whole_one_though_its_reset_names_no_error() {
     proxy.assert_well();
 }
 
+/// Agents that read both at once lose the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_and_the_reset_of_its_upload_do_not_come_together() {
+    let (origin, _) = merchant(head).await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let many: Vec<_> = (0..200).map(|n| (format!("x-{n}"), "1")).collect();
+    let many: Vec<_> = many.iter().map(|(name, value)| (&**name, *value)).collect();
+    let mut h2 = H2::connect(&proxy.agent(), HOST).await;
+    let head = request("POST", "/", &many);
+    h2.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+    let mut answered = None;
+    loop {
+        let frame = soon("a frame", h2.next()).await.unwrap();
+        match frame.kind {
+            HEADERS => answered = Some(Instant::now()),
+            RESET => break,
+            _ => {}
+        }
+    }
+    let apart = answered.unwrap().elapsed();
+    assert!(apart >= Duration::from_millis(8), "{apart:?}");
+    proxy.assert_well();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_upload_has_no_last_chunk_over_http_1() {
     let (heard, mut uploads) = mpsc::unbounded_channel();

@@ -142,7 +142,7 @@ async fn stream(
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         drop(respond.send_response(head, true));
-        return;
+        return parted(!request.body().is_end_stream(), &outs).await;
     }
     let (mut parts, body) = request.into_parts();
     let sink = Sink::new(conn.proxy.via.as_ref());
@@ -172,12 +172,16 @@ async fn stream(
     let Some(answer) = answer else { return };
     match reply(&conn, &outs, &mut respond, (answer, only_head)).await {
         Err(error) => tracing::debug!(%error, "a stream of an agent ended early"),
-        // Let go of before the upload is over, the stream is reset: agents lose an answer that this comes with.
-        Ok(()) if open => {
-            outs.all_out().await;
-            sleep(APART).await;
-        }
-        Ok(()) => {}
+        Ok(()) => parted(open, &outs).await,
+    }
+}
+
+/// After an answer. `open`: its stream will be reset, let go of before the upload is over, and agents lose an answer
+/// that this comes with.
+async fn parted(open: bool, outs: &Outs) {
+    if open {
+        outs.all_out().await;
+        sleep(APART).await;
     }
 }
 
