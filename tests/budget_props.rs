@@ -713,3 +713,58 @@ fn a_released_payment_that_was_taken_counts_again_and_fills_its_limits() {
     let released = apply(&mut book, &Entry::Release { id, because });
     assert_eq!(released, Err(Reject::WrongStage(Stage::Settled)));
 }
+
+/// An approval is for its question, until its end, and for one payment.
+#[test]
+fn approvals_buy_what_was_asked_once_and_in_time() {
+    let answer = |approve, now| Entry::Answer {
+        id: ApprovalId(1),
+        approve,
+        now: Timestamp(now),
+    };
+    let using = |digest: u8, payment, now| Entry::UseApproval {
+        id: ApprovalId(1),
+        digest: digest.to_string(),
+        payment: PaymentId(payment),
+        now: Timestamp(now),
+    };
+    let over = Err(Reject::ApprovalOver);
+    let not = Err(Reject::NotApproved);
+    // Asked at 10, over at 15.
+    let cases: [(&[Entry], _, _); 12] = [
+        (&[answer(true, 14)], using(7, 1, 14), Ok(())),
+        (&[answer(true, 14)], using(7, 1, 15), not.clone()),
+        (&[answer(true, 14)], using(8, 1, 14), not.clone()),
+        (&[], using(7, 1, 14), not.clone()),
+        (&[answer(false, 14)], using(7, 1, 14), not.clone()),
+        (
+            &[answer(true, 11), answer(false, 12)],
+            using(7, 1, 14),
+            not.clone(),
+        ),
+        (&[answer(true, 11), using(7, 1, 12)], using(7, 2, 13), not),
+        (
+            &[answer(true, 11), using(7, 1, 12)],
+            using(7, 1, 99),
+            Ok(()),
+        ),
+        (&[], answer(true, 15), over.clone()),
+        (&[], answer(false, 15), over.clone()),
+        (&[answer(false, 11)], answer(true, 12), over.clone()),
+        (
+            &[answer(true, 11), using(7, 1, 12)],
+            answer(false, 13),
+            over,
+        ),
+    ];
+    for (before, last, end) in cases {
+        let mut book = Book::default();
+        let ask = Entry::Ask {
+            asking: Box::new(asking(1, 7, 10, 5)),
+        };
+        for entry in [&ask].into_iter().chain(before) {
+            apply(&mut book, entry).unwrap();
+        }
+        assert_eq!(apply(&mut book, &last), end, "{before:?}, {last:?}");
+    }
+}
