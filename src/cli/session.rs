@@ -4,7 +4,6 @@
 use std::io::Write as _;
 
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::table::{Table, counted, plain, width};
 use super::{Command, Exit, Failure, Terminal, owner, setup};
@@ -140,12 +139,19 @@ impl Create {
         };
         let usual = self.own.usual(config);
         let document = setup::wait(owner::open_session(config, &usual, &wanted))?;
+        let told = tell(terminal, &document, self.json).and_then(|()| Ok(terminal.out.flush()?));
+        if told.is_err() && !self.default {
+            // Its secret is with nobody, and nothing shows it again.
+            let id = document.get("id").and_then(Value::as_str);
+            let id = SessionId(id.unwrap_or_default().into());
+            setup::wait(close(config, &id.0))?;
+            tracing::warn!(session = %id, "nobody could be told the secret of this session: it is closed");
+        }
+        told?;
         if self.json {
-            return terminal.json(&document);
+            return Ok(());
         }
         let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or("?");
-        let url = Zeroizing::new(text("proxy").to_owned());
-        writeln!(terminal.out, "{}", *url)?;
         terminal.say(format_args!(
             "session {} of {}: {} until {}{}",
             text("id"),
@@ -160,6 +166,15 @@ impl Create {
         ));
         Ok(())
     }
+}
+
+/// The URL with its secret.
+fn tell(terminal: &mut Terminal, document: &Value, json: bool) -> Result<(), Failure> {
+    if json {
+        return terminal.json(document);
+    }
+    let url = document.get("proxy").and_then(Value::as_str).unwrap_or("?");
+    Ok(writeln!(terminal.out, "{url}")?)
 }
 
 async fn close(config: &Config, id: &str) -> Result<SessionRow, Failure> {

@@ -1,6 +1,7 @@
 //! The operator's hand on a running proxy: answers, freezes, what is remembered, and the service that is
 //! told of it.
 
+use std::fs::File;
 use std::io::{BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -475,4 +476,29 @@ fn what_is_remembered_of_a_merchant_can_be_seen_and_forgotten() {
     done(&proxy, &["merchant", "forget", "shop.stand.test"]);
     assert_eq!(said(&proxy, &["merchant", "list", "--json"]), json!([]));
     assert_eq!(fetch(proxy.curl(PAGE)).unwrap().status, 200);
+}
+
+/// Nothing shows it again, so nobody could ever close that session by what is in the environment of an agent.
+#[test]
+fn a_session_whose_secret_nobody_was_told_is_closed() {
+    let (_merchant, setup) = scene(&json!({ "max": "0.05 USD" }));
+    setup.write();
+    for json in [false, true] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let args = ["session", "create", "--agent", "bot", "--json"];
+        let args = &args[..if json { 5 } else { 4 }];
+        let out = setup.command(args).stdout(full).output().unwrap();
+        let told = String::from_utf8_lossy(&out.stderr);
+        assert!(
+            out.status.code() == Some(1) && told.contains("it is closed"),
+            "{out:?}"
+        );
+    }
+    let rows = setup.run(&["session", "list", "--json"]).stdout;
+    let rows: Value = serde_json::from_slice(&rows).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert!(
+        rows.len() == 2 && rows.iter().all(|row| row["closed"] == true),
+        "{rows:?}"
+    );
 }
