@@ -152,6 +152,8 @@ pub struct Payer {
     refused: Refused,
     admin_url: String,
     stopped: Stopped,
+    /// All payments are stopped, and the ledger does not have that yet.
+    held: AtomicBool,
 }
 
 /// A payload that may now be charged. The ledger already says so: losing this value loses nothing.
@@ -192,6 +194,7 @@ impl Payer {
             bells: Bells::default(),
             admin_url: parts.admin_url,
             stopped: parts.stopped,
+            held: AtomicBool::new(false),
             clock: parts.clock,
             fresh: parts.fresh,
             sinks,

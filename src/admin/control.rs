@@ -51,9 +51,11 @@ impl Admin {
 
     /// What the ledger freezes, after what the operator's file does.
     pub(super) async fn frozen(&self) -> Result<Vec<serde_json::Value>, PostError> {
-        let stopped = self.parts.payer.is_stopped().then(by_file);
+        let payer = &self.parts.payer;
+        let stopped = payer.is_stopped_by_file().then(by_file);
+        let held = payer.is_held().then(by_signal);
         let kept = freezes(&*self.parts.ledger).await?;
-        Ok(stopped.into_iter().chain(kept).collect())
+        Ok(stopped.into_iter().chain(held).chain(kept).collect())
     }
 
     pub(super) async fn freeze(&self, body: &Bytes) -> Result<Answer, Problem> {
@@ -147,6 +149,11 @@ pub async fn approvals(ledger: &dyn Reader) -> Result<Vec<Asking>, PostError> {
 pub fn by_file() -> serde_json::Value {
     let why = format!("the file `{STOP_FILE}` in the state directory");
     value!({ "what": "all", "since": null, "why": why })
+}
+
+/// What a signal froze and the ledger does not have yet, in the same form.
+fn by_signal() -> serde_json::Value {
+    value!({ "what": "all", "since": null, "why": "SIGUSR1; the ledger does not have it yet" })
 }
 
 /// Everything that the ledger freezes. The operator's file is beside it: [`by_file`].

@@ -69,7 +69,7 @@ const WAITING: Family = Family::gauge(
 const FREEZES: Family = Family::gauge(
     "farepass_freezes",
     &[],
-    "Freezes in force: all, hosts, agents, and the file `freeze`.",
+    "Freezes in force: all, hosts, agents, the file `freeze`, and a SIGUSR1 that is not stored yet.",
 );
 const SESSIONS: Family = Family::gauge(
     "farepass_sessions",

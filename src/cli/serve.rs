@@ -9,7 +9,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::terminal::Talk;
 use super::{Command, Exit, Failure, Terminal, setup};
 use crate::app::{self, Options};
-use crate::budget::Frozen;
 use crate::config::Config;
 use crate::ledger::sessions::{DEFAULT, Named};
 use crate::money::Usd;
@@ -99,7 +98,7 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
             asked = signals.next() => match asked {
                 Asked::Stop => break,
                 Asked::Reload => running.reloader.ask(),
-                Asked::Freeze => freeze(&running.payer).await,
+                Asked::Freeze => running.payer.freeze_all("SIGUSR1").await,
             },
             () = running.failed() => {
                 return Err(Failure::new(Exit::Failed, "a part of the proxy ended by itself; this is a bug"));
@@ -116,12 +115,6 @@ async fn serve(terminal: &Terminal, config: Config, options: Options) -> Result<
             Exit::Failed,
             "stopped at once; payments that were open are in the ledger, and count",
         )),
-    }
-}
-
-async fn freeze(payer: &Payer) {
-    if let Err(error) = payer.freeze(Frozen::All, "SIGUSR1").await {
-        tracing::error!(%error, "the freeze could not be stored; stop this process to stop payments");
     }
 }
 
@@ -159,12 +152,12 @@ impl Signals {
     }
 
     /// Ends when it is told to stop once more. Who freezes meanwhile freezes what comes after the next start.
-    async fn stop(&mut self, payer: &Payer) {
+    async fn stop(&mut self, payer: &Arc<Payer>) {
         loop {
             match self.next().await {
                 Asked::Stop => return,
                 Asked::Reload => {}
-                Asked::Freeze => freeze(payer).await,
+                Asked::Freeze => payer.freeze_all("SIGUSR1").await,
             }
         }
     }

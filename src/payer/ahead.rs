@@ -140,7 +140,7 @@ impl Payer {
         question: &Question,
     ) -> Result<Asking, NotAsked> {
         let policy = self.policy();
-        let when = (&*self.clock, (self.stopped)());
+        let when = (&*self.clock, self.is_stopped());
         let asked = ask_ahead(
             &*self.ledger,
             &policy,

@@ -3,6 +3,11 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::Payer;
 use crate::budget::facts::key;
@@ -14,6 +19,9 @@ use crate::payment::{Asked, Reason, Refusal};
 
 /// The operator's file that stops all payments, as long as it is there: for who has no command at hand.
 pub const STOP_FILE: &str = "freeze";
+
+/// Between two attempts to store what stops all payments.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Is that file there?
 #[must_use]
@@ -29,16 +37,63 @@ pub(super) fn by_file() -> Refusal {
     Refusal::new(Reason::Frozen, detail)
 }
 
+/// The refusal of a payment while they are stopped and the ledger does not have it.
+fn held() -> Refusal {
+    let detail = "the operator stopped all payments with a signal";
+    Refusal::new(Reason::Frozen, detail)
+}
+
 impl Payer {
-    /// Did the operator stop all payments by other means than the ledger: a file?
+    /// Did the operator stop all payments by other means than the ledger: a file, or what the ledger does not have yet?
     #[must_use]
     pub fn is_stopped(&self) -> bool {
+        self.is_held() || self.is_stopped_by_file()
+    }
+
+    /// Did the operator's file?
+    #[must_use]
+    pub fn is_stopped_by_file(&self) -> bool {
         (self.stopped)()
+    }
+
+    /// Did a signal, which the ledger could not store yet?
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// Freezes all payments for somebody who gets no answer: at once, and in the ledger as soon as that takes it.
+    pub async fn freeze_all(self: &Arc<Self>, why: &'static str) {
+        if self.held.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Err(error) = self.store_freeze(why).await else {
+            return;
+        };
+        tracing::error!(%error, why, "the freeze could not be stored: payments are stopped as long as this process runs, and it is tried again");
+        let payer = Arc::clone(self);
+        tokio::spawn(async move {
+            while payer.is_held() {
+                sleep(RETRY).await;
+                if payer.is_held() && payer.store_freeze(why).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn store_freeze(&self, why: &str) -> Result<(), PostError> {
+        self.freeze(Frozen::All, why).await?;
+        self.held.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// May anything be paid here, by this agent?
     pub(super) fn thawed(&self, asked: &Asked) -> Result<(), Refusal> {
-        if self.is_stopped() {
+        if self.is_held() {
+            return Err(held());
+        }
+        if self.is_stopped_by_file() {
             return Err(by_file());
         }
         match self.ledger.frozen(&asked.host, &asked.session.agent) {
@@ -72,7 +127,8 @@ impl Payer {
         let time = self.clock.now();
         let known = self.holds(&what).await;
         unfreeze(&*self.ledger, what.clone(), time).await?;
-        if matches!(known, Ok(false)) {
+        let held = what == Frozen::All && self.held.swap(false, Ordering::AcqRel);
+        if matches!(known, Ok(false)) && !held {
             return Ok(());
         }
         tracing::warn!(%what, "payments are no longer frozen");

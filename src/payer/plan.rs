@@ -142,7 +142,7 @@ impl Payer {
     async fn only_seen(&self, asked: &Asked, approval: &Approval) -> Refusal {
         let past = Past {
             book: Some(&*self.ledger),
-            stopped: (self.stopped)(),
+            stopped: self.is_stopped(),
         };
         match passed(past, asked, approval).await {
             Ok(None) => refusals::observed(approval),

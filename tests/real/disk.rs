@@ -11,6 +11,7 @@ use farepass::ledger::{self, Filter};
 use farepass::money::Usd;
 use farepass::payment::SessionId;
 use rustix::process::{Resource, Rlimit, prlimit};
+use serde_json::{Value, json};
 
 use crate::support::agent::Ask;
 use crate::support::http::Answer;
@@ -292,4 +293,34 @@ fn a_receipt_that_came_while_nothing_could_be_stored_is_stored_before_the_end() 
     let states: Vec<_> = rows.iter().map(|r| &r["state"]).collect();
     assert_eq!(states, ["settled"], "{rows:?}");
     proxy.assert_verifies();
+}
+
+/// Whoever sends a signal gets no answer, and must not be told later that nothing came of it.
+#[test]
+fn a_freeze_by_signal_holds_while_it_cannot_be_stored_and_is_stored_then() {
+    let (_merchant, setup) = shop::open(|_, out| shop::sell("goods", out));
+    let proxy = setup.start();
+    let freezes = || {
+        let listed = proxy.setup.run(&["freeze", "--list", "--json"]);
+        serde_json::from_slice::<Value>(&listed.stdout).unwrap()
+    };
+    let other = rusqlite::Connection::open(proxy.setup.state().join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    proxy.freeze();
+    until("the word of it", Duration::from_secs(20), || {
+        proxy
+            .stderr()
+            .contains("the freeze could not be stored")
+            .then_some(())
+    });
+    assert_eq!(freezes(), json!([]));
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(buy(&proxy, 1).reason().as_deref(), Some("frozen"));
+    let stored = until("the freeze", Duration::from_secs(20), || {
+        Some(freezes()).filter(|all| all != &json!([]))
+    });
+    assert_eq!(stored[0]["why"], "SIGUSR1", "{stored}");
+    assert_eq!(buy(&proxy, 2).reason().as_deref(), Some("frozen"));
+    assert!(proxy.setup.run(&["unfreeze", "all"]).status.success());
+    assert_eq!(buy(&proxy, 3).status, 200);
 }
