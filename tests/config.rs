@@ -341,6 +341,7 @@ fn files_that_are_wrong_are_told_so() {
         top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"60000 USD\", max_fee: 1 }]"),
         top("wallets: [{ name: n, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"60000 USD\" }, { name: m, kind: lightning, networks: [lightning], backend: lnd, url: \"https://n.test\", secret_file: f, usd_per_btc: \"50000 USD\" }]"),
         top("wallets: [{ name: w, kind: local, key_file: k, networks: [lightning] }]"),
+        top("assets: [{ network: \"eip155:84532\", address: \"0x036cbd53842c5426634e7929541ec2318f3dcf7e\", symbol: USDC, decimals: 18, currency: USD }]"),
         top("assets: [{ network: lightning, address: BTC, symbol: BTC, decimals: 11, currency: USD }]"),
         top("tls: { client_certificates: [{ hosts: [], cert_file: c, key_file: k }] }"),
         top("tls: { client_certificates: [{ hosts: [\"*\"], cert_file: c, key_file: k }] }"),

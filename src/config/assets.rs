@@ -13,6 +13,7 @@ pub(super) fn read(
     priced: Vec<Asset>,
     problems: &mut Problems,
 ) -> Vec<Asset> {
+    let canonical = canonical_assets();
     let items = problems.keep(section.map_or(Ok(vec![]), Section::items));
     let mut added: Vec<Asset> = vec![];
     for item in items.unwrap_or_default() {
@@ -23,9 +24,14 @@ pub(super) fn read(
         if added.iter().any(|a| same(a, &asset)) {
             problems.push(place.error("this asset is listed twice"));
         }
+        // A fact of the chain: a price would be another one by powers of ten.
+        let built_in = canonical.iter().find(|c| same(c, &asset));
+        if let Some(known) = built_in.filter(|c| c.decimals != asset.decimals) {
+            let what = format!("this asset is built in and has {} decimals", known.decimals);
+            problems.push(place.key_error("decimals", what).hint("leave the entry out"));
+        }
         added.push(asset);
     }
-    let canonical = canonical_assets();
     let kept: Vec<_> = canonical
         .into_iter()
         .filter(|c| !added.iter().any(|a| same(a, c)))
