@@ -28,7 +28,11 @@ pub(super) fn read(
         let built_in = canonical.iter().find(|c| same(c, &asset));
         if let Some(known) = built_in.filter(|c| c.decimals != asset.decimals) {
             let what = format!("this asset is built in and has {} decimals", known.decimals);
-            problems.push(place.key_error("decimals", what).hint("leave the entry out"));
+            problems.push(
+                place
+                    .key_error("decimals", what)
+                    .hint("leave the entry out"),
+            );
         }
         added.push(asset);
     }

@@ -41,6 +41,10 @@ pub(super) fn fits(echo: &Echo, repeat: &Repeat<'_>) -> Result<(), Problem> {
         let detail = "the realm of the challenge names another host or port than the one asked";
         return Err(Problem::new(Reason::ResourceMismatch, detail));
     }
+    if is_shifted(echo, repeat.host) {
+        let detail = "id and realm of the challenge are one after the other those of another host";
+        return Err(Problem::new(Reason::ResourceMismatch, detail));
+    }
     if let Some(text) = &echo.digest
         && digest(text) != Some((repeat.body)())
     {
@@ -152,6 +156,14 @@ fn is_elsewhere(realm: &str, host: &str, port: u16) -> bool {
     let named = named.to_ascii_lowercase();
     let other_port = uri.as_ref().and_then(http::Uri::port_u16);
     !is_of(&named, host) || other_port.is_some_and(|p| p != port)
+}
+
+/// Might `id` end with the realm of another host? What is signed for `evm/charge` says both one after the other, and not
+/// where one ends (`Echo::nonce`): a relayed challenge may have part of its realm, or all of it, in its id.
+fn is_shifted(echo: &Echo, host: &str) -> bool {
+    let bound_by_nonce = echo.method == "evm";
+    let title = !echo.realm.contains('.') && echo.realm != host;
+    bound_by_nonce && title && echo.id.contains('.')
 }
 
 /// Is it this host, or a domain above it?
@@ -329,5 +341,22 @@ mod tests {
         assert!(!is_elsewhere("127.0.0.1", "127.0.0.1", 8080));
         assert!(!is_elsewhere("[::1]:8080", "::1", 8080));
         assert!(is_elsewhere("0.0.1", "127.0.0.1", 8080));
+    }
+
+    #[test]
+    fn a_realm_is_not_hidden_in_an_id() {
+        let shifted = |id: &str, realm: &str, method: &str| {
+            let echo = Echo {
+                id: id.into(),
+                realm: realm.into(),
+                method: method.into(),
+                ..Echo::default()
+            };
+            is_shifted(&echo, "api.example.com")
+        };
+        assert!(shifted("A1b2api.victim.tes", "t", "evm"));
+        assert!(shifted("A1b2api.victim.test", "", "evm"));
+        assert!(!shifted("A1b2", "Shop", "evm") && !shifted("a.b", "api.example.com", "evm"));
+        assert!(!shifted("a.b", "Shop", "tempo"));
     }
 }

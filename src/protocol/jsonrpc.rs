@@ -70,7 +70,8 @@ pub struct Call {
     pub(super) id: Id,
     /// Where the payment goes in, and what stands around it there.
     place: Place,
-    /// What differs between two sendings of one question: `id`, `_meta.progressToken`, `messageId`.
+    /// What differs between two sendings of one question: `id`, `messageId`, and of `_meta` the
+    /// `progressToken` and the trace (W3C Trace Context and Baggage).
     passing: Vec<Range<usize>>,
     /// The task of A2A that waits for the payment.
     task: Option<String>,
@@ -119,6 +120,20 @@ struct Params<'a> {
 struct Meta<'a> {
     #[serde(borrow)]
     progress_token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    traceparent: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tracestate: Option<&'a RawValue>,
+    #[serde(borrow)]
+    baggage: Option<&'a RawValue>,
+}
+
+impl<'a> Meta<'a> {
+    /// What every sending has anew.
+    fn passing(&self) -> impl Iterator<Item = &'a RawValue> {
+        let trace = [self.traceparent, self.tracestate, self.baggage];
+        std::iter::once(self.progress_token).chain(trace).flatten()
+    }
 }
 
 impl Call {
@@ -150,7 +165,7 @@ impl Call {
             }
             (_, Some(raw)) => {
                 let meta: Meta<'_> = object(raw)?;
-                passing.extend(meta.progress_token.map(|token| within(json, token)));
+                passing.extend(meta.passing().map(|part| within(json, part)));
                 Place::Meta(Meant::of(json, raw, true))
             }
             // `_meta: null` reads like none and is one.
@@ -207,7 +222,7 @@ impl Call {
     }
 
     /// The parts of `body` that make it this question: a client that asks again counts its `id` and its
-    /// `progressToken` on.
+    /// `progressToken` on, and has another span.
     pub fn question<'a>(&'a self, body: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let starts = std::iter::once(0).chain(self.passing.iter().map(|range| range.end));
         let ends = self.passing.iter().map(|range| range.start);

@@ -174,6 +174,13 @@ fn the_same_question_is_known_by_everything_but_its_number() {
     };
     let one = question(&ask("1", "1", "a", "5"));
     assert_eq!(question(&ask("2", "\"t\"", "a", "5")), one);
+    let traced = |span: &str| {
+        let trace = format!(
+            r#"1,"baggage":"b={span}","traceparent":"00-a-{span}-01","tracestate":"s={span}""#
+        );
+        question(&ask("1", &trace, "a", "5"))
+    };
+    assert_eq!(traced("1"), traced("2"));
     assert_ne!(question(&ask("1", "1", "b", "5")), one);
     assert_ne!(question(&ask("1", "1", "a", "6")), one);
     assert!(String::from_utf8(one).unwrap().contains(r#""id":5"#));
