@@ -17,6 +17,7 @@ pub(super) struct Activity {
     base: Instant,
     millis: AtomicU64,
     over: AtomicBool,
+    read: AtomicBool,
 }
 
 impl Activity {
@@ -26,7 +27,17 @@ impl Activity {
             base: Instant::now(),
             millis: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            read: AtomicBool::new(false),
         })
+    }
+
+    /// The body of the request was read to its end.
+    pub(super) fn read(&self) {
+        self.read.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Nothing moves any more.
@@ -59,6 +70,8 @@ pub(super) struct Pulse {
     unsent: AtomicBool,
     /// Exchanges whose answers have not come.
     asked: AtomicUsize,
+    /// An answer left before its request was read.
+    early: AtomicBool,
 }
 
 /// An exchange whose answer has not come: until it is dropped, nobody is silent for too long.
@@ -82,6 +95,15 @@ impl Pulse {
         if !self.moved.load(Ordering::Relaxed) {
             self.moved.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// An answer leaves before its request was read, and the connection ends with it.
+    pub(super) fn answers_early(&self) {
+        self.early.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_early(&self) -> bool {
+        self.early.load(Ordering::Relaxed)
     }
 
     /// Something is asked, and the time that its answer may take has bounds of its own.

@@ -79,6 +79,8 @@ impl Source {
 pub(super) struct Stream {
     source: Source,
     patience: Patience,
+    /// It is the request of an exchange.
+    asks: bool,
     _tail: Option<Box<Tail>>,
 }
 
@@ -96,8 +98,15 @@ impl Stream {
         Self {
             source,
             patience: Patience::new(idle, timer),
+            asks: false,
             _tail: None,
         }
+    }
+
+    /// The body of a request, which says when it was read.
+    pub(super) fn asking(mut self) -> Self {
+        self.asks = true;
+        self
     }
 
     /// A body of an exchange in which the other one moves too: it is silent when both are.
@@ -125,6 +134,12 @@ impl Stream {
                     && let Some(trailers) = frame.trailers_mut()
                 {
                     headers::clean_trailers(trailers);
+                }
+                if self.asks
+                    && (frame.is_none() || self.source.is_end())
+                    && let Some(both) = self.patience.both()
+                {
+                    both.read();
                 }
                 Poll::Ready(frame)
             }

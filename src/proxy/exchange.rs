@@ -44,9 +44,14 @@ impl Question {
         let both = (!body.is_end()).then(Activity::new);
         Self {
             parts,
-            body: Some(conn.body(body).beside(both.clone())),
+            body: Some(conn.body(body).beside(both.clone()).asking()),
             both,
         }
+    }
+
+    /// Has it a body that was not read to its end?
+    pub(super) fn is_unread(&self) -> bool {
+        self.both.as_ref().is_some_and(|both| !both.is_read())
     }
 
     /// All of it, once.
@@ -143,7 +148,7 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
         };
     }
     let answer = conn.stream(answer);
-    let answer = answer.map(|stream| stream.beside(question.both.take()));
+    let answer = answer.map(|stream| stream.beside(question.both.clone()));
     if token.is_none() && rpc::may_ask(conn, route, &replay, &answer) {
         return Box::pin(rpc::answered(conn, route.clone(), replay, answer)).await;
     }

@@ -43,6 +43,7 @@ mod identify;
 mod interim;
 mod io;
 mod lane;
+mod lingers;
 mod listen;
 mod lookups;
 mod open;

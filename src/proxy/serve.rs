@@ -26,6 +26,7 @@ use super::h2::serve::Connection;
 use super::headers;
 use super::interim::Preceded;
 use super::lane::Lane;
+use super::lingers::{self, Lingers};
 use super::outgoing::Outgoing;
 use super::pool::Place;
 use super::rest::Resting;
@@ -153,7 +154,7 @@ where
         .preserve_header_case(true)
         .auto_date_header(false);
     let mut bounds = Bounds::of(&conn, LULL);
-    let io = Noted::new(io, &bounds.pulse);
+    let io = Noted::new(Lingers::new(io, &bounds.pulse), &bounds.pulse);
     let io = Preceded::new(io, conn.lane.interim.as_ref());
     let io = Ahead::new(io, &conn.heads);
     let conn = Arc::new(conn);
@@ -204,9 +205,13 @@ fn answer(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Outgoing>, Infallible>> + use<> {
     let conn = Arc::clone(conn);
+    let long = lingers::is_long(&request);
     let mut question = Question::new(&conn, request.map(Source::Http1));
     async move {
-        let answer = exchange(&conn, &mut question).await;
+        let mut answer = exchange(&conn, &mut question).await;
+        if long && question.is_unread() {
+            lingers::before_all_was_read(&mut answer, &conn.pulse);
+        }
         Ok(Outgoing::of(answer, conn))
     }
 }

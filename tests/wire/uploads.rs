@@ -230,6 +230,40 @@ async fn a_merchant_that_answers_and_leaves_before_the_upload_is_over_is_heard()
     proxy.assert_well();
 }
 
+/// As many agents do: nothing is read before everything is written, and what cannot be written is an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_reaches_agents_that_write_everything_first() {
+    let origin = hasty().await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let agent = proxy.agent();
+    let mut lost = vec![];
+    for n in 0..20 {
+        let (mut wire, first) = match n % 2 {
+            0 => (agent.plain().await, "http://free.wire.test/413"),
+            _ => (agent.tls("free.wire.test", &["http/1.1"]).await, "/413"),
+        };
+        let head = format!(
+            "POST {first} HTTP/1.1\r\nHost: free.wire.test\r\nContent-Length: {}\r\nX-Free: 1\r\n\r\n",
+            8 << 20
+        );
+        let mut written = wire.write(head.as_bytes()).await;
+        for _ in 0..128 {
+            if written.is_ok() {
+                written = wire.write(&[b'x'; 1 << 16]).await;
+            }
+        }
+        if written.is_err() {
+            lost.push((n, written));
+            continue;
+        }
+        let answer = hear(&mut wire).await;
+        assert_eq!((answer.status(), answer.text().as_str()), (413, "heard"));
+        assert_eq!(answer.one("connection"), Some("close"));
+    }
+    assert!(lost.is_empty(), "{} of 20: {lost:?}", lost.len());
+    proxy.assert_well();
+}
+
 /// The same where the bytes are none of our business.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_merchant_says_before_it_leaves_a_tunnel_arrives() {
