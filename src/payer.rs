@@ -18,7 +18,7 @@ use crate::failpoint;
 use crate::ledger::{Ledger, PostError};
 use crate::money::Network;
 use crate::payment::{Asked, Challenge, Nonce, Payload, PaymentId, Refusal, Trace};
-use crate::policy::Policy;
+use crate::policy::{OnUnknown, Policy};
 use crate::settings::Unproven;
 use crate::wallet::Wallet;
 
@@ -356,6 +356,12 @@ impl Signed {
     #[must_use]
     pub fn id(&self) -> PaymentId {
         self.again.about.id()
+    }
+
+    /// May the same payload go out again where it is not known what became of it (`on_unknown`)?
+    #[must_use]
+    pub fn may_go_again(&self) -> bool {
+        self.again.on_unknown == OnUnknown::ResendSame
     }
 
     /// Where the exchange that it is for stands in a trace.

@@ -15,7 +15,7 @@ use super::files;
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Addresses of one name that are tried, of both families if it has both. More only delay the error.
-const ADDRESSES: usize = 8;
+const ADDRESSES: usize = 32;
 
 /// What was sent and is not confirmed for so long went nowhere: the path is dead. Without a bound the system tries
 /// for a quarter of an hour.
@@ -121,7 +121,7 @@ mod tests {
         let one = ["1.1.1.1:1", "2.2.2.2:1"].map(at);
         assert_eq!(in_turns(one.to_vec()), one);
         assert_eq!(in_turns(vec![]), []);
-        let v6 = (1..=9).map(|n| at(&format!("[::{n}]:1")));
+        let v6 = (1..=40).map(|n| at(&format!("[::{n}]:1")));
         let v4 = (1..=4).map(|n| at(&format!("1.1.1.{n}:1")));
         let turns = in_turns(v6.chain(v4).collect());
         assert_eq!(turns.len(), ADDRESSES);

@@ -306,18 +306,9 @@ pub(super) async fn send(
         ),
     }
     let upgrade = request.extensions_mut().remove::<Upgrade>();
-    let has_condition = CONDITIONS
-        .iter()
-        .any(|name| request.headers().contains_key(name));
     failpoint::reach("before-send");
     let (sent, trace) = (Instant::now(), signed.trace());
-    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
-    let mut answer = upstream.send(&conn.lane, &key, &mut request, None).await;
-    answer = answer.and_then(|answer| match answer.status() {
-        // "As you have it", to whom has nothing (RFC 9110 section 15.4.5): nothing was given for the money.
-        StatusCode::NOT_MODIFIED if !has_condition => Err(UpstreamError::Protocol),
-        _ => Ok(answer),
-    });
+    let mut answer = answered(conn, route, &signed, &mut request).await;
     failpoint::reach("after-send");
     payer.took(Step::Pay, sent, trace.as_ref());
     if answer.is_ok() {
@@ -350,6 +341,29 @@ pub(super) async fn send(
         return refusal;
     }
     conclude(conn, whole(conn, answer), settled, &payload)
+}
+
+/// What the merchant says to a request with its payment. Where it says that it did not look at it (RFC 9113 section
+/// 8.7), the very same goes once more, on another connection: a payload is charged once, whoever has it.
+async fn answered(
+    conn: &Conn,
+    route: &Route,
+    signed: &Signed,
+    request: &mut Request<Body>,
+) -> Result<Response<Source>, UpstreamError> {
+    let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
+    let has = |name| request.headers().contains_key(name);
+    let has_condition = CONDITIONS.iter().any(has);
+    let spare = signed.may_go_again().then(|| replay::twin(request));
+    let mut answer = upstream.send(&conn.lane, &key, request, None).await;
+    if let (Err(UpstreamError::Refused), Some(mut same)) = (&answer, spare.flatten()) {
+        answer = upstream.send(&conn.lane, &key, &mut same, None).await;
+    }
+    answer.and_then(|answer| match answer.status() {
+        // "As you have it", to whom has nothing (RFC 9110 section 15.4.5): nothing was given for the money.
+        StatusCode::NOT_MODIFIED if !has_condition => Err(UpstreamError::Protocol),
+        _ => Ok(answer),
+    })
 }
 
 /// An answer whose body is still to come.

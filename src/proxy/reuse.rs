@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use tokio::sync::OwnedMutexGuard;
 
 use super::body::{Body, Source};
 use super::exchange::{Route, delivered};
+use super::failure::UpstreamError;
+use super::pool::Key;
 use super::purchase::carry;
 use super::refuse;
 use super::replay::{Replay, UPLOAD, twin};
@@ -57,8 +60,14 @@ pub(super) async fn ask(
         return Box::pin(with_token(conn, route, token, first, replay)).await;
     }
     let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
+    let bodyless = first.body().is_end_stream();
     let sent = upstream.send(&conn.lane, &key, first, Some(&replay.head));
-    match sent.await {
+    let mut sent = sent.await;
+    // One without a body went twice.
+    if matches!(sent, Err(UpstreamError::Refused)) && !bodyless {
+        sent = Box::pin(unseen(conn, &key, replay)).await;
+    }
+    match sent {
         Ok(answer) => Ok(Came {
             answer,
             token: None,
@@ -66,6 +75,18 @@ pub(super) async fn ask(
         }),
         Err(e) => Err(refuse::gateway(&e)),
     }
+}
+
+/// Once more a request that the merchant did not look at (RFC 9113 section 8.7), where its body was kept.
+async fn unseen(
+    conn: &Conn,
+    key: &Key,
+    replay: &mut Replay,
+) -> Result<Response<Source>, UpstreamError> {
+    let again = replay.fork(Some(UPLOAD)).await;
+    let mut again = again.map_err(|_| UpstreamError::Refused)?;
+    let upstream = &conn.proxy.upstream;
+    upstream.send(&conn.lane, key, &mut again, None).await
 }
 
 /// A 402 asks for another payment, as it would have without the token; a 401 says nothing about the agent,

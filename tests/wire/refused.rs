@@ -1,7 +1,7 @@
 //! Streams that a merchant of HTTP/2 refuses without a look at them (RFC 9113 section 8.7).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -164,21 +164,67 @@ async fn a_merchant_that_refuses_everything_is_asked_twice() {
     proxy.assert_well();
 }
 
-/// Threat M-11: a merchant that took the payment may say that it did not.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_payment_that_was_refused_unseen_is_not_sent_again_unasked() {
-    let (origin, mut frames) = merchant(|stream| {
+/// A shop for HTTP/2 that refuses the first `refuses` requests with a payment.
+async fn shop(refuses: usize) -> (Origin, mpsc::UnboundedReceiver<Frame>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    merchant(move |stream| {
         let terms = challenge();
         let terms = [(":status", "402"), ("payment-required", &*terms)];
-        match stream {
-            1 => frame(HEADERS, WHOLE, stream, &fields(&terms)),
-            _ => refusal(stream),
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => frame(HEADERS, WHOLE, stream, &fields(&terms)),
+            n if n <= refuses => refusal(stream),
+            _ => whole(stream),
         }
     })
+    .await
+}
+
+/// Threat M-11: a merchant that took the payment may say that it did not. So it gets the same once more and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_was_refused_unseen_goes_once_more_and_is_the_same() {
+    let is_payment = |frame: &Frame| frame.kind == HEADERS && frame.payload.len() > 500;
+    for (refuses, body) in [(1, &b""[..]), (1, b"body"), (2, b"")] {
+        let (origin, mut frames) = shop(refuses).await;
+        let mut proxy = Proxy::start(&origin, |_| {}).await;
+        let method = if body.is_empty() { "GET" } else { "POST" };
+        let said = outcome(&proxy, "pay.wire.test", method, body).await;
+        let status = if refuses == 1 { 200 } else { 502 };
+        assert_eq!(said, Outcome::Status(status));
+        let got = std::iter::from_fn(|| frames.try_recv().ok());
+        let got: Vec<_> = got.filter(is_payment).collect();
+        assert_eq!(got.len(), 2, "payments");
+        proxy.assert_well();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_was_refused_unseen_is_held_where_the_rule_says_so() {
+    let (origin, mut frames) = shop(1).await;
+    let mut proxy = Proxy::start(&origin, |config| {
+        config["rules"][0]["pay"]["on_unknown"] = "hold".into();
+    })
     .await;
-    let mut proxy = Proxy::start(&origin, |_| {}).await;
     let said = outcome(&proxy, "pay.wire.test", "GET", b"").await;
     assert_ne!(said, Outcome::Status(200));
     assert_eq!(requests(&mut frames), 2);
+    proxy.assert_well();
+}
+
+/// A body that was kept for a payment serves here too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_was_refused_unseen_is_sent_once_more_where_it_was_kept() {
+    let (origin, mut frames) = merchant(|stream| match stream {
+        1 => refusal(stream),
+        _ => whole(stream),
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    let said = outcome(&proxy, "pay.wire.test", "POST", b"body").await;
+    assert_eq!(said, Outcome::Status(200));
+    let frames: Vec<_> = std::iter::from_fn(|| frames.try_recv().ok()).collect();
+    let bodies = frames
+        .iter()
+        .filter(|f| f.kind == DATA && f.payload == b"body");
+    assert_eq!(bodies.count(), 2);
     proxy.assert_well();
 }
