@@ -12,6 +12,7 @@ use super::foresee::{Past, passed};
 use super::rates::Places;
 use super::{Payer, SKEW, refusals};
 use crate::clock::Timestamp;
+use crate::event::SpendEvent;
 use crate::payment::{ApprovalId, Asked, Challenge, Instruction, Nonce, Problem, Reason, Refusal};
 use crate::policy::{self, Approval, Facts, Known, Mode, Policy};
 use crate::protocol::{self, Protocol, Terms};
@@ -105,7 +106,7 @@ impl Payer {
                 Err(stuck) => Err(stuck),
             };
             match planned {
-                Ok(plan) => return Ok(plan),
+                Ok(plan) => return self.first_sale(asked, about, plan).await,
                 Err(Stuck::Offer(refusal)) => {
                     first.get_or_insert(refusal);
                     let others = &mut left.to_mut().requirements;
@@ -118,6 +119,38 @@ impl Payer {
                 Err(Stuck::All(refusal)) => return Err(refusal),
             }
         }
+    }
+
+    /// While nobody knows whether an invoice was paid that buys a token, no other of that origin is paid for the
+    /// session: the token might be good for both, and whoever may still be paid for the first may be paid for all.
+    async fn first_sale<'a>(
+        &self,
+        asked: &Asked,
+        about: &About,
+        plan: Plan<'a>,
+    ) -> Result<Plan<'a>, Refusal> {
+        if !protocol::is_token(&plan.approval.requirement) {
+            return Ok(plan);
+        }
+        let open = self.ledger.open().await;
+        let open = open.map_err(|problem| refusals::of_post(&problem, &plan.approval))?;
+        let (session, host) = (&asked.session.id, about.host());
+        let same = |event: &SpendEvent| {
+            event.protocol == plan.approval.requirement.protocol
+                && event.session == *session
+                && event.host == host
+        };
+        let Some((_, event)) = open.into_iter().find(|(_, event)| same(event)) else {
+            return Ok(plan);
+        };
+        let detail = "an invoice of this host is on its way, and nobody knows yet whether it was paid: no other is paid meanwhile";
+        Err(Refusal {
+            rule: Some(plan.approval.rule.clone()),
+            price: Some(plan.approval.price),
+            payment: Some(event.id),
+            retryable: true,
+            ..Refusal::new(Reason::OutcomeUnknown, detail)
+        })
     }
 
     /// May anything be signed at all for this request, whatever the offer?

@@ -1,6 +1,7 @@
 //! What a CONNECT tunnel carries: TLS that is opened here, plain HTTP, or bytes that are none of our
 //! business. Anything else is closed: a blind tunnel would be a way around the policy.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 
@@ -90,10 +91,16 @@ async fn something(proxy: &Proxy, stream: &mut Client, first: Bytes) -> io::Resu
 /// Ends the client's TLS here, with a certificate for the target, and serves what is inside.
 pub(super) async fn intercept(
     proxy: Arc<Proxy>,
-    io: Rewound<Client>,
+    mut io: Rewound<Client>,
     passage: Passage,
 ) -> io::Result<Service> {
-    proxy.flood.leaf(&passage.session.id.0).await;
+    let mut said = BytesMut::new();
+    tokio::select! {
+        biased;
+        () = proxy.flood.leaf(&passage.session.id.0) => {}
+        gone = gone(&mut io, &mut said) => return Err(gone),
+    }
+    io.unread(said.freeze());
     let target = &passage.target;
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
@@ -113,6 +120,22 @@ pub(super) async fn intercept(
         _ => serve::Over::TlsH1,
     };
     Ok(serve::tunnelled(proxy, Sliced::new(tls), passage, over))
+}
+
+/// Bytes of a greeting that are read before its turn.
+const GREETING: usize = 16 * 1024;
+
+/// Ends when the client does. Whoever waits for its turn and leaves must not stand in others' way (threats D-01, T-16).
+/// What it says until then is in `said`.
+async fn gone(io: &mut Rewound<Client>, said: &mut BytesMut) -> io::Error {
+    while said.len() < GREETING {
+        match io.read_buf(said).await {
+            Ok(1..) => {}
+            Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+            Err(e) => return e,
+        }
+    }
+    pending().await
 }
 
 /// `unrecognized_name`, fatal (RFC 6066 section 3), in the clear as nothing is agreed yet: a client
