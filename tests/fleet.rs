@@ -675,8 +675,53 @@ async fn a_clock_that_runs_ahead_reserves_nothing() {
     behind.time = Timestamp(5);
     ledger.post(reserve(3, 1)).await.unwrap();
     let newest = ledger.newest().await.unwrap();
-    ledger.post(behind).await.unwrap();
+    // What others paid since would be in another window.
+    let said = ledger.post(behind).await.unwrap_err().to_string();
+    assert!(said.contains("behind the newest record"), "{said}");
+    let mut close = reserve(2, 1);
+    close.time = Timestamp(newest.0 - 50_000);
+    ledger.post(close).await.unwrap();
+    ledger
+        .post(told(
+            2,
+            Timestamp(5),
+            State::Settled,
+            Entry::Settle {
+                id: PaymentId(2),
+                charged: Usd(1),
+            },
+        ))
+        .await
+        .unwrap();
     assert!(ledger.newest().await.unwrap() >= newest, "no step back");
+}
+
+/// What nobody waits for is of money that was spent.
+#[tokio::test]
+async fn what_the_database_refuses_for_a_while_is_stored_later() {
+    let Some(server) = server() else { return };
+    let ledger = open(&server.place("refuses"));
+    ledger.post(session(100)).await.unwrap();
+    ledger.post(reserve(1, 7)).await.unwrap();
+    let run = |sql: &str| {
+        let (done, said) = server.sql("postgres", sql);
+        assert!(done, "{said}");
+    };
+    run("ALTER TABLE refuses.farepass_counted RENAME TO elsewhere");
+    let settle = Entry::Settle {
+        id: PaymentId(1),
+        charged: Usd(5),
+    };
+    let settled = told(1, wall(), State::Settled, settle);
+    ledger.post_soon(settled, Box::new(|_| {})).await;
+    assert!(ledger.post(reserve(2, 1)).await.is_err());
+    run("ALTER TABLE refuses.elsewhere RENAME TO farepass_counted");
+    eventually("the receipt", async || {
+        let row = ledger.session(&SessionId("s".into())).await.unwrap();
+        row.unwrap().spent == Usd(5)
+    })
+    .await;
+    whole(&ledger).await;
 }
 
 /// Nobody else's payload is dead because one machine's clock is ahead.

@@ -12,9 +12,9 @@ use crate::ledger::sealed::Sealed;
 use crate::ledger::{PostError, Posted};
 use crate::payment::{PaymentId, SessionId};
 
-/// A payment decided by a clock so far (milliseconds) ahead of the database's could be in a window that
-/// has not begun for anybody else.
-const AHEAD_MAX: u64 = 60_000;
+/// A payment decided by a clock so far (milliseconds) ahead of the database's could be in a window that has not begun for
+/// anybody else, and one decided so far behind what is in the chain in one that is over for everybody else.
+const APART_MAX: u64 = 60_000;
 
 /// See the module.
 pub(super) struct Batch {
@@ -66,12 +66,8 @@ pub(super) struct Changed {
 impl Batch {
     /// Judges a post and notes what has to be written, unless the book refuses it.
     pub(super) fn enter(&mut self, post: &Sealed) -> Result<Posted, PostError> {
-        let ahead = post.time.0.saturating_sub(self.wall.0);
-        if post.reserves() && ahead > AHEAD_MAX {
-            return Err(PostError::Unavailable(format!(
-                "this machine's clock is {} s ahead of the database's",
-                ahead / 1000
-            )));
+        if post.reserves() {
+            self.timely(post.time)?;
         }
         let mut undo = Vec::with_capacity(post.entries.len());
         let mut dirty = Dirty::default();
@@ -97,6 +93,24 @@ impl Batch {
         self.dirty.facts.append(&mut dirty.facts);
         self.append(post);
         Ok(Posted::new(self.head.seq, &self.book, &post.entries))
+    }
+
+    /// Is it decided in the time of everybody else?
+    fn timely(&self, at: Timestamp) -> Result<(), PostError> {
+        let ahead = at.0.saturating_sub(self.wall.0);
+        let behind = self.time.0.saturating_sub(at.0);
+        let said = match (ahead > APART_MAX, behind > APART_MAX) {
+            (true, _) => format!(
+                "this machine's clock is {} s ahead of the database's",
+                ahead / 1000
+            ),
+            (_, true) => format!(
+                "this machine's clock is {} s behind the newest record of the ledger",
+                behind / 1000
+            ),
+            (false, false) => return Ok(()),
+        };
+        Err(PostError::Unavailable(said))
     }
 
     /// A retry is told so, whatever is left of the budgets; but a session that is over, or a freeze, comes first.

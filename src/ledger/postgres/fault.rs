@@ -136,8 +136,9 @@ fn of_code(code: &str, said: String) -> Fault {
     match code {
         // lock_not_available, query_canceled: the time that we set was over.
         "55P03" | "57014" => return Fault::Conflict(said),
-        // read_only_sql_transaction: this server is no primary any more.
-        "25006" | "25P03" => return Fault::Lost(said),
+        // read_only_sql_transaction: this server is no primary any more. in_failed_sql_transaction: of something else, which
+        // was not heard.
+        "25006" | "25P02" | "25P03" => return Fault::Lost(said),
         "3D000" | "42501" => return Fault::Denied(said),
         "XX001" | "XX002" => return Fault::Records(said),
         _ => {}

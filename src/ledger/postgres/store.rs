@@ -97,7 +97,9 @@ impl Stores {
 
     /// Writes it all; durable with the commit that follows.
     pub(super) async fn store(&self, client: &Client, batch: &Batch) -> Result<(), Fault> {
+        // In this order, so that the first error is told, and not that those behind it had no transaction.
         tokio::try_join!(
+            biased;
             self.store_records(client, batch),
             self.store_sums(client, batch),
             self.store_payments(client, batch),

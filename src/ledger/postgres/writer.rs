@@ -159,8 +159,10 @@ impl Writer {
                 Err(fault @ Fault::Statement(_)) => {
                     let why = PostError::from(fault);
                     tracing::error!(error = %why, "the ledger's database refused what was to be stored");
-                    for post in posts {
-                        post.reply.tell(Err(why.clone()));
+                    // What became of money that was spent is tried again, however long that lasts.
+                    self.keep(posts, &why);
+                    if !self.kept.is_empty() {
+                        self.retry.get_or_insert(Instant::now() + RETRY_MAX);
                     }
                 }
                 Err(fault) => {
