@@ -660,6 +660,17 @@ async fn a_request_that_is_not_where_it_belongs_is_found() {
         let problems = ledger.verify().await.unwrap().problems;
         assert!(problems[0].contains("request"), "{problems:?}");
     }
+    assert!(
+        server
+            .sql(
+                "postgres",
+                "UPDATE astray.farepass_record SET payment = NULL"
+            )
+            .0
+    );
+    let problems = ledger.verify().await.unwrap().problems;
+    let lost = |problem: &String| problem.contains("the newest record of");
+    assert!(problems.iter().any(lost), "{problems:?}");
 }
 
 #[tokio::test]

@@ -760,3 +760,19 @@ async fn a_full_disk_stops_payments() {
     assert!(output.status.success(), "{text}{errors}");
     assert!(text.contains("mended after"), "{text}{errors}");
 }
+
+/// Lists and exports find payments by their records.
+#[tokio::test]
+async fn a_record_that_no_payment_finds_is_told() {
+    let dir = filled().await;
+    let file = state(&dir).join("ledger.db");
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other
+        .execute("UPDATE record SET payment = NULL", [])
+        .unwrap();
+    drop(other);
+    let book = ledger::read(&state(&dir)).unwrap();
+    let problems = book.verify().await.unwrap().problems;
+    let lost = |problem: &String| problem.contains("the newest record of");
+    assert!(problems.iter().any(lost), "{problems:?}");
+}

@@ -38,6 +38,10 @@ const REQUESTS: &str = "SELECT p.id, p.request, r.event
   WHERE r.event IS NOT NULL AND (p.request IS NOT NULL
     OR p.owner IS NOT NULL AND p.until > (SELECT time FROM farepass_head))";
 
+/// Payments that lists and sums do not find, as their newest record names another or none.
+const ASTRAY: &str = "SELECT p.id FROM farepass_payment p JOIN farepass_record r ON r.seq = p.last
+  WHERE r.event IS NOT NULL AND r.payment IS DISTINCT FROM p.id LIMIT 20";
+
 impl Survey {
     pub(super) async fn begin(link: &Link) -> Result<Self, Fault> {
         let client = link.connect(Purpose::Survey).await?;
@@ -161,6 +165,10 @@ impl Survey {
             .filter_map(|(key, fact)| Some((key, fact?)));
         audit.check_facts(facts);
         self.check_requests(&mut audit).await?;
+        for row in &self.ask(ASTRAY, &[]).await? {
+            let id = rows::payment_id(row, 0)?;
+            audit.problem(format!("the newest record of {id} is not found by it"));
+        }
         Ok(audit.report())
     }
 

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use crate::ledger::Report;
 use crate::ledger::audit::{Audit, Seen};
 use crate::ledger::sealed::number_of_hash;
+use crate::payment::PaymentId;
 
 use super::facts;
 use super::nonces;
@@ -42,10 +43,24 @@ fn walk(connection: &Connection) -> Result<Report, Fault> {
         Ok((id, Seen::new(last, payment.as_ref())))
     })?;
     audit.check_payments(payments.into_iter());
+    for id in astray(connection)? {
+        audit.problem(format!("the newest record of {id} is not found by it"));
+    }
     audit.check_nonces(number_of_hash, nonces::all(connection)?.into_iter());
     audit.check_sessions(store::sessions(connection)?.into_iter());
     audit.check_facts(facts::all(connection)?.into_iter());
     Ok(audit.report())
+}
+
+/// Payments that lists and sums do not find, as their newest record names another or none.
+const ASTRAY: &str = "SELECT p.id FROM payment p JOIN record r ON r.seq = p.last
+  WHERE r.event IS NOT NULL AND r.payment IS NOT p.id LIMIT 20";
+
+fn astray(connection: &Connection) -> Result<Vec<PaymentId>, Fault> {
+    let mut statement = connection.prepare(ASTRAY)?;
+    let ids =
+        statement.query_and_then([], |row| Ok(PaymentId(u128::from_be_bytes(row.get(0)?))))?;
+    ids.collect()
 }
 
 /// What SQLite itself finds wrong with trees and indexes.
