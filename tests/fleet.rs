@@ -682,13 +682,18 @@ async fn a_clock_that_runs_ahead_reserves_nothing() {
     early.time = wall().after_secs(600);
     let said = ledger.post(early).await.unwrap_err().to_string();
     assert!(said.contains("clock"), "{said}");
+    // Nobody has paid yet, and others will.
+    let mut late = reserve(1, 1);
+    late.time = Timestamp(wall().0 - 600_000);
+    let said = ledger.post(late).await.unwrap_err().to_string();
+    assert!(said.contains("behind the database"), "{said}");
     let mut behind = reserve(2, 1);
     behind.time = Timestamp(5);
     ledger.post(reserve(3, 1)).await.unwrap();
     let newest = ledger.newest().await.unwrap();
     // What others paid since would be in another window.
     let said = ledger.post(behind).await.unwrap_err().to_string();
-    assert!(said.contains("behind the newest record"), "{said}");
+    assert!(said.contains("behind the database"), "{said}");
     let mut close = reserve(2, 1);
     close.time = Timestamp(newest.0 - 50_000);
     ledger.post(close).await.unwrap();

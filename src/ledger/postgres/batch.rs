@@ -13,7 +13,7 @@ use crate::ledger::{PostError, Posted};
 use crate::payment::{PaymentId, SessionId};
 
 /// A payment decided by a clock so far (milliseconds) ahead of the database's could be in a window that has not begun for
-/// anybody else, and one decided so far behind what is in the chain in one that is over for everybody else.
+/// anybody else, and one decided so far behind it, or behind what is in the chain, in one that is over for everybody else.
 const APART_MAX: u64 = 60_000;
 
 /// See the module.
@@ -98,14 +98,14 @@ impl Batch {
     /// Is it decided in the time of everybody else?
     fn timely(&self, at: Timestamp) -> Result<(), PostError> {
         let ahead = at.0.saturating_sub(self.wall.0);
-        let behind = self.time.0.saturating_sub(at.0);
+        let behind = self.wall.max(self.time).0.saturating_sub(at.0);
         let said = match (ahead > APART_MAX, behind > APART_MAX) {
             (true, _) => format!(
                 "this machine's clock is {} s ahead of the database's",
                 ahead / 1000
             ),
             (_, true) => format!(
-                "this machine's clock is {} s behind the newest record of the ledger",
+                "this machine's clock is {} s behind the database's",
                 behind / 1000
             ),
             (false, false) => return Ok(()),

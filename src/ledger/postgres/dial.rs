@@ -154,6 +154,10 @@ impl Way {
                 );
             }
         };
+        // The first of several may be the one that is gone, and then nothing answers.
+        let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+        let each = CONNECT / u32::try_from(hosts.clamp(1, 4)).unwrap_or(1);
+        let each = each.mul_f32(if hosts > 1 { 0.8 } else { 1.0 });
         config
             .ssl_mode(if secured {
                 SslMode::Require
@@ -161,7 +165,7 @@ impl Way {
                 SslMode::Disable
             })
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .connect_timeout(CONNECT)
+            .connect_timeout(each)
             .tcp_user_timeout(SILENT)
             .keepalives_idle(SILENT)
             .keepalives_interval(Duration::from_secs(2))
@@ -356,6 +360,20 @@ mod tests {
             assert_eq!(way.secured, secured, "{url}");
             let required = way.config.get_ssl_mode() == SslMode::Require;
             assert_eq!(required, secured, "{url}");
+        }
+    }
+
+    /// There is time for the second where the first does not answer.
+    #[test]
+    fn no_host_of_several_has_all_the_time() {
+        for (hosts, most) in [
+            ("a.example", 5000),
+            ("a.example,b.example", 2000),
+            ("a,b,c,d,e,f", 1000),
+        ] {
+            let way = dial(&format!("postgres://u:p@{hosts}/d")).unwrap().way();
+            let each = way.config.get_connect_timeout().unwrap();
+            assert!(each.as_millis().abs_diff(most) < 2, "{hosts}: {each:?}");
         }
     }
 

@@ -138,7 +138,9 @@ fn of_code(code: &str, said: String) -> Fault {
         "55P03" | "57014" => return Fault::Conflict(said),
         // read_only_sql_transaction: this server is no primary any more. in_failed_sql_transaction: of something else, which
         // was not heard.
-        "25006" | "25P02" | "25P03" => return Fault::Lost(said),
+        // feature_not_supported: what a standby says to a transaction that wants to write. invalid_sql_statement_name: of
+        // another connection, behind a pooler.
+        "0A000" | "25006" | "25P02" | "25P03" | "26000" => return Fault::Lost(said),
         "3D000" | "42501" => return Fault::Denied(said),
         "XX001" | "XX002" => return Fault::Records(said),
         _ => {}

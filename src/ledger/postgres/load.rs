@@ -107,6 +107,7 @@ impl Loads {
         let numbers: Vec<i64> = numbers.copied().collect();
         let below: Vec<String> = entries().filter_map(Entry::facts_below).collect();
         let (sessions, payments, nonces, facts, repeats) = tokio::try_join!(
+            biased; // the first error is the one that says why
             some(client, &self.sessions, &sessions),
             some(client, &self.payments, &payments),
             some(client, &self.nonces, &numbers),

@@ -141,7 +141,7 @@ impl Writer {
     /// Enters posts, some at a time where one of them is refused by the database itself.
     async fn enter(&mut self, posts: Vec<Waiting>, until: Instant) -> Result<(), PostError> {
         let mut todo = vec![posts];
-        let mut outcome = Ok(());
+        let (mut outcome, mut later) = (Ok(()), Ok(()));
         while let Some(mut posts) = todo.pop() {
             if posts.is_empty() {
                 continue;
@@ -163,6 +163,7 @@ impl Writer {
                     self.keep(posts, &why);
                     if !self.kept.is_empty() {
                         self.retry.get_or_insert(Instant::now() + RETRY_MAX);
+                        later = Err(why);
                     }
                 }
                 Err(fault) => {
@@ -172,7 +173,7 @@ impl Writer {
                 }
             }
         }
-        outcome
+        outcome.and(later)
     }
 
     /// One transaction, tried until it is answered, refused, or the time is over. What is answered or in
