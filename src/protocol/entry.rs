@@ -38,6 +38,8 @@ pub(super) struct Dialect {
     pub(super) schemes: &'static [&'static str],
     /// Does it have Permit2?
     pub(super) permits: bool,
+    /// Does a payment repeat the entry that it is for?
+    pub(super) echoes: bool,
 }
 
 /// What a version 2 challenge says once for all of its entries.
@@ -247,7 +249,7 @@ fn fill(
             .or_else(|| media_type(entry.mime_type)),
         offer: Arc::default(),
     };
-    let mut offer = offer(raw, shared)?;
+    let mut offer = offer(dialect, raw, shared)?;
     if let Some(signed) = &shared.signed {
         let here = signed.iter().filter(|offered| offered.is_for(&requirement));
         offer.signed = Signed::Offers(here.map(Offered::offer).collect());
@@ -257,9 +259,10 @@ fn fill(
 }
 
 /// What the payload will echo, if that is short enough to be sent.
-fn offer(raw: &str, shared: &Shared) -> Result<Offer, Problem> {
+fn offer(dialect: &Dialect, raw: &str, shared: &Shared) -> Result<Offer, Problem> {
     let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |t| t.len());
-    if raw.len() + length(&shared.resource) + length(&shared.extensions) > ECHO_MAX {
+    let echo = raw.len() + length(&shared.resource) + length(&shared.extensions);
+    if dialect.echoes && echo > ECHO_MAX {
         let detail = format!("an entry with its echo is longer than {ECHO_MAX} bytes");
         return Err(Problem::new(Reason::LimitsExceeded, detail));
     }

@@ -32,6 +32,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     network: v1_network,
     schemes: &["exact"],
     permits: false,
+    echoes: false,
 };
 
 /// x402 version 1.

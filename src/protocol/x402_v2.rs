@@ -31,6 +31,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     network,
     schemes: &["exact", "upto"],
     permits: true,
+    echoes: true,
 };
 
 /// x402 version 2.

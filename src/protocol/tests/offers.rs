@@ -340,3 +340,12 @@ fn version_1_is_read_from_json_bodies_only() {
         );
     }
 }
+
+/// Its payment repeats nothing of the entry, and schemas of what is sold are long.
+#[test]
+fn an_entry_of_version_1_may_be_long() {
+    let mut entry = v1_entry();
+    entry["outputSchema"] = json!({"properties": "x".repeat(60_000)});
+    let body = json!({"x402Version": 1, "accepts": [entry]}).to_string();
+    assert_eq!(told(&v1_text(&body)), "1");
+}
