@@ -59,6 +59,12 @@ pub(super) fn read(headers: &HeaderMap) -> Vec<Asks> {
     all
 }
 
+/// Are there more than are read? What is not read may ask for a payment as well.
+pub(super) fn beyond(read: &[Asks]) -> Option<Problem> {
+    let detail = format!("more than {} challenges are not read", CHALLENGES_MAX - 1);
+    (read.len() >= CHALLENGES_MAX).then(|| Problem::new(Reason::LimitsExceeded, detail))
+}
+
 /// Does any line mention this scheme? Cheap, and true more often than [`read`] finds one.
 pub(super) fn mentions(headers: &HeaderMap, scheme: &str) -> bool {
     let same = |part: &[u8]| part.eq_ignore_ascii_case(scheme.as_bytes());

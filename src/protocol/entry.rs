@@ -10,7 +10,6 @@ use super::encoding::{not_json, object};
 use super::statements::Offered;
 use crate::money::{Amount, Network, NotAmount};
 use crate::payment::{Challenge, Offer, Problem, Reason, Requirement, Signed};
-use crate::scheme;
 
 mod standing;
 
@@ -158,7 +157,7 @@ fn read(dialect: &Dialect, raw: &str, shared: &Shared) -> Result<Requirement, Pr
     let scheme = word(entry.scheme)
         .ok_or_else(|| Problem::new(Reason::MalformedChallenge, "an entry names no scheme"))?;
     let unpaid = unpaid_scheme(dialect, &scheme);
-    let foreign = scheme::knows(&scheme);
+    let foreign = super::speaks(&scheme);
     let filled = fill(dialect, &entry, scheme, raw, shared);
     match unpaid {
         None => filled,

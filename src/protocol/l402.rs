@@ -75,7 +75,9 @@ impl Protocol for L402 {
 
     fn read(&self, head: &response::Parts, _body: Option<&[u8]>, into: &mut Challenge) {
         let mut offers: Vec<(bool, Requirement)> = vec![];
-        for asks in authenticate::read(&head.headers) {
+        let all = authenticate::read(&head.headers);
+        into.problems.extend(authenticate::beyond(&all));
+        for asks in all {
             if !SCHEMES.contains(&&*asks.scheme) {
                 continue;
             }
@@ -103,13 +105,18 @@ impl Protocol for L402 {
             now,
             ..
         } = terms;
-        let (_, invoice) = reread(requirement)?;
+        let (entry, invoice) = reread(requirement)?;
         if asset.network != invoice.network || asset.address != ASSET {
             let detail = "the asset is not the one that was priced";
             return Err(Problem::new(Reason::AssetNotAllowed, detail));
         }
         if invoice.expires < now.secs().saturating_add(MARGIN) {
             let detail = "the invoice has expired, or does so within seconds";
+            return Err(Problem::new(Reason::ChallengeExpired, detail));
+        }
+        let until = macaroon::read(&entry.token).valid_until;
+        if until.is_some_and(|until| until < now.secs().saturating_add(MARGIN)) {
+            let detail = "the token is of no use any more, or within seconds";
             return Err(Problem::new(Reason::ChallengeExpired, detail));
         }
         let fee = asset.fee.most(invoice.amount_msat.into());

@@ -186,7 +186,7 @@ impl Answer {
         } else if failed {
             let x402 = outcome.structured_content.and_then(x402_content);
             let x402 = x402.or_else(|| meta.x402_error.and_then(x402_error));
-            x402.or_else(|| meta.mpp_required.and_then(mpp).map(plain))
+            both(x402, meta.mpp_required.and_then(mpp))
         } else {
             None
         };
@@ -217,7 +217,10 @@ impl Answer {
         let challenge = match failure.code {
             // A2A has no errors that ask for money.
             _ if call.method == Method::Message => None,
-            X402_CODE => failure.data.and_then(x402),
+            X402_CODE => {
+                let x402 = failure.data.and_then(x402).map(|c| (c, Form::Object));
+                both(x402, failure.data.and_then(mpp)).map(|(challenge, _)| challenge)
+            }
             code if MPP_CODES.contains(&code) => failure.data.and_then(mpp),
             _ => None,
         };
@@ -256,6 +259,18 @@ pub(super) fn x402(raw: &RawValue) -> Option<Challenge> {
     challenge.problems.extend(read.err());
     about(protocol, &mut challenge.problems);
     Some(challenge)
+}
+
+/// All that is asked for: one of it is paid. The form is that of x402; MPP has one only.
+fn both(x402: Option<(Challenge, Form)>, mpp: Option<Challenge>) -> Option<(Challenge, Form)> {
+    let Some((mut challenge, form)) = x402 else {
+        return mpp.map(|challenge| (challenge, Form::Object));
+    };
+    if let Some(mpp) = mpp {
+        challenge.requirements.extend(mpp.requirements);
+        challenge.problems.extend(mpp.problems);
+    }
+    Some((challenge, form))
 }
 
 /// The terms as a tool's content. The transport has those of version 2 there and puts those of version 1 into an

@@ -143,6 +143,12 @@ pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
     PROTOCOLS.iter().copied().find(|p| p.name() == name)
 }
 
+/// Is there a scheme of that name in any protocol?
+fn speaks(scheme: &str) -> bool {
+    let mut all = PROTOCOLS.iter();
+    all.any(|p| p.schemes().contains(&scheme)) || scheme::knows(scheme)
+}
+
 /// The protocols that this response may speak, judged by its head. Only status 402 ever starts a
 /// payment; empty: hand it back untouched.
 #[must_use]

@@ -96,8 +96,9 @@ impl Protocol for Mpp {
     }
 
     fn read(&self, head: &response::Parts, _body: Option<&[u8]>, into: &mut Challenge) {
-        let asks = authenticate::read(&head.headers).into_iter();
-        for asks in asks.filter(|asks| asks.scheme == SCHEME) {
+        let all = authenticate::read(&head.headers);
+        into.problems.extend(authenticate::beyond(&all));
+        for asks in all.into_iter().filter(|asks| asks.scheme == SCHEME) {
             let read = asks.says.and_then(|says| Echo::read(&says));
             match read.and_then(|echo| requirement(&echo)) {
                 Ok(requirement) => into.requirements.push(requirement),

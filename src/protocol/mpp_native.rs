@@ -75,12 +75,14 @@ pub(super) fn read(challenges: &[&RawValue], into: &mut Challenge) {
 }
 
 fn read_one(raw: &RawValue) -> Result<Echo, Problem> {
-    let members: Members<'_> =
-        object(raw).ok_or_else(|| malformed("the challenge is not a JSON object"))?;
+    let members: Option<Members<'_>> = object(raw);
+    let mut members = members.ok_or_else(|| malformed("the challenge is not a JSON object"))?;
+    // As absent.
+    members.retain(|_, raw| raw.get() != "null");
     let echo = Echo::read(&says(&members)?)?;
     // Of a payment in a body no header is asked, but the server's own check may cover what it wrote.
-    let header = members.get("header").filter(|raw| raw.get() != "null");
-    let header = header.map(|raw| member(raw)).transpose()?;
+    let header = members.get("header").map(|raw| member(raw));
+    let header = header.transpose()?;
     Ok(Echo { header, ..echo })
 }
 

@@ -77,6 +77,21 @@ fn terms_are_read_where_the_transports_put_them() {
     );
     let mppx = meta("org.paymentauth/payment-required", mpp_terms());
     assert_eq!(asked("tools/call", &mppx), ["mpp"]);
+    // A server that takes either says both.
+    let either = json!({"isError": true, "structuredContent": terms(2),
+        "_meta": {"org.paymentauth/payment-required": mpp_terms()}});
+    assert_eq!(asked("tools/call", &result(either)), ["x402-v2", "mpp"]);
+    let mut either = terms(2);
+    either["challenges"] = mpp_terms()["challenges"].clone();
+    assert_eq!(
+        asked("prompts/get", &error(402, either)),
+        ["x402-v2", "mpp"]
+    );
+    let mut nulls = mpp_terms();
+    for member in ["digest", "description", "header"] {
+        nulls["challenges"][0][member] = json!(null);
+    }
+    assert_eq!(asked("tools/call", &error(-32042, nulls)), ["mpp"]);
     for method in ["tools/call", "resources/read", "prompts/get"] {
         let waits = json!({"resultType": "payment_required", "paymentRequired": terms(2)});
         assert_eq!(asked(method, &result(waits)), ["x402-v2"]);

@@ -20,6 +20,7 @@ fn odd_entries_are_refused_with_their_reason() {
         ),
         // Names of other protocols, whose own checks would be left out.
         (json!({"scheme": "evm/charge"}), "0 scheme_unsupported"),
+        (json!({"scheme": "l402"}), "0 scheme_unsupported"),
         (json!({"scheme": "tempo/charge"}), "0 scheme_unsupported"),
         (json!({"scheme": null}), "0 malformed_challenge"),
         (json!({"scheme": 1}), "0 malformed_challenge"),

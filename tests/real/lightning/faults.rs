@@ -186,13 +186,14 @@ fn what_should_not_be_paid_is_refused_before_the_node_is_asked() {
         change(&mut ways);
         ways
     };
-    let cases: [(Ways, &str); 7] = [
+    let cases: [(Ways, &str); 8] = [
         (with(|w| w.wanted.msat = None), "amount_invalid"),
         (
             with(|w| w.wanted.made = unix_now() - 3600),
             "challenge_expired",
         ),
         (with(|w| w.foreign = true), "token_mismatch"),
+        (with(|w| w.over = true), "challenge_expired"),
         // 155 satoshi and 10 of fee are 0.099 USD; one more is not within 0.10 USD.
         (with(|w| w.wanted.msat = Some(157_000)), "over_request_cap"),
         (

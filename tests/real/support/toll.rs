@@ -32,6 +32,8 @@ pub(crate) struct Ways {
     pub(crate) status: u16,
     /// The token is for another payment than the invoice.
     pub(crate) foreign: bool,
+    /// The token was good in 1970.
+    pub(crate) over: bool,
     /// What it takes beside tokens: `PAYMENT-REQUIRED`.
     pub(crate) beside: Option<String>,
     /// Whoever pays is answered once so many do.
@@ -66,6 +68,7 @@ impl Ways {
             never: false,
             status: 200,
             foreign: false,
+            over: false,
             beside: None,
             together: 1,
         }
@@ -153,7 +156,11 @@ fn answer(
         return Ok(After::Keep);
     }
     let Made { text, hash } = node.invoice(&ways.wanted);
-    let token = minted(if ways.foreign { [9; 32] } else { hash });
+    let caveats: &[&str] = match ways.over {
+        true => &["shop_valid_until=1000"],
+        false => &[],
+    };
+    let token = minted(if ways.foreign { [9; 32] } else { hash }, caveats);
     sold.lock()
         .unwrap()
         .insert(token.clone(), seen.path().into());
@@ -191,13 +198,19 @@ fn takes(ways: &Ways, sold: &HashMap<String, String>, credential: &str, seen: &S
 }
 
 /// A macaroon in the usual layout, its signature left out: nobody else reads it.
-fn minted(hash: [u8; 32]) -> String {
+fn minted(hash: [u8; 32], caveats: &[&str]) -> String {
     let mut bytes = vec![2, 2, 66, 0, 0];
     bytes.extend(hash);
     let mut id = [0; 32];
     getrandom::fill(&mut id).unwrap();
     bytes.extend(id);
-    bytes.extend([0, 0, 6, 32]);
+    bytes.push(0);
+    for caveat in caveats {
+        bytes.extend([2, u8::try_from(caveat.len()).unwrap()]);
+        bytes.extend(caveat.as_bytes());
+        bytes.push(0);
+    }
+    bytes.extend([0, 6, 32]);
     bytes.extend([7; 32]);
     STANDARD.encode(bytes)
 }
