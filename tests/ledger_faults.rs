@@ -776,3 +776,14 @@ async fn a_record_that_no_payment_finds_is_told() {
     let lost = |problem: &String| problem.contains("the newest record of");
     assert!(problems.iter().any(lost), "{problems:?}");
 }
+
+/// No rows would look as if nothing had been spent. Not in a folder that cannot be entered, nor below what is none.
+#[tokio::test]
+async fn what_cannot_be_looked_at_is_no_empty_ledger() {
+    let dir = filled().await;
+    let below = state(&dir).join("ledger.db").join("state");
+    let refused = ledger::read(&below).err().unwrap();
+    assert!(matches!(refused, OpenError::Storage(_)), "{refused}");
+    let none = ledger::read(&dir.path().join("none")).err().unwrap();
+    assert!(matches!(none, OpenError::Missing(_)), "{none}");
+}

@@ -174,8 +174,11 @@ impl Place {
     }
 
     /// Is there a ledger with anything in it?
-    pub(super) fn has_ledger(&self) -> bool {
-        fs::metadata(self.ledger()).is_ok_and(|m| m.len() > 0)
+    ///
+    /// # Errors
+    /// When nobody can tell, as for whoever may not enter the folder.
+    pub(super) fn has_ledger(&self) -> Result<bool, OpenError> {
+        Ok(found(&self.ledger())?.is_some_and(|length| length > 0))
     }
 
     /// What the marker says. `None` when there is none, or it is unreadable.
@@ -184,8 +187,11 @@ impl Place {
     }
 
     /// Was a ledger ever made here? Also true of a marker that cannot be read.
-    pub(super) fn has_marker(&self) -> bool {
-        self.marker().exists()
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    pub(super) fn has_marker(&self) -> Result<bool, OpenError> {
+        Ok(found(&self.marker())?.is_some())
     }
 
     /// Replaces the marker durably, and opens it for updates.
@@ -251,6 +257,15 @@ fn writable(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.mode(FILE_MODE).open(path)
+}
+
+/// The length of what is there.
+fn found(path: &Path) -> Result<Option<u64>, OpenError> {
+    match fs::metadata(path) {
+        Ok(about) => Ok(Some(about.len())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(storage(path, &e)),
+    }
 }
 
 fn storage(path: &Path, error: &io::Error) -> OpenError {

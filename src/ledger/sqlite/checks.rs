@@ -39,7 +39,7 @@ fn version(connection: &rusqlite::Connection) -> Result<(), OpenError> {
 
 /// A ledger that was made here and is not here any more took every budget with it.
 pub(super) fn found_or_made(place: &Place) -> Result<(), OpenError> {
-    match (place.has_ledger(), place.has_marker()) {
+    match (place.has_ledger()?, place.has_marker()?) {
         (true, true) => return Ok(()),
         (true, false) => {}
         (false, true) => return Err(lost(place)),
@@ -68,7 +68,7 @@ pub(super) fn check(place: &Place) -> Result<Checked, OpenError> {
     let (id, head) = (store::id(&connection)?, tables.head());
     match place.read_marker() {
         Some(marker) => matches_marker(&connection, &id, head, &marker)?,
-        None if place.has_marker() => {
+        None if place.has_marker()? => {
             tracing::warn!("the ledger's marker is unreadable; writing a new one")
         }
         None => {}
@@ -108,8 +108,8 @@ pub(super) fn check_beside(place: &Place) -> Result<(), OpenError> {
 }
 
 fn compare(place: &Place) -> Result<(), OpenError> {
-    let (made, marker) = (place.has_marker(), place.read_marker());
-    if !place.has_ledger() {
+    let (made, marker) = (place.has_marker()?, place.read_marker());
+    if !place.has_ledger()? {
         return Err(match made {
             true => lost(place),
             false => OpenError::Missing(place.ledger()),
