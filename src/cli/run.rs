@@ -64,9 +64,9 @@ pub(super) struct Run {
     /// Its name, for rules and the ledger [default: run]
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
-    /// After this time nothing more is paid, however long it runs
-    #[arg(long, value_name = "TIME", default_value = "24h")]
-    expires: String,
+    /// After this time nothing more is paid, however long it runs [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,

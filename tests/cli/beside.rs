@@ -294,6 +294,11 @@ fn a_run_inside_of_a_run_cannot_hold_less_than_is_left() {
     let ended = inside(home, &outer, "--budget '0.02 USD'", "echo begun");
     assert_eq!((ended.code, &*ended.out), (Some(2), ""), "{ended:?}");
     assert!(ended.err.contains("0.05 USD"), "{ended:?}");
+    // Nor can it end before.
+    let ended = inside(home, &outer, "--expires 1h", "echo begun");
+    assert_eq!((ended.code, &*ended.out), (Some(2), ""), "{ended:?}");
+    assert!(ended.err.contains("--expires: "), "{ended:?}");
+    inside(home, &outer, "--expires 48h", "echo begun").ok();
     let ended = inside(home, &outer, "--budget '0.05 USD'", "echo begun").ok();
     assert_eq!(ended.out, "begun\n");
     // Where the environment names nobody's session it has its own.

@@ -33,7 +33,7 @@ const AWAY: Duration = Duration::from_secs(5);
 pub(super) struct Wish {
     pub(super) agent: Option<String>,
     pub(super) budget: Option<Usd>,
-    pub(super) expires: String,
+    pub(super) expires: Option<String>,
 }
 
 impl Wish {
@@ -41,7 +41,7 @@ impl Wish {
         Wanted {
             agent: Some(self.agent.clone().unwrap_or_else(|| "run".into())),
             budget: self.budget,
-            expires: Some(self.expires.clone()),
+            expires: Some(self.expires.clone().unwrap_or_else(|| "24h".into())),
             default: false,
         }
     }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::ledger::{OpenError, SessionRow};
 use crate::money::Usd;
 use crate::payment::Reason;
+use crate::settings::Span;
 
 /// How long a proxy may be away whose place is being taken, and from one look to the next.
 const AWAY: Duration = Duration::from_secs(2);
@@ -76,6 +77,14 @@ impl Outer {
         if wish.budget.is_some_and(|budget| budget < left) {
             return Err(Failure::new(Exit::Usage, unheld(left)));
         }
+        let now = clock::wall();
+        let ends = |text: &String| Some(now.after_secs(text.parse::<Span>().ok()?.0.as_secs()));
+        // What is no length of time is an end at once.
+        if let Some(text) = &wish.expires
+            && ends(text).is_none_or(|at| at < session.expires)
+        {
+            return Err(Failure::new(Exit::Usage, unended(session.expires)));
+        }
         let told = format!("in the session of the proxy in the environment: {agent}, {left} left");
         Ok(match &wish.agent {
             Some(other) if **other != **agent => format!("{told}; --agent {other} is not used"),
@@ -117,5 +126,11 @@ fn open(row: &SessionRow, now: Timestamp) -> Result<(), Failure> {
 fn unheld(left: Usd) -> String {
     format!(
         "--budget: what this spends counts in the session of the proxy in the environment, where {left} are left, and cannot be held to less; leave --budget out, or set none of the variables HTTPS_PROXY, https_proxy, HTTP_PROXY and http_proxy"
+    )
+}
+
+fn unended(expires: Timestamp) -> String {
+    format!(
+        "--expires: what this pays is paid in the session of the proxy in the environment, which lasts until {expires}, and cannot end before; leave --expires out, or set none of the variables HTTPS_PROXY, https_proxy, HTTP_PROXY and http_proxy"
     )
 }
