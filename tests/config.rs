@@ -480,6 +480,40 @@ rules: [{{ name: one, match: {{ hosts: [\"{host}\"] }}, {rule} }}]
     }
 }
 
+#[test]
+fn rules_that_never_decide_are_warned_of() {
+    let warnings = |first: &str, second: &str| {
+        let text = format!(
+            "version: 1
+rules:
+  - {{ name: wide, match: {{ {first} }}, pay: {{ max: \"1 USD\" }} }}
+  - {{ name: narrow, match: {{ {second} }}, deny: true }}
+"
+        );
+        let said = config(&text).warnings;
+        said.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let never = "dir/farepass.yaml:4:21: rules[1]: never decides: `wide` comes first and has all of its hosts\n  hint: put it before that rule";
+    for (first, second) in [
+        ("hosts: [\"*\"]", "hosts: [a.test]"),
+        (
+            "hosts: [\"*.a.test\", b.test]",
+            "hosts: [b.test, x.a.test], methods: [POST]",
+        ),
+    ] {
+        assert_eq!(warnings(first, second), [never], "{first}, {second}");
+    }
+    for (first, second) in [
+        ("hosts: [a.test]", "hosts: [\"*\"]"),
+        ("hosts: [a.test]", "hosts: [a.test, b.test]"),
+        ("hosts: [\"*\"], methods: [GET]", "hosts: [a.test]"),
+        ("hosts: [\"*\"], paths: [\"/x\"]", "hosts: [a.test]"),
+        ("hosts: [\"*\"], agents: [bot]", "hosts: [a.test]"),
+    ] {
+        assert!(warnings(first, second).is_empty(), "{first}, {second}");
+    }
+}
+
 /// Hosts come by a category too, and one without a port has two.
 #[test]
 fn hosts_of_categories_and_without_a_port_are_warned_of_as_well() {
@@ -554,8 +588,9 @@ fn thousands_of_mistakes_or_warnings_cost_no_more_than_the_first() {
     assert_eq!(places[0], Some("3:59:"));
     assert_eq!(places[19], Some("22:60:"));
     let config = config(&warned);
-    assert_eq!(config.warnings.len(), RULES);
-    let last = config.warnings[RULES - 1].to_string();
+    // All but the first never decide, either.
+    assert_eq!(config.warnings.len(), 2 * RULES - 1);
+    let last = config.warnings.last().unwrap().to_string();
     assert!(last.starts_with("dir/farepass.yaml:6002:"), "{last}");
     let took = started.elapsed();
     assert!(took < Duration::from_secs(30), "{took:?}");

@@ -17,6 +17,7 @@ mod guard;
 mod partly;
 mod reach;
 mod rpc;
+mod shadow;
 mod stamp;
 mod wallets;
 
@@ -154,8 +155,10 @@ impl Config {
         let (rules, categories) = (section.peek("rules"), section.peek("categories"));
         let mut config = Self::read(file, &mut section, &mut problems);
         let unreached = reach::unpaid(rules.clone(), categories.as_ref(), &config);
+        let shadowed = shadow::shadowed(rules.clone());
         let unpaid = wallets::unpaid(rules, &config.wallets);
-        config.warnings.extend(unpaid.into_iter().chain(unreached));
+        let all = shadowed.into_iter().chain(unpaid).chain(unreached);
+        config.warnings.extend(all);
         if !written {
             // By now only keys are left that nobody knows: one of them may be meant.
             problems.keep(version(&mut section));

@@ -59,7 +59,7 @@ pub(super) fn unpaid(
 }
 
 /// Of a list, where one is written.
-fn items(list: Option<Section>) -> impl Iterator<Item = Section> {
+pub(super) fn items(list: Option<Section>) -> impl Iterator<Item = Section> {
     let items = list.and_then(|list| list.items().ok());
     items.into_iter().flatten()
 }
