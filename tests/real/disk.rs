@@ -89,6 +89,9 @@ fn survives(proxy: &Proxy, merchant: &Merchant, fail: impl Fn(), mend: impl Fn()
     assert_eq!(shop::payments(merchant).len(), 2, "paid without a ledger");
     assert_eq!(proxy.ask_admin("/readyz").unwrap().status, 503);
     assert_eq!(proxy.ask_admin("/healthz").unwrap().status, 200);
+    let told = proxy.setup.run(&["doctor"]);
+    let told = String::from_utf8_lossy(&told.stdout);
+    assert!(told.contains("the proxy pays nothing: "), "{told}");
     mend();
     until(
         "the ledger to be well again",

@@ -24,7 +24,16 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
     };
     let at = client.beacon().admin;
     vec![
-        match client.ask(Method::GET, "sessions", &Value::Null).await {
+        match client.ask(Method::GET, "health", &Value::Null).await {
+            Ok(health) if health.get("ready") == Some(&Value::Bool(false)) => {
+                let why = health.get("why_not").and_then(Value::as_str);
+                let said = format!(
+                    "the proxy pays nothing: {}",
+                    why.unwrap_or("it does not say why")
+                );
+                let look = format!("df -h {}; farepass ready", config.state_dir.display());
+                Finding::wrong("admin", said, look)
+            }
             Ok(_) => Finding::ok("admin", format!("the proxy answers at {at}")),
             Err(error) => {
                 let mend = format!("kill {}; farepass serve", client.beacon().pid);
