@@ -257,6 +257,26 @@ fn sessions_that_spend_are_shown_before_those_that_are_over() {
     assert!(sessions.ends_with("and 14 more"), "{sessions}");
 }
 
+/// What is read aloud when it is written is written when it changes; every fifteen seconds all is read again.
+#[test]
+fn nothing_is_read_aloud_twice_and_every_button_has_a_name_of_its_own() {
+    let Some(seen) = scripts("/") else { return };
+    let silent = json!({ "approvals-list": 0, "ready": 0 });
+    assert_eq!(seen["spoken"], silent);
+    assert_eq!(seen["left"], 1, "one question was answered");
+    assert_eq!(seen["focus"], "approvals-title");
+    let names = seen["names"].as_array().unwrap();
+    let begins = |name: &Value, with: &str| name.as_str().unwrap().starts_with(with);
+    for (name, with) in names.iter().zip([
+        "Unfreeze host one.test",
+        "Unfreeze agent two",
+        "Show the exchange: one.test, ",
+        "Show the exchange: two.test, ",
+    ]) {
+        assert!(begins(name, with), "{names:?}");
+    }
+}
+
 /// With these fields, and no token.
 fn with(proxy: &Proxy, line: &str, fields: &[(&str, &str)], body: &str) -> Answer {
     use std::io::Write as _;

@@ -78,7 +78,7 @@ export function freezes(all, thaw) {
   return all.map((freeze) => {
     const [scope, ...name] = freeze.what.split(" ");
     // The operator's file freezes as long as it is there: no click takes it away.
-    const button = freeze.since && el("button", { "data-key": freeze.what, onclick: () => thaw(scope, name.join(" ") || undefined) }, "Unfreeze");
+    const button = freeze.since && el("button", { "data-key": freeze.what, onclick: () => thaw(scope, name.join(" ") || undefined) }, "Unfreeze", el("span", { class: "hidden" }, ` ${freeze.what}`));
     const since = freeze.since && [" since ", when(freeze.since)];
     const why = freeze.why && ` (${freeze.why})`;
     return el("div", { class: "card between frozen" }, el("span", {}, el("strong", {}, freeze.what === "all" ? "all payments" : freeze.what), why, since), button);
