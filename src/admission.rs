@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::proxy::{Guest, Manners, attend, turned};
+use crate::proxy::{Busy, Guest, Manners, attend, turned};
 use crate::sidecar::{self, Settings};
 use crate::tls::Serving;
 
@@ -36,6 +36,9 @@ const CONNECTIONS: usize = 256;
 
 /// For a handshake, a head, and a body. API servers give up after 30 s at most.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For the turn of a whole review and its answer, while others want the place: twice that patience.
+const STAY: Duration = Duration::from_secs(20);
 
 /// Most bytes of a review: what an API server itself reads of a request.
 const REVIEW_MAX: usize = 3 * 1024 * 1024;
@@ -126,10 +129,9 @@ impl Admission {
             Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
             Err(_) => return tracing::debug!("a handshake took too long"),
         };
-        guest.stays();
         let service = service_fn(move |request| {
-            let admission = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(admission.answer(request).await) }
+            let (admission, guest) = (Arc::clone(&self), guest.clone());
+            async move { Ok::<_, Infallible>(admission.answer(request, &guest).await) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -149,23 +151,25 @@ impl Admission {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, guest: &Guest) -> Response<Full<Bytes>> {
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/healthz" | "/readyz" if read => plain(StatusCode::OK, "ok\n"),
-            PATH if request.method() == Method::POST => self.review(request).await,
+            PATH if request.method() == Method::POST => self.review(request, guest).await,
             PATH => another_method("POST"),
             "/healthz" | "/readyz" => another_method("GET, HEAD"),
             _ => plain(StatusCode::NOT_FOUND, "reviews go to /inject\n"),
         }
     }
 
-    async fn review(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn review(&self, request: Request<Incoming>, guest: &Guest) -> Response<Full<Bytes>> {
         let review = match timeout(PATIENCE, self.read(request.into_body())).await {
             Ok(Ok(review)) => review,
             Ok(Err(refusal)) => return refusal,
             Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the review took too long\n"),
         };
+        // Anybody may connect, and ask whether it is ready: only what is judged and answered has its place for sure.
+        let busy_with = guest.busy(STAY);
         let Ok(Ok(_alone)) = timeout(PATIENCE, self.judging.acquire()).await else {
             return busy();
         };
@@ -180,7 +184,7 @@ impl Admission {
         let Ok(text) = self.room.hold(answer.body.to_string().into_bytes()) else {
             return busy();
         };
-        let mut response = Response::new(Full::from(Bytes::from_owner(text)));
+        let mut response = Response::new(Full::from(Bytes::from_owner(Answer(text, busy_with))));
         *response.status_mut() = status;
         let json = http::HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
@@ -212,6 +216,15 @@ impl Admission {
             }
         }
         Ok(review)
+    }
+}
+
+/// An answer, and whoever stays until it is written.
+struct Answer(Held, #[expect(dead_code, reason = "held, not read")] Busy);
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn file(path: &str) -> Option<Answer> {
 /// no data, so it needs no token.
 pub(super) fn question(headers: &HeaderMap) -> Answer {
     const TEXT: &str = "A payment waits for your answer. The end of this URL is its id:\n\n  \
-        farepass approve            what waits\n  farepass approve apr_…      yes, once\n  \
+        farepass approve            what waits\n  farepass approve apr_…      yes, once, to the whole id\n  \
         farepass deny apr_…         no\n";
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok());
     let page = accept

@@ -110,9 +110,6 @@ impl fmt::Display for Frozen {
     }
 }
 
-/// Most characters of an id that people read: enough to tell it from all others that wait.
-const SHORT: usize = 12;
-
 /// One payment that waits for a person, bound to the exact terms by their digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asking {
@@ -187,12 +184,6 @@ impl Asking {
     #[must_use]
     pub fn waits(&self, now: Timestamp) -> bool {
         self.stage == Asked::Waiting && now < self.expires
-    }
-
-    /// What a person may write for its id.
-    #[must_use]
-    pub fn short(&self) -> String {
-        self.id.to_string().chars().take(SHORT).collect()
     }
 
     /// Was it paid?

@@ -19,9 +19,9 @@ use crate::payment::{ApprovalId, SessionId};
 #[command(after_help = "\
 Examples:
   farepass approve            what waits
-  farepass approve apr_…      the id, or the beginning of it")]
+  farepass approve apr_…      yes to this one: all 32 digits of its id")]
 pub(super) struct Approve {
-    /// Its id, or the beginning of it; without one, what waits is listed
+    /// Its whole id; without one, what waits is listed
     approval: Option<String>,
     /// As JSON
     #[arg(long)]
@@ -44,7 +44,10 @@ impl Command for Approve {
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config_for(terminal, setup::LEDGER)?;
         match self.approval {
-            Some(named) => answer(&config, terminal, &named, true, self.json)?,
+            Some(named) => {
+                let id = whole(&named)?;
+                answer(&config, terminal, id, true, self.json)?;
+            }
             None => list(&config, terminal, self.json)?,
         }
         Ok(Exit::Done)
@@ -56,7 +59,8 @@ impl Command for Deny {
 
     fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let config = setup::config_for(terminal, setup::LEDGER)?;
-        answer(&config, terminal, &self.approval, false, self.json)?;
+        let id = find(&all(&config)?, &self.approval)?;
+        answer(&config, terminal, id, false, self.json)?;
         Ok(Exit::Done)
     }
 }
@@ -84,11 +88,10 @@ fn over(config: &Config) -> Result<BTreeSet<SessionId>, Failure> {
 fn answer(
     config: &Config,
     terminal: &mut Terminal,
-    named: &str,
+    id: ApprovalId,
     approve: bool,
     json: bool,
 ) -> Result<(), Failure> {
-    let id = find(&all(config)?, named)?;
     let asking = setup::wait(owner::answer(config, id, approve))?;
     if json {
         return terminal.json(&asking);
@@ -115,6 +118,19 @@ const WORD: &str = "apr_";
 
 const LIST: &str = "`farepass approve` lists what waits";
 
+/// Ids come from terms that an agent chooses, so it can find two purchases whose ids begin alike, and ask the
+/// second once the first is over. A yes takes all digits.
+fn whole(named: &str) -> Result<ApprovalId, Failure> {
+    named.parse().map_err(|_| {
+        let said = format_args!(
+            "`{}` is not a whole id: apr_ and 32 hexadecimal digits, as another purchase may begin alike",
+            plain(named)
+        );
+        Failure::new(Exit::Usage, said).hint(LIST)
+    })
+}
+
+/// A no may be short: at worst something is not bought.
 fn find(all: &[Asking], named: &str) -> Result<ApprovalId, Failure> {
     if let Ok(id) = named.parse() {
         return Ok(id);
@@ -157,9 +173,11 @@ fn list(config: &Config, terminal: &mut Terminal, json: bool) -> Result<(), Fail
         "ID", "STATE", "PRICE", "REQUEST", "AGENT", "BECAUSE", "UNTIL",
     ];
     let mut table = Table::new(&heads, 3);
+    table.gives_way_too(4);
+    table.gives_way_too(5);
     for asking in &open {
         table.row([
-            asking.short(),
+            asking.id.to_string(),
             stage(asking.stage).into(),
             asking.price.to_string(),
             format!("{} {}{}", asking.method, asking.host, asking.path),

@@ -77,7 +77,7 @@ mod turns;
 mod upgrade;
 mod upstream;
 
-pub use attend::{Guest, Manners, attend};
+pub use attend::{Busy, Guest, Manners, attend};
 pub use challenge::unpacked;
 pub use files::kept;
 pub use identify::{Guests, basic};

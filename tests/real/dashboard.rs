@@ -9,7 +9,7 @@ use crate::api::{ask, lively};
 use crate::support::http::Answer;
 use crate::support::merchant::{After, Merchant, Seen};
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::{shop, stand, until};
+use crate::support::{needs, shop, stand, until};
 
 /// What a merchant may call things.
 const HOSTILE: &str =
@@ -230,6 +230,51 @@ fn a_person_approves_by_a_click_and_sees_it_paid() {
         );
     }
     proxy.assert_verifies();
+}
+
+/// What its scripts do with a proxy that is made up, where Node is and no browser need be.
+fn scripts(path: &str) -> Option<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut node = Command::new("node");
+    node.arg(root.join("tests/real/browser/scripts.mjs"));
+    node.arg(root.join("src/admin/dashboard")).arg(path);
+    let out = node.stdin(Stdio::null()).output();
+    let out = needs(out.map_err(|e| format!("the page's scripts need Node: {e}")))?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let seen: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(seen["trouble"], "", "{seen}");
+    Some(seen)
+}
+
+/// Every `farepass run` leaves a closed one.
+#[test]
+fn sessions_that_spend_are_shown_before_those_that_are_over() {
+    let Some(seen) = scripts("/") else { return };
+    let sessions = seen["sessions"].as_str().unwrap();
+    let first = "Sessionsdefault$99.00 left of $100.00";
+    assert!(sessions.starts_with(first), "{sessions}");
+    assert!(sessions.ends_with("and 14 more"), "{sessions}");
+}
+
+/// What is read aloud when it is written is written when it changes; every fifteen seconds all is read again.
+#[test]
+fn nothing_is_read_aloud_twice_and_every_button_has_a_name_of_its_own() {
+    let Some(seen) = scripts("/") else { return };
+    let silent = json!({ "approvals-list": 0, "ready": 0 });
+    assert_eq!(seen["spoken"], silent);
+    assert_eq!(seen["left"], 1, "one question was answered");
+    assert_eq!(seen["focus"], "approvals-title");
+    let names = seen["names"].as_array().unwrap();
+    let begins = |name: &Value, with: &str| name.as_str().unwrap().starts_with(with);
+    for (name, with) in names.iter().zip([
+        "Unfreeze host one.test",
+        "Unfreeze agent two",
+        "Show the exchange: one.test, ",
+        "Show the exchange: two.test, ",
+    ]) {
+        assert!(begins(name, with), "{names:?}");
+    }
 }
 
 /// With these fields, and no token.

@@ -413,6 +413,55 @@ fn no_number_of_reviews_takes_more_memory_than_there_is() {
     assert!(most < limit() / 8 * 7, "{most} KiB");
 }
 
+/// Connects so often, asks each time whether it is ready, says `full`, and goes on asking until its input ends.
+const IDLERS: &str = "
+import select, socket, ssl, sys
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+address = sys.argv[1].rsplit(':', 1)
+guests = []
+def ask(guest):
+    try:
+        guest.sendall(b'GET /healthz HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
+        guest.recv(4096)
+    except OSError:
+        pass
+for _ in range(int(sys.argv[2])):
+    plain = socket.create_connection((address[0], int(address[1])), 20)
+    guests.append(context.wrap_socket(plain))
+    ask(guests[-1])
+print('full', flush=True)
+while not select.select([sys.stdin], [], [], 1)[0]:
+    for guest in guests:
+        ask(guest)
+";
+
+/// Whoever reaches the port can connect and ask for `/healthz`.
+#[test]
+fn idle_connections_keep_no_review_out() {
+    let webhook = Webhook::start(&[]);
+    let mut idlers = Command::new("python3")
+        .args(["-c", IDLERS, &webhook.at.to_string(), "256"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut told = BufReader::new(idlers.stdout.take().unwrap());
+    told.read_line(&mut said).unwrap();
+    assert_eq!(said, "full\n");
+    for _ in 0..3 {
+        let began = std::time::Instant::now();
+        patch(&webhook.review(&recorded("bare")));
+        // What `--setup` says that an API server waits.
+        let took = began.elapsed();
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+        assert!(webhook.is_ready());
+    }
+    drop(idlers.stdin.take());
+    idlers.wait().unwrap();
+}
+
 #[test]
 fn a_webhook_that_is_told_to_end_goes_on_until_its_address_is_gone() {
     let mut webhook = Webhook::start(&[]);

@@ -139,7 +139,17 @@ fn a_person_approves_a_request_that_waits() {
     assert_eq!(paid(&merchant), 0, "nobody answered yet");
     assert_eq!(proxy.ledger().rows.len(), 0, "nothing is reserved yet");
     let id = asking["id"].as_str().unwrap();
-    done(&proxy, &["approve", &id[..12]]);
+    let listed = proxy.setup.run(&["approve"]).stdout;
+    assert!(String::from_utf8_lossy(&listed).contains(id), "whole");
+    // Whoever chooses what is asked for can make another that begins alike.
+    for part in [&id[..12], &id[..35]] {
+        let short = proxy.setup.run(&["approve", part]);
+        assert_eq!(short.status.code(), Some(2), "{short:?}");
+        let told = String::from_utf8_lossy(&short.stderr);
+        assert!(told.contains("is not a whole id"), "{told}");
+    }
+    assert_eq!(question(&proxy)["stage"], "waiting");
+    done(&proxy, &["approve", id]);
     let out = child.wait_with_output().unwrap();
     assert!(
         String::from_utf8_lossy(&out.stdout).contains("sold"),
@@ -166,14 +176,14 @@ fn a_denied_request_is_told_so_and_pays_nothing() {
     let proxy = setup.start();
     let child = proxy.curl(PAGE).stdout(Stdio::piped()).spawn().unwrap();
     let id = question(&proxy)["id"].as_str().unwrap().to_owned();
-    done(&proxy, &["deny", &id]);
+    done(&proxy, &["deny", &id[..12]]);
     let out = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(text.contains("approval_denied"), "{text}");
     assert_eq!(paid(&merchant), 0);
     // Whoever asks again hears the same, and no second question.
     assert_eq!(proxy.get(PAGE).reason().as_deref(), Some("approval_denied"));
-    let unknown = proxy.setup.run(&["approve", "apr_00"]);
+    let unknown = proxy.setup.run(&["deny", "apr_00"]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
 }
 

@@ -99,11 +99,13 @@ function tiles(events) {
 }
 
 async function readApprovals() {
-  const before = approvals.map((a) => a.id).join();
+  const listed = () => approvals.map((a) => `${a.id} ${a.expires}`).join();
+  const before = listed();
   const [asked, sessions] = await Promise.all([ask("approvals"), ask("sessions")]);
   approvals = limits.open(asked, limits.over(sessions));
-  const moved = before !== approvals.map((a) => a.id).join();
-  if (moved || stands === null) questions(moved);
+  const moved = before !== listed();
+  // What stands there is read aloud whenever it is written, so the same is not written again.
+  if (moved || byId("approvals-list").childElementCount === 0) questions(moved);
   // A click that was meant for what stood there a moment ago answers nothing.
   if (moved) {
     clearTimeout(stands);
@@ -147,6 +149,8 @@ function standing() {
     : all ? ["frozen: nothing is paid", "bad"]
     : health.mode === "observe" ? ["observing: nothing is paid", "warn"]
     : frozen.length > 0 ? ["pays, with freezes", "warn"] : ["pays", "good"];
+  // It is read aloud whenever it is written.
+  if (byId("ready").textContent === text && byId("ready").className === `pill ${mood}`) return;
   byId("ready").className = `pill ${mood}`;
   put(byId("ready"), text);
 }
@@ -172,6 +176,9 @@ async function answer(id, yes, button) {
     told(error);
   }
   await approvalsRead();
+  button.disabled = false;
+  // The keyboard stays where it was: at the button, or above the list that it left.
+  if (document.activeElement === document.body) (button.isConnected ? button : byId("approvals-title")).focus({ preventScroll: true });
 }
 
 async function freeze(scope, name, why) {

@@ -28,15 +28,23 @@ function budget(one) {
   return el("div", { class: "card" }, title, rows.length > 0 && el("ul", { class: "bars" }, rows), none, more);
 }
 
+/** Those that spend come first; what is over fills up to so many. */
+const SESSIONS = 30;
+/** Open ones are all shown, up to what a page can draw twice a second. */
+const OPEN = 500;
+
 export function sessions(all) {
-  const now = Date.now();
-  const rows = all.slice(0, 30).map((session) => {
-    const over = session.closed ? "closed" : Date.parse(session.expires) <= now ? "expired" : "";
+  const ended = over(all);
+  const open = all.filter((session) => !ended.has(session.id)).slice(0, OPEN);
+  const rest = all.filter((session) => ended.has(session.id)).slice(0, Math.max(0, SESSIONS - open.length));
+  const shown = [...open, ...rest];
+  const rows = shown.map((session) => {
+    const end = session.closed ? "closed" : ended.has(session.id) ? "expired" : "";
     const name = session.id === session.agent ? session.id : `${session.agent} · ${session.id}`;
     const left = Math.max(0, usd(session.budget) - usd(session.spent));
-    return bar(name, usd(session.budget) > 0 ? usd(session.spent) / usd(session.budget) : 1, over || `${money(left)} left of ${money(usd(session.budget))}`);
+    return bar(name, usd(session.budget) > 0 ? usd(session.spent) / usd(session.budget) : 1, end || `${money(left)} left of ${money(usd(session.budget))}`);
   });
-  const more = all.length > 30 && el("p", { class: "quiet" }, `and ${all.length - 30} more`);
+  const more = all.length > shown.length && el("p", { class: "quiet" }, `and ${all.length - shown.length} more`);
   return [el("h3", {}, "Sessions"), el("div", { class: "card" }, el("ul", { class: "bars" }, rows), more)];
 }
 
@@ -70,7 +78,7 @@ export function freezes(all, thaw) {
   return all.map((freeze) => {
     const [scope, ...name] = freeze.what.split(" ");
     // The operator's file freezes as long as it is there: no click takes it away.
-    const button = freeze.since && el("button", { "data-key": freeze.what, onclick: () => thaw(scope, name.join(" ") || undefined) }, "Unfreeze");
+    const button = freeze.since && el("button", { "data-key": freeze.what, onclick: () => thaw(scope, name.join(" ") || undefined) }, "Unfreeze", el("span", { class: "hidden" }, ` ${freeze.what}`));
     const since = freeze.since && [" since ", when(freeze.since)];
     const why = freeze.why && ` (${freeze.why})`;
     return el("div", { class: "card between frozen" }, el("span", {}, el("strong", {}, freeze.what === "all" ? "all payments" : freeze.what), why, since), button);

@@ -40,7 +40,8 @@ function rowsOf(event, cells) {
 function more(event, redraw) {
   const open = opened.has(event.id);
   const label = open ? "Close" : "Show the exchange";
-  const attributes = { class: "more", "aria-expanded": String(open), "aria-label": label, title: label, "data-key": event.id };
+  const name = `${label}: ${event.host}, ${when(event.time).textContent}`;
+  const attributes = { class: "more", "aria-expanded": String(open), "aria-label": name, title: label, "data-key": event.id };
   return el("button", { ...attributes, onclick: () => toggle(event.id, redraw) }, open ? "▾" : "▸");
 }
 
