@@ -1,13 +1,11 @@
 //! Every body that crosses the proxy: streamed as it comes, never held back.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -22,6 +20,10 @@ use super::pool::Place;
 use super::rpc::Woven;
 use super::tee::Tee;
 use super::timer::Spare;
+
+mod pieces;
+
+pub(super) use pieces::Pieces;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -79,15 +81,15 @@ impl Source {
 pub(super) struct Stream {
     source: Source,
     patience: Patience,
-    /// It is the request of an exchange.
-    asks: bool,
-    _tail: Option<Box<Tail>>,
+    tail: Option<Box<Tail>>,
 }
 
 /// What ends with the body of an answer.
 pub(super) enum Tail {
     /// Its connection: it came before the request's body was asked for.
     Last(#[expect(dead_code, reason = "it is dropped")] Last),
+    /// Nothing: it is the body of a request.
+    Asks,
     /// Its place among the requests of its connection.
     Place(#[expect(dead_code, reason = "it is dropped")] Place),
 }
@@ -98,14 +100,15 @@ impl Stream {
         Self {
             source,
             patience: Patience::new(idle, timer),
-            asks: false,
-            _tail: None,
+            tail: None,
         }
     }
 
     /// The body of a request, which says when it was read.
     pub(super) fn asking(mut self) -> Self {
-        self.asks = true;
+        if self.both().is_some() {
+            self.tail = Some(Box::new(Tail::Asks));
+        }
         self
     }
 
@@ -122,7 +125,7 @@ impl Stream {
 
     /// The body of an answer with which that ends.
     pub(super) fn followed_by(mut self, tail: Option<Tail>) -> Self {
-        self._tail = tail.map(Box::new);
+        self.tail = tail.map(Box::new);
         self
     }
 
@@ -135,7 +138,7 @@ impl Stream {
                 {
                     headers::clean_trailers(trailers);
                 }
-                if self.asks
+                if let Some(Tail::Asks) = self.tail.as_deref()
                     && (frame.is_none() || self.source.is_end())
                     && let Some(both) = self.patience.both()
                 {
@@ -323,76 +326,6 @@ impl HttpBody for Body {
 
 fn length<'a>(pieces: impl Iterator<Item = &'a Bytes>) -> u64 {
     pieces.map(|b| b.len() as u64).sum()
-}
-
-/// Pieces already in memory, then what is left of a stream, then trailers.
-#[derive(Default)]
-pub(super) struct Pieces {
-    /// In order.
-    pub(super) first: VecDeque<Bytes>,
-    /// What has not been read yet.
-    pub(super) rest: Option<Stream>,
-    /// Of a body that was read to its end.
-    pub(super) trailers: Option<HeaderMap>,
-    /// Why it has no end: whoever gets it must not take what is here for all of it.
-    pub(super) broken: Option<BodyError>,
-    /// What they take of the memory that there is for copies.
-    pub(super) held: Option<Arc<Share>>,
-}
-
-impl From<Stream> for Pieces {
-    fn from(stream: Stream) -> Self {
-        Self {
-            rest: Some(stream),
-            ..Self::default()
-        }
-    }
-}
-
-impl Pieces {
-    /// The same, if nothing is left to be read.
-    pub(super) fn copy(&self) -> Option<Self> {
-        (self.rest.is_none() && self.broken.is_none()).then(|| Self {
-            first: self.first.clone(),
-            held: self.held.clone(),
-            trailers: self.trailers.clone(),
-            ..Self::default()
-        })
-    }
-
-    /// Is nothing left of it?
-    pub(super) fn is_end(&self) -> bool {
-        let read = self.rest.as_ref().is_none_or(Stream::is_end);
-        self.first.is_empty() && read && self.trailers.is_none() && self.broken.is_none()
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
-        if let Some(piece) = self.first.pop_front() {
-            // What is left of it may stream for long.
-            self.held.take_if(|_| self.first.is_empty());
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
-        if let Some(rest) = &mut self.rest {
-            return rest.poll(cx);
-        }
-        if let Some(error) = self.broken.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))))
-    }
-
-    pub(super) fn size_hint(&self) -> SizeHint {
-        let here = length(self.first.iter());
-        let rest = self.rest.as_ref().map(Stream::size);
-        match rest {
-            // Trailers need chunked framing, so no length is promised before them.
-            None if self.trailers.is_some() || self.broken.is_some() => SizeHint::default(),
-            None => SizeHint::with_exact(here),
-            Some(rest) => rest
-                .exact()
-                .map_or_else(SizeHint::default, |n| SizeHint::with_exact(here + n)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub(super) enum UpstreamError {
     /// RFC 9113 section 8.7: it may be sent again, whatever it asks.
     #[error("the host refused the request without a look at it")]
     Refused,
+    /// RFC 9113 section 7: it is to be asked by HTTP/1.1.
+    #[error("the host answers this request by HTTP/1.1 only")]
+    NotH2,
     #[error("the response is not HTTP")]
     Protocol,
     #[error("interim responses came without end")]
@@ -65,7 +68,7 @@ impl UpstreamError {
             Self::Certificate(failure) => failure.code(),
             Self::Tls | Self::NotH1 => "tls_error",
             Self::FirstByteTimeout => "response_timeout",
-            Self::Closed | Self::Refused => "connection_terminated",
+            Self::Closed | Self::Refused | Self::NotH2 => "connection_terminated",
             Self::Protocol | Self::Interim => "protocol_error",
             Self::RequestBody => "request_body_broken",
         }
@@ -89,6 +92,7 @@ impl UpstreamError {
             | Self::NotH1
             | Self::Closed
             | Self::Refused
+            | Self::NotH2
             | Self::Protocol
             | Self::Interim => StatusCode::BAD_GATEWAY,
         }
@@ -111,7 +115,7 @@ impl UpstreamError {
             Self::Certificate(_) => "tls_certificate_error",
             Self::Tls | Self::NotH1 => "tls_protocol_error",
             Self::FirstByteTimeout => "http_response_timeout",
-            Self::Closed | Self::Refused => "connection_terminated",
+            Self::Closed | Self::Refused | Self::NotH2 => "connection_terminated",
             Self::Protocol | Self::Interim => "http_protocol_error",
             Self::RequestBody => "http_request_error",
         }
@@ -123,9 +127,10 @@ impl From<h2::Error> for UpstreamError {
         // A stream below the last that the peer names ends with its own word, not with this one.
         let gone = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
         let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        match error.is_remote() && (gone || refused) {
-            true => Self::Refused,
-            false => Self::Closed,
+        match error.is_remote() {
+            true if gone || refused => Self::Refused,
+            true if error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED) => Self::NotH2,
+            true | false => Self::Closed,
         }
     }
 }

@@ -210,6 +210,16 @@ impl Pool {
         taken
     }
 
+    /// Remembers that a host wants HTTP/1.1, whatever it said when it was connected to.
+    pub(super) fn note_not_h2(&self, key: &Key) {
+        let cell = Arc::new(OnceCell::new_with(Some(Spoken::OnlyH1)));
+        let line = Line {
+            cell,
+            ..Line::new()
+        };
+        self.lock().h2.insert(key.clone(), vec![line]);
+    }
+
     /// Remembers that a host speaks HTTP/2 only, so that no agent of HTTP/1.1 asks it in vain again.
     pub(super) fn note_not_h1(&self, key: &Key) {
         let mut shelves = self.lock();

@@ -356,7 +356,9 @@ async fn answered(
     let has_condition = CONDITIONS.iter().any(has);
     let spare = signed.may_go_again().then(|| replay::twin(request));
     let mut answer = upstream.send(&conn.lane, &key, request, None).await;
-    if let (Err(UpstreamError::Refused), Some(mut same)) = (&answer, spare.flatten()) {
+    if let (Err(UpstreamError::Refused | UpstreamError::NotH2), Some(mut same)) =
+        (&answer, spare.flatten())
+    {
         answer = upstream.send(&conn.lane, &key, &mut same, None).await;
     }
     answer.and_then(|answer| match answer.status() {

@@ -64,7 +64,8 @@ pub(super) async fn ask(
     let sent = upstream.send(&conn.lane, &key, first, Some(&replay.head));
     let mut sent = sent.await;
     // One without a body went twice.
-    if matches!(sent, Err(UpstreamError::Refused)) && !bodyless {
+    let unseen_yet = matches!(sent, Err(UpstreamError::Refused | UpstreamError::NotH2));
+    if unseen_yet && !bodyless {
         sent = Box::pin(unseen(conn, &key, replay)).await;
     }
     match sent {

@@ -107,7 +107,13 @@ impl Upstream {
         {
             let gate = expect::hold(request, request.version(), self.limits.expect_timeout);
             // Boxed: a connection of HTTP/1 has room for this too.
-            return Box::pin(self.over_h2(lane, key, sender, (request, gate), again)).await;
+            match Box::pin(self.over_h2(lane, key, sender, (request, gate), again)).await {
+                Err(UpstreamError::NotH2) => {
+                    self.pool.note_not_h2(key);
+                    *request = again.and_then(Head::unseen).ok_or(UpstreamError::NotH2)?;
+                }
+                answered => return answered,
+            }
         }
         let answer = self.over_h1(lane, key, request, again).await?;
         // Nobody asked for another protocol, and no agent could use the answer, paid for or not.

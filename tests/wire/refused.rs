@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::expect::challenge;
 use crate::support::h2::*;
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, answer};
 use crate::support::proxy::Proxy;
 use crate::support::soon;
 
@@ -226,5 +226,53 @@ async fn a_body_that_was_refused_unseen_is_sent_once_more_where_it_was_kept() {
         .iter()
         .filter(|f| f.kind == DATA && f.payload == b"body");
     assert_eq!(bodies.count(), 2);
+    proxy.assert_well();
+}
+
+/// HTTP_1_1_REQUIRED (RFC 9113 section 7), as servers say that want a certificate for one place only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merchant_that_wants_http_1_for_something_is_asked_so() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let by_h2 = Arc::clone(&asked);
+    let origin = Origin::start(&["h2", "http/1.1"], move |mut wire, _| {
+        let by_h2 = Arc::clone(&by_h2);
+        async move {
+            if wire.more().await && !wire.buffer.starts_with(b"PRI") {
+                while let Some(mut message) = wire.head().await {
+                    wire.body(&mut message, false).await;
+                    let paid = message.one("payment-signature").is_some();
+                    let terms = format!(
+                        "HTTP/1.1 402 X\r\nPAYMENT-REQUIRED: {}\r\nContent-Length: 0\r\n\r\n",
+                        challenge()
+                    );
+                    let said = match message.path() == "/pay" && !paid {
+                        true => terms.into_bytes(),
+                        false => answer("200 OK", "by 1.1"),
+                    };
+                    wire.write(&said).await.unwrap();
+                }
+                return;
+            }
+            let _ = wire.exact(PREFACE.len()).await;
+            let mut merchant = H2 { wire };
+            merchant.send(&frame(SETTINGS, 0, 0, &[])).await;
+            while let Some(got) = merchant.next().await {
+                if got.kind == HEADERS {
+                    by_h2.fetch_add(1, Ordering::SeqCst);
+                    let reset = frame(RESET, 0, got.stream, &[0, 0, 0, 13]);
+                    merchant.send(&reset).await;
+                }
+            }
+        }
+    })
+    .await;
+    let mut proxy = Proxy::start(&origin, |_| {}).await;
+    for _ in 0..2 {
+        let said = outcome(&proxy, HOST, "GET", b"").await;
+        assert_eq!(said, Outcome::Status(200));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "it is remembered");
+    let said = outcome(&proxy, "pay.wire.test", "POST", b"kept").await;
+    assert_eq!(said, Outcome::Status(200));
     proxy.assert_well();
 }

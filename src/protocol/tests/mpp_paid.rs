@@ -149,3 +149,24 @@ fn an_mpp_receipt_is_read_strictly() {
         URL_SAFE_NO_PAD.encode(json!({"status": "success", "x": "y".repeat(60_000)}).to_string());
     assert_eq!(lines(&[long]), Receipt::Absent);
 }
+
+/// What stands behind others that are not read may be the one that could be paid.
+#[test]
+fn challenges_that_are_not_read_are_told() {
+    let good = line(&request(json!({})).to_string(), &[]);
+    let all = |others: usize| {
+        let lines = [
+            vec!["Bearer realm=\"x\"".to_owned(); others],
+            vec![good.clone()],
+        ]
+        .concat();
+        let mut head = parts(&[]);
+        for line in lines {
+            let value = line.parse().unwrap();
+            head.headers.append(http::header::WWW_AUTHENTICATE, value);
+        }
+        told(&read(&recognise(&head), &head, None))
+    };
+    assert_eq!(all(20), "1");
+    assert_eq!(all(40), "0 limits_exceeded");
+}

@@ -103,27 +103,6 @@ fn field_lines_are_understood_as_the_implementations_understand_them() {
     }
 }
 
-/// What stands behind others that are not read may be the one that could be paid.
-#[test]
-fn challenges_that_are_not_read_are_told() {
-    let good = line(&request(json!({})).to_string(), &[]);
-    let all = |others: usize| {
-        let lines = [
-            vec!["Bearer realm=\"x\"".to_owned(); others],
-            vec![good.clone()],
-        ]
-        .concat();
-        let mut head = parts(&[]);
-        for line in lines {
-            let value = line.parse().unwrap();
-            head.headers.append(http::header::WWW_AUTHENTICATE, value);
-        }
-        told(&read(&recognise(&head), &head, None))
-    };
-    assert_eq!(all(20), "1");
-    assert_eq!(all(40), "0 limits_exceeded");
-}
-
 #[test]
 fn an_honest_challenge_is_read_in_whole() {
     let text = request(json!({})).to_string();
