@@ -152,7 +152,9 @@ fn reading_changes_nothing_and_strangers_do_not_read() {
         "localhost.evil.example",
         "",
     ] {
-        assert_eq!(send("GET /healthz", host, "").0, 421, "{host:?}");
+        let (status, told) = send("GET /healthz", host, "");
+        assert_eq!(status, 421, "{host:?}");
+        assert!(told.contains("ask by address"), "{told}");
         assert_eq!(send("POST /api/v1/sessions", host, "{}").0, 421, "{host:?}");
     }
     for host in [
