@@ -55,7 +55,7 @@ fn it_waits_for_nobody_who_has_asked_for_nothing() {
 #[test]
 fn a_number_of_workers_that_is_none_is_refused_with_one_line() {
     let home = Home::ready();
-    for (asked, code) in [("two", 2), ("0", 2), ("3", 0)] {
+    for (asked, code) in [("two", 2), ("0", 2), ("3", 0), ("", 0)] {
         let mut run = home.command(["run", "--", "true"]);
         let ended = Ended::of(run.env("TOKIO_WORKER_THREADS", asked).output().unwrap());
         assert_eq!(ended.code, Some(code), "{ended:?}");
