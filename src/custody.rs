@@ -2,12 +2,13 @@
 //! other half. Whoever may rename a folder above the policy may put another policy in its place
 //! (threat A-01).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
@@ -122,6 +123,19 @@ fn parts(path: &Path) -> VecDeque<OsString> {
     named.collect()
 }
 
+/// Folders that were warned of. Many files are below one, and it is looked at for each.
+struct Told(Mutex<BTreeSet<PathBuf>>);
+
+static TOLD: Told = Told(Mutex::new(BTreeSet::new()));
+
+impl Told {
+    /// Was nothing said of this one yet?
+    fn first(&self, path: &Path) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !told.contains(path) && told.insert(path.into())
+    }
+}
+
 /// May others put something else in place of what is in this folder?
 fn folder(path: &Path) -> Result<(), NotOurs> {
     let Ok(about) = fs::metadata(path) else {
@@ -135,7 +149,7 @@ fn folder(path: &Path) -> Result<(), NotOurs> {
     if open & WORLD != 0 && !is_volume(path, &about) {
         return Err(writable(path, &about));
     }
-    if open & WORLD != 0 || about.gid() != me() {
+    if (open & WORLD != 0 || about.gid() != me()) && TOLD.first(path) {
         tracing::warn!(
             path = %path.display(),
             mode = %format_args!("{:04o}", about.mode() & 0o7777),

@@ -4,6 +4,7 @@ use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPT
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::problem::{Answer, typed};
+use crate::payment::ApprovalId;
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -56,6 +57,12 @@ pub(super) fn file(path: &str) -> Option<Answer> {
         headers.insert(name, HeaderValue::from_static(value));
     }
     Some(answer)
+}
+
+/// Where the dashboard is, or one question of it.
+pub(super) fn is_page(path: &str) -> bool {
+    let id = path.strip_prefix("/approvals/");
+    path == "/" || id.is_some_and(|id| id.parse::<ApprovalId>().is_ok())
 }
 
 /// What a person sees who follows an `approve_url`: the pages, or a text where no browser asks. It holds

@@ -46,20 +46,20 @@ impl Token {
         verify_slices_are_equal(own.expose_secret().as_bytes(), shown).is_ok()
     }
 
-    /// `/?token=…`: the two halves for the right one. `None`: nobody asks to be let in.
-    pub(super) fn login(&self, query: Option<&str>) -> Option<Answer> {
+    /// `?token=…`: the two halves for the right one, and back to this page. `None`: nobody asks to be let in.
+    pub(super) fn login(&self, page: &str, query: Option<&str>) -> Option<Answer> {
         let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
         let (_, shown) = pairs.find(|(name, _)| *name == "token")?;
         let shown = Zeroizing::new(decoded(shown).unwrap_or_default());
         Some(match self.matches(shown.trim().as_bytes()) {
-            true => self.let_in(),
-            false => to("/#wrong"),
+            true => self.let_in(page),
+            false => to(&format!("{page}#wrong")),
         })
     }
 
-    fn let_in(&self) -> Answer {
+    fn let_in(&self, at: &str) -> Answer {
         let (cookie, page) = (self.derived(HALVES.0), self.derived(HALVES.1));
-        let mut answer = to(&format!("/#page={}", page.expose_secret()));
+        let mut answer = to(&format!("{at}#page={}", page.expose_secret()));
         let cookie = format!(
             "{COOKIE_NAME}={}; HttpOnly; SameSite=Strict; Path=/",
             cookie.expose_secret()

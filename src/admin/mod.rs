@@ -208,11 +208,15 @@ impl Admin {
                 let numbers = self.parts.numbers || self.parts.token.admits(&head.headers);
                 Ok(self.page(numbers).await)
             }
-            _ if path.starts_with("/approvals/") && read => Ok(dashboard::question(&head.headers)),
             _ if read && !path.starts_with("/api/") => {
-                let login = (path == "/").then(|| self.parts.token.login(head.uri.query()));
-                let answer = login.flatten().or_else(|| dashboard::file(path));
-                answer.ok_or(Problem::NotFound)
+                let login = dashboard::is_page(path)
+                    .then(|| self.parts.token.login(path, head.uri.query()))
+                    .flatten();
+                let page = || match path.starts_with("/approvals/") {
+                    true => Some(dashboard::question(&head.headers)),
+                    false => dashboard::file(path),
+                };
+                login.or_else(page).ok_or(Problem::NotFound)
             }
             _ => {
                 let inside = path.strip_prefix("/api/v1/").ok_or(Problem::NotFound)?;

@@ -16,7 +16,9 @@ pub(super) type Answer = Response<Either<Full<Bytes>, Stream>>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Problem {
     /// Neither this machine's name nor an address: a page that plays with DNS.
-    #[error("the Host header must name this machine, or be an address")]
+    #[error(
+        "the Host header must be an address or `localhost`: no other name is answered, so ask by address"
+    )]
     Host,
     /// No token, or another.
     #[error("the bearer token of admin.token in the state directory is needed")]

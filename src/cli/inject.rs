@@ -14,8 +14,8 @@ use crate::sidecar::{self, Chosen, Form, Mode, Settings};
 /// Put the sidecar into Kubernetes manifests
 ///
 /// Reads YAML or JSON and writes it with Farepass beside the agent of every Pod, Deployment,
-/// StatefulSet, DaemonSet, ReplicaSet, Job and CronJob. Everything else passes unchanged; comments are
-/// lost. Injecting twice is injecting once. Nothing is written when one of them cannot be injected.
+/// StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job and CronJob. Everything else passes
+/// unchanged, with a warning where it makes pods; comments are lost. Injecting twice is injecting once. Nothing is written when one of them cannot be injected.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -187,6 +187,11 @@ fn change(
     terminal: &Terminal,
 ) -> Result<(), sidecar::Refused> {
     // A sidecar of any form is taken out.
+    for stranger in wanted.map_or(vec![], |_| sidecar::strangers(document)) {
+        terminal.say(format_args!(
+            "farepass: {stranger} makes pods and is of a kind that `inject` does not know: nothing was put in (the webhook reaches its pods)"
+        ));
+    }
     let form = wanted.map_or(Form::Native, |(settings, _)| settings.form);
     sidecar::each_pod(document, form, &mut |pod, owner| {
         let opted_out = sidecar::is_opted_out(pod);

@@ -77,7 +77,7 @@ fn write(command: &clap::Command, out: &mut dyn Write) -> io::Result<()> {
     let mut text = vec![];
     page.render_title(&mut text)?;
     page.render_name_section(&mut text)?;
-    page.render_synopsis_section(&mut text)?;
+    text.extend(synopsis(command).as_bytes());
     page.render_description_section(&mut text)?;
     page.render_options_section(&mut text)?;
     if command.has_subcommands() {
@@ -90,6 +90,18 @@ fn write(command: &clap::Command, out: &mut dyn Write) -> io::Result<()> {
         text.extend(SEE);
     }
     out.write_all(ascii(&String::from_utf8_lossy(&text)).as_bytes())
+}
+
+/// How it is called, as `--help` says it: with the `--` before what another program is given.
+fn synopsis(command: &clap::Command) -> String {
+    let usage = command.clone().render_usage().to_string();
+    let lines = usage.trim_start_matches("Usage:").lines().map(|line| {
+        let line = line.trim().replace('\\', "\\e").replace('-', "\\-");
+        let name = line.find([' ', '[', '<']).unwrap_or(line.len());
+        let (name, rest) = line.split_at(name);
+        format!("\\fB{name}\\fR{rest}\n")
+    });
+    format!(".SH SYNOPSIS\n{}", lines.collect::<Vec<_>>().join(".br\n"))
 }
 
 /// Characters beyond ASCII by their numbers (groff_char(7)): not every system says what a page is written in.

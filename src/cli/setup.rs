@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use rustix::process::Signal;
 use tokio::runtime::{Builder, Runtime};
@@ -66,8 +67,14 @@ pub(super) fn work<T>(
 
 /// A runtime for a whole proxy.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
-    workers(std::env::var_os(WORKERS).as_deref())?;
-    let runtime = Builder::new_multi_thread().enable_all().build();
+    let asked = std::env::var_os(WORKERS);
+    workers(asked.as_deref())?;
+    let mut builder = Builder::new_multi_thread();
+    if asked.is_some_and(|asked| asked.is_empty()) {
+        // Manifests have empty variables; to tokio that would be no number.
+        builder.worker_threads(available_parallelism().map_err(no_runtime)?.get());
+    }
+    let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(no_runtime)?;
     full(&runtime)?;
     Ok(runtime)
@@ -79,7 +86,9 @@ const WORKERS: &str = "TOKIO_WORKER_THREADS";
 const WORKERS_MAX: usize = 1024;
 
 fn workers(asked: Option<&OsStr>) -> Result<(), Failure> {
-    let Some(asked) = asked else { return Ok(()) };
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
+        return Ok(());
+    };
     let number = asked.to_str().and_then(|text| text.parse().ok());
     if number.is_some_and(|number| (1..=WORKERS_MAX).contains(&number)) {
         return Ok(());
@@ -253,8 +262,8 @@ mod tests {
     fn what_tokio_would_panic_over_is_a_wrong_usage() {
         let taken = |asked: &str| workers(Some(OsStr::new(asked))).is_ok();
         assert!(workers(None).is_ok());
-        assert!(["1", "3", "1024"].into_iter().all(taken));
-        for wrong in ["", "0", "-1", "two", " 2", "1025", "99999999999999999999"] {
+        assert!(["", "1", "3", "1024"].into_iter().all(taken));
+        for wrong in ["0", "-1", "two", " 2", "1025", "99999999999999999999"] {
             assert!(!taken(wrong), "{wrong:?}");
         }
     }

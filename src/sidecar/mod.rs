@@ -30,7 +30,7 @@ pub use patch::{Edit, patch};
 pub use review::{Answer, answer};
 pub use strip::{refuse_by_hand, uninject};
 use tree::{entries_mut, list_mut, name, text};
-pub use workload::{Owner, Refused, each_pod};
+pub use workload::{Owner, Refused, each_pod, strangers};
 
 /// The user that the sidecar runs as, and nobody else in its pod. The Dockerfile and `deploy/k8s` use
 /// the same.

@@ -99,6 +99,46 @@ pub fn each_pod(
     Ok(1)
 }
 
+/// What makes pods and is of no kind that is known here, as `Rollout/name`: [`each_pod`] leaves it as it is.
+#[must_use]
+pub fn strangers(document: &Value) -> Vec<String> {
+    strangers_among(document, "")
+}
+
+fn strangers_among(document: &Value, told: &str) -> Vec<String> {
+    let kind = text(document, "kind").unwrap_or(told);
+    let items = document.get("items").and_then(Value::as_array);
+    if let (Some(kind), Some(items)) = (kind.strip_suffix("List"), items) {
+        let among = items.iter().flat_map(|item| strangers_among(item, kind));
+        return among.collect();
+    }
+    let group = text(document, "apiVersion")
+        .map(|version| version.split_once('/').map_or("", |(group, _)| group));
+    let is = |g: &str, k: &str| k == kind && group.is_none_or(|group| group == g);
+    if KINDS.iter().any(|(g, k, _)| is(g, k)) || !runs_containers(document) {
+        return vec![];
+    }
+    let name = document.pointer("/metadata/name").and_then(Value::as_str);
+    vec![format!("{kind}/{}", name.unwrap_or_default())]
+}
+
+/// Is there a list of containers with images anywhere in it, that did not opt out?
+fn runs_containers(value: &Value) -> bool {
+    let members: Vec<&Value> = match value {
+        Value::Object(members) => members.values().collect(),
+        Value::Array(items) => items.iter().collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return false,
+    };
+    let mut here = value
+        .get("containers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    !is_opted_out(value)
+        && (here.any(|container| text(container, "image").is_some())
+            || members.into_iter().any(runs_containers))
+}
+
 /// What the items of a list are, which do not say it where the list does.
 struct Listed {
     kind: String,

@@ -31,6 +31,20 @@ fn home() -> Home {
 
 const SERVE: [&str; 3] = ["serve", "--config", "etc/farepass.yaml"];
 
+/// A volume of a container platform, or a folder of a team: no fault, but said once.
+#[test]
+fn a_folder_that_a_group_may_write_to_is_warned_of_once() {
+    let home = home();
+    let group = rustix::process::geteuid().as_raw() + 4242;
+    if std::os::unix::fs::chown(home.at("etc"), None, Some(group)).is_err() {
+        return;
+    }
+    chmod(&home, "etc", 0o775);
+    let run = ["run", "--config", "etc/farepass.yaml", "--", "true"];
+    let told = home.farepass(run).ok().err;
+    assert_eq!(told.matches("others may write").count(), 1, "{told}");
+}
+
 #[test]
 fn nothing_that_others_may_change_is_stood_on() {
     for (name, mode, words) in [

@@ -126,6 +126,8 @@ fn a_manual_page_of_every_command_is_whole() {
             assert!(read.status.success() && said.is_empty(), "{name}: {said}");
         }
     }
+    let run = home.farepass(["man", "run"]).ok().out;
+    assert!(run.contains("run [OPTIONS] \\-\\- <CMD>...\n"), "{run}");
     let root = home.farepass(["man"]).ok().out;
     assert!(root.contains("Exit codes"), "{root}");
     home.farepass(["man", "pay"])

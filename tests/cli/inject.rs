@@ -63,6 +63,33 @@ fn a_deployment_gets_its_sidecar() {
 }
 
 #[test]
+fn kinds_that_make_pods_and_are_not_known_are_named() {
+    let home = Home::new();
+    let pod = "spec: { containers: [{ name: a, image: i }] }";
+    let rollout = |metadata: &str| {
+        format!(
+            "kind: Rollout\napiVersion: argoproj.io/v1alpha1\nmetadata: {{ name: r }}\nspec: {{ template: {{ {metadata} {pod} }} }}\n"
+        )
+    };
+    let template = format!(
+        "kind: PodTemplate\napiVersion: v1\nmetadata: {{ name: t }}\ntemplate: {{ {pod} }}\n"
+    );
+    let given = format!("{}---\n{template}---\n{DEPLOYMENT}", rollout(""));
+    let told = filter(&home, &[], &given).ok();
+    let lines: Vec<&str> = told.err.lines().collect();
+    let begins = |line: &str, with: &str| line.starts_with(&format!("farepass: {with} makes pods"));
+    assert_eq!(lines.len(), 2, "{}", told.err);
+    assert!(begins(lines[0], "Rollout/r") && begins(lines[1], "PodTemplate/t"));
+    let items = r#"{"kind": "RolloutList", "items": [{"metadata": {"name": "x"}, "spec": {"containers": [{"image": "i"}]}}]}"#;
+    let listed = filter(&home, &[], items).ok();
+    assert!(begins(&listed.err, "Rollout/x"), "{}", listed.err);
+    let out = rollout("metadata: { annotations: { farepass.dev/inject: disabled } },");
+    for (args, given) in [(&[][..], out.as_str()), (&["--uninject"], &given)] {
+        assert_eq!(filter(&home, args, given).ok().err, "");
+    }
+}
+
+#[test]
 fn files_and_json_and_other_settings() {
     let home = Home::new();
     std::fs::write(home.at("a.yaml"), DEPLOYMENT).unwrap();

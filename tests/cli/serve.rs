@@ -55,7 +55,7 @@ fn it_waits_for_nobody_who_has_asked_for_nothing() {
 #[test]
 fn a_number_of_workers_that_is_none_is_refused_with_one_line() {
     let home = Home::ready();
-    for (asked, code) in [("two", 2), ("0", 2), ("3", 0)] {
+    for (asked, code) in [("two", 2), ("0", 2), ("3", 0), ("", 0)] {
         let mut run = home.command(["run", "--", "true"]);
         let ended = Ended::of(run.env("TOKIO_WORKER_THREADS", asked).output().unwrap());
         assert_eq!(ended.code, Some(code), "{ended:?}");
@@ -152,7 +152,9 @@ fn reading_changes_nothing_and_strangers_do_not_read() {
         "localhost.evil.example",
         "",
     ] {
-        assert_eq!(send("GET /healthz", host, "").0, 421, "{host:?}");
+        let (status, told) = send("GET /healthz", host, "");
+        assert_eq!(status, 421, "{host:?}");
+        assert!(told.contains("ask by address"), "{told}");
         assert_eq!(send("POST /api/v1/sessions", host, "{}").0, 421, "{host:?}");
     }
     for host in [

@@ -277,6 +277,19 @@ fn nothing_is_read_aloud_twice_and_every_button_has_a_name_of_its_own() {
     }
 }
 
+#[test]
+fn a_link_to_a_question_that_is_over_says_so() {
+    let link = |digit: &str| format!("/approvals/apr_{}", digit.repeat(32));
+    let Some(over) = scripts(&link("c")) else {
+        return;
+    };
+    let told = over["gone"].as_str().unwrap_or_default();
+    assert!(told.contains("waits no more"), "{over}");
+    assert_eq!(over["action"], Value::Null, "the form stays at its page");
+    let waits = scripts(&link("a")).unwrap();
+    assert_eq!(waits["gone"], false, "{waits}");
+}
+
 /// With these fields, and no token.
 fn with(proxy: &Proxy, line: &str, fields: &[(&str, &str)], body: &str) -> Answer {
     use std::io::Write as _;
@@ -357,6 +370,17 @@ fn a_browser_needs_both_halves_and_a_page_of_ours() {
         );
         assert!(answer.one("set-cookie").is_none(), "{wrong}");
     }
+    // Who signs in at the link to a question comes back to it.
+    let question = format!("/approvals/apr_{}", "0".repeat(32));
+    let at = |path: &str, token: &str| {
+        let answer = with(&proxy, &format!("GET {path}?token={token}"), &[], "");
+        (answer.status, answer.one("location").map(str::to_owned))
+    };
+    let back = format!("{question}#page={}", page.1);
+    assert_eq!(at(&question, &token), (303, Some(back)));
+    let wrong = format!("{question}#wrong");
+    assert_eq!(at(&question, "x"), (303, Some(wrong)));
+    assert_eq!(at("/approvals/x", &token), (200, None), "no question");
     assert!(!proxy.stderr().contains(&token));
 }
 

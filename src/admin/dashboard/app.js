@@ -280,7 +280,11 @@ async function begin() {
   draw();
   // A link to one question ends in its id.
   const asked = location.pathname.match(/^\/approvals\/(apr_[0-9a-f]+)$/)?.[1];
-  if (asked) byId(asked)?.scrollIntoView();
+  if (asked && !byId(asked) && byId("approvals-list").childElementCount > 0) {
+    byId("gone").hidden = false;
+    put(byId("gone"), "The question of this link waits no more: it is answered, or its time is over.");
+  }
+  if (asked) (byId(asked) ?? byId("approvals")).scrollIntoView();
   listen(heard, alive);
 }
 
