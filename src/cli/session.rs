@@ -189,6 +189,7 @@ async fn close(config: &Config, id: &str) -> Result<SessionRow, Failure> {
 /// Least of an id that stands for it: one that is closed is so for good.
 const SHORTEST: usize = 8;
 
+const SHORT: &str = "write at least 8 characters of an id; `farepass session list` has them";
 const LIST: &str = "`farepass session list` has the ids";
 
 /// The session that rows are asked of, by its id or the beginning of it. A name that fits none is an error: no rows
@@ -212,6 +213,7 @@ async fn find(book: Option<&dyn Reader>, id: &str) -> Result<SessionRow, Failure
     let mut fitting = book.sessions().await?.into_iter().filter(fits);
     match (fitting.next(), fitting.next()) {
         (Some(row), None) => Ok(row),
+        (None, _) if !long && id.starts_with("ses_") => Err(unknown().hint(SHORT)),
         (None, _) => Err(unknown()),
         (Some(_), _) => {
             let said = format_args!("more than one session id begins with `{}`", plain(id));

@@ -128,7 +128,7 @@ impl Budget {
     #[must_use]
     pub fn warning(&self, limit: &Limit) -> Option<Warning> {
         let at = self.warn_at?;
-        let payments = limit.payments.map(|most| at.of(most.into()).max(1));
+        let payments = limit.payments.map(|most| at.reached(most.into()).max(1));
         Some(Warning {
             account: limit.account.clone(),
             amount: match limit.amount {

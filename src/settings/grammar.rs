@@ -102,6 +102,13 @@ impl Percent {
         u64::try_from(part).unwrap_or(u64::MAX)
     }
 
+    /// The least whole number that is so many hundredths of a number, or more.
+    #[must_use]
+    pub fn reached(self, number: u64) -> u64 {
+        let part = (u128::from(number) * u128::from(self.0)).div_ceil(100);
+        u64::try_from(part).unwrap_or(u64::MAX)
+    }
+
     /// A number and so many hundredths of it, rounded down; saturates.
     #[must_use]
     pub fn above(self, number: u64) -> u64 {
@@ -180,6 +187,15 @@ fn split(text: &str) -> Option<(u64, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Half of three is not reached by one.
+    #[test]
+    fn a_part_of_a_count_is_reached_when_it_is_whole() {
+        let cases = [(50, 3, 2), (50, 4, 2), (80, 10, 8), (1, 5, 1), (100, 7, 7)];
+        for (hundredths, number, reached) in cases {
+            assert_eq!(Percent(hundredths).reached(number), reached, "{number}");
+        }
+    }
 
     #[test]
     fn lengths_of_time() {

@@ -485,3 +485,12 @@ fn many_at_once_all_get_their_session() {
     assert_eq!(rows.as_array().unwrap().len(), 8);
     home.farepass(["ledger", "verify"]).ok();
 }
+
+#[test]
+fn too_little_of_an_id_is_told_how_much_is_needed() {
+    let home = Home::ready();
+    let made = home.farepass(["session", "create", "--json"]).json();
+    let id = made["id"].as_str().unwrap();
+    let ended = home.farepass(["session", "show", &id[..7]]);
+    ended.failed(1, &["no session of that id", "at least 8 characters"]);
+}
