@@ -17,7 +17,6 @@ pub(super) struct Activity {
     base: Instant,
     millis: AtomicU64,
     over: AtomicBool,
-    read: AtomicBool,
 }
 
 impl Activity {
@@ -27,17 +26,7 @@ impl Activity {
             base: Instant::now(),
             millis: AtomicU64::new(0),
             over: AtomicBool::new(false),
-            read: AtomicBool::new(false),
         })
-    }
-
-    /// The body of the request was read to its end.
-    pub(super) fn read(&self) {
-        self.read.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_read(&self) -> bool {
-        self.read.load(Ordering::Relaxed)
     }
 
     /// Nothing moves any more.
@@ -70,8 +59,8 @@ pub(super) struct Pulse {
     unsent: AtomicBool,
     /// Exchanges whose answers have not come.
     asked: AtomicUsize,
-    /// An answer left before its request was read.
-    early: AtomicBool,
+    /// The body of the last request was given up before it was read.
+    unread: AtomicBool,
 }
 
 /// An exchange whose answer has not come: until it is dropped, nobody is silent for too long.
@@ -97,13 +86,13 @@ impl Pulse {
         }
     }
 
-    /// An answer leaves before its request was read, and the connection ends with it.
-    pub(super) fn answers_early(&self) {
-        self.early.store(true, Ordering::Relaxed);
+    /// Notes of a request whether its body was given up before it was read: nothing follows it then.
+    pub(super) fn leaves_unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
     }
 
-    pub(super) fn is_early(&self) -> bool {
-        self.early.load(Ordering::Relaxed)
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Something is asked, and the time that its answer may take has bounds of its own.

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::activity::Activity;
+use super::activity::{Activity, Pulse};
 use super::copies::Share;
 use super::evidence::Watched as Evidence;
 use super::expect::{Held, Last};
 use super::h2::Received;
 use super::headers;
+use super::lingers::Unread;
 use super::patience::Patience;
 use super::pool::Place;
 use super::rpc::Woven;
@@ -88,8 +89,8 @@ pub(super) struct Stream {
 pub(super) enum Tail {
     /// Its connection: it came before the request's body was asked for.
     Last(#[expect(dead_code, reason = "it is dropped")] Last),
-    /// Nothing: it is the body of a request.
-    Asks,
+    /// The wish to know of a request whether it was read.
+    Asks(Unread),
     /// Its place among the requests of its connection.
     Place(#[expect(dead_code, reason = "it is dropped")] Place),
 }
@@ -104,11 +105,9 @@ impl Stream {
         }
     }
 
-    /// The body of a request, which says when it was read.
-    pub(super) fn asking(mut self) -> Self {
-        if self.both().is_some() {
-            self.tail = Some(Box::new(Tail::Asks));
-        }
+    /// The long body of a request, of which the connection must know whether it was read.
+    pub(super) fn asking(mut self, pulse: &Arc<Pulse>) -> Self {
+        self.tail = Some(Box::new(Tail::Asks(Unread::of(pulse))));
         self
     }
 
@@ -138,11 +137,12 @@ impl Stream {
                 {
                     headers::clean_trailers(trailers);
                 }
-                if let Some(Tail::Asks) = self.tail.as_deref()
-                    && (frame.is_none() || self.source.is_end())
-                    && let Some(both) = self.patience.both()
+                // Nobody asks for more than trailers.
+                let last = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+                if let Some(Tail::Asks(unread)) = self.tail.as_deref_mut()
+                    && (last || frame.is_none() || self.source.is_end())
                 {
-                    both.read();
+                    unread.is_read();
                 }
                 Poll::Ready(frame)
             }

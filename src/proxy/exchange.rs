@@ -17,7 +17,7 @@ use super::serve::{Conn, Way};
 use super::target::Target;
 use super::trail::Trail;
 use super::upgrade::{self, Upgrade};
-use super::{Proxy, framing, headers, open, prepay, purchase, rpc, transparent};
+use super::{Proxy, framing, headers, lingers, open, prepay, purchase, rpc, transparent};
 use crate::event::otel::{About, Open};
 use crate::payment::{Asked, Cause, PaymentId, Reason, Refusal, Session, Tool, Trace};
 use crate::protocol;
@@ -35,16 +35,16 @@ impl Question {
     pub(super) fn new(conn: &Conn, request: Request<Source>) -> Self {
         let (parts, body) = request.into_parts();
         let both = (!body.is_end()).then(Activity::new);
+        let long = lingers::is_long(&body);
+        let mut body = conn.body(body).beside(both.clone());
+        if long {
+            body = body.asking(&conn.pulse);
+        }
         Self {
             parts,
-            body: Some(conn.body(body).beside(both.clone()).asking()),
+            body: Some(body),
             both,
         }
-    }
-
-    /// Has it a body that was not read to its end?
-    pub(super) fn is_unread(&self) -> bool {
-        self.both.as_ref().is_some_and(|both| !both.is_read())
     }
 
     /// All of it, once.
@@ -141,7 +141,7 @@ async fn forwarded(conn: &Arc<Conn>, route: &Route, question: &mut Question) -> 
         };
     }
     let answer = conn.stream(answer);
-    let answer = answer.map(|stream| stream.beside(question.both.clone()));
+    let answer = answer.map(|stream| stream.beside(question.both.take()));
     if token.is_none() && rpc::may_ask(conn, route, &replay, &answer) {
         return Box::pin(rpc::answered(conn, route.clone(), replay, answer)).await;
     }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::activity::Pulse;
-use super::body::Body;
+use super::body::{Body, Source};
 
 /// How long an agent may go on after the answer; one that takes longer is cut off.
 const TOTAL: Duration = Duration::from_secs(5);
@@ -29,20 +29,51 @@ const SHORT: u64 = 16 << 10;
 /// Bytes that are read, and forgotten, at once.
 const SCRAP: usize = 8 << 10;
 
-/// Has this request a body that is worth not being read?
-pub(super) fn is_long(request: &Request<Incoming>) -> bool {
-    let body = request.body();
-    !body.is_end_stream() && body.size_hint().exact().is_none_or(|n| n > SHORT)
+/// Is this the body of a request of HTTP/1, and worth not being read?
+pub(super) fn is_long(body: &Source) -> bool {
+    match body {
+        Source::Http1(body) => {
+            !body.is_end_stream() && body.size_hint().exact().is_none_or(|n| n > SHORT)
+        }
+        Source::Http2(_) => false,
+    }
 }
 
-/// The answer says that the connection ends with it.
-pub(super) fn before_all_was_read(answer: &mut Response<Body>, pulse: &Pulse) {
+/// Tells the connection when a body is given up before it was read.
+pub(super) struct Unread {
+    pulse: Arc<Pulse>,
+    read: bool,
+}
+
+impl Unread {
+    pub(super) fn of(pulse: &Arc<Pulse>) -> Self {
+        Self {
+            pulse: Arc::clone(pulse),
+            read: false,
+        }
+    }
+
+    /// It was.
+    pub(super) fn is_read(&mut self) {
+        self.read = true;
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if !self.read {
+            self.pulse.leaves_unread(true);
+        }
+    }
+}
+
+/// The answer says that the connection ends with it. A 101 says what becomes of it itself.
+pub(super) fn closes(answer: &mut Response<Body>) {
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(header::CONNECTION, close);
-    pulse.answers_early();
 }
 
 /// The stream of a connection of HTTP/1.
@@ -95,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingers<S> {
         let this = &mut *self;
         if this.end.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if !this.pulse.is_early() {
+            if !this.pulse.is_unread() {
                 return Poll::Ready(Ok(()));
             }
         }

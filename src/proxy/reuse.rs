@@ -62,11 +62,11 @@ pub(super) async fn ask(
     let (upstream, key) = (&conn.proxy.upstream, route.key(&conn.proxy));
     let bodyless = first.body().is_end_stream();
     let sent = upstream.send(&conn.lane, &key, first, Some(&replay.head));
-    let mut sent = sent.await;
+    let sent = sent.await;
     // One without a body went twice.
-    let unseen_yet = matches!(sent, Err(UpstreamError::Refused | UpstreamError::NotH2));
-    if unseen_yet && !bodyless {
-        sent = Box::pin(unseen(conn, &key, replay)).await;
+    if !bodyless && matches!(sent, Err(UpstreamError::Refused | UpstreamError::NotH2)) {
+        drop(sent);
+        return Box::pin(unseen(conn, &key, replay)).await;
     }
     match sent {
         Ok(answer) => Ok(Came {
@@ -79,15 +79,16 @@ pub(super) async fn ask(
 }
 
 /// Once more a request that the merchant did not look at (RFC 9113 section 8.7), where its body was kept.
-async fn unseen(
-    conn: &Conn,
-    key: &Key,
-    replay: &mut Replay,
-) -> Result<Response<Source>, UpstreamError> {
-    let again = replay.fork(Some(UPLOAD)).await;
-    let mut again = again.map_err(|_| UpstreamError::Refused)?;
+async fn unseen(conn: &Conn, key: &Key, replay: &mut Replay) -> Result<Came, Response<Body>> {
+    let gone = || refuse::gateway(&UpstreamError::Refused);
+    let mut again = replay.fork(Some(UPLOAD)).await.map_err(|_| gone())?;
     let upstream = &conn.proxy.upstream;
-    upstream.send(&conn.lane, key, &mut again, None).await
+    let sent = upstream.send(&conn.lane, key, &mut again, None).await;
+    Ok(Came {
+        answer: sent.map_err(|e| refuse::gateway(&e))?,
+        token: None,
+        refused: None,
+    })
 }
 
 /// A 402 asks for another payment, as it would have without the token; a 401 says nothing about the agent,

@@ -205,12 +205,12 @@ fn answer(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Outgoing>, Infallible>> + use<> {
     let conn = Arc::clone(conn);
-    let long = lingers::is_long(&request);
+    conn.pulse.leaves_unread(false);
     let mut question = Question::new(&conn, request.map(Source::Http1));
     async move {
         let mut answer = exchange(&conn, &mut question).await;
-        if long && question.is_unread() {
-            lingers::before_all_was_read(&mut answer, &conn.pulse);
+        if conn.pulse.is_unread() {
+            lingers::closes(&mut answer);
         }
         Ok(Outgoing::of(answer, conn))
     }

@@ -258,7 +258,6 @@ async fn an_early_answer_reaches_agents_that_write_everything_first() {
         }
         let answer = hear(&mut wire).await;
         assert_eq!((answer.status(), answer.text().as_str()), (413, "heard"));
-        assert_eq!(answer.one("connection"), Some("close"));
     }
     assert!(lost.is_empty(), "{} of 20: {lost:?}", lost.len());
     proxy.assert_well();
