@@ -80,11 +80,9 @@ fn a_socket_carries_paid_requests_and_is_the_users_alone() {
     let about = fs::symlink_metadata(&path).unwrap();
     assert!(about.file_type().is_socket());
     assert_eq!(about.mode() & 0o7777, 0o600);
-    assert!(
-        proxy.stderr().contains("run/proxy.sock"),
-        "{}",
-        proxy.stderr()
-    );
+    until("the word of it", Duration::from_secs(10), || {
+        proxy.stderr().contains("run/proxy.sock").then_some(())
+    });
     // Without credentials, as on loopback, the default session pays.
     let answer = get(&proxy, None).unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (200, "premium"));
