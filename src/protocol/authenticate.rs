@@ -44,25 +44,24 @@ impl Says {
     }
 }
 
-/// Every challenge of every line, in order. Where a line breaks the grammar, its last challenge is
+/// Every challenge of every line, in order; up to one more than are read, by which that is known. Where a line breaks the grammar, its last challenge is
 /// broken and nothing after it is believed, as nobody can tell any more what stands within quotes;
 /// other lines are read on.
 pub(super) fn read(headers: &HeaderMap) -> Vec<Asks> {
     let mut all = vec![];
     for line in headers.get_all(header::WWW_AUTHENTICATE) {
         Line::new(line.as_bytes()).read(&mut all);
-        if all.len() >= CHALLENGES_MAX {
+        if all.len() > CHALLENGES_MAX {
             break;
         }
     }
-    all.truncate(CHALLENGES_MAX);
     all
 }
 
 /// Are there more than are read? What is not read may ask for a payment as well.
 pub(super) fn beyond(read: &[Asks]) -> Option<Problem> {
-    let detail = format!("more than {} challenges are not read", CHALLENGES_MAX - 1);
-    (read.len() >= CHALLENGES_MAX).then(|| Problem::new(Reason::LimitsExceeded, detail))
+    let detail = format!("more than {CHALLENGES_MAX} challenges are not read");
+    (read.len() > CHALLENGES_MAX).then(|| Problem::new(Reason::LimitsExceeded, detail))
 }
 
 /// Does any line mention this scheme? Cheap, and true more often than [`read`] finds one.
@@ -85,7 +84,7 @@ impl<'a> Line<'a> {
 
     fn read(mut self, into: &mut Vec<Asks>) {
         let too_long = self.rest.len() > LINE_MAX;
-        while self.next_item() && into.len() < CHALLENGES_MAX {
+        while self.next_item() && into.len() <= CHALLENGES_MAX {
             let Some(scheme) = self.token() else { return };
             let mut asks = Asks {
                 scheme: scheme.to_ascii_lowercase(),

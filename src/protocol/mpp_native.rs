@@ -66,6 +66,11 @@ struct Credential<'a> {
 
 /// Reads the challenges, which were [`encoding::check`]ed.
 pub(super) fn read(challenges: &[&RawValue], into: &mut Challenge) {
+    if challenges.len() > CHALLENGES_MAX {
+        let detail = format!("more than {CHALLENGES_MAX} challenges are not read");
+        into.problems
+            .push(Problem::new(Reason::LimitsExceeded, detail));
+    }
     for raw in challenges.iter().take(CHALLENGES_MAX) {
         match read_one(raw).and_then(|echo| requirement(&echo)) {
             Ok(requirement) => into.requirements.push(requirement),

@@ -262,6 +262,11 @@ fn a_broken_challenge_says_what_is_wrong() {
     let challenge = answer.challenge.unwrap();
     assert!(challenge.requirements.is_empty());
     assert_eq!(challenge.problems[0].reason, Reason::AmountInvalid);
+    let mut many = mpp_terms();
+    many["challenges"] = vec![many["challenges"][0].clone(); 33].into();
+    let answer = read("tools/call", &error(-32042, many)).unwrap();
+    let problems = answer.challenge.unwrap().problems;
+    assert_eq!(problems[0].reason, Reason::LimitsExceeded);
     let mut bound = mpp_terms();
     bound["challenges"][0]["digest"] = json!("sha-256=:AAAA:");
     let answer = read("tools/call", &error(-32042, bound)).unwrap();

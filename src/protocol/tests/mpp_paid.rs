@@ -167,6 +167,6 @@ fn challenges_that_are_not_read_are_told() {
         }
         told(&read(&recognise(&head), &head, None))
     };
-    assert_eq!(all(20), "1");
+    assert_eq!(all(31), "1");
     assert_eq!(all(40), "0 limits_exceeded");
 }
