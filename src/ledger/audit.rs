@@ -78,6 +78,11 @@ impl Audit {
         }
     }
 
+    /// A payment that lists and sums do not find.
+    pub(super) fn astray(&mut self, id: PaymentId) {
+        self.problem(format!("the newest record of {id} is not found by it"));
+    }
+
     /// The next record, in the order of the chain.
     pub(super) fn record(&mut self, record: &Record) {
         let seq = record.seq;

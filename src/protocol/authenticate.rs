@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 use crate::payment::{Problem, Reason};
 
 /// Challenges that are read, whatever their scheme. Real answers have fewer than ten.
-const CHALLENGES_MAX: usize = 32;
+pub(super) const CHALLENGES_MAX: usize = 32;
 
 /// Parameters of one challenge.
 const PARAMS_MAX: usize = 32;
@@ -59,9 +59,9 @@ pub(super) fn read(headers: &HeaderMap) -> Vec<Asks> {
 }
 
 /// Are there more than are read? What is not read may ask for a payment as well.
-pub(super) fn beyond(read: &[Asks]) -> Option<Problem> {
+pub(super) fn beyond(count: usize) -> Option<Problem> {
     let detail = format!("more than {CHALLENGES_MAX} challenges are not read");
-    (read.len() > CHALLENGES_MAX).then(|| Problem::new(Reason::LimitsExceeded, detail))
+    (count > CHALLENGES_MAX).then(|| Problem::new(Reason::LimitsExceeded, detail))
 }
 
 /// Does any line mention this scheme? Cheap, and true more often than [`read`] finds one.

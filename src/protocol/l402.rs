@@ -76,7 +76,7 @@ impl Protocol for L402 {
     fn read(&self, head: &response::Parts, _body: Option<&[u8]>, into: &mut Challenge) {
         let mut offers: Vec<(bool, Requirement)> = vec![];
         let all = authenticate::read(&head.headers);
-        into.problems.extend(authenticate::beyond(&all));
+        into.problems.extend(authenticate::beyond(all.len()));
         for asks in all {
             if !SCHEMES.contains(&&*asks.scheme) {
                 continue;

@@ -97,7 +97,7 @@ impl Protocol for Mpp {
 
     fn read(&self, head: &response::Parts, _body: Option<&[u8]>, into: &mut Challenge) {
         let all = authenticate::read(&head.headers);
-        into.problems.extend(authenticate::beyond(&all));
+        into.problems.extend(authenticate::beyond(all.len()));
         for asks in all.into_iter().filter(|asks| asks.scheme == SCHEME) {
             let read = asks.says.and_then(|says| Echo::read(&says));
             match read.and_then(|echo| requirement(&echo)) {

@@ -6,14 +6,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::authenticate::Says;
+use super::authenticate::{CHALLENGES_MAX, Says, beyond};
 use super::encoding;
 use super::jsonrpc::{object, text};
 use super::mpp::{Echo, malformed, requirement};
 use crate::payment::{Challenge, Problem, Reason};
-
-/// Challenges that are read of one answer.
-const CHALLENGES_MAX: usize = 32;
 
 /// Members that are text. `request` is an object, `header` counts for nothing here but is echoed, and of the others
 /// none counts.
@@ -66,11 +63,7 @@ struct Credential<'a> {
 
 /// Reads the challenges, which were [`encoding::check`]ed.
 pub(super) fn read(challenges: &[&RawValue], into: &mut Challenge) {
-    if challenges.len() > CHALLENGES_MAX {
-        let detail = format!("more than {CHALLENGES_MAX} challenges are not read");
-        into.problems
-            .push(Problem::new(Reason::LimitsExceeded, detail));
-    }
+    into.problems.extend(beyond(challenges.len()));
     for raw in challenges.iter().take(CHALLENGES_MAX) {
         match read_one(raw).and_then(|echo| requirement(&echo)) {
             Ok(requirement) => into.requirements.push(requirement),

@@ -35,6 +35,12 @@ const READ_MAX: usize = 1 << 20;
 /// What each takes at least of `READ_MAX`.
 const READ_LEAST: usize = 256;
 
+/// Bytes of names and values.
+fn length(fields: &HeaderMap) -> usize {
+    let one = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    fields.iter().map(one).sum()
+}
+
 /// How much a merchant said before its answer to one request.
 #[derive(Default)]
 pub(super) struct Read(AtomicUsize);
@@ -42,8 +48,7 @@ pub(super) struct Read(AtomicUsize);
 impl Read {
     /// One more with these fields. Is it one too many?
     pub(super) fn is_beyond(&self, fields: &HeaderMap) -> bool {
-        let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-        let size = READ_LEAST.saturating_add(fields.iter().map(length).sum());
+        let size = READ_LEAST.saturating_add(length(fields));
         let before = self.0.fetch_add(size, Ordering::Relaxed);
         before.saturating_add(size) > READ_MAX
     }

@@ -83,6 +83,9 @@ impl<S> Rewound<S> {
 
     /// Gives these back before anything else.
     pub(super) fn unread(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
         self.first = match self.first.is_empty() {
             true => bytes,
             false => [bytes, std::mem::take(&mut self.first)].concat().into(),

@@ -197,8 +197,7 @@ impl Upstream {
                 // Closed under our feet before a response: the request is sent anew, once (RFC 9112
                 // section 9.3.1), when it was not written or does no harm twice.
                 Err(failed) => {
-                    let form = |copy: &mut _| origin_form(copy, key);
-                    *request = unanswered(failed, again, form)?;
+                    *request = unanswered(failed, again, |copy| origin_form(copy, key))?;
                 }
             }
         }

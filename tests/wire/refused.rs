@@ -221,11 +221,17 @@ async fn a_body_that_was_refused_unseen_is_sent_once_more_where_it_was_kept() {
     let mut proxy = Proxy::start(&origin, |_| {}).await;
     let said = outcome(&proxy, "pay.wire.test", "POST", b"body").await;
     assert_eq!(said, Outcome::Status(200));
-    let frames: Vec<_> = std::iter::from_fn(|| frames.try_recv().ok()).collect();
-    let bodies = frames
-        .iter()
-        .filter(|f| f.kind == DATA && f.payload == b"body");
-    assert_eq!(bodies.count(), 2);
+    // Of the first nobody knows how much was sent before it was refused; and an answer is there with the head of the
+    // second, whose body may come later.
+    let body = async {
+        while let Some(frame) = frames.recv().await {
+            if frame.kind == DATA && frame.stream == 3 {
+                return frame.payload;
+            }
+        }
+        vec![]
+    };
+    assert_eq!(soon("the body", body).await, b"body");
     proxy.assert_well();
 }
 

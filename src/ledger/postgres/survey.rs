@@ -166,8 +166,7 @@ impl Survey {
         audit.check_facts(facts);
         self.check_requests(&mut audit).await?;
         for row in &self.ask(ASTRAY, &[]).await? {
-            let id = rows::payment_id(row, 0)?;
-            audit.problem(format!("the newest record of {id} is not found by it"));
+            audit.astray(rows::payment_id(row, 0)?);
         }
         Ok(audit.report())
     }

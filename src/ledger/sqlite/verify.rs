@@ -44,7 +44,7 @@ fn walk(connection: &Connection) -> Result<Report, Fault> {
     })?;
     audit.check_payments(payments.into_iter());
     for id in astray(connection)? {
-        audit.problem(format!("the newest record of {id} is not found by it"));
+        audit.astray(id);
     }
     audit.check_nonces(number_of_hash, nonces::all(connection)?.into_iter());
     audit.check_sessions(store::sessions(connection)?.into_iter());

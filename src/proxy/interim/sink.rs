@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 
-use super::{HEADS_MAX, cleaned};
+use super::{HEADS_MAX, cleaned, length};
 
 /// Bytes that are said on a stream in all, as nobody can tell which of them its agent has read.
 const ROOM: usize = 128 << 10;
@@ -57,8 +57,7 @@ impl Sink {
     }
 
     fn put(&self, status: StatusCode, fields: HeaderMap) {
-        let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-        let size = fields.iter().map(length).sum::<usize>().max(HEAD_ROOM);
+        let size = length(&fields).max(HEAD_ROOM);
         let mut queue = self.lock();
         let Some(room) = queue.room.checked_sub(size) else {
             return;
